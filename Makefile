@@ -1,0 +1,61 @@
+# The commands of a working day. `make help` lists them.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install run test lint format lock clean
+
+help: ## show this list
+	@grep -E '^[a-z]+:.*## ' Makefile | awk -F ':.*## ' '{ printf "make %-8s %s\n", $$1, $$2 }'
+
+install: $(INSTALLED) ## make .venv with the pinned dependencies and the tidegate command
+
+run: $(INSTALLED) ## serve config/tidegate.toml with its demo sources
+	@echo "When the server says that it is ready, try in another shell:"
+	@echo "  curl -i -H 'Authorization: Bearer for-trying-only' -d '{\"id\":\"order-1\",\"event_type\":\"order.created\"}'" \
+		"http://127.0.0.1:8080/ingest/inbound/demo"
+	@exec $(BIN)/tidegate serve --config config/tidegate.toml
+
+test: lint ## lint, types and the whole test suite
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED) ## ruff and mypy
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(INSTALLED) ## let ruff rewrite what it can
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+LOCK := uv --no-config pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
+	--generate-hashes --no-header --no-annotate pyproject.toml
+
+lock: ## pin the newest allowed versions anew (needs uv)
+	@for file in requirements.lock requirements-dev.lock; do head -n 1 $$file > $$file.new; done
+	$(LOCK) >> requirements.lock.new
+	$(LOCK) --extra dev --constraints requirements.lock.new >> requirements-dev.lock.new
+	@for file in requirements.lock requirements-dev.lock; do mv $$file.new $$file; done
+
+clean: ## remove .venv and the caches; the demo's data stays
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamp is older than what it was made from: install again. --no-build-isolation, so that the build backend is
+# the pinned one too.
+$(INSTALLED): pyproject.toml requirements-dev.lock | $(BIN)/python
+	@echo "installing the pinned dependencies into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+WRONG_PYTHON := Tidegate needs Python 3.11, 3.12 or 3.13. Name one: make install PYTHON=python3.12
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || { \
+		echo "$(PYTHON) is `$(PYTHON) --version 2>&1`. $(WRONG_PYTHON)" >&2; exit 1; }
+	@$(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); exit 1; }
