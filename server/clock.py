@@ -1,0 +1,15 @@
+"""Time, handed in wherever it is needed."""
+
+import time
+
+
+class Clock:
+    """The real clock. Tests hand in one that stands still."""
+
+    def now_ms(self) -> int:
+        """Wall clock, milliseconds since the epoch: what is written down."""
+        return time.time_ns() // 1_000_000
+
+    def monotonic_ns(self) -> int:
+        """Nanoseconds of a clock that never goes back: what limits are counted on."""
+        return time.monotonic_ns()

@@ -1,0 +1,1 @@
+"""Flow: the way of an event after intake: committer, queue, consumer, processor."""

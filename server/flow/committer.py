@@ -1,0 +1,182 @@
+"""The committer: the one writer of the store. It groups deliveries and outcomes into transactions.
+
+Guarantees
+- A delivery's callback runs once, on the trio thread, after its group is on disk (fsync), or with the error that
+  kept it from there. Nothing acknowledged can be missing, whatever dies next.
+- One group is in flight at a time: no locks, no timer, and a failed group leaves no trace but its callbacks.
+- Deliveries keep their order within a source; so do outcomes.
+
+Order of operations
+1. `append` and `finish` only put things on a list: synchronous, so that a decision, its charge to the rate limit and
+   this hand-over are one step.
+2. *Gather*, on the trio thread: take all that waits, give numbers, source by source.
+3. *Write*, in the writer's own thread: one transaction.
+4. *Settle*, on the trio thread: new totals, then the queues, then the callbacks.
+
+When a group fails, its deliveries are refused and forgotten; its outcomes wait. From then on deliveries are refused
+at the door, and a group of outcomes alone tries every second until one succeeds. After an I/O error (`StoreFailed`)
+nothing is written any more until a restart, since the page cache may no longer hold what fsync lost.
+
+Rejected: committing on the loop (one slow fsync would stop every answer), a timer that collects groups (a group is as
+large as what came during the last fsync, which adds no delay when there is little to do).
+"""
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import trio
+
+from server.flow.source_state import SourceState
+from server.intake.intake import Admission
+from server.worker import Worker
+from storage.errors import StoreError, StoreFailed, StoreFull
+from storage.model import Append, Fate, Group, Outcomes, Stored, Written, delivery_id
+from storage.writer import Writer
+
+RETRY_SECONDS = 1.0
+"""Between two tries of a group of outcomes after a failed commit: soon enough for a disk that somebody makes room on."""
+
+DELIVERY_SUFFIX_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
+
+Appended = Callable[[Stored | StoreError], None]
+Finished = Callable[[], None]
+
+
+@dataclass(slots=True)
+class _Waiting:
+    state: SourceState
+    admission: Admission
+    done: Appended
+
+
+class Committer:
+    """Takes deliveries and outcomes; `run` writes them. Made inside `trio.run`."""
+
+    def __init__(self, writer: Writer, worker: Worker, has_room: Callable[[int], bool]) -> None:
+        self._writer = writer
+        self._worker = worker
+        self._has_room = has_room
+        self._suffix = "".join(secrets.choice(DELIVERY_SUFFIX_ALPHABET) for _ in range(6))
+        self._appends: list[_Waiting] = []
+        self._outcomes: list[tuple[SourceState, Outcomes, Finished]] = []
+        self._work = trio.Event()
+        self._quiet = trio.Event()
+        self._quiet.set()
+        self.failure: StoreError | None = None
+        """Why the last group failed; None while all is well."""
+        self.full = False
+        """The store is so full that what is left is kept for outcomes."""
+        self.next_number = writer.next_number
+
+    def append(self, state: SourceState, admission: Admission, done: Appended) -> None:
+        """Hand over a delivery. `done` gets it back with its numbers once it is on disk, or the error."""
+        state.appending(admission)
+        self._appends.append(_Waiting(state, admission, done))
+        self._wake()
+
+    def finish(self, state: SourceState, outcomes: Outcomes, done: Finished) -> None:
+        """Hand over outcomes. `done` runs once they are on disk, however many tries that takes."""
+        self._outcomes.append((state, outcomes, done))
+        self._wake()
+
+    async def run(self) -> None:
+        """Write groups for ever. Ends only by cancellation, or by an error that is our bug."""
+        while True:
+            await self._work.wait()
+            self._work = trio.Event()
+            while (self._appends or self._outcomes or self.failure) and not self._lost:
+                await self._commit()
+            self._refuse_waiting()
+            self._quiet.set()
+
+    async def settled(self) -> None:
+        """Return when nothing waits to be written, or when nothing will be written any more."""
+        while not self._quiet.is_set() and not self._lost:
+            await self._quiet.wait()
+
+    @property
+    def _lost(self) -> bool:
+        return isinstance(self.failure, StoreFailed)
+
+    def _wake(self) -> None:
+        self._work.set()
+        if self._quiet.is_set():
+            self._quiet = trio.Event()
+
+    async def _commit(self) -> None:
+        if self.failure is not None:
+            self._refuse_waiting()
+            await trio.sleep(RETRY_SECONDS)
+        appends, self._appends = self._appends, []
+        if self.failure is not None:  # came while it slept
+            self._refuse(appends, self.failure)
+            appends = []
+        outcomes, self._outcomes = self._outcomes, []
+        group, order = self._gather(appends, outcomes)
+        try:
+            written = await self._worker.run(self._writer.write, group)
+        except StoreError as error:
+            self.failure = error
+            self._outcomes = outcomes + self._outcomes
+            self._refuse(order, error)
+            return
+        self.failure = None
+        self._settle(group, order, outcomes, written)
+
+    def _gather(
+        self, appends: list[_Waiting], outcomes: list[tuple[SourceState, Outcomes, Finished]]
+    ) -> tuple[Group, list[_Waiting]]:
+        by_source: dict[str, list[_Waiting]] = {}
+        for waiting in appends:
+            by_source.setdefault(waiting.state.id, []).append(waiting)
+        order = [waiting for run in by_source.values() for waiting in run]
+        number = self.next_number
+        numbered = []
+        for waiting in order:
+            reading = waiting.admission.reading
+            stored = Stored(number, delivery_id(number, self._suffix), reading.facts, reading.body)
+            numbered.append(Append(stored, waiting.admission.admitted, waiting.admission.rest))
+            number += reading.facts.count
+        touched = {waiting.state.id: waiting.state for waiting in order} | {state.id: state for state, _, _ in outcomes}
+        oldest = {
+            source_id: found[0] for source_id, state in touched.items() if (found := state.oldest_pending()) is not None
+        }
+        return Group(numbered, [entry for _, entry, _ in outcomes], oldest), order
+
+    def _settle(
+        self,
+        group: Group,
+        order: list[_Waiting],
+        outcomes: list[tuple[SourceState, Outcomes, Finished]],
+        written: Written,
+    ) -> None:
+        self.next_number += sum(append.stored.facts.count for append in group.appends)
+        self.full = not self._has_room(written.used_bytes)
+        for state in [waiting.state for waiting in order] + [state for state, _, _ in outcomes]:
+            state.totals = written.totals[state.id]
+        for waiting, append, digests in zip(order, group.appends, written.digests, strict=True):
+            waiting.state.appended(waiting.admission, append.stored, digests)
+            waiting.done(append.stored)
+        for _, _, done in outcomes:
+            done()
+
+    def _refuse_waiting(self) -> None:
+        if self.failure is not None:
+            appends, self._appends = self._appends, []
+            self._refuse(appends, self.failure)
+
+    def _refuse(self, appends: list[_Waiting], error: StoreError) -> None:
+        for waiting in appends:
+            waiting.state.not_appended(waiting.admission)
+            waiting.done(error)
+
+
+def describe_failure(error: StoreError) -> str:
+    """The refusal code for deliveries while the store is in this state."""
+    return "storage_full" if isinstance(error, StoreFull) else "storage_failed"
+
+
+def outcome_of(fate: Fate) -> str:
+    """The word of the contract for an outcome: also the metric's label."""
+    return fate.name.lower()

@@ -1,0 +1,122 @@
+"""What is known of one source while the server runs: its limits, its counts, and how far its events have come.
+
+All of it is changed on the trio thread only, by synchronous code; nothing here waits or reads a clock.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from server.intake.intake import Admission
+from server.intake.rate_limit import Gcra
+from server.source import Source
+from storage.model import DIGEST_BYTES, Fate, Span, Stored, Totals
+
+
+class Queue(Protocol):
+    """What a source's state needs of its queue."""
+
+    def offer(self, span: Span | None, first: int, end: int) -> None: ...
+
+    def oldest(self) -> tuple[int, int] | None: ...
+
+
+class Consumer(Protocol):
+    """What a source's state needs of its consumer."""
+
+    def oldest(self) -> tuple[int, int] | None: ...
+
+
+@dataclass(slots=True)
+class Counts:
+    """Counts that start at 0 with the process."""
+
+    rejected: int = 0
+    over_limit: int = 0
+    processor_failures: int = 0
+
+
+class SourceState:
+    """One source, configured now or only known from the store (then `source` is None)."""
+
+    def __init__(self, source_id: str, totals: Totals) -> None:
+        self.id = source_id
+        self.source: Source | None = None
+        self.totals = totals
+        """As committed."""
+        self.counts = Counts()
+        self.limiter = Gcra(0, 0)
+        self.unreleased = totals.deferred_now
+        """Deferred events that still wait for a token, those being written included."""
+        self.queue: Queue | None = None
+        self.consumer: Consumer | None = None
+        self._appending = 0
+
+    def configure(self, source: Source | None) -> None:
+        """Another configuration, or None where it was removed. What is deferred stays so."""
+        self.source = source
+        if source is not None:
+            self.limiter.reconfigure(source.rate_limit_events_per_second, source.rate_limit_burst_events)
+
+    @property
+    def pending(self) -> int:
+        """Events without an outcome, those being written included."""
+        return self.totals.pending + self._appending
+
+    @property
+    def deferring(self) -> bool:
+        """Deferred events wait, and what comes now has to wait behind them."""
+        return self.unreleased > 0
+
+    def release(self, count: int, now_ns: int) -> int:
+        """How many of `count` deferred events may go on now; they are no longer held."""
+        source = self.source
+        free = source is None or source.over_limit == "observe" or not source.rate_limit_events_per_second
+        released = count if free else self.limiter.take(count, now_ns)
+        self.unreleased -= released
+        return released
+
+    def appending(self, admission: Admission) -> None:
+        """A delivery is on its way to the committer."""
+        self._change(admission, 1)
+
+    def not_appended(self, admission: Admission) -> None:
+        """Its group failed: as if it had never come, but for the tokens."""
+        self._change(admission, -1)
+
+    def appended(self, admission: Admission, stored: Stored, digests: bytes) -> None:
+        """Its group is on disk and in `totals`: what is pending goes into the queue."""
+        admitted, pending = admission.admitted, _pending(admission)
+        self._appending -= pending
+        self.counts.over_limit += admission.over_limit
+        self.counts.rejected += len(stored.facts.rejected)
+        if self.queue is not None and pending:
+            self.queue.offer(_span(stored, admitted, digests) if admitted else None, stored.first, stored.first + pending)
+
+    def oldest_pending(self) -> tuple[int, int] | None:
+        """(number, received_at_ms) of the oldest pending event, or None where nothing is pending.
+
+        Where it waits on disk unread, the number is a lower bound and the time 0.
+        """
+        parts = (self.queue, self.consumer)
+        return min((found for part in parts if part is not None and (found := part.oldest()) is not None), default=None)
+
+    def _change(self, admission: Admission, sign: int) -> None:
+        pending = _pending(admission)
+        self._appending += sign * pending
+        self.unreleased += sign * (pending - admission.admitted)
+
+
+def _pending(admission: Admission) -> int:
+    return admission.reading.facts.count if admission.rest is Fate.DEFERRED else admission.admitted
+
+
+def _span(stored: Stored, count: int, digests: bytes) -> Span:
+    return Span(
+        stored=stored,
+        source_id=stored.facts.source_id,
+        numbers=range(stored.first, stored.first + count),
+        digests=digests[: DIGEST_BYTES * count],
+        attempts=(0,) * count,
+        deferred=False,
+        received_at_ms=stored.facts.received_at_ms,
+    )

@@ -1,0 +1,47 @@
+"""Every answer that is not a 200, from a closed list: status, code and the words beside them."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a request was not taken. `message` is for people; programs look at `code`."""
+
+    status: int
+    code: str
+    message: str
+    retry_after_seconds: int | None = None
+
+
+RETRY_AFTER_SECONDS = 5
+"""Long enough for a group of outcomes to free room, short enough for a sender with a person behind it."""
+
+STATUS = {
+    "invalid_json": 400,
+    "invalid_event": 400,
+    "invalid_encoding": 400,
+    "invalid_request": 400,
+    "unauthorized": 401,
+    "forbidden": 403,
+    "not_found": 404,
+    "method_not_allowed": 405,
+    "timeout": 408,
+    "too_large": 413,
+    "unsupported_encoding": 415,
+    "unsupported_media_type": 415,
+    "headers_too_large": 431,
+    "overloaded": 503,
+    "storage_full": 503,
+    "storage_failed": 503,
+    "draining": 503,
+    "starting": 503,
+}
+
+
+def refuse(code: str, message: str) -> Refusal:
+    """The refusal with this code; a code outside the list is our bug and raises KeyError."""
+    status = STATUS[code]
+    return Refusal(status, code, message, RETRY_AFTER_SECONDS if status == 503 else None)
+
+
+UNAUTHORIZED = refuse("unauthorized", "unknown source, or wrong or missing token or signature")

@@ -1,0 +1,55 @@
+"""One amount of memory shared by all sources, so that no single one can take it all."""
+
+from collections.abc import Callable
+
+
+class SharedBytes:
+    """Counts bytes held, per source. A source takes room only while it holds less than is still free.
+
+    Thus one hanging source can hold half of all, a second a quarter, and there is always room for one more.
+    Nothing ever waits here: `take` says yes or no at once, and `on_freed` tells those who care that room came back.
+    """
+
+    def __init__(self, bytes_max: int) -> None:
+        self.bytes_max = bytes_max
+        self.held_bytes = 0
+        self._held: dict[str, int] = {}
+        self._listeners: list[Callable[[], None]] = []
+
+    @property
+    def free_bytes(self) -> int:
+        return self.bytes_max - self.held_bytes
+
+    def held_by(self, source_id: str) -> int:
+        return self._held.get(source_id, 0)
+
+    def has_room(self, source_id: str, count: int) -> bool:
+        return self.held_by(source_id) < self.free_bytes and count <= self.free_bytes
+
+    def take(self, source_id: str, count: int) -> bool:
+        """Reserve `count` bytes, all or nothing."""
+        if not self.has_room(source_id, count):
+            return False
+        self.force(source_id, count)
+        return True
+
+    def force(self, source_id: str, count: int) -> None:
+        """Count bytes that are there in any case."""
+        self._held[source_id] = self.held_by(source_id) + count
+        self.held_bytes += count
+
+    def give(self, source_id: str, count: int) -> None:
+        """Return what was taken."""
+        left = self.held_by(source_id) - count
+        if left < 0:
+            raise AssertionError(f"source {source_id} gave back more than it held")
+        if left:
+            self._held[source_id] = left
+        else:
+            self._held.pop(source_id, None)
+        self.held_bytes -= count
+        for listener in self._listeners:
+            listener()
+
+    def on_freed(self, listener: Callable[[], None]) -> None:
+        self._listeners.append(listener)

@@ -1,0 +1,31 @@
+"""A source: one saved inbound setup, as the configuration gives it, secrets resolved."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+SourceType = Literal["webhook", "segment"]
+MissingId = Literal["generate", "hash", "reject"]
+OverLimit = Literal["defer", "drop", "observe"]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One `[sources.ID]` table. Frozen: a reload puts another object in its place."""
+
+    id: str
+    type: SourceType
+    token_digests: tuple[bytes, ...]
+    """SHA-256 of each accepted bearer token."""
+    signing_secrets: tuple[bytes, ...] = ()
+    event_type_override: str = ""
+    missing_event_id: MissingId = "generate"
+    rate_limit_events_per_second: float = 0
+    rate_limit_burst_events: int = 0
+    over_limit: OverLimit = "defer"
+    processor: str = ""
+    processor_batch_events_max: int = 500
+    processor_timeout_seconds: float = 30
+    processor_attempts_max: int = 12
+
+    def __repr__(self) -> str:
+        return f"Source({self.id!r}, {self.type!r})"  # never a secret, wherever it is printed

@@ -1,0 +1,90 @@
+"""One daemon thread of our own, for work that blocks: the writer's, the readers', each plain processor's.
+
+Guarantees: one job at a time, in the order of the calls; the same thread for every job (LMDB demands it of a
+writer); a caller that is cancelled or runs out of time leaves, its job goes on to its end, and nobody else's job
+starts before that. Executors and `trio.to_thread` are not used since both delay the exit of the process until a
+hanging call returns, and `to_thread` changes threads.
+"""
+
+import math
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+import trio
+
+T = TypeVar("T")
+
+
+class _Call:
+    __slots__ = ("done", "error", "job", "value")
+
+    def __init__(self, job: Callable[[], Any]) -> None:
+        self.job = job
+        self.done = trio.Event()
+        self.value: Any = None
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            self.value = self.job()
+        except BaseException as error:  # SystemExit from a processor must not end the thread; the caller decides
+            self.error = error
+
+
+class Worker:
+    """A named thread that runs plain functions for trio tasks. Made inside `trio.run`."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._calls: SimpleQueue[_Call] = SimpleQueue()
+        self._free = trio.Semaphore(1)
+        self._trio_token = trio.lowlevel.current_trio_token()
+        self._started = False
+
+    @property
+    def busy(self) -> bool:
+        """A job is running, perhaps one that its caller has left."""
+        return self._free.value == 0
+
+    async def idle(self) -> None:
+        """Return when no job is running."""
+        await self._free.acquire()
+        self._free.release()
+
+    async def run(self, function: Callable[..., T], *args: Any, timeout_seconds: float = math.inf) -> T:
+        """What `function(*args)` returns or raises, run in the thread when it is free.
+
+        The timeout counts from the start of the job; past it `trio.TooSlowError` is raised, the job goes on, and what
+        it returns late is discarded. The same on cancellation.
+        """
+        await self._free.acquire()
+        call = _Call(lambda: function(*args))
+        self._start()
+        self._calls.put(call)
+        with trio.fail_after(timeout_seconds):
+            await call.done.wait()
+        if call.error is not None:
+            raise call.error
+        value: T = call.value
+        return value
+
+    def _start(self) -> None:
+        if not self._started:
+            self._started = True
+            threading.Thread(target=self._serve, name=self._name, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            call = self._calls.get()
+            call.run()
+            try:
+                self._trio_token.run_sync_soon(self._finish, call)
+            except trio.RunFinishedError:
+                return
+
+    def _finish(self, call: _Call) -> None:
+        self._free.release()
+        call.done.set()
+

@@ -1,0 +1,33 @@
+"""What can go wrong with the store: the world's fault, never the sender's."""
+
+
+class StoreError(Exception):
+    """A storage operation failed and changed nothing. Trying again may help."""
+
+
+class StoreFull(StoreError):
+    """The map or the disk is full. Deliveries are refused until there is room again."""
+
+
+class StoreFailed(StoreError):
+    """The disk did not confirm a write (an I/O error from fsync). Nothing may be acknowledged until a restart."""
+
+
+class StoreLocked(StoreError):
+    """Another process writes to this store."""
+
+
+class StoreMissing(StoreError):
+    """There is no store at this path."""
+
+
+class StoreVersion(StoreError):
+    """The store was written in a format that this version does not read."""
+
+
+class StoreDamaged(StoreError):
+    """A record does not say what was written. The message names the database and the key."""
+
+
+class IllegalOutcome(Exception):
+    """An outcome for an event that already has one, or that does not exist: our bug, and loud."""

@@ -1,0 +1,220 @@
+"""What the store holds, as values: deliveries and their events, fates, outcomes, groups and totals.
+
+An event's number is its place in the log: rising, never reused once committed. Times are milliseconds since the epoch.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+
+class Fate(IntEnum):
+    """What became of an event so far. The first two are pending; the others are outcomes."""
+
+    PENDING = 0
+    DEFERRED = 1
+    PROCESSED = 2
+    DUPLICATE = 3
+    DROPPED = 4
+    DEAD = 5
+
+
+PENDING_FATES = (Fate.PENDING, Fate.DEFERRED)
+
+DIGEST_BYTES = 16
+"""Of a digest of (source, event id)."""
+
+GENERATED = "generated"
+"""`id_from` of an event that came without an id and has `<delivery>-<index>` for one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What intake found in one accepted request. Stored with its body and never recomputed on reading.
+
+    The sequences `ids` to `indexes` have one entry an event, in the order of the items.
+    """
+
+    source_id: str
+    source_type: str
+    received_at_ms: int
+    remote_addr: str
+    headers: Mapping[str, str]
+    """The kept headers, lower-case names."""
+    batched: bool
+    """The body was an array, or an object with `batch`."""
+    batch_size: int
+    """Items sent, rejected ones included."""
+    ids: Sequence[str | None]
+    """None: `<delivery>-<index>`, since the delivery has no id before it is gathered."""
+    id_from: Sequence[str]
+    """Where each id was found, for example `body.inbound_event_id`, `header.webhook-id`, `hash` or `generated`."""
+    provider_ids: Sequence[str | None]
+    types: Sequence[str]
+    indexes: Sequence[int]
+    """The place of each event among the items sent."""
+    rejected: Sequence[tuple[int, str, str]]
+    """Items that are no events: index, code, message."""
+    sent_at: str | None
+
+    @property
+    def count(self) -> int:
+        return len(self.types)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One delivery with its numbers: its events are `first` .. `first + facts.count - 1`."""
+
+    first: int
+    id: str
+    """The delivery's id: the first number in 13 base-32 digits, `-`, 6 random characters."""
+    facts: Facts
+    body: bytes
+    """As decoded. Empty where nothing of the delivery was admitted or deferred."""
+
+    def event_id(self, position: int) -> str:
+        """The inbound_event_id of the event at `position` in the facts."""
+        found = self.facts.ids[position]
+        return f"{self.id}-{self.facts.indexes[position]}" if found is None else found
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """A delivery to be written: its first `admitted` events are pending, the others have the fate `rest`."""
+
+    stored: Stored
+    admitted: int
+    rest: Fate
+    """DEFERRED or DROPPED; of no meaning where all are admitted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """What became of some events of one source, all of one fate.
+
+    `numbers` ascend. `attempts` has one entry an event. A pending fate records attempts only (PENDING: a failed
+    attempt; of a dead event: a requeue). `originals` are the numbers of the processed twins, where the fate is DUPLICATE.
+    `details` maps numbers to JSON: `{"result": …}` of a processed event, `{"error": "…"}` of a dead one.
+    """
+
+    source_id: str
+    fate: Fate
+    numbers: Sequence[int]
+    attempts: Sequence[int]
+    at_ms: int
+    originals: Sequence[int] = ()
+    details: Mapping[int, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """What one transaction writes."""
+
+    appends: Sequence[Append] = ()
+    """In the order of their numbers, source by source, without a gap."""
+    outcomes: Sequence[Outcomes] = ()
+    oldest: Mapping[str, int] = field(default_factory=dict)
+    """A lower bound for the number of each source's oldest pending event, where it is known better than in the store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """The counts of one source. `dead` counts every death; a requeue adds to `requeued` and to `pending`."""
+
+    received: int = 0
+    requeued: int = 0
+    deferred: int = 0
+    processed: int = 0
+    duplicate: int = 0
+    dropped: int = 0
+    dead: int = 0
+    pending: int = 0
+    deferred_now: int = 0
+    """Of the pending ones, those whose stored fate is DEFERRED."""
+    oldest: int = 0
+    """No event before this number is pending."""
+
+    @property
+    def balanced(self) -> bool:
+        """The accounting identity."""
+        return self.received + self.requeued == self.processed + self.duplicate + self.dropped + self.dead + self.pending
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a committed group left behind."""
+
+    digests: Sequence[bytes]
+    """For each append, 16 bytes an event."""
+    totals: Mapping[str, Totals]
+    """The new totals of the sources that the group touched."""
+    used_bytes: int
+    """Bytes of the store in use, without reusable pages."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Pending events of one delivery that go the same way together."""
+
+    stored: Stored | None
+    """None where the events need not be built (a source without a processor)."""
+    source_id: str
+    numbers: Sequence[int]
+    digests: bytes
+    """16 bytes an event."""
+    attempts: Sequence[int]
+    deferred: bool
+    """The stored fate of all of them is DEFERRED; otherwise PENDING."""
+    received_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A stretch of the log as read for one source."""
+
+    spans: Sequence[Span]
+    next: int
+    """The number to read on from: nothing of this source waits between the last span and it."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventRecord:
+    """One event as the store knows it."""
+
+    stored: Stored
+    position: int
+    fate: Fate
+    attempts: int
+    at_ms: int
+    """When the outcome was recorded; 0 while there is none."""
+    duplicate_of: str | None
+    """The delivery of the processed twin."""
+    detail: Mapping[str, object]
+    """`result` or `error`, or nothing."""
+
+    @property
+    def number(self) -> int:
+        return self.stored.first + self.position
+
+
+BASE32 = "0123456789abcdefghijklmnopqrstuv"
+"""Digits that sort as their values do, so delivery ids sort as the log does."""
+
+DELIVERY_NUMBER_DIGITS = 13
+"""5 bits each: room for every 64-bit number."""
+
+
+def delivery_id(first: int, suffix: str) -> str:
+    """The id of the delivery whose first event has this number. `suffix`: 6 random characters of this start."""
+    digits = [BASE32[(first >> 5 * place) & 31] for place in reversed(range(DELIVERY_NUMBER_DIGITS))]
+    return "".join(digits) + "-" + suffix
+
+
+def first_number(delivery: str) -> int | None:
+    """The first number in a delivery id, or None where the text is no delivery id."""
+    digits, dash, suffix = delivery.partition("-")
+    if not dash or not suffix or len(digits) != DELIVERY_NUMBER_DIGITS or set(digits) - set(BASE32):
+        return None
+    number = int(digits, 32)
+    return number if number < 2**64 else None
