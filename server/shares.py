@@ -1,13 +1,14 @@
 """One amount of memory shared by all sources, so that no single one can take it all."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 
 class SharedBytes:
     """Counts bytes held, per source. A source takes room only while it holds less than is still free.
 
     Thus one hanging source can hold half of all, a second a quarter, and there is always room for one more.
-    Nothing ever waits here: `take` says yes or no at once, and `on_freed` tells those who care that room came back.
+    Nothing ever waits here: `take` says yes or no at once, and `listening` tells those who care that room came back.
     """
 
     def __init__(self, bytes_max: int) -> None:
@@ -23,12 +24,12 @@ class SharedBytes:
     def held_by(self, source_id: str) -> int:
         return self._held.get(source_id, 0)
 
-    def has_room(self, source_id: str, count: int) -> bool:
-        return self.held_by(source_id) < self.free_bytes and count <= self.free_bytes
+    def has_room(self, source_id: str) -> bool:
+        return self.held_by(source_id) < self.free_bytes
 
     def take(self, source_id: str, count: int) -> bool:
         """Reserve `count` bytes, all or nothing."""
-        if not self.has_room(source_id, count):
+        if not self.has_room(source_id) or count > self.free_bytes:
             return False
         self.force(source_id, count)
         return True
@@ -48,8 +49,14 @@ class SharedBytes:
         else:
             self._held.pop(source_id, None)
         self.held_bytes -= count
-        for listener in self._listeners:
+        for listener in tuple(self._listeners):
             listener()
 
-    def on_freed(self, listener: Callable[[], None]) -> None:
+    @contextmanager
+    def listening(self, listener: Callable[[], None]) -> Iterator[None]:
+        """Within the block, `listener` is called whenever room came back."""
         self._listeners.append(listener)
+        try:
+            yield
+        finally:
+            self._listeners.remove(listener)

@@ -9,13 +9,13 @@ from typing import Protocol
 from server.intake.intake import Admission
 from server.intake.rate_limit import Gcra
 from server.source import Source
-from storage.model import DIGEST_BYTES, Fate, Span, Stored, Totals
+from storage.model import Fate, Stored, Totals
 
 
 class Queue(Protocol):
     """What a source's state needs of its queue."""
 
-    def offer(self, span: Span | None, first: int, end: int) -> None: ...
+    def offer(self, stored: Stored, admitted: int, pending: int, digests: bytes) -> None: ...
 
     def oldest(self) -> tuple[int, int] | None: ...
 
@@ -46,10 +46,11 @@ class SourceState:
         self.counts = Counts()
         self.limiter = Gcra(0, 0)
         self.unreleased = totals.deferred_now
-        """Deferred events that still wait for a token, those being written included."""
+        """Deferred events on disk that still wait for a token."""
         self.queue: Queue | None = None
         self.consumer: Consumer | None = None
         self._appending = 0
+        self._appending_deferred = 0
 
     def configure(self, source: Source | None) -> None:
         """Another configuration, or None where it was removed. What is deferred stays so."""
@@ -65,7 +66,7 @@ class SourceState:
     @property
     def deferring(self) -> bool:
         """Deferred events wait, and what comes now has to wait behind them."""
-        return self.unreleased > 0
+        return self.unreleased > 0 or self._appending_deferred > 0
 
     def release(self, count: int, now_ns: int) -> int:
         """How many of `count` deferred events may go on now; they are no longer held."""
@@ -74,6 +75,10 @@ class SourceState:
         released = count if free else self.limiter.take(count, now_ns)
         self.unreleased -= released
         return released
+
+    def forget_releases(self) -> None:
+        """The queue is read again from the oldest pending event: what was released and not finished is deferred again."""
+        self.unreleased = self.totals.deferred_now
 
     def appending(self, admission: Admission) -> None:
         """A delivery is on its way to the committer."""
@@ -86,11 +91,12 @@ class SourceState:
     def appended(self, admission: Admission, stored: Stored, digests: bytes) -> None:
         """Its group is on disk and in `totals`: what is pending goes into the queue."""
         admitted, pending = admission.admitted, _pending(admission)
-        self._appending -= pending
+        self._change(admission, -1)
+        self.unreleased += pending - admitted
         self.counts.over_limit += admission.over_limit
         self.counts.rejected += len(stored.facts.rejected)
         if self.queue is not None and pending:
-            self.queue.offer(_span(stored, admitted, digests) if admitted else None, stored.first, stored.first + pending)
+            self.queue.offer(stored, admitted, pending, digests)
 
     def oldest_pending(self) -> tuple[int, int] | None:
         """(number, received_at_ms) of the oldest pending event, or None where nothing is pending.
@@ -103,20 +109,9 @@ class SourceState:
     def _change(self, admission: Admission, sign: int) -> None:
         pending = _pending(admission)
         self._appending += sign * pending
-        self.unreleased += sign * (pending - admission.admitted)
+        self._appending_deferred += sign * (pending - admission.admitted)
 
 
 def _pending(admission: Admission) -> int:
     return admission.reading.facts.count if admission.rest is Fate.DEFERRED else admission.admitted
 
-
-def _span(stored: Stored, count: int, digests: bytes) -> Span:
-    return Span(
-        stored=stored,
-        source_id=stored.facts.source_id,
-        numbers=range(stored.first, stored.first + count),
-        digests=digests[: DIGEST_BYTES * count],
-        attempts=(0,) * count,
-        deferred=False,
-        received_at_ms=stored.facts.received_at_ms,
-    )

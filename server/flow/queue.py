@@ -1,0 +1,223 @@
+"""The queue of one source: a bounded trio memory channel as the in-memory head of the log.
+
+A source is *live* or *behind*. Live: what is committed goes into the channel at once. Behind: something of it waits on
+disk only, so everything new waits behind that, and `feed` reads the log from `cursor` to `end` in order. It turns live
+in the same synchronous step in which the last waiting event is fed, so no event is fed twice and none is passed over.
+
+Room is counted in events (`queue.events_max`, this source) and in bytes (`queue.bytes_max`, shared by all sources),
+from the entry into the channel until the consumer gives it back with `taken_off`. One delivery is always let in where
+the source holds nothing, however large it is: otherwise it could never pass.
+
+Deferred events are always fed from disk, and each takes a token on its way. While none is left, nothing is kept in
+memory: the page is forgotten and read again when a tenth of a second's tokens have come together.
+"""
+
+from collections import deque
+from dataclasses import replace
+
+import trio
+
+from server.clock import Clock
+from server.flow.source_state import SourceState
+from server.shares import SharedBytes
+from server.worker import Worker
+from storage.model import DIGEST_BYTES, Page, Span, Stored
+from storage.reader import Reader
+
+SPAN_BYTES = 1024
+"""What a delivery in memory takes beside its body: facts, headers, the objects themselves."""
+
+EVENT_BYTES = 256
+"""What an event in memory takes beside its body: id, type, digest, and its place in lists."""
+
+FEED_EVENTS_MAX = 5000
+FEED_BYTES_MAX = 1048576
+"""One reading step: a few milliseconds of work for the reader's thread."""
+
+RELEASE_SECONDS = 0.1
+"""How long tokens gather before deferred events are read again: ten reads a second at most."""
+
+
+class SourceQueue:
+    """The queue of one source. `feed` runs as a task; the rest is synchronous but for `receive`."""
+
+    def __init__(
+        self,
+        state: SourceState,
+        *,
+        events_max: int,
+        shared: SharedBytes,
+        reader: Reader,
+        worker: Worker,
+        clock: Clock,
+        start: int,
+        end: int,
+    ) -> None:
+        self._state = state
+        self._events_max = events_max
+        self._shared = shared
+        self._reader = reader
+        self._worker = worker
+        self._clock = clock
+        self._send, self._receive = trio.open_memory_channel[Span](events_max)
+        self._heads: deque[tuple[int, int]] = deque()
+        self._held_events = 0
+        self._wake = trio.Event()
+        self._limit_changed = trio.Event()
+        self.cursor = start
+        self.end = end
+        self.behind = start < end
+        self.keep_bodies = bool(state.source and state.source.processor)
+
+    def offer(self, stored: Stored, admitted: int, pending: int, digests: bytes) -> None:
+        """A committed delivery: its first `admitted` of `pending` events may go on at once, the others are deferred.
+
+        Called in the order of the numbers.
+        """
+        first, end = stored.first, stored.first + pending
+        if not self.behind:
+            if admitted and self._room(admitted) == admitted:
+                self._push(self._span(stored, admitted, digests))
+                first += admitted
+            if first == end:
+                return
+            self.behind, self.cursor = True, first
+        self.end = end
+        self.poke()
+
+    async def receive(self) -> Span:
+        """The next span, when there is one."""
+        span = await self._receive.receive()
+        self._heads.popleft()
+        return span
+
+    def receive_nowait(self) -> Span | None:
+        """The next span, or None."""
+        try:
+            span = self._receive.receive_nowait()
+        except trio.WouldBlock:
+            return None
+        self._heads.popleft()
+        return span
+
+    def taken_off(self, span: Span) -> None:
+        """The consumer is done with the span; its room is free again."""
+        self._held_events -= len(span.numbers)
+        self._shared.give(self._state.id, weight(span))
+
+    def close(self) -> None:
+        """Give back the room of everything that is still in the channel. The queue is of no use afterwards."""
+        while (span := self.receive_nowait()) is not None:
+            self.taken_off(span)
+
+    def poke(self) -> None:
+        """There is room again, or work."""
+        self._wake.set()
+
+    def reconsider(self) -> None:
+        """The rate limit has changed."""
+        self._limit_changed.set()
+
+    def oldest(self) -> tuple[int, int] | None:
+        """(number, received_at_ms) of the oldest event here; the time is 0 where it waits on disk."""
+        if self._heads:
+            return self._heads[0]
+        return (self.cursor, 0) if self.behind else None
+
+    async def feed(self) -> None:
+        """Feed what waits on disk, for ever."""
+        while True:
+            self._wake = trio.Event()
+            if not self.behind:
+                await self._wake.wait()
+            elif not self._has_room():
+                with self._shared.listening(self.poke):
+                    await self._wake.wait()
+            else:
+                page = await self._worker.run(self._read, self.cursor, self.end)
+                tokens_after_ns = self._push_page(page)
+                if tokens_after_ns:
+                    await self._wait_for_tokens(tokens_after_ns)
+
+    def _read(self, start: int, end: int) -> Page:
+        return self._reader.feed(
+            self._state.id,
+            start,
+            end,
+            events_max=FEED_EVENTS_MAX,
+            bytes_max=FEED_BYTES_MAX,
+            bodies=self.keep_bodies,
+        )
+
+    def _push_page(self, page: Page) -> int:
+        """Push what there is room and what there are tokens for; the nanoseconds until more tokens, or 0."""
+        for span in page.spans:
+            count = len(span.numbers)
+            fitting = passed = self._room(count)
+            if span.deferred:
+                passed = self._state.release(fitting, self._clock.monotonic_ns())
+            if passed:
+                self._push(part(span, 0, passed))
+            if passed < count:
+                self.cursor = span.numbers[passed]
+                return self._tokens_after_ns(count - passed) if passed < fitting else 0
+        self.cursor = page.next
+        self.behind = self.cursor < self.end
+        return 0
+
+    def _tokens_after_ns(self, wanted: int) -> int:
+        limiter, source = self._state.limiter, self._state.source
+        rate = source.rate_limit_events_per_second if source else 0
+        gathered = max(1, min(wanted, int(rate * RELEASE_SECONDS), limiter.burst_events))
+        return limiter.wait_ns(gathered, self._clock.monotonic_ns())
+
+    async def _wait_for_tokens(self, nanoseconds: int) -> None:
+        self._limit_changed = trio.Event()
+        with trio.move_on_after(nanoseconds / 1e9):
+            await self._limit_changed.wait()
+
+    def _has_room(self) -> bool:
+        """Half the queue is free: less would read the same record again and again for a few events each."""
+        return self._held_events * 2 <= self._events_max and self._room(1) > 0
+
+    def _room(self, count: int) -> int:
+        """How many of `count` events there is room for."""
+        source_id = self._state.id
+        if self._shared.held_by(source_id) and not self._shared.has_room(source_id):
+            return 0
+        return min(count, self._events_max - self._held_events)
+
+    def _span(self, stored: Stored, count: int, digests: bytes) -> Span:
+        return Span(
+            stored=stored if self.keep_bodies else None,
+            source_id=self._state.id,
+            numbers=range(stored.first, stored.first + count),
+            digests=digests[: DIGEST_BYTES * count],
+            attempts=(0,) * count,
+            deferred=False,
+            received_at_ms=stored.facts.received_at_ms,
+        )
+
+    def _push(self, span: Span) -> None:
+        self._held_events += len(span.numbers)
+        self._shared.force(self._state.id, weight(span))
+        self._heads.append((span.numbers[0], span.received_at_ms))
+        self._send.send_nowait(span)
+
+
+def part(span: Span, start: int, stop: int) -> Span:
+    """The events `start` .. `stop - 1` of a span, as a span."""
+    if start == 0 and stop == len(span.numbers):
+        return span
+    return replace(
+        span,
+        numbers=span.numbers[start:stop],
+        digests=span.digests[DIGEST_BYTES * start : DIGEST_BYTES * stop],
+        attempts=span.attempts[start:stop],
+    )
+
+
+def weight(span: Span) -> int:
+    """The bytes that a span counts for. A part of a delivery counts the whole body, since it keeps it alive."""
+    body = len(span.stored.body) if span.stored is not None else 0
+    return body + SPAN_BYTES + EVENT_BYTES * len(span.numbers)
