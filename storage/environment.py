@@ -1,0 +1,265 @@
+"""One open store: the LMDB environment, its databases, its lock, its room.
+
+Guarantees: one writing process (flock on `writer.lock`); the directory is 0700 and the files 0600; a store of another
+format is refused; every lmdb.Error leaves as a StoreError, except PanicError: after it nothing can be trusted and the
+process must end.
+
+Commits are LMDB's default: data, then the meta page, each flushed before commit returns. `writemap` is never used (a
+full disk would be SIGBUS), nor any of the flags that trade durability for speed.
+
+Where the map is full even a deletion fails, so a reserve of it is kept for outcomes: see `has_room`.
+"""
+
+import errno
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import lmdb
+
+from storage.errors import (
+    StoreDamaged,
+    StoreError,
+    StoreFailed,
+    StoreFull,
+    StoreLocked,
+    StoreMissing,
+    StoreVersion,
+)
+from storage.records import FORMAT, seal, unseal
+
+DATABASES = ("meta", "log", "ids", "fates", "results")
+DATABASES_MAX = 16
+"""LMDB fixes this when it opens; more than there are, so that a later format may add some."""
+RESERVE_SHARE = 20
+RESERVE_BYTES_MIN = 256 * 1024 * 1024
+RESERVE_SHARE_OF_TINY = 4
+
+OpenEnvironment = Callable[..., Any]
+_FORMAT_KEY = b"format"
+_FIXED_PAGES = 3
+"""Two meta pages, and the one that names the databases."""
+
+
+class Store:
+    """An open store. `env` is for Writer and Reader; `write_transaction` and `read_transaction` map errors."""
+
+    def __init__(self, env: Any, path: Path, map_size_bytes: int, lock_file: int | None) -> None:
+        self.env = env
+        self.path = path
+        self.map_size_bytes = map_size_bytes
+        self.reserve_bytes = min(
+            max(map_size_bytes // RESERVE_SHARE, RESERVE_BYTES_MIN), map_size_bytes // RESERVE_SHARE_OF_TINY
+        )
+        self._lock_file = lock_file
+        self.page_bytes: int = env.stat()["psize"]
+        self.meta, self.log, self.ids, self.fates, self.results = (
+            env.open_db(name.encode(), create=False) for name in DATABASES
+        )
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        *,
+        map_size_bytes: int = 0,
+        mode: Literal["write", "read"],
+        open_environment: OpenEnvironment = lmdb.open,
+    ) -> "Store":
+        """Open the store in the directory `path`; `write` makes it where there is none.
+
+        `read` works beside a running writer in another process, on a stopped store and on a copy; it takes the size of
+        the map from the file. One process opens a store once. Raises StoreMissing, StoreLocked, StoreVersion,
+        StoreDamaged, StoreError.
+        """
+        if mode == "read":
+            return cls._open_to_read(path, open_environment)
+        lock_file = _lock(path)
+        try:
+            env = _open(path, open_environment, map_size=map_size_bytes)
+            try:
+                with lmdb_errors():
+                    _initialise(env)
+                    _check_format(env)
+                    _settle(path)
+                    env.reader_check()
+                    return cls(env, path, map_size_bytes, lock_file)
+            except BaseException:
+                env.close()
+                raise
+        except BaseException:
+            os.close(lock_file)
+            raise
+
+    @classmethod
+    def _open_to_read(cls, path: Path, open_environment: OpenEnvironment) -> "Store":
+        if not (path / "data.mdb").exists():
+            raise StoreMissing(f"there is no store in {path}")
+        try:
+            env = _open(path, open_environment, map_size=0, readonly=True)
+        except _Unwritable:  # no lock can be taken where nothing can be written, and nobody can write either
+            env = _open(path, open_environment, map_size=0, readonly=True, lock=False)
+        try:
+            with lmdb_errors():
+                _check_format(env)
+                return cls(env, path, env.info()["map_size"], None)
+        except BaseException:
+            env.close()
+            raise
+
+    def close(self) -> None:
+        """No transaction may be open. Idempotent."""
+        self.env.close()
+        if self._lock_file is not None:
+            os.close(self._lock_file)
+            self._lock_file = None
+
+    @contextmanager
+    def read_transaction(self) -> Iterator[Any]:
+        """A short read. Its values are buffers inside the map: copy what shall outlive the block."""
+        with lmdb_errors():
+            try:
+                txn = self.env.begin(buffers=True)
+            except lmdb.MapResizedError:  # the writer was started again with a larger map
+                self.env.set_mapsize(0)
+                txn = self.env.begin(buffers=True)
+            try:
+                yield txn
+            finally:
+                txn.abort()
+
+    @contextmanager
+    def write_transaction(self) -> Iterator[Any]:
+        """All or nothing: commits, with fsync, when the block ends, and aborts when it raises.
+
+        Begin to end on one thread; for another the next write transaction would hang for ever.
+        """
+        with lmdb_errors():
+            txn = self.env.begin(write=True)
+            try:
+                yield txn
+                txn.commit()
+            except BaseException:
+                txn.abort()
+                raise
+
+    def used_bytes(self, txn: Any | None = None) -> int:
+        """Bytes of the pages that hold something; pages that can be used again do not count."""
+        if txn is None:
+            with self.read_transaction() as own:
+                return self.used_bytes(own)
+        pages = _FIXED_PAGES
+        for database in (self.meta, self.log, self.ids, self.fates, self.results):
+            stat = txn.stat(database)
+            pages += stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
+        return pages * self.page_bytes
+
+    def has_room(self, used_bytes: int) -> bool:
+        """Whether deliveries may still be taken: the reserve is for outcomes."""
+        return used_bytes + self.reserve_bytes <= self.map_size_bytes
+
+    def reader_check(self) -> int:
+        """Free the slots of readers that were killed, which pin pages; how many there were."""
+        with lmdb_errors():
+            return int(self.env.reader_check())
+
+
+class _Unwritable(StoreError):
+    """The directory cannot be written, so LMDB cannot make or lock its lock file."""
+
+
+@contextmanager
+def lmdb_errors() -> Iterator[None]:
+    try:
+        yield
+    except lmdb.PanicError:
+        raise
+    except lmdb.Error as error:
+        raise _translated(error) from error
+
+
+def _translated(error: lmdb.Error) -> StoreError:
+    words = str(error)
+    if isinstance(error, lmdb.MapFullError) or _says(words, errno.ENOSPC, errno.EDQUOT):
+        return StoreFull(words)
+    if _says(words, errno.EIO):
+        return StoreFailed(words)
+    if isinstance(error, lmdb.VersionMismatchError):
+        return StoreVersion(words)
+    if isinstance(error, (lmdb.InvalidError, lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.NotFoundError)):
+        return StoreDamaged(words)
+    return StoreError(words)
+
+
+def _says(words: str, *numbers: int) -> bool:
+    """LMDB gives the system's errors as a plain lmdb.Error with the system's words."""
+    return any(os.strerror(number) in words for number in numbers)
+
+
+def _lock(path: Path) -> int:
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.chmod(0o700)
+        lock_file = os.open(path / "writer.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StoreError(f"the directory of the store cannot be used: {error}") from error
+    try:
+        fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(lock_file)
+        raise StoreLocked(f"another process writes to the store in {path}") from error
+    return lock_file
+
+
+def _open(path: Path, open_environment: OpenEnvironment, **options: Any) -> Any:
+    try:
+        return open_environment(
+            str(path),
+            lib_version=0,
+            mode=0o600,
+            max_dbs=DATABASES_MAX,
+            create=not options.get("readonly", False),
+            **options,
+        )
+    except lmdb.Error as error:
+        if options.get("lock", True) and options.get("readonly") and _says(str(error), errno.EACCES, errno.EROFS):
+            raise _Unwritable(str(error)) from error
+        raise _translated(error) from error
+
+
+def _initialise(env: Any) -> None:
+    """Make the databases and the format, in one transaction; nothing where there is something already."""
+    if env.stat()["entries"]:
+        return
+    with env.begin(write=True) as txn:
+        databases = [env.open_db(name.encode(), txn=txn) for name in DATABASES]
+        txn.put(_FORMAT_KEY, seal(b"meta", _FORMAT_KEY, FORMAT), db=databases[0])
+
+
+def _check_format(env: Any) -> None:
+    try:
+        meta = env.open_db(b"meta", create=False)
+    except lmdb.NotFoundError as error:
+        raise StoreVersion("this is an LMDB environment, and no store of Tidegate") from error
+    with env.begin() as txn:
+        value = txn.get(_FORMAT_KEY, db=meta)
+    if value is None:
+        raise StoreVersion("the store does not say its format")
+    found = unseal(b"meta", _FORMAT_KEY, value)
+    if found != FORMAT:
+        raise StoreVersion(f"the store has the format {found.decode(errors='replace')!r}, this version reads {FORMAT.decode()!r}")
+
+
+def _settle(path: Path) -> None:
+    """The files are private, and their names survive a power cut."""
+    for name in ("data.mdb", "lock.mdb", "writer.lock"):
+        (path / name).chmod(0o600)
+    for directory in (path, path.parent):
+        opened = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)

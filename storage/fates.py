@@ -1,0 +1,98 @@
+"""What became of a block of events: rows for computing, run-length bytes for the disk.
+
+A row holds a fate, the attempts, when the outcome was recorded, and a reference: for a duplicate the distance to the
+event that was processed (number - original), so that a batch sent again stays one run; otherwise the key of the
+`results` record that holds the event's detail, 0 where there is none.
+"""
+
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+import numpy
+from numpy.typing import NDArray
+
+from storage.errors import IllegalOutcome
+from storage.model import Fate, Outcomes
+from storage.records import damaged, seal, unseal
+
+Rows = NDArray[Any]
+ROW = numpy.dtype([("fate", "<u4"), ("attempts", "<u4"), ("at_ms", "<u8"), ("ref", "<i8")])
+_COUNT = struct.Struct("<I")
+_WORDS = ROW.itemsize // 8
+
+
+def new_rows(count: int, admitted: int, rest: Fate, at_ms: int) -> Rows:
+    """Rows of a new delivery: the first `admitted` are pending, the others `rest`."""
+    rows = numpy.zeros(count, ROW)
+    if admitted < count:
+        rows["fate"][admitted:] = rest
+        if rest == Fate.DROPPED:
+            rows["at_ms"][admitted:] = at_ms
+    return rows
+
+
+def encode_fates(key: bytes, rows: Rows) -> bytes:
+    words = rows.view("<u8").reshape(-1, _WORDS)
+    differ = words[1:] != words[:-1]
+    starts = numpy.concatenate(([0], numpy.flatnonzero(differ[:, 0] | differ[:, 1] | differ[:, 2]) + 1))
+    counts = numpy.diff(starts, append=len(rows)).astype("<u4")
+    return seal(b"fates", key, _COUNT.pack(len(counts)) + counts.tobytes() + rows[starts].tobytes())
+
+
+def decode_fates(key: bytes, value: bytes) -> Rows:
+    """The rows of a block, writable and the caller's own."""
+    counts, runs = decode_runs(key, value)
+    return runs.repeat(counts)
+
+
+def decode_runs(key: bytes, value: bytes) -> tuple[NDArray[numpy.uint32], Rows]:
+    """The runs as stored, to look at without unrolling them: how many events each stands for, and their row."""
+    payload = unseal(b"fates", key, value)
+    count = _COUNT.unpack_from(payload)[0] if len(payload) >= _COUNT.size else 0
+    if count == 0 or len(payload) != _COUNT.size + count * (4 + ROW.itemsize):
+        raise damaged(b"fates", key, "the record has another length")
+    counts = numpy.frombuffer(payload, "<u4", count, _COUNT.size)
+    runs = numpy.frombuffer(payload, ROW, count, _COUNT.size + 4 * count)
+    if runs["fate"].max() > max(Fate) or not counts.all():
+        raise damaged(b"fates", key, "a run is impossible")
+    return counts, runs
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What an application changed: how many events left each pending fate, and how many were requeued."""
+
+    pending: int
+    deferred: int
+    requeued: int
+
+
+def apply(rows: Rows, first: int, outcomes: Outcomes, start: int, stop: int, refs: Rows | None) -> Change:
+    """Record `outcomes[start:stop]` in the rows of the block that starts with the number `first`, in place.
+
+    `refs`: for each number of the outcomes what its row refers to. Raises IllegalOutcome.
+    """
+    numbers = numpy.asarray(outcomes.numbers[start:stop], "u8")
+    places = (numbers - numpy.uint64(first)).astype("i8")
+    before = rows["fate"][places]
+    change = _judge(before, outcomes, numbers)
+    rows["fate"][places] = outcomes.fate
+    rows["attempts"][places] = outcomes.attempts[start:stop]
+    rows["at_ms"][places] = 0 if outcomes.fate <= Fate.DEFERRED else outcomes.at_ms
+    rows["ref"][places] = 0 if refs is None else refs[start:stop]
+    return change
+
+
+def _judge(before: NDArray[numpy.uint32], outcomes: Outcomes, numbers: NDArray[numpy.uint64]) -> Change:
+    if len(numbers) > 1 and not (numbers[1:] > numbers[:-1]).all():
+        raise IllegalOutcome(f"numbers of {outcomes.source_id} do not ascend")
+    pending, deferred, dead = (int((before == fate).sum()) for fate in (Fate.PENDING, Fate.DEFERRED, Fate.DEAD))
+    allowed = deferred
+    if outcomes.fate != Fate.DEFERRED:
+        allowed += pending
+    if outcomes.fate == Fate.PENDING:
+        allowed += dead
+    if allowed != len(before):
+        raise IllegalOutcome(f"{outcomes.fate.name} for events of {outcomes.source_id} that are {sorted(set(before))}")
+    return Change(pending, deferred, dead)
