@@ -1,0 +1,135 @@
+"""Content-Encoding undone, holding never more than the decoded limit and a few pieces, whatever a body claims."""
+
+import zlib
+from collections.abc import Iterator
+from io import BytesIO
+
+import zstandard
+
+from server.refusal import Refusal, refuse
+
+PIECE_BYTES = 65536
+"""At most this much is decoded between two looks at the limit."""
+
+INPUT_STEP_BYTES = 8192
+"""zlib copies what a step leaves over, so a step is small: many tiny gzip members must not cost their square."""
+
+ZSTD_WINDOW_BYTES_MAX = 8 * 1024 * 1024
+"""What RFC 9659 allows a sender to ask of a decoder."""
+
+PARTS_MAX = 20_000
+"""gzip members, zstd frames and blocks of one body. Each costs some µs however little it holds; senders make dozens."""
+
+Buffer = bytes | bytearray | memoryview
+
+
+class _DecodeError(Exception):
+    """Carries the refusal out of the generators."""
+
+    def __init__(self, code: str, message: str) -> None:
+        self.refusal = refuse(code, message)
+
+
+def decode(body: Buffer, content_encoding: bytes | None, decoded_bytes_max: int) -> bytes | Refusal:
+    """The body without its encoding: gzip, x-gzip, deflate (zlib or raw), zstd, identity; exactly one of them."""
+    name = (content_encoding or b"").strip(b" \t").lower()
+    if name in (b"", b"identity"):
+        return bytes(body) if len(body) <= decoded_bytes_max else _too_large(decoded_bytes_max)
+    view = memoryview(body)
+    if name in (b"gzip", b"x-gzip"):
+        pieces = _inflated(view, zlib.MAX_WBITS | 16, many_members=True)
+    elif name == b"deflate":
+        pieces = _inflated(view, zlib.MAX_WBITS if _has_zlib_header(view) else -zlib.MAX_WBITS, many_members=False)
+    elif name == b"zstd":
+        pieces = _unzstd(view, decoded_bytes_max)
+    else:
+        return refuse("unsupported_encoding", "Content-Encoding must be one of gzip, deflate, zstd")
+    return _collected(pieces, decoded_bytes_max)
+
+
+def _collected(pieces: Iterator[bytes], decoded_bytes_max: int) -> bytes | Refusal:
+    out = BytesIO()  # hands its buffer over without a copy
+    try:
+        for piece in pieces:
+            if out.tell() + len(piece) > decoded_bytes_max:
+                return _too_large(decoded_bytes_max)
+            out.write(piece)
+    except _DecodeError as error:
+        return error.refusal
+    except (zlib.error, zstandard.ZstdError):
+        return refuse("invalid_encoding", "the body is not what its Content-Encoding says")
+    return out.getvalue()
+
+
+def _too_large(decoded_bytes_max: int) -> Refusal:
+    return refuse("too_large", f"the decoded body is larger than {decoded_bytes_max} bytes")
+
+
+def _inflated(view: memoryview, wbits: int, *, many_members: bool) -> Iterator[bytes]:
+    at = 0
+    for _ in range(PARTS_MAX):
+        engine = zlib.decompressobj(wbits)
+        while not engine.eof:
+            step = view[at : at + INPUT_STEP_BYTES]
+            piece = engine.decompress(step, PIECE_BYTES)
+            at += len(step) - len(engine.unconsumed_tail) - len(engine.unused_data)
+            if not step and not piece and not engine.eof:
+                raise _DecodeError("invalid_encoding", "the compressed body is cut short")
+            yield piece
+        if at == len(view):
+            return
+        if not many_members:
+            raise _DecodeError("invalid_encoding", "there are bytes after the compressed body")
+    raise _too_many_parts()
+
+
+def _has_zlib_header(view: memoryview) -> bool:
+    """RFC 1950: method 8 and a multiple of 31. As a raw block this would be a stored one with its padding set."""
+    return len(view) >= 2 and view[0] & 0x0F == 8 and (view[0] << 8 | view[1]) % 31 == 0
+
+
+def _unzstd(view: memoryview, decoded_bytes_max: int) -> Iterator[bytes]:
+    _require_whole_frames(view, decoded_bytes_max)
+    decompressor = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_BYTES_MAX)
+    with decompressor.stream_reader(view, read_across_frames=True, closefd=False) as reader:
+        while piece := reader.read(PIECE_BYTES):
+            yield piece
+
+
+def _require_whole_frames(view: memoryview, decoded_bytes_max: int) -> None:
+    """Walks the frames of RFC 8878 by their lengths: the stream reader takes a body that is cut short for its end."""
+    at = parts = 0
+    while at < len(view) or not parts:
+        at, blocks = _frame_end(view, at, decoded_bytes_max)
+        parts += 1 + blocks
+        if parts > PARTS_MAX:
+            raise _too_many_parts()
+    if at != len(view):
+        raise _DecodeError("invalid_encoding", "the compressed body is cut short")
+
+
+def _frame_end(view: memoryview, at: int, decoded_bytes_max: int) -> tuple[int, int]:
+    """Where the frame at `at` ends, perhaps beyond the body, and how many blocks it has."""
+    magic = int.from_bytes(view[at : at + 4], "little")
+    if magic & 0xFFFFFFF0 == 0x184D2A50:  # a skippable frame
+        return at + 8 + int.from_bytes(view[at + 4 : at + 8], "little"), 0
+    head = zstandard.get_frame_parameters(view[at : at + 18])
+    if head.content_size != zstandard.CONTENTSIZE_UNKNOWN and head.content_size > decoded_bytes_max:
+        raise _DecodeError("too_large", f"the decoded body is larger than {decoded_bytes_max} bytes")
+    start = at + zstandard.frame_header_size(view[at : at + 18])
+    end, blocks = _blocks_end(view, start)
+    return end + (4 if head.has_checksum else 0), blocks
+
+
+def _blocks_end(view: memoryview, at: int) -> tuple[int, int]:
+    from_bytes, size = int.from_bytes, len(view)
+    for blocks in range(1, PARTS_MAX + 1):
+        head = from_bytes(view[at : at + 3], "little")
+        at += 3 + (1 if head & 6 == 2 else head >> 3)  # a run is one byte, however long
+        if head & 1 or at > size:
+            return (at if head & 1 else size + 1), blocks
+    raise _too_many_parts()
+
+
+def _too_many_parts() -> _DecodeError:
+    return _DecodeError("too_large", f"the compressed body has more than {PARTS_MAX} parts")

@@ -1,0 +1,119 @@
+"""The whole policy of intake on one screen: bytes, headers, a time and a limiter in; a delivery or a refusal out.
+
+The bearer token is checked before the body is read, by the gate; everything about the body is checked here, in the
+contract's order: signature, Content-Encoding, JSON, normalisation, rate limit.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import orjson
+
+from server.intake import normalise
+from server.intake.auth import signature_matches
+from server.intake.decode import Buffer, decode
+from server.intake.headers import scan
+from server.intake.parse import parse
+from server.intake.rate_limit import Gcra
+from server.refusal import UNAUTHORIZED, Refusal, refuse
+from server.source import Source
+from storage.model import Facts, Fate
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A request before its body."""
+
+    source_id: str
+    authorization: bytes | None
+    headers: Sequence[tuple[bytes, bytes]]
+    """Lower-case names, in order, repeated ones included."""
+    content_length: int | None
+    remote_addr: str
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one body may cost, as `[limits]` says."""
+
+    decoded_bytes_max: int
+    json_containers_max: int
+    batch_events_max: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A good body, decoded, and what was found in it."""
+
+    facts: Facts
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What the rate limit makes of a reading: its first `admitted` events go on, the others have the fate `rest`."""
+
+    reading: Reading
+    admitted: int
+    rest: Fate
+    """DEFERRED or DROPPED; of no meaning where all are admitted."""
+    over_limit: int
+
+
+def read(source: Source, head: Head, body: Buffer, now_ms: int, limits: Limits) -> Reading | Refusal:
+    """The events of a body, or why there are none. Any bytes give one of the two."""
+    scanned = scan(head.headers)
+    if source.signing_secrets and not signature_matches(scanned.signature, body, source.signing_secrets):
+        return UNAUTHORIZED
+    decoded = decode(body, scanned.content_encoding, limits.decoded_bytes_max)
+    if isinstance(decoded, Refusal):
+        return decoded
+    parsed = parse(decoded, limits.json_containers_max)
+    if isinstance(parsed, Refusal):
+        return _NOT_A_FORM if scanned.form and parsed.code == "invalid_json" else parsed
+    facts = normalise.facts(
+        source,
+        scanned,
+        parsed,
+        received_at_ms=now_ms,
+        remote_addr=head.remote_addr,
+        batch_events_max=limits.batch_events_max,
+    )
+    return facts if isinstance(facts, Refusal) else Reading(facts, decoded)
+
+
+_NOT_A_FORM = refuse("unsupported_media_type", "the body must be JSON, not a form")
+
+
+def admit(reading: Reading, source: Source, limiter: Gcra, deferring: bool, now_ns: int) -> Admission:
+    """Charges the limiter for what goes on. While anything is `deferring`, the tokens belong to that."""
+    count = reading.facts.count
+    rest = Fate.DROPPED if source.over_limit == "drop" else Fate.DEFERRED
+    waits = deferring and source.rate_limit_events_per_second > 0 and source.over_limit != "observe"
+    fitting = 0 if waits else limiter.take(count, now_ns)
+    over = count - fitting
+    if source.over_limit == "observe":
+        return Admission(reading, count, rest, over)
+    if rest is Fate.DROPPED and not fitting:
+        reading = replace(reading, body=b"")
+    return Admission(reading, fitting, rest, over)
+
+
+def answer(source: Source, admission: Admission, delivery_id: str) -> bytes:
+    """The body of the 200. Its four numbers add up to the items sent."""
+    left = admission.reading.facts.count - admission.admitted
+    dropped = left if admission.rest is Fate.DROPPED else 0
+    said: dict[str, object] = {
+        "status": "accepted",
+        "accepted": admission.admitted,
+        "deferred": left - dropped,
+        "dropped": dropped,
+        "rejected": [
+            {"index": index, "code": code, "message": message}
+            for index, code, message in admission.reading.facts.rejected
+        ],
+        "delivery": delivery_id,
+    }
+    if source.type == "segment":
+        said["success"] = True
+    return orjson.dumps(said)

@@ -1,0 +1,56 @@
+"""The rate limit of a source: GCRA in whole numbers, so that no rate drifts, however low or high.
+
+Time is counted in units of 1/p ns, where p/q is the rate as a fraction: an event then costs exactly 10⁹·q units.
+"""
+
+from fractions import Fraction
+
+SECOND_NS = 1_000_000_000
+
+
+class Gcra:
+    """Admits at most burst + rate·t events in any stretch of t seconds. The caller brings the time, monotonic."""
+
+    def __init__(self, events_per_second: float, burst_events: int = 0) -> None:
+        """A rate of 0 is no limit; a burst of 0 is one second's worth, rounded down, at least 1."""
+        self._full_at = 0
+        """When all tokens will be there again, in units."""
+        self._units_per_ns = 1
+        self._configure(events_per_second, burst_events)
+
+    def take(self, n: int, now_ns: int) -> int:
+        """How many of `n` events may go now: the first that many are charged for."""
+        if not self._cost:
+            return n
+        now = now_ns * self._units_per_ns
+        full_at = self._full_at_from(now)
+        admitted = min(n, (now + self._tolerance - full_at) // self._cost)
+        self._full_at = full_at + admitted * self._cost
+        return admitted
+
+    def wait_ns(self, n: int, now_ns: int) -> int:
+        """How long until `n` tokens will be there, or a full burst where `n` is more than that; 0 if they are."""
+        if not self._cost:
+            return 0
+        now = now_ns * self._units_per_ns
+        ready_at = self._full_at_from(now) + min(n * self._cost, self._tolerance) - self._tolerance
+        return max(0, -((now - ready_at) // self._units_per_ns))
+
+    def reconfigure(self, events_per_second: float, burst_events: int) -> None:
+        """Another limit from now on. A reload gives no tokens away: the time of fullness stays, but not longer than
+        an empty bucket needs at the new rate."""
+        self._configure(events_per_second, burst_events)
+
+    def _configure(self, events_per_second: float, burst_events: int) -> None:
+        rate = Fraction(str(events_per_second))
+        if rate < 0 or burst_events < 0:
+            raise ValueError("a rate and a burst are not negative")
+        units_per_ns = rate.numerator or 1
+        self._full_at = self._full_at * units_per_ns // self._units_per_ns
+        self._units_per_ns = units_per_ns
+        self._cost = SECOND_NS * rate.denominator if rate else 0
+        """Of one event, in units; 0 is no limit."""
+        self._tolerance = self._cost * (burst_events or max(1, int(rate)))
+
+    def _full_at_from(self, now: int) -> int:
+        return min(max(self._full_at, now), now + self._tolerance)
