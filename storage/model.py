@@ -197,24 +197,3 @@ class EventRecord:
     def number(self) -> int:
         return self.stored.first + self.position
 
-
-BASE32 = "0123456789abcdefghijklmnopqrstuv"
-"""Digits that sort as their values do, so delivery ids sort as the log does."""
-
-DELIVERY_NUMBER_DIGITS = 13
-"""5 bits each: room for every 64-bit number."""
-
-
-def delivery_id(first: int, suffix: str) -> str:
-    """The id of the delivery whose first event has this number. `suffix`: 6 random characters of this start."""
-    digits = [BASE32[(first >> 5 * place) & 31] for place in reversed(range(DELIVERY_NUMBER_DIGITS))]
-    return "".join(digits) + "-" + suffix
-
-
-def first_number(delivery: str) -> int | None:
-    """The first number in a delivery id, or None where the text is no delivery id."""
-    digits, dash, suffix = delivery.partition("-")
-    if not dash or not suffix or len(digits) != DELIVERY_NUMBER_DIGITS or set(digits) - set(BASE32):
-        return None
-    number = int(digits, 32)
-    return number if number < 2**64 else None
