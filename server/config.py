@@ -201,7 +201,7 @@ def _check_relations(reader: _Reader, config: Config) -> None:
             if secret.PUBLIC_DIGEST in source.token_digests:
                 reader.wrong(
                     f"sources.{source.id}.tokens",
-                    f"everybody knows the demo's token; it is for trying, and server.bind {server.bind} is not loopback",
+                    f"everybody knows the demo's token, and server.bind {server.bind} is not loopback",
                 )
     reading, in_flight = "limits.body_bytes_max", "limits.in_flight_bytes_max"
     if reader.sound(reading, in_flight) and limits.in_flight_bytes_max < limits.body_bytes_max:

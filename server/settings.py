@@ -143,7 +143,7 @@ SOURCE_SETTINGS: Mapping[str, Setting] = {
     "processor_attempts_max": _of_source(
         "processor_attempts_max",
         count(1, 65535),
-        "Failed attempts until an event is dead. 12 of them span about 40 minutes.",
+        "Failed attempts until an event is dead. 12 of them span about 38 minutes.",
     ),
 }
 
