@@ -1,0 +1,67 @@
+"""Which connections of a listener are open, which of them wait for a request, and which one goes when it is full."""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+
+class Evictable(Protocol):
+    """A connection, as the register sees it. Hashed by identity."""
+
+    is_known: bool
+    """Whether a sender on it has passed the gate."""
+
+    def stop_waiting(self) -> None:
+        """It has no request in hand: let it close now."""
+
+
+class Connections:
+    """At most `connections_max` open ones. Each step costs the same however many there are."""
+
+    def __init__(self, connections_max: int) -> None:
+        self._connections_max = connections_max
+        self._open: set[Evictable] = set()
+        self._idle_strangers: dict[Evictable, None] = {}  # both in the order in which they fell idle
+        self._idle_known: dict[Evictable, None] = {}
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def add(self, connection: Evictable) -> bool:
+        """Takes it in, idle; where all places are taken an idle one leaves for it. False: there is no room."""
+        if len(self._open) >= self._connections_max and not self.evict():
+            return False
+        self._open.add(connection)
+        self.fell_idle(connection)
+        return True
+
+    def evict(self) -> bool:
+        """Sends away one idle connection: strangers first, then the longest idle. False: all have work in hand."""
+        for victim in self._idle():
+            self.remove(victim)
+            victim.stop_waiting()
+            return True
+        return False
+
+    def fell_idle(self, connection: Evictable) -> None:
+        """It has no request in hand from now on. Without effect once it was sent away."""
+        if connection in self._open:
+            (self._idle_known if connection.is_known else self._idle_strangers)[connection] = None
+
+    def fell_busy(self, connection: Evictable) -> None:
+        """It has a request in hand: it cannot be sent away."""
+        self._idle_strangers.pop(connection, None)
+        self._idle_known.pop(connection, None)
+
+    def remove(self, connection: Evictable) -> None:
+        """It is closed, or about to be. May be called again."""
+        self.fell_busy(connection)
+        self._open.discard(connection)
+
+    def close_idle(self) -> None:
+        """Sends every idle connection away; those with a request in hand are left."""
+        while self.evict():
+            pass
+
+    def _idle(self) -> Iterator[Evictable]:
+        yield from self._idle_strangers
+        yield from self._idle_known

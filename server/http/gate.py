@@ -1,0 +1,145 @@
+"""The gate: the one step between HTTP and the flow that every front end calls, so that they cannot differ.
+
+Order, as users are promised: draining, full or failed → source and token → backlog → body size and time (here as it
+grows) → everything about the body (intake) → rate limit → committer → answer.
+From the decision to the hand-over there is no checkpoint: decided, charged and handed over in one synchronous step.
+"""
+
+from collections.abc import Callable
+
+from server.clock import Clock
+from server.flow.committer import Committer
+from server.flow.engine import Engine
+from server.flow.source_state import SourceState
+from server.health import Health, storage_refusal
+from server.http.answer import Answer, refusal_answer
+from server.intake import intake
+from server.intake.auth import token_matches, token_of
+from server.intake.intake import Admission, Head
+from server.refusal import UNAUTHORIZED, Refusal, refuse
+from server.settings import LimitsConfig
+from server.shares import SharedBytes
+from server.source import Source
+from storage.errors import StoreError
+from storage.model import Stored
+
+OnAnswer = Callable[[Answer], None]
+
+NOBODY = (bytes(32),)
+"""Token digests of a source that does not exist: compared with the same work, and never equal."""
+
+
+class Gate:
+    """Lets requests in, or says why not."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        committer: Committer,
+        health: Health,
+        limits: LimitsConfig,
+        backlog_events_max: int,
+        clock: Clock,
+    ) -> None:
+        self._engine = engine
+        self._health = health
+        self._backlog_events_max = backlog_events_max
+        self.committer = committer
+        self.clock = clock
+        self.body_bytes_max = limits.body_bytes_max
+        self.in_flight = SharedBytes(limits.in_flight_bytes_max)
+        self.intake_limits = intake.Limits(
+            limits.decoded_bytes_max, limits.json_containers_max, limits.batch_events_max
+        )
+
+    def enter(self, head: Head) -> "Entry | Refusal":
+        """Everything that can be said before the body is read. An entry must be closed, whatever happens."""
+        refusal = self._health.refusal()
+        if refusal is not None:
+            return refusal
+        state = self._engine.state(head.source_id)
+        source = state.source if state is not None else None
+        matches = token_matches(token_of(head.authorization), source.token_digests if source is not None else NOBODY)
+        if state is None or source is None or not matches:
+            return UNAUTHORIZED
+        if self.backlogged(state):
+            return self.backlog_refusal()
+        entry = Entry(self, state, source, head)
+        if head.content_length is not None:
+            too_large = entry.reserve(head.content_length)
+            if too_large is not None:
+                return too_large
+        return entry
+
+    def backlogged(self, state: SourceState) -> bool:
+        """The source has as many pending events as it may have."""
+        return 0 < self._backlog_events_max <= state.pending
+
+    def backlog_refusal(self) -> Refusal:
+        return refuse("overloaded", f"{self._backlog_events_max} events of this source are pending already")
+
+
+class Entry:
+    """One request that is let in: its body as it grows, then the decision."""
+
+    __slots__ = ("_gate", "_head", "_held", "_received", "_source", "_state", "_submitted")
+
+    def __init__(self, gate: Gate, state: SourceState, source: Source, head: Head) -> None:
+        self._gate = gate
+        self._state = state
+        self._source = source
+        self._head = head
+        self._held = 0
+        self._received = 0
+        self._submitted = False
+
+    def grow(self, count: int) -> Refusal | None:
+        """`count` more bytes of the body have come."""
+        self._received += count
+        missing = self._received - self._held
+        return self.reserve(missing) if missing > 0 else None
+
+    def reserve(self, count: int) -> Refusal | None:
+        """Take room for `count` more bytes, or refuse them."""
+        if self._held + count > self._gate.body_bytes_max:
+            return refuse("too_large", f"the body is over {self._gate.body_bytes_max} bytes")
+        return self._take(count)
+
+    def submit(self, body: bytes, answer: OnAnswer) -> None:
+        """The whole body. `answer` is called exactly once, perhaps before this returns."""
+        gate, state, source = self._gate, self._state, self._source
+        reading = intake.read(source, self._head, body, gate.clock.now_ms(), gate.intake_limits)
+        if isinstance(reading, Refusal):
+            answer(refusal_answer(reading, close=False))
+            return
+        refusal = gate.backlog_refusal() if gate.backlogged(state) else self._take(len(reading.body) - self._held)
+        if refusal is not None:
+            answer(refusal_answer(refusal, close=False))
+            return
+        admission = intake.admit(reading, source, state.limiter, state.deferring, gate.clock.monotonic_ns())
+        self._submitted = True
+        gate.committer.append(state, admission, lambda result: self._committed(admission, result, answer))
+
+    def close(self) -> None:
+        """The request is over, or its client has gone. What was submitted goes on and keeps its room until its commit."""
+        if not self._submitted:
+            self._give_back()
+
+    def _committed(self, admission: Admission, result: Stored | StoreError, answer: OnAnswer) -> None:
+        self._give_back()
+        if isinstance(result, Stored):
+            answer(Answer(200, intake.answer(self._source, admission, result.id)))
+        else:
+            answer(refusal_answer(storage_refusal(result), close=False))
+
+    def _take(self, count: int) -> Refusal | None:
+        if count > 0:
+            if not self._gate.in_flight.take(self._state.id, count):
+                return refuse("overloaded", "too many bytes are in flight")
+            self._held += count
+        return None
+
+    def _give_back(self) -> None:
+        if self._held:
+            self._gate.in_flight.give(self._state.id, self._held)
+            self._held = 0

@@ -1,0 +1,93 @@
+"""Which request heads are HTTP as we speak it: bytes in, a complete head or a refusal out. No I/O.
+
+h11 reads the head afterwards; this runs before it because h11 is lenient where two parsers in a row must not
+disagree (RFC 9112, section 11.2): Content-Length beside Transfer-Encoding, bare LF, folded lines, CONNECT.
+"""
+
+import re
+
+from server.refusal import Refusal, refuse
+
+HEAD_BYTES_MAX = 16384
+"""As node.js and IIS; h11 and Hypercorn have the same default."""
+HEAD_LINES_MAX = 100
+"""Header lines, the request line not counted; as Apache's LimitRequestFields."""
+
+TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+REQUEST_LINE = re.compile(rb"(" + TOKEN + rb") ([\x21-\x7e]+) HTTP/1\.([01])")
+HEADER_LINE = re.compile(rb"(" + TOKEN + rb"):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)")
+HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+LENGTH = re.compile(rb"[0-9]{1,20}")
+BARE_LF = re.compile(rb"(?<!\r)\n")
+
+TOO_LARGE = refuse("headers_too_large", f"the head is limited to {HEAD_BYTES_MAX} bytes and {HEAD_LINES_MAX} lines")
+TOO_SLOW = refuse("timeout", "the head did not come in time")
+
+
+def complete_head(buffer: bytearray) -> bytes | Refusal | None:
+    """The first head in `buffer`, checked, with its blank line; None while it is incomplete.
+
+    Refuses as soon as what has come cannot become a head any more. Empty lines before the request line are skipped
+    (RFC 9112, section 2.2) and taken out of `buffer`; the head stays in it.
+    """
+    while buffer.startswith(b"\r\n"):
+        del buffer[:2]
+    end = buffer.find(b"\r\n\r\n", 0, HEAD_BYTES_MAX)
+    if end < 0:
+        return _still_possible(buffer)
+    head = bytes(buffer[: end + 4])
+    return _check(head) or head
+
+
+def _still_possible(buffer: bytearray) -> Refusal | None:
+    if len(buffer) >= HEAD_BYTES_MAX:
+        return TOO_LARGE
+    if buffer and buffer != b"\r" and not 0x20 < buffer[0] < 0x7F:
+        return _malformed("this is no HTTP/1.1 request")  # TLS, for one
+    if BARE_LF.search(buffer):
+        return _malformed("lines must end with CR LF")
+    line, complete, _ = buffer.partition(b"\r\n")
+    if complete and not REQUEST_LINE.fullmatch(line):
+        return _malformed("the request line is malformed, or not HTTP/1.1")
+    if buffer.count(b"\r\n") > HEAD_LINES_MAX + 1:
+        return TOO_LARGE
+    return None
+
+
+def _check(head: bytes) -> Refusal | None:
+    request_line, *lines = head[:-4].split(b"\r\n")
+    request = REQUEST_LINE.fullmatch(request_line)
+    if request is None:
+        return _malformed("the request line is malformed, or not HTTP/1.1")
+    if len(lines) > HEAD_LINES_MAX:
+        return TOO_LARGE
+    fields: dict[bytes, list[bytes]] = {}
+    for line in lines:
+        field = HEADER_LINE.fullmatch(line)
+        if field is None:
+            return _malformed("a header line is malformed")
+        fields.setdefault(field[1].lower(), []).append(field[2].rstrip(b" \t"))
+    return _check_fields(request[1], request[3] == b"1", fields)
+
+
+def _check_fields(method: bytes, is_http_1_1: bool, fields: dict[bytes, list[bytes]]) -> Refusal | None:
+    hosts = fields.get(b"host", [])
+    codings = fields.get(b"transfer-encoding", [])
+    lengths = fields.get(b"content-length", [])
+    if method == b"CONNECT":
+        return _malformed("CONNECT is not served")
+    if len(hosts) != 1 and (hosts or is_http_1_1):
+        return _malformed("exactly one Host header is required")
+    if hosts and not HOST.fullmatch(hosts[0]):
+        return _malformed("the Host header is malformed")
+    if codings and lengths:
+        return _malformed("Content-Length and Transfer-Encoding exclude each other")
+    if codings and (len(codings) > 1 or codings[0].lower() != b"chunked" or not is_http_1_1):
+        return _malformed("the only Transfer-Encoding is chunked, in HTTP/1.1")
+    if lengths and (len(lengths) > 1 or not LENGTH.fullmatch(lengths[0])):
+        return _malformed("Content-Length must be one number")
+    return None
+
+
+def _malformed(message: str) -> Refusal:
+    return refuse("invalid_request", message)

@@ -1,0 +1,87 @@
+"""Listening: accepts connections, serves each in a task of its own, and ends without cutting a request short.
+
+Order of the end: the trigger fires → the listening sockets are closed → idle connections are closed → requests in
+hand are finished and answered with `Connection: close` → `serve` returns. It waits for as long as that takes and
+cancels nothing: the deadline of a drain is its caller's.
+"""
+
+import errno
+import logging
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import trio
+
+from server.http.body import App
+from server.http.connection import Connection, Limits, Listener, Observe
+from server.http.hypercorn import Exchange, check_version
+
+BACKLOG = 4096
+"""Connections that wait for us in the kernel; it cuts this at net.core.somaxconn."""
+ACCEPT_PAUSE_SECONDS = 0.1
+OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
+
+OnError = Callable[[str, BaseException], None]
+
+
+def log_error(name: str, error: BaseException) -> None:
+    """A connection failed by our own fault: loud, and contained."""
+    logging.getLogger("tidegate.http").error("a connection of the %s listener failed", name, exc_info=error)
+
+
+async def serve(
+    app: App,
+    sockets: Sequence[socket.socket],
+    limits: Limits,
+    *,
+    shutdown_trigger: Callable[[], Awaitable[object]],
+    name: str,
+    observe: Observe,
+    on_error: OnError = log_error,
+    task_status: Any = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serves `app` on bound `sockets`, which it owns from now on, until `shutdown_trigger` returns; see above.
+
+    `observe` hears of the answers that no application saw. Raises RuntimeError for another Hypercorn than ours.
+    """
+    check_version()
+
+    async def exchange(connection: Connection, head: bytes) -> bool:
+        return await Exchange(app, connection).run(head)
+
+    listener = Listener(limits, observe, lambda error: on_error(name, error), exchange)
+    async with trio.open_nursery() as handlers:
+        async with trio.open_nursery() as accepting:
+            for sock in sockets:
+                accepting.start_soon(_accept, _listen(sock, limits), listener, handlers)
+            task_status.started()
+            await shutdown_trigger()
+            accepting.cancel_scope.cancel()
+        listener.is_draining = True
+        listener.connections.close_idle()
+
+
+def _listen(sock: socket.socket, limits: Limits) -> trio.SocketListener:
+    """TCP_USER_TIMEOUT, inherited by what is accepted, ends what the kernel still sends for a closed connection."""
+    if sock.family != socket.AF_UNIX and hasattr(socket, "TCP_USER_TIMEOUT"):
+        milliseconds = max(1, int(limits.body_timeout_seconds * 1000))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+    sock.setblocking(False)
+    sock.listen(BACKLOG)
+    return trio.SocketListener(trio.socket.from_stdlib_socket(sock))
+
+
+async def _accept(socket_listener: trio.SocketListener, listener: Listener, handlers: trio.Nursery) -> None:
+    """Accepts for ever. Where the machine has no room for one more connection, an idle one makes it."""
+    async with socket_listener:
+        while True:
+            try:
+                stream = await socket_listener.accept()
+            except OSError as error:
+                if error.errno not in OUT_OF_RESOURCES:
+                    raise
+                listener.connections.evict()
+                await trio.sleep(ACCEPT_PAUSE_SECONDS)
+            else:
+                handlers.start_soon(Connection(listener, stream).run)
