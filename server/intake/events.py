@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType
+from typing import Any
 
 import orjson
 
@@ -68,16 +69,20 @@ def _payloads(facts: Facts, body: bytes, positions: Sequence[int]) -> list[objec
     if not body:
         return [None] * len(positions)
     parsed = orjson.loads(body)
-    if not facts.batched:
-        items = [parsed]
-    else:
-        items = parsed if facts.source_type == "webhook" else parsed["batch"]
+    items = _items(facts, parsed)
     chosen = [items[facts.indexes[position]] for position in positions]
     if facts.source_type == "webhook":
         return [item.get("payload", item) for item in chosen]
     if facts.batched:
         _fill_in_all(chosen, parsed)
     return chosen
+
+
+def _items(facts: Facts, parsed: Any) -> list[Any]:
+    if not facts.batched:
+        return [parsed]
+    items: list[Any] = parsed if facts.source_type == "webhook" else parsed["batch"]
+    return items
 
 
 def _fill_in_all(items: list[dict[str, object]], batch: dict[str, object]) -> None:

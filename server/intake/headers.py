@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 SIGNATURE_HEADER = b"x-convertmax-signature"
@@ -41,48 +42,47 @@ class Scanned(NamedTuple):
 
 def scan(headers: Sequence[tuple[bytes, bytes]]) -> Scanned:
     """`headers` have lower-case names and are in the order in which they came, repeated ones included."""
-    kept = _Kept()
-    ids: dict[bytes, list[bytes]] = {}
-    encodings: list[bytes] = []
-    signatures: list[bytes] = []
-    form = False
-    for name, value in headers:
-        if name in _KEPT_NAMES or name.startswith(_KEPT_PREFIXES):
-            kept.add(name, value)
-            if name == b"content-type":
-                form = form or value.strip(_BLANK).lower().startswith(_FORM_TYPES)
-            elif name == SIGNATURE_HEADER:
-                signatures.append(value)
-        elif name == b"content-encoding":
-            encodings.append(value)
-        if name in ID_HEADERS:
-            ids.setdefault(name, []).append(value)
+    present = dict(headers)
+    encodings = _values(headers, b"content-encoding") if b"content-encoding" in present else ()
+    signatures = _values(headers, SIGNATURE_HEADER) if SIGNATURE_HEADER in present else ()
     return Scanned(
-        kept.texts,
-        _header_id(ids) if ids else None,
+        _kept(headers),
+        None if present.keys().isdisjoint(ID_HEADERS) else _header_id(headers, present),
         b", ".join(encodings) if encodings else None,
         signatures[0] if len(signatures) == 1 else None,
-        form,
+        _is_form(present.get(b"content-type", b"")),
     )
 
 
-class _Kept:
-    __slots__ = ("bytes_left", "texts")
+def _values(headers: Sequence[tuple[bytes, bytes]], name: bytes) -> list[bytes]:
+    return [value for key, value in headers if key == name]
 
-    def __init__(self) -> None:
-        self.bytes_left = KEPT_HEADERS_BYTES_MAX
-        self.texts: dict[str, str] = {}
 
-    def add(self, name: bytes, value: bytes) -> None:
-        if _SECRET_PARTS.search(name):
-            return
-        key, text = name.decode("latin-1"), _text(value)
-        before = self.texts.get(key)
+def _is_form(content_type: bytes) -> bool:
+    return content_type.strip(_BLANK).lower().startswith(_FORM_TYPES)
+
+
+def _kept(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
+    texts: dict[str, str] = {}
+    bytes_left = KEPT_HEADERS_BYTES_MAX
+    for name, value in headers:
+        key = _kept_name(name)
+        if key is None:
+            continue
+        before = texts.get(key)
         size = len(value) + (len(name) if before is None else 2)
-        if size > self.bytes_left or (before is None and len(self.texts) == KEPT_HEADERS_MAX):
-            return
-        self.bytes_left -= size
-        self.texts[key] = text if before is None else f"{before}, {text}"
+        if size <= bytes_left and (before is not None or len(texts) < KEPT_HEADERS_MAX):
+            bytes_left -= size
+            texts[key] = _text(value) if before is None else f"{before}, {_text(value)}"
+    return texts
+
+
+@lru_cache(maxsize=512)
+def _kept_name(name: bytes) -> str | None:
+    """The name as text where the header is kept. Remembered: senders use a few dozen names."""
+    if name not in _KEPT_NAMES and not name.startswith(_KEPT_PREFIXES):
+        return None
+    return None if _SECRET_PARTS.search(name) else name.decode("latin-1")
 
 
 def _text(value: bytes) -> str:
@@ -93,9 +93,9 @@ def _text(value: bytes) -> str:
         return value.decode("latin-1")
 
 
-def _header_id(ids: dict[bytes, list[bytes]]) -> HeaderId:
-    name = next(name for name in ID_HEADERS if name in ids)
-    return HeaderId(name.decode("ascii"), _single(ids[name]))
+def _header_id(headers: Sequence[tuple[bytes, bytes]], present: dict[bytes, bytes]) -> HeaderId:
+    name = next(name for name in ID_HEADERS if name in present)
+    return HeaderId(name.decode("ascii"), _single(_values(headers, name)))
 
 
 def _single(values: list[bytes]) -> str | None:

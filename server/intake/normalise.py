@@ -142,7 +142,10 @@ def _careful(look: Callable[[dict[str, object]], Found | str], items: list[objec
         else:
             found.append(seen)
             indexes.append(index)
-    ids, id_from, provider_ids, types = map(list, zip(*found, strict=True)) if found else ([], [], [], [])
+    if len(found) == 1:
+        [one] = found
+        return Columns([one.id], [one.id_from], [one.provider_id], [one.type], indexes, rejected)
+    ids, id_from, provider_ids, types = zip(*found, strict=True) if found else ((), (), (), ())
     return Columns(ids, id_from, provider_ids, types, indexes, rejected)
 
 
