@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from server.config import Config
+from server.source import Source
 
 BASE_BYTES = 96 * 2**20
 """Interpreter and libraries (56 MiB after the imports, CPython 3.11), caches, and the tail of the dedup index."""
@@ -81,22 +82,25 @@ class Plan:
 
 def plan(config: Config, machine: Machine) -> Plan:
     """The plan of this configuration on that machine."""
-    limited = [
-        each for each in config.sources.values() if each.rate_limit_events_per_second and each.over_limit != "observe"
-    ]
-    events_per_second = math.fsum(each.rate_limit_events_per_second for each in limited)
+    events_per_second = math.fsum(
+        each.rate_limit_events_per_second for each in config.sources.values() if _keeps_to_rate(each)
+    )
     per_rate = round(config.dedup.window_hours * 3600 * ID_BYTES * 2)
     memory = _memory(config, round(events_per_second * per_rate))
     open_files = config.limits.connections_max + OTHER_FILES
     return Plan(
         memory=memory,
         events_per_second=events_per_second,
-        unlimited=tuple(each.id for each in config.sources.values() if each not in limited),
+        unlimited=tuple(each.id for each in config.sources.values() if not _keeps_to_rate(each)),
         disk_day_bytes=round(events_per_second * DAY_SECONDS * EVENT_DISK_BYTES),
         dedup_bytes_per_rate=per_rate,
         open_files=open_files,
         warnings=tuple(_warnings(config, machine, sum(part.memory_bytes for part in memory), open_files)),
     )
+
+
+def _keeps_to_rate(source: Source) -> bool:
+    return source.rate_limit_events_per_second > 0 and source.over_limit != "observe"
 
 
 def _memory(config: Config, dedup_bytes: int) -> tuple[Part, ...]:

@@ -71,8 +71,10 @@ class LimitsConfig:
     connections_max: int = setting(
         4096, count(1, 1_000_000), "Open connections. When full, the longest idle ones make room."
     )
-    header_timeout_seconds: float = setting(10, number(0, 3600), "For a request's head to arrive.")
-    body_timeout_seconds: float = setting(30, number(0, 3600), "For a request's body to arrive.")
+    header_timeout_seconds: float = setting(
+        10, number(0, 3600), "The longest that a request's head may take to arrive."
+    )
+    body_timeout_seconds: float = setting(30, number(0, 3600), "The longest that a request's body may take to arrive.")
     keep_alive_timeout_seconds: float = setting(
         75, number(0, 86400), "An idle connection is closed after it. Longer than common proxies keep theirs."
     )
@@ -103,7 +105,9 @@ class DedupConfig:
     """How long a processed event is known again."""
 
     window_hours: float = setting(
-        96, number(0, 87_600), "Longer than the last retry of common senders, which is 75.6 h."
+        96,
+        number(0, 87_600),
+        "How long a processed id is known. Longer than the last retry of common senders, at 75.6 h.",
     )
 
 
@@ -118,7 +122,7 @@ SOURCE_SETTINGS: Mapping[str, Setting] = {
         REQUIRED, TOKENS, "Bearer tokens: any one is accepted, so that they can be changed without a gap."
     ),
     "signing_secrets": Setting(
-        [], SIGNING_SECRETS, "webhook only. When set, a signature is required too; any one is accepted."
+        [], SIGNING_SECRETS, "For webhook only. When set, a signature is required too; any one of them is accepted."
     ),
     "event_type_override": _of_source("event_type_override", EVENT_TYPE, "Replaces every event's type when set."),
     "missing_event_id": _of_source(
@@ -127,7 +131,9 @@ SOURCE_SETTINGS: Mapping[str, Setting] = {
         "An event without an id: gets one of its own, gets its content's hash, or is refused.",
     ),
     "rate_limit_events_per_second": _of_source(
-        "rate_limit_events_per_second", number(0, 1e9, zero="no limit"), "Counted in events, before queueing."
+        "rate_limit_events_per_second",
+        number(0, 1e9, zero="no limit"),
+        "The rate limit, counted in events before queueing; fractions are allowed.",
     ),
     "rate_limit_burst_events": _of_source(
         "rate_limit_burst_events", count(0, 10**9), "How many may come at once. 0: one second's worth, at least 1."
@@ -137,9 +143,17 @@ SOURCE_SETTINGS: Mapping[str, Setting] = {
         choice("defer", "drop", "observe"),
         "What is over the limit: is kept and released later, is dropped on record, or is only counted.",
     ),
-    "processor": _of_source("processor", PROCESSOR, "The function that gets the events. Empty: archive only."),
-    "processor_batch_events_max": _of_source("processor_batch_events_max", count(1, 1_000_000), "Events in one call."),
-    "processor_timeout_seconds": _of_source("processor_timeout_seconds", number(0, 86400), "For one call."),
+    "processor": _of_source(
+        "processor",
+        PROCESSOR,
+        "The function that gets the events, also from a file beside this one. Empty: archive only.",
+    ),
+    "processor_batch_events_max": _of_source(
+        "processor_batch_events_max", count(1, 1_000_000), "Events in one call of the processor."
+    ),
+    "processor_timeout_seconds": _of_source(
+        "processor_timeout_seconds", number(0, 86400), "The longest that one call may take; then its batch has failed."
+    ),
     "processor_attempts_max": _of_source(
         "processor_attempts_max",
         count(1, 65535),

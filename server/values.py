@@ -104,7 +104,8 @@ def text(words: str, accepts: Callable[[str], object]) -> Kind:
 
 
 def choice(*options: str) -> Kind:
-    return text(" or ".join(f'"{option}"' for option in options), lambda value: value in options)
+    *others, last = (f'"{option}"' for option in options)
+    return text(f"{', '.join(others)} or {last}", lambda value: value in options)
 
 
 def listing(words: str, read_each: Callable[[object, Places], Any], *, empty: bool) -> Kind:
