@@ -29,7 +29,7 @@ class _Call:
     def run(self) -> None:
         try:
             self.value = self.job()
-        except BaseException as error:  # SystemExit from a processor must not end the thread; the caller decides
+        except BaseException as error:  # noqa: BLE001  # SystemExit must not end the thread; the caller decides
             self.error = error
 
 
@@ -87,4 +87,3 @@ class Worker:
     def _finish(self, call: _Call) -> None:
         self._free.release()
         call.done.set()
-

@@ -28,14 +28,17 @@ from dataclasses import dataclass
 import trio
 
 from server.flow.source_state import SourceState
+from server.histogram import EVENTS, SECONDS, Histogram
 from server.intake.intake import Admission
 from server.worker import Worker
-from storage.errors import StoreError, StoreFailed, StoreFull
-from storage.model import Append, Fate, Group, Outcomes, Stored, Written, delivery_id
+from storage.environment import Store
+from storage.errors import StoreError, StoreFailed
+from storage.model import Append, Group, Outcomes, Stored, Written
+from storage.delivery_id import delivery_id
 from storage.writer import Writer
 
 RETRY_SECONDS = 1.0
-"""Between two tries of a group of outcomes after a failed commit: soon enough for a disk that somebody makes room on."""
+"""Between two tries of a group of outcomes after a failed commit: soon after somebody made room on the disk."""
 
 DELIVERY_SUFFIX_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 
@@ -53,10 +56,10 @@ class _Waiting:
 class Committer:
     """Takes deliveries and outcomes; `run` writes them. Made inside `trio.run`."""
 
-    def __init__(self, writer: Writer, worker: Worker, has_room: Callable[[int], bool]) -> None:
+    def __init__(self, writer: Writer, worker: Worker, store: Store) -> None:
         self._writer = writer
         self._worker = worker
-        self._has_room = has_room
+        self._store = store
         self._suffix = "".join(secrets.choice(DELIVERY_SUFFIX_ALPHABET) for _ in range(6))
         self._appends: list[_Waiting] = []
         self._outcomes: list[tuple[SourceState, Outcomes, Finished]] = []
@@ -65,9 +68,12 @@ class Committer:
         self._quiet.set()
         self.failure: StoreError | None = None
         """Why the last group failed; None while all is well."""
-        self.full = False
-        """The store is so full that what is left is kept for outcomes."""
         self.next_number = writer.next_number
+        self.used_bytes = store.used_bytes()
+        self.full = not store.has_room(self.used_bytes)
+        """The store is so full that what is left is kept for outcomes."""
+        self.commit_seconds = Histogram(SECONDS)
+        self.commit_events = Histogram(EVENTS)
 
     def append(self, state: SourceState, admission: Admission, done: Appended) -> None:
         """Hand over a delivery. `done` gets it back with its numbers once it is on disk, or the error."""
@@ -85,18 +91,19 @@ class Committer:
         while True:
             await self._work.wait()
             self._work = trio.Event()
-            while (self._appends or self._outcomes or self.failure) and not self._lost:
+            while (self._appends or self._outcomes or self.failure) and not self.lost:
                 await self._commit()
             self._refuse_waiting()
             self._quiet.set()
 
     async def settled(self) -> None:
         """Return when nothing waits to be written, or when nothing will be written any more."""
-        while not self._quiet.is_set() and not self._lost:
+        while not self._quiet.is_set() and not self.lost:
             await self._quiet.wait()
 
     @property
-    def _lost(self) -> bool:
+    def lost(self) -> bool:
+        """Nothing will be written any more: only a restart helps."""
         return isinstance(self.failure, StoreFailed)
 
     def _wake(self) -> None:
@@ -114,6 +121,7 @@ class Committer:
             appends = []
         outcomes, self._outcomes = self._outcomes, []
         group, order = self._gather(appends, outcomes)
+        started = trio.current_time()
         try:
             written = await self._worker.run(self._writer.write, group)
         except StoreError as error:
@@ -122,6 +130,7 @@ class Committer:
             self._refuse(order, error)
             return
         self.failure = None
+        self.commit_seconds.observe(trio.current_time() - started)
         self._settle(group, order, outcomes, written)
 
     def _gather(
@@ -151,8 +160,11 @@ class Committer:
         outcomes: list[tuple[SourceState, Outcomes, Finished]],
         written: Written,
     ) -> None:
-        self.next_number += sum(append.stored.facts.count for append in group.appends)
-        self.full = not self._has_room(written.used_bytes)
+        count = sum(append.stored.facts.count for append in group.appends)
+        self.next_number += count
+        self.commit_events.observe(count)
+        self.used_bytes = written.used_bytes
+        self.full = not self._store.has_room(written.used_bytes)
         for state in [waiting.state for waiting in order] + [state for state, _, _ in outcomes]:
             state.totals = written.totals[state.id]
         for waiting, append, digests in zip(order, group.appends, written.digests, strict=True):
@@ -170,13 +182,3 @@ class Committer:
         for waiting in appends:
             waiting.state.not_appended(waiting.admission)
             waiting.done(error)
-
-
-def describe_failure(error: StoreError) -> str:
-    """The refusal code for deliveries while the store is in this state."""
-    return "storage_full" if isinstance(error, StoreFull) else "storage_failed"
-
-
-def outcome_of(fate: Fate) -> str:
-    """The word of the contract for an outcome: also the metric's label."""
-    return fate.name.lower()

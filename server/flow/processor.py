@@ -147,7 +147,7 @@ def describe(error: BaseException) -> str:
     """Type and message, of bounded length and always valid Unicode."""
     try:
         text = str(error)
-    except Exception:  # a foreign __str__
+    except Exception:  # noqa: BLE001  # a foreign __str__ may raise anything
         text = ""
     words = f"{type(error).__name__}: {text}" if text else type(error).__name__
     return words[:ERROR_CHARACTERS_MAX].encode("utf-8", "replace").decode()

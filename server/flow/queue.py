@@ -168,7 +168,7 @@ class SourceQueue:
     def _tokens_after_ns(self, wanted: int) -> int:
         limiter, source = self._state.limiter, self._state.source
         rate = source.rate_limit_events_per_second if source else 0
-        gathered = max(1, min(wanted, int(rate * RELEASE_SECONDS), limiter.burst_events))
+        gathered = max(1, min(wanted, int(rate * RELEASE_SECONDS)))
         return limiter.wait_ns(gathered, self._clock.monotonic_ns())
 
     async def _wait_for_tokens(self, nanoseconds: int) -> None:

@@ -6,6 +6,7 @@ All of it is changed on the trio thread only, by synchronous code; nothing here 
 from dataclasses import dataclass
 from typing import Protocol
 
+from server.histogram import SECONDS, Histogram
 from server.intake.intake import Admission
 from server.intake.rate_limit import Gcra
 from server.source import Source
@@ -44,6 +45,7 @@ class SourceState:
         self.totals = totals
         """As committed."""
         self.counts = Counts()
+        self.processor_seconds = Histogram(SECONDS)
         self.limiter = Gcra(0, 0)
         self.unreleased = totals.deferred_now
         """Deferred events on disk that still wait for a token."""
@@ -77,7 +79,7 @@ class SourceState:
         return released
 
     def forget_releases(self) -> None:
-        """The queue is read again from the oldest pending event: what was released and not finished is deferred again."""
+        """The log is read again from the oldest pending event: what was released and not finished is deferred again."""
         self.unreleased = self.totals.deferred_now
 
     def appending(self, admission: Admission) -> None:
@@ -114,4 +116,3 @@ class SourceState:
 
 def _pending(admission: Admission) -> int:
     return admission.reading.facts.count if admission.rest is Fate.DEFERRED else admission.admitted
-

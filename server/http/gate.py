@@ -37,6 +37,7 @@ class Gate:
         engine: Engine,
         committer: Committer,
         health: Health,
+        *,
         limits: LimitsConfig,
         backlog_events_max: int,
         clock: Clock,
@@ -121,7 +122,7 @@ class Entry:
         gate.committer.append(state, admission, lambda result: self._committed(admission, result, answer))
 
     def close(self) -> None:
-        """The request is over, or its client has gone. What was submitted goes on and keeps its room until its commit."""
+        """The request is over, or its client has gone. What was submitted goes on, its room taken until its commit."""
         if not self._submitted:
             self._give_back()
 

@@ -1,0 +1,212 @@
+"""The composition root: builds every object from the configuration, starts them in order, stops them in reverse."""
+
+import os
+import socket
+import sys
+from pathlib import Path
+
+import trio
+
+from server import log
+from server.clock import Clock
+from server.config import Address, Config, ConfigError, load
+from server.flow.committer import Committer
+from server.flow.engine import Engine, load_processors
+from server.flow.processor import ProcessorError
+from server.flow.runner import Function, Parts
+from server.health import Health
+from server.http.admin import build_admin_app
+from server.http.gate import Gate
+from server.http.routes import build_public_app
+from server.http.serve import serve as serve_http
+from server.metrics import Requests
+from server.reload import Reload
+from server.shares import SharedBytes
+from server.supervision import drain_on_signals, notify
+from server.worker import Worker
+from storage.environment import Store
+from storage.errors import StoreError
+from storage.index import DedupIndex
+from storage.reader import Reader
+from storage.writer import Writer
+
+READER_CHECK_SECONDS = 60
+"""How often the slots of readers that were killed are freed: each pins pages, and the store would grow."""
+
+HOUR_MS = 3_600_000
+
+
+def serve(path: Path) -> int:
+    """Serve the configuration in this file until a signal ends it; the exit code of the process."""
+    log.configure()
+    try:
+        config = load(path)
+        functions = load_processors(config.sources, config.path.parent)
+        public, admin = _bind(config.server.bind), _bind(config.server.admin_bind)
+        store = Store.open(config.storage.path, map_size_bytes=config.storage.map_size_bytes, mode="write")
+    except ConfigError as error:
+        return _complain(2, *error.mistakes)
+    except (ProcessorError, StoreError, OSError) as error:
+        return _complain(2 if isinstance(error, ProcessorError) else 1, str(error))
+    try:
+        trio.run(_serve, config, functions, store, public, admin)
+    finally:
+        store.close()
+    return 0
+
+
+async def _serve(
+    config: Config, functions: dict[str, Function], store: Store, public: socket.socket, admin: socket.socket
+) -> None:
+    server = Server(config, functions, store)
+    async with trio.open_nursery() as nursery:
+        await server.start(nursery, public, admin)
+        with drain_on_signals(server.drain_requested.set, config.limits.drain_timeout_seconds, server.in_hand):
+            await server.drain_requested.wait()
+            await server.drain()
+        nursery.cancel_scope.cancel()
+
+
+class Server:
+    """Everything, built and wired. `start` and `drain` read top to bottom in the order that they promise."""
+
+    def __init__(self, config: Config, functions: dict[str, Function], store: Store) -> None:
+        self.config = config
+        self.store = store
+        self.log = log.get("tidegate")
+        self.clock = Clock()
+        writer = Writer(store)
+        self.committer = Committer(writer, Worker("writer"), store)
+        self.index = DedupIndex(int(config.dedup.window_hours * HOUR_MS))
+        self.index_ready = trio.Event()
+        self.lookup, self.looking_up = Reader(store), Worker("look-ups")
+        parts = Parts(
+            committer=self.committer,
+            index=self.index,
+            index_ready=self.index_ready,
+            reader=Reader(store),
+            reading=Worker("reader"),
+            shared=SharedBytes(config.queue.bytes_max),
+            clock=self.clock,
+            events_max=config.queue.events_max,
+        )
+        self.engine = Engine(parts, writer.totals, self.lookup, self.looking_up)
+        self.engine.configure(config.sources, functions)
+        self.health = Health(self.committer, self.engine, self.index_ready)
+        self.requests = Requests()
+        self.refusals = log.RefusalLog()
+        self.gate = Gate(
+            self.engine,
+            self.committer,
+            self.health,
+            limits=config.limits,
+            backlog_events_max=config.queue.backlog_events_max,
+            clock=self.clock,
+        )
+        self.reload = Reload(config, self.engine)
+        self.drain_requested = trio.Event()
+        self._public_closing, self._public_closed = trio.Event(), trio.Event()
+        self._engine_stopped = trio.Event()
+
+    async def start(self, nursery: trio.Nursery, public: socket.socket, admin: socket.socket) -> None:
+        """From the committer outward: what takes deliveries in comes last."""
+        nursery.start_soon(self.committer.run)
+        nursery.start_soon(self._work)
+        nursery.start_soon(self._rebuild_index)
+        nursery.start_soon(self._check_readers)
+        nursery.start_soon(self.reload.on_sighup)
+        nursery.start_soon(self._serve_admin, admin)
+        nursery.start_soon(self._serve_public, public)
+        self.health.started = True
+        notify(f"READY=1\nMAINPID={os.getpid()}")
+        self.log.info(
+            "ready",
+            ingest=f"http://{_address(public)}/ingest/inbound/<source>",
+            admin=f"http://{_address(admin)}",
+            sources=sorted(self.config.sources),
+            pending=sum(state.pending for state in self.engine.states),
+        )
+
+    async def drain(self) -> None:
+        """Readiness off, no new connections, requests in hand answered, calls in hand finished, the last commit."""
+        self.log.info("draining", deadline_seconds=self.config.limits.drain_timeout_seconds)
+        notify("STOPPING=1")
+        self.health.draining = True
+        self._public_closing.set()
+        await self._public_closed.wait()
+        self.engine.stop()
+        await self._engine_stopped.wait()
+        await self.committer.settled()
+        self.log.info("stopped", pending=sum(state.pending for state in self.engine.states))
+
+    def in_hand(self) -> str:
+        """What a drain still waits for; called from any thread."""
+        busy = [state.id for state in self.engine.states if state.consumer is not None]
+        return f"processors of {', '.join(sorted(busy))}" if busy else "requests of slow clients"
+
+    def observe(self, status: int, code: str, seconds: float) -> None:
+        """One answer was given, whichever listener and layer gave it."""
+        self.requests.observe(status, code, seconds)
+        self.refusals.observe(status, code, seconds)
+
+    async def _work(self) -> None:
+        await self.engine.run()
+        self._engine_stopped.set()
+
+    async def _serve_public(self, sock: socket.socket) -> None:
+        limits = self.config.limits
+        app = build_public_app(
+            self.gate,
+            self.health,
+            self.observe,
+            body_timeout_seconds=limits.body_timeout_seconds,
+            trusted_proxies=self.config.server.trusted_proxies,
+        )
+        trigger = self._public_closing.wait
+        await serve_http(app, [sock], limits, shutdown_trigger=trigger, name="public", observe=self.observe)
+        self._public_closed.set()
+
+    async def _serve_admin(self, sock: socket.socket) -> None:
+        app = build_admin_app(self)
+        trigger = trio.sleep_forever
+        limits = self.config.limits
+        await serve_http(app, [sock], limits, shutdown_trigger=trigger, name="admin", observe=self.observe)
+
+    async def _rebuild_index(self) -> None:
+        now_ms = self.clock.now_ms()
+        since_ms = now_ms - int(self.config.dedup.window_hours * HOUR_MS)
+        chunks = Reader(self.store).processed_since(since_ms)
+        await Worker("index").run(self.index.rebuild, chunks, now_ms)
+        self.index_ready.set()
+        self.log.info("index ready", known_ids=len(self.index))
+
+    async def _check_readers(self) -> None:
+        while True:
+            await trio.sleep(READER_CHECK_SECONDS)
+            await self.looking_up.run(self.store.reader_check)
+
+
+def _bind(address: Address) -> socket.socket:
+    """A bound socket that does not listen yet. Raises OSError, which names the address."""
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind((address.host, address.port))
+    except OSError as error:
+        sock.close()
+        raise OSError(f"cannot listen on {address}: {error.strerror}") from error
+    return sock
+
+
+def _address(sock: socket.socket) -> str:
+    host, port = sock.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _complain(code: int, *lines: str) -> int:
+    for line in lines:
+        sys.stderr.write(f"tidegate: {line}\n")
+    return code

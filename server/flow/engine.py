@@ -1,0 +1,168 @@
+"""The engine: every source at work, changed by a reload, stopped by a drain; and the way back of dead events."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from server.flow.aside import Aside
+from server.flow.processor import load
+from server.flow.runner import Function, Parts, Runner
+from server.flow.source_state import SourceState
+from server.source import Source
+from server.worker import Worker
+from storage.model import EventRecord, Fate, Outcomes, Totals
+from storage.reader import Reader
+from storage.records import digest
+
+REQUEUE_EVENTS_MAX = 10000
+"""Dead events given back in one transaction: it rewrites the blocks that hold them."""
+
+REQUEUE_POLL_SECONDS = 0.1
+"""How often a requeue looks whether the consumer has room for more."""
+
+MERGE_POLL_SECONDS = 0.5
+"""How often the dedup index is looked after: its small generations are merged, its old ones dropped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Requeued:
+    """How many events were given back, and the ids of which none is dead."""
+
+    requeued: int
+    unknown: Sequence[str]
+
+
+class Engine:
+    """Made inside `trio.run`; `run` is its task."""
+
+    def __init__(self, parts: Parts, totals: Mapping[str, Totals], lookup: Reader, looking_up: Worker) -> None:
+        self._parts = parts
+        self._lookup = lookup
+        self._looking_up = looking_up
+        self._requeueing = trio.Lock()
+        self._runners: dict[str, Runner] = {}
+        self._nursery: trio.Nursery | None = None
+        self._stopped = False
+        for source_id, counts in totals.items():
+            self._add(SourceState(source_id, counts))
+
+    @property
+    def states(self) -> list[SourceState]:
+        """Every source that is configured or has ever had an event."""
+        return [runner.state for runner in self._runners.values()]
+
+    def state(self, source_id: str) -> SourceState | None:
+        """The state of a configured source; None for one that does not exist or was removed."""
+        runner = self._runners.get(source_id)
+        return runner.state if runner is not None and runner.state.source is not None else None
+
+    @property
+    def stuck(self) -> list[str]:
+        """Sources whose old processor's call does not come back: only a restart helps."""
+        return [source_id for source_id, runner in self._runners.items() if runner.stuck]
+
+    def configure(self, sources: Mapping[str, Source], functions: Mapping[str, Function]) -> None:
+        """Swap the sources, all at once. `functions`: the loaded processors, as `load_processors` gives them."""
+        for source_id in sources:
+            if source_id not in self._runners:
+                self._add(SourceState(source_id, Totals()))
+        for source_id, runner in self._runners.items():
+            runner.configure(sources.get(source_id), functions.get(source_id))
+
+    async def run(self) -> None:
+        """Work until `stop`."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            for runner in self._runners.values():
+                nursery.start_soon(runner.run)
+            while not self._stopped:
+                await self._look_after_index()
+                await trio.sleep(MERGE_POLL_SECONDS)
+
+    def stop(self) -> None:
+        """Finish the calls in hand and take no more events."""
+        self._stopped = True
+        for runner in self._runners.values():
+            runner.stop()
+
+    async def requeue(self, source_id: str, event_ids: Sequence[str] | None) -> Requeued:
+        """Give dead events back to the processor: those with these ids, or all where `event_ids` is None."""
+        async with self._requeueing:
+            if event_ids is None:
+                return Requeued(await self._requeue_all(source_id), ())
+            unknown, records = [], []
+            for event_id in dict.fromkeys(event_ids):
+                dead = await self._looking_up.run(dead_of, self._lookup, source_id, event_id)
+                records += dead
+                if not dead:
+                    unknown.append(event_id)
+            return Requeued(await self._requeue(source_id, records), unknown)
+
+    async def _requeue_all(self, source_id: str) -> int:
+        count = after = 0
+        while records := await self._looking_up.run(self._lookup.dead, source_id, after):
+            count += await self._requeue(source_id, records)
+            after = records[-1].number
+        return count
+
+    async def _requeue(self, source_id: str, records: Sequence[EventRecord]) -> int:
+        waiting = sorted(records, key=lambda record: record.number)
+        runner = self._runners.get(source_id)
+        while waiting and runner is not None:
+            consumer = runner.consumer
+            room = REQUEUE_EVENTS_MAX if consumer is None else min(REQUEUE_EVENTS_MAX, consumer.room)
+            if room <= 0:
+                await trio.sleep(REQUEUE_POLL_SECONDS)
+                continue
+            step, waiting = waiting[:room], waiting[room:]
+            await self._give_back(runner, step)
+        return len(records)
+
+    async def _give_back(self, runner: Runner, records: Sequence[EventRecord]) -> None:
+        numbers = [record.number for record in records]
+        outcomes = Outcomes(runner.state.id, Fate.PENDING, numbers, [0] * len(numbers), self._parts.clock.now_ms())
+        events = [requeued_event(record) for record in records]
+        on_disk = trio.Event()
+
+        def give_back() -> None:
+            if runner.consumer is not None:
+                runner.consumer.requeued(events)
+            on_disk.set()
+
+        self._parts.committer.finish(runner.state, outcomes, give_back)
+        await on_disk.wait()
+
+    async def _look_after_index(self) -> None:
+        index = self._parts.index
+        if not self._parts.index_ready.is_set():
+            return
+        index.expire(self._parts.clock.now_ms())
+        job = index.merge_job()
+        if job is not None:
+            await self._looking_up.run(job.run)
+            index.install(job)
+
+    def _add(self, state: SourceState) -> None:
+        runner = Runner(state, self._parts)
+        self._runners[state.id] = runner
+        if self._nursery is not None:
+            self._nursery.start_soon(runner.run)
+
+
+def load_processors(sources: Mapping[str, Source], directory: Path) -> dict[str, Function]:
+    """The processor of each source that has one. Raises ProcessorError for the first that cannot be loaded."""
+    return {source_id: load(source.processor, directory) for source_id, source in sources.items() if source.processor}
+
+
+def dead_of(reader: Reader, source_id: str, event_id: str) -> list[EventRecord]:
+    """The dead events of this id."""
+    return [record for record in reader.find(source_id, event_id) if record.fate is Fate.DEAD]
+
+
+def requeued_event(record: EventRecord) -> Aside:
+    """A dead event on its way back."""
+    facts = record.stored.facts
+    event_digest = digest(facts.source_id, record.stored.event_id(record.position))
+    return Aside(record.number, event_digest, facts.received_at_ms, attempts=0)

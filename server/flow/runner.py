@@ -1,0 +1,129 @@
+"""One source at work: builds its queue and consumer, and builds them anew when its processor changes or it returns.
+
+Order of operations when a consumer is told to stop: the call in hand finishes and counts; the channel is emptied; its
+outcomes reach the disk; only then are a new queue and consumer made, which read the log from the oldest pending event.
+So no event is with two consumers.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import trio
+
+from server.clock import Clock
+from server.flow.committer import Committer
+from server.flow.consumer import Consumer
+from server.flow.processor import Processor
+from server.flow.queue import SourceQueue
+from server.flow.source_state import SourceState
+from server.shares import SharedBytes
+from server.source import Source
+from server.worker import Worker
+from storage.index import DedupIndex
+from storage.reader import Reader
+
+Function = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What all sources share."""
+
+    committer: Committer
+    index: DedupIndex
+    index_ready: trio.Event
+    reader: Reader
+    reading: Worker
+    shared: SharedBytes
+    clock: Clock
+    events_max: int
+
+
+class Runner:
+    """Keeps one source at work while it is configured. `run` is its task."""
+
+    def __init__(self, state: SourceState, parts: Parts) -> None:
+        self.state = state
+        self._parts = parts
+        self._function: Function | None = None
+        self._worker = Worker(f"processor {state.id}")
+        self._changed = trio.Event()
+        self._stopping = False
+        self.queue: SourceQueue | None = None
+        self.consumer: Consumer | None = None
+
+    def configure(self, source: Source | None, function: Function | None) -> None:
+        """Take another configuration over at once, or as soon as the call in hand has finished."""
+        before = self.state.source
+        self.state.configure(source)
+        self._function = function
+        if source is None or (before is not None and before.processor != source.processor):
+            self._stop_consumer()
+        elif self.consumer is not None:
+            self.consumer.source = source
+        if self.queue is not None:
+            self.queue.reconsider()
+        self._changed.set()
+
+    def stop(self) -> None:
+        """Finish what is in hand; `run` returns then."""
+        self._stopping = True
+        self._stop_consumer()
+        self._changed.set()
+
+    @property
+    def stuck(self) -> bool:
+        """A call of a removed or replaced processor does not come back."""
+        return self._worker.busy and (self.consumer is None or self.consumer.stopping)
+
+    async def run(self) -> None:
+        """Work until told to stop."""
+        while not self._stopping:
+            if self.state.source is None:
+                self._changed = trio.Event()
+                await self._changed.wait()
+            else:
+                await self._work(self.state.source)
+
+    async def _work(self, source: Source) -> None:
+        parts, state = self._parts, self.state
+        pending = state.totals.pending > 0
+        end = parts.committer.next_number
+        state.forget_releases()
+        self.queue = SourceQueue(
+            state,
+            events_max=parts.events_max,
+            shared=parts.shared,
+            reader=parts.reader,
+            worker=parts.reading,
+            clock=parts.clock,
+            start=state.totals.oldest if pending else end,
+            end=end,
+        )
+        processor = Processor(self._function, self._worker) if self._function is not None else None
+        self.consumer = Consumer(
+            state,
+            self.queue,
+            processor,
+            source,
+            committer=parts.committer,
+            index=parts.index,
+            reader=parts.reader,
+            reading=parts.reading,
+            clock=parts.clock,
+            events_max=parts.events_max,
+        )
+        state.queue, state.consumer = self.queue, self.consumer
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.queue.feed)
+            await parts.index_ready.wait()
+            await self.consumer.run()
+            nursery.cancel_scope.cancel()
+        state.queue = self.queue = None
+        await self.consumer.committed()
+        state.consumer = self.consumer = None
+
+    def _stop_consumer(self) -> None:
+        if self.consumer is not None:
+            self.consumer.stop()

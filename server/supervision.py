@@ -1,0 +1,59 @@
+"""What a supervisor sends and hears: signals, and the readiness message of systemd.
+
+SIGTERM and SIGINT are plain signal handlers, not trio's receiver: a processor that blocks the loop would hide the
+signal from that one. The handler wakes trio and starts a daemon timer which ends the process at the deadline.
+"""
+
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import trio
+
+
+@contextmanager
+def drain_on_signals(drain: Callable[[], None], timeout_seconds: float, in_hand: Callable[[], str]) -> Iterator[None]:
+    """Within the block, SIGTERM or SIGINT calls `drain` on the trio thread.
+
+    When that has not ended the process after `timeout_seconds`, it exits 0 all the same: what is left is on disk.
+    `in_hand` says what that is. A second signal exits 1 at once. Made inside `trio.run`, on the main thread.
+    """
+    token = trio.lowlevel.current_trio_token()
+    signalled = threading.Event()
+
+    def give_up() -> None:
+        os.write(2, f"the drain deadline of {timeout_seconds:g} s is over; left in hand: {in_hand()}\n".encode())
+        os._exit(0)
+
+    def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  # the signature of a handler
+        if signalled.is_set():
+            os._exit(1)
+        signalled.set()
+        timer = threading.Timer(timeout_seconds, give_up)
+        timer.daemon = True
+        timer.start()
+        token.run_sync_soon(drain)
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def notify(state: str) -> None:
+    """Tell the supervisor that asked for it (`NOTIFY_SOCKET`, the protocol of sd_notify); nothing elsewhere."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+        try:
+            sock.connect("\0" + address[1:] if address.startswith("@") else address)
+            sock.sendall(state.encode())
+        except OSError:
+            return  # a supervisor that does not listen is no reason to stop
