@@ -250,7 +250,8 @@ def _check_format(env: Any) -> None:
         raise StoreVersion("the store does not say its format")
     found = unseal(b"meta", _FORMAT_KEY, value)
     if found != FORMAT:
-        raise StoreVersion(f"the store has the format {found.decode(errors='replace')!r}, this version reads {FORMAT.decode()!r}")
+        theirs, ours = found.decode(errors="replace"), FORMAT.decode()
+        raise StoreVersion(f"the store has the format {theirs!r}, this version reads {ours!r}")
 
 
 def _settle(path: Path) -> None:

@@ -13,7 +13,7 @@ import numpy
 from numpy.typing import NDArray
 
 from storage.errors import IllegalOutcome
-from storage.model import Fate, Outcomes
+from storage.model import PENDING_FATES, Fate, Outcomes
 from storage.records import damaged, seal, unseal
 
 Rows = NDArray[Any]
@@ -60,39 +60,55 @@ def decode_runs(key: bytes, value: bytes) -> tuple[NDArray[numpy.uint32], Rows]:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """The outcomes `start` .. `stop - 1` of some, which are all in one block."""
+
+    outcomes: Outcomes
+    start: int
+    stop: int
+    refs: Rows | None
+    """For each of them what its row refers to; None: nothing."""
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
-    """What an application changed: how many events left each pending fate, and how many were requeued."""
+    """Of how many events what was changed, by the fate they had."""
 
     pending: int
     deferred: int
-    requeued: int
+    dead: int
+    first_dead: int | None
+    """The smallest number among the dead."""
 
 
-def apply(rows: Rows, first: int, outcomes: Outcomes, start: int, stop: int, refs: Rows | None) -> Change:
-    """Record `outcomes[start:stop]` in the rows of the block that starts with the number `first`, in place.
+def apply(rows: Rows, first: int, part: Part) -> Change:
+    """Record outcomes in the rows of the block that starts with the number `first`, in place. Raises IllegalOutcome.
 
-    `refs`: for each number of the outcomes what its row refers to. Raises IllegalOutcome.
+    The caller knows that the first number is in the block and the last one before its end.
     """
-    numbers = numpy.asarray(outcomes.numbers[start:stop], "u8")
-    places = (numbers - numpy.uint64(first)).astype("i8")
-    before = rows["fate"][places]
-    change = _judge(before, outcomes, numbers)
+    outcomes = part.outcomes
+    places = numpy.asarray(outcomes.numbers[part.start : part.stop], "i8") - first
+    if len(places) > 1 and not (places[1:] > places[:-1]).all():
+        raise IllegalOutcome(f"numbers of {outcomes.source_id} do not ascend")
+    change = _judge(rows["fate"][places], places, first, outcomes)
     rows["fate"][places] = outcomes.fate
-    rows["attempts"][places] = outcomes.attempts[start:stop]
-    rows["at_ms"][places] = 0 if outcomes.fate <= Fate.DEFERRED else outcomes.at_ms
-    rows["ref"][places] = 0 if refs is None else refs[start:stop]
+    rows["attempts"][places] = outcomes.attempts[part.start : part.stop]
+    rows["at_ms"][places] = 0 if outcomes.fate in PENDING_FATES else outcomes.at_ms
+    rows["ref"][places] = 0 if part.refs is None else part.refs
     return change
 
 
-def _judge(before: NDArray[numpy.uint32], outcomes: Outcomes, numbers: NDArray[numpy.uint64]) -> Change:
-    if len(numbers) > 1 and not (numbers[1:] > numbers[:-1]).all():
-        raise IllegalOutcome(f"numbers of {outcomes.source_id} do not ascend")
-    pending, deferred, dead = (int((before == fate).sum()) for fate in (Fate.PENDING, Fate.DEFERRED, Fate.DEAD))
+def _judge(before: NDArray[numpy.uint32], places: NDArray[numpy.int64], first: int, outcomes: Outcomes) -> Change:
+    """What is changed by fate; only a pending event may have an outcome, only a dead one may be requeued."""
+    counts = numpy.bincount(before, minlength=len(Fate)).tolist()
+    pending, deferred, dead = counts[Fate.PENDING], counts[Fate.DEFERRED], counts[Fate.DEAD]
     allowed = deferred
     if outcomes.fate != Fate.DEFERRED:
         allowed += pending
     if outcomes.fate == Fate.PENDING:
         allowed += dead
     if allowed != len(before):
-        raise IllegalOutcome(f"{outcomes.fate.name} for events of {outcomes.source_id} that are {sorted(set(before))}")
-    return Change(pending, deferred, dead)
+        had = sorted({Fate(fate).name for fate in before.tolist()})
+        raise IllegalOutcome(f"{outcomes.fate.name} for events of {outcomes.source_id} that are {', '.join(had)}")
+    first_dead = first + int(places[before == Fate.DEAD][0]) if dead else None
+    return Change(pending, deferred, dead, first_dead)

@@ -3,13 +3,15 @@
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy
 from numpy.typing import NDArray
 
 from storage.fates import Rows
+from storage.log_record import LogHead
 from storage.model import Fate, Span, Stored
-from storage.records import DIGEST_BYTES, LogHead
+from storage.records import DIGEST_BYTES
 from storage.snapshot import Block, Snapshot
 
 
@@ -120,4 +122,4 @@ def _alike(rows: Rows) -> list[tuple[int, int]]:
     """Where the fate stays the same: starts and ends."""
     fate: NDArray[numpy.uint32] = rows["fate"]
     cuts = [0, *(numpy.flatnonzero(fate[1:] != fate[:-1]) + 1).tolist(), len(fate)]
-    return list(zip(cuts, cuts[1:], strict=False))
+    return list(pairwise(cuts))

@@ -94,7 +94,8 @@ class Outcomes:
     """What became of some events of one source, all of one fate.
 
     `numbers` ascend. `attempts` has one entry an event. A pending fate records attempts only (PENDING: a failed
-    attempt; of a dead event: a requeue). `originals` are the numbers of the processed twins, where the fate is DUPLICATE.
+    attempt; of a dead event: a requeue). `originals` are the numbers of the processed twins, where the fate is
+    DUPLICATE.
     `details` maps numbers to JSON: `{"result": …}` of a processed event, `{"error": "…"}` of a dead one.
     """
 
@@ -115,7 +116,7 @@ class Group:
     """In the order of their numbers, source by source, without a gap."""
     outcomes: Sequence[Outcomes] = ()
     oldest: Mapping[str, int] = field(default_factory=dict)
-    """A lower bound for the number of each source's oldest pending event, where it is known better than in the store."""
+    """A lower bound for the number of each source's oldest pending event, where more is known than is stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +139,9 @@ class Totals:
     @property
     def balanced(self) -> bool:
         """The accounting identity."""
-        return self.received + self.requeued == self.processed + self.duplicate + self.dropped + self.dead + self.pending
+        return (
+            self.received + self.requeued == self.processed + self.duplicate + self.dropped + self.dead + self.pending
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,4 +199,3 @@ class EventRecord:
     @property
     def number(self) -> int:
         return self.stored.first + self.position
-

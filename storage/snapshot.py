@@ -13,14 +13,12 @@ import zstandard
 
 from storage.environment import Store
 from storage.fates import Rows, decode_fates
+from storage.log_record import LogHead, decode_log, decode_log_head
 from storage.model import Stored
 from storage.records import (
     DIGEST_BYTES,
-    LogHead,
     damaged,
     decode_ids,
-    decode_log,
-    decode_log_head,
     decode_results,
     key_of,
     number_of,
