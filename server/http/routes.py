@@ -18,6 +18,9 @@ from server.http.remote import Network, remote_address
 from server.intake.intake import Head
 from server.refusal import Refusal, refuse
 
+NO_PATH = "/ "
+"""Matches no route: a target holds no space."""
+
 Observe = Callable[[int, str, float], None]
 """Status, code ("" for a 200) and seconds of one answer."""
 
@@ -157,7 +160,9 @@ class QuietQuart(QuartTrio):
     def create_url_adapter(self, request: BaseRequestWebsocket | None) -> MapAdapter | None:
         if request is None:
             return None
-        return self.url_map.bind("localhost", path_info=request.path, default_method=request.method)
+        raw: str = cast(Scope, request.scope)["path"]
+        path = NO_PATH if raw.startswith("//") else raw  # the router takes any number of leading slashes for one
+        return self.url_map.bind("localhost", path_info=path, default_method=request.method)
 
 
 def quiet_quart(body_timeout_seconds: float, observe: Observe) -> QuietQuart:
