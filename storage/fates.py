@@ -35,8 +35,9 @@ def new_rows(count: int, admitted: int, rest: Fate, at_ms: int) -> Rows:
 def encode_fates(key: bytes, rows: Rows) -> bytes:
     words = rows.view("<u8").reshape(-1, _WORDS)
     differ = words[1:] != words[:-1]
-    starts = numpy.concatenate(([0], numpy.flatnonzero(differ[:, 0] | differ[:, 1] | differ[:, 2]) + 1))
-    counts = numpy.diff(starts, append=len(rows)).astype("<u4")
+    cuts = numpy.flatnonzero(differ[:, 0] | differ[:, 1] | differ[:, 2]) + 1
+    starts = numpy.concatenate(([0], cuts))
+    counts = (numpy.concatenate((cuts, [len(rows)])) - starts).astype("<u4")
     return seal(b"fates", key, _COUNT.pack(len(counts)) + counts.tobytes() + rows[starts].tobytes())
 
 

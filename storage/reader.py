@@ -15,7 +15,7 @@ from storage import lookup
 from storage.environment import Store
 from storage.feeding import Taking, pending_in, received_at, waiting_at
 from storage.model import EventRecord, Fate, Page, Span, Totals
-from storage.records import DIGEST_BYTES, TOTALS_PREFIX, decode_totals
+from storage.records import DIGEST_BYTES
 from storage.snapshot import Snapshot, Snapshots
 
 _DIGEST = f"V{DIGEST_BYTES}"
@@ -35,7 +35,6 @@ class Reader:
     """Reads from an open store."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
         self._snapshots = Snapshots(store)
 
     # What waits.
@@ -127,14 +126,8 @@ class Reader:
 
     def totals(self) -> dict[str, Totals]:
         """The totals of every source, all from one commit."""
-        found: dict[str, Totals] = {}
-        with self._store.read_transaction() as txn:
-            cursor = txn.cursor(db=self._store.meta)
-            more = cursor.set_range(TOTALS_PREFIX)
-            while more and (key := bytes(cursor.key())).startswith(TOTALS_PREFIX):
-                found[key[len(TOTALS_PREFIX) :].decode()] = decode_totals(key, bytes(cursor.value()))
-                more = cursor.next()
-        return found
+        with self._snapshots.take() as snapshot:
+            return snapshot.totals()
 
 
 def _take_block(snapshot: Snapshot, numbers: list[int], taking: Taking) -> list[int]:

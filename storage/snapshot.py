@@ -7,19 +7,21 @@ A pinned reader keeps pages from being used again, so a snapshot counts the reco
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import zstandard
 
 from storage.environment import Store
 from storage.fates import Rows, decode_fates
 from storage.log_record import LogHead, decode_log, decode_log_head
-from storage.model import Stored
+from storage.model import Stored, Totals
 from storage.records import (
     DIGEST_BYTES,
+    TOTALS_PREFIX,
     damaged,
     decode_ids,
     decode_results,
+    decode_totals,
     key_of,
     number_of,
 )
@@ -70,6 +72,10 @@ class Snapshot:
                     return
             found = cursor.next()
 
+    def block_at(self, first: int) -> Block:
+        """The block that starts with this number, which is known to be there."""
+        return Block(first, decode_fates(key_of(first), self._value(b"fates", self._store.fates, first)))
+
     def block_of(self, number: int) -> Block | None:
         """The block that holds the number; None where there is no such event."""
         cursor = self._txn.cursor(db=self._store.fates)
@@ -89,11 +95,7 @@ class Snapshot:
         """The digests of a block's events."""
         if self._ids[0] != block.first:
             key = key_of(block.first)
-            value = self._txn.get(key, db=self._store.ids)
-            if value is None:
-                raise damaged(b"ids", key, "there is no such record")
-            self._records += 1
-            self._ids = (block.first, decode_ids(key, bytes(value)))
+            self._ids = (block.first, decode_ids(key, self._value(b"ids", self._store.ids, block.first)))
             if len(self._ids[1]) != len(block.rows) * DIGEST_BYTES:
                 raise damaged(b"ids", key, "the record has another count than the one in fates")
         return self._ids[1]
@@ -123,6 +125,10 @@ class Snapshot:
                 yield head
             found = cursor.next()
 
+    def head_at(self, first: int) -> LogHead:
+        """The head of the log record that starts with this number, which is known to be there."""
+        return decode_log_head(key_of(first), self._value(b"log", self._store.log, first))
+
     def head_of(self, number: int) -> LogHead | None:
         return next(self.heads(number, number + 1), None)
 
@@ -130,8 +136,7 @@ class Snapshot:
         """All deliveries of the log record with this head; kept until another is asked for."""
         if self._unpacked[0] != head.first:
             key = key_of(head.first)
-            value = self._txn.get(key, db=self._store.log)
-            self._unpacked = (head.first, decode_log(key, value, self._decompressor, head))
+            self._unpacked = (head.first, decode_log(key, self._txn.get(key, db=self._store.log), self._decompressor))
         return self._unpacked[1]
 
     def delivery_of(self, number: int) -> Stored | None:
@@ -145,14 +150,47 @@ class Snapshot:
 
     def detail(self, ref: int, number: int) -> bytes | None:
         """The detail of an event, as JSON, from the `results` record that its row refers to."""
+        return self.results(ref).get(number)
+
+    def results(self, ref: int) -> dict[int, bytes]:
+        """The details in one record; kept until another is asked for."""
         if self._results[0] != ref:
-            key = key_of(ref)
-            value = self._txn.get(key, db=self._store.results)
-            if value is None:
-                raise damaged(b"results", key, "there is no such record")
-            self._records += 1
-            self._results = (ref, decode_results(key, bytes(value)))
-        return self._results[1].get(number)
+            self._results = (ref, decode_results(key_of(ref), self._value(b"results", self._store.results, ref)))
+        return self._results[1]
+
+    # Anything.
+
+    def totals(self) -> dict[str, Totals]:
+        """The totals of every source."""
+        found: dict[str, Totals] = {}
+        cursor = self._txn.cursor(db=self._store.meta)
+        more = cursor.set_range(TOTALS_PREFIX)
+        while more and (key := bytes(cursor.key())).startswith(TOTALS_PREFIX):
+            found[key[len(TOTALS_PREFIX) :].decode()] = decode_totals(key, bytes(cursor.value()))
+            more = cursor.next()
+        return found
+
+    def first_numbers(self, database: Literal["log", "ids", "fates", "results"], start: int) -> Iterator[int]:
+        """The keys of a database from `start` on; values are not touched. Does not look at `exhausted`."""
+        name = database.encode()
+        cursor = self._txn.cursor(db=getattr(self._store, database))
+        found = cursor.set_range(key_of(start))
+        last = start - 1
+        while found:
+            key = bytes(cursor.key())
+            number = number_of(name, key)
+            if number <= last:  # pages that refer to one another in a circle would be walked for ever
+                raise damaged(name, key, "the keys do not ascend")
+            yield number
+            last = number
+            found = cursor.next()
+
+    def _value(self, name: bytes, database: Any, number: int) -> bytes:
+        self._records += 1
+        value = self._txn.get(key_of(number), db=database)
+        if value is None:
+            raise damaged(name, key_of(number), "there is no such record")
+        return bytes(value)
 
 
 def _seek(cursor: Any, number: int) -> bool:

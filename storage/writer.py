@@ -5,7 +5,6 @@ group is, and this object is as it was before: a transaction makes a new State b
 after the commit. How a group is written: `transaction.py`.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import zstandard
@@ -14,12 +13,11 @@ from storage.environment import Store
 from storage.fates import decode_fates
 from storage.log_record import COMPRESSION_LEVEL
 from storage.model import Group, Totals, Written
+from storage.reader import Reader
 from storage.records import (
     DIGEST_BYTES,
-    TOTALS_PREFIX,
     damaged,
     decode_ids,
-    decode_totals,
     number_of,
 )
 from storage.transaction import State, Tail, Transaction
@@ -32,8 +30,9 @@ class Writer:
         """Reads what is committed. Raises StoreDamaged where the end of the store cannot be read."""
         self._store = store
         self._compressor = zstandard.ZstdCompressor(level=COMPRESSION_LEVEL)
+        totals = Reader(store).totals()
         with store.read_transaction() as txn:
-            self._state = _load(store, txn)
+            self._state = _load(store, txn, totals)
 
     @property
     def totals(self) -> dict[str, Totals]:
@@ -58,11 +57,7 @@ class Writer:
         return Written(work.digests, work.totals, used_bytes)
 
 
-def _load(store: Store, txn: Any) -> State:
-    totals = {
-        key[len(TOTALS_PREFIX) :].decode(): decode_totals(key, value)
-        for key, value in _with_prefix(txn.cursor(db=store.meta), TOTALS_PREFIX)
-    }
+def _load(store: Store, txn: Any, totals: dict[str, Totals]) -> State:
     cursor = txn.cursor(db=store.results)
     next_result = number_of(b"results", bytes(cursor.key())) + 1 if cursor.last() else 1
     cursor = txn.cursor(db=store.ids)
@@ -81,10 +76,3 @@ def _tail(store: Store, txn: Any, key: bytes, digests: bytes) -> Tail:
     if len(rows) * DIGEST_BYTES != len(digests):
         raise damaged(b"fates", key, "the record has another count than the one in ids")
     return Tail(number_of(b"fates", key), rows, digests)
-
-
-def _with_prefix(cursor: Any, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-    found = cursor.set_range(prefix)
-    while found and (key := bytes(cursor.key())).startswith(prefix):
-        yield key, bytes(cursor.value())
-        found = cursor.next()
