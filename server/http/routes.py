@@ -19,7 +19,8 @@ from server.intake.intake import Head
 from server.refusal import Refusal, refuse
 
 NO_PATH = "/ "
-"""Matches no route: a target holds no space."""
+NO_METHOD = " "
+"""Match no route: neither a target nor a method holds a space."""
 
 Observe = Callable[[int, str, float], None]
 """Status, code ("" for a 200) and seconds of one answer."""
@@ -160,9 +161,13 @@ class QuietQuart(QuartTrio):
     def create_url_adapter(self, request: BaseRequestWebsocket | None) -> MapAdapter | None:
         if request is None:
             return None
-        raw: str = cast(Scope, request.scope)["path"]
-        path = NO_PATH if raw.startswith("//") else raw  # the router takes any number of leading slashes for one
-        return self.url_map.bind("localhost", path_info=path, default_method=request.method)
+        scope = cast(Scope, request.scope)
+        path, method = scope["path"], scope["method"]
+        return self.url_map.bind(
+            "localhost",
+            path_info=NO_PATH if path.startswith("//") else path,  # the router takes many leading slashes for one
+            default_method=method if method.isupper() else NO_METHOD,  # and `post` for `POST`
+        )
 
 
 def quiet_quart(body_timeout_seconds: float, observe: Observe) -> QuietQuart:

@@ -4,6 +4,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import trio
 from quart import Response
@@ -142,7 +143,7 @@ async def serving(
     sock.bind(("127.0.0.1", 0))
     server = Server(sock.getsockname()[1], gate or FakeGate())
 
-    async def run(task_status: trio.TaskStatus[None]) -> None:
+    async def run(task_status: Any) -> None:
         await serve(
             build(server, limits),
             [sock],

@@ -1,7 +1,8 @@
 """A raw-socket HTTP client with bounded waits: it sends the bytes it is told and shows the bytes that came."""
 
+import struct
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import orjson
@@ -34,11 +35,8 @@ class Raw:
 
     async def send(self, data: bytes) -> None:
         """Sends all of `data`; a server that has closed already is no error here."""
-        try:
-            with trio.fail_after(WAIT_SECONDS):
-                await self.stream.send_all(data)
-        except trio.BrokenResourceError:
-            pass
+        with trio.fail_after(WAIT_SECONDS), suppress(trio.BrokenResourceError):
+            await self.stream.send_all(data)
 
     async def send_eof(self) -> None:
         """Closes our sending half."""
@@ -52,9 +50,20 @@ class Raw:
                 data += piece
         return data
 
+    async def send_until_reset(self, data: bytes) -> None:
+        """Sends `data` again and again, without ever reading, until the server resets the connection."""
+        with trio.fail_after(WAIT_SECONDS), suppress(trio.BrokenResourceError):
+            while True:
+                await self.stream.send_all(data)
+
+    def reset_on_close(self) -> None:
+        """Makes closing a reset, as when a client's machine dies."""
+        self.stream.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, struct.pack("ii", 1, 0))
+
     async def replies_until_close(self, methods: str = "") -> list[Reply]:
         """Every answer until the server closes; `methods` has an H for each answer to a HEAD request."""
-        data, replies = await self.read_until_close(), []
+        replies: list[Reply] = []
+        data = await self.read_until_close()
         while data:
             is_head = methods[len(replies) : len(replies) + 1] == "H"
             reply, data = _parse(data, is_head=is_head)
@@ -82,9 +91,12 @@ async def connected(port: int, *, receive_buffer_bytes: int | None = None) -> As
     sock = trio.socket.socket()
     if receive_buffer_bytes is not None:
         sock.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, receive_buffer_bytes)
-    await sock.connect(("127.0.0.1", port))
-    async with trio.SocketStream(sock) as stream:
-        yield Raw(stream)
+    try:
+        await sock.connect(("127.0.0.1", port))
+        async with trio.SocketStream(sock) as stream:
+            yield Raw(stream)
+    finally:
+        sock.close()
 
 
 async def ask(port: int, request: bytes, *, is_head: bool = False) -> Reply:
