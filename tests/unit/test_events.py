@@ -1,0 +1,94 @@
+"""The reading side: payloads, what a batch fills in, and that no two events share anything."""
+
+from typing import Any
+
+import orjson
+
+from server.intake.events import build_events, rfc3339
+from server.intake.intake import Head, Limits, Reading, read
+from server.source import Source
+from storage.model import Stored
+
+LIMITS = Limits(decoded_bytes_max=1 << 20, json_containers_max=10_000, batch_events_max=100)
+WEBHOOK = Source("hooks", "webhook", ())
+SEGMENT = Source("seg", "segment", ())
+DELIVERY = "0000000000001-abcdef"
+NOW_MS = 1_782_907_200_123
+
+
+def stored(source: Source, body: object, *headers: tuple[bytes, bytes]) -> Stored:
+    reading = read(source, Head(source.id, None, headers, None, "::1"), orjson.dumps(body), NOW_MS, LIMITS)
+    assert isinstance(reading, Reading), reading
+    return Stored(7, DELIVERY, reading.facts, reading.body)
+
+
+def payloads(source: Source, body: object) -> list[Any]:
+    kept = stored(source, body)
+    return [event["payload"] for event in build_events(kept, range(kept.facts.count))]
+
+
+def test_payload() -> None:
+    """The payload is the body's `payload` where that is present, null included; else the whole item."""
+    assert payloads(WEBHOOK, {"id": 1}) == [{"id": 1}]
+    assert payloads(WEBHOOK, {"payload": None}) == [None]
+    assert payloads(WEBHOOK, {"payload": 5}) == [5]
+    assert payloads(SEGMENT, {"type": "page", "payload": 5}) == [{"type": "page", "payload": 5}]
+
+
+def test_batch_fills_in() -> None:
+    """Batch-level context and integrations give an item the keys that it lacks; what it has, it keeps."""
+    items: list[dict[str, object]] = [
+        {"type": "page"},
+        {"type": "page", "context": {"ip": "own", "page": {"url": "u"}}, "integrations": {"All": True}},
+        {"type": "page", "context": None},
+        {"type": "page", "context": "odd", "integrations": [1]},
+        {"type": "page", "context": {"ip": None}},
+    ]
+    common = {"ip": "batch", "page": {"path": "p"}, "os": "x"}
+    body = {"batch": items, "context": common, "integrations": {"All": False}, "other": 1}
+    found = payloads(SEGMENT, body)
+    assert found[0] == {"type": "page", "context": common, "integrations": {"All": False}}
+    assert found[1]["context"] == {"ip": "own", "page": {"url": "u"}, "os": "x"}
+    assert found[1]["integrations"] == {"All": True}
+    assert found[2]["context"] == common
+    assert (found[3]["context"], found[3]["integrations"]) == ("odd", [1])
+    assert found[4]["context"] == {**common, "ip": None}
+    for odd in (None, "x", [1], 5):
+        assert payloads(SEGMENT, {"batch": [{"type": "page"}], "context": odd}) == [{"type": "page"}]
+
+
+def test_events_share_nothing() -> None:
+    """A processor that changes one event changes no other, and no later attempt."""
+    kept = stored(SEGMENT, {"batch": [{"type": "page"}] * 2, "context": {"deep": {"list": []}}}, (b"x-a", b"1"))
+    first, second = build_events(kept, [0, 1])
+    first["payload"]["context"]["deep"]["list"].append("mine")  # type: ignore[index]  # it is a dict
+    first["headers"]["x-a"] = "2"  # type: ignore[index]  # it is a dict
+    first["meta"].clear()  # type: ignore[attr-defined]  # it is a dict
+    assert second["payload"] == {"type": "page", "context": {"deep": {"list": []}}}
+    assert second["headers"] == {"x-a": "1"}
+    assert build_events(kept, [1]) == [second]
+
+
+def test_results_and_positions() -> None:
+    """Events come in the order asked for; a result is a tenth field, where there is one, null included."""
+    kept = stored(WEBHOOK, [{"inbound_event_id": name} for name in "abc"])
+    found = build_events(kept, [2, 0], {2: {"ok": 1}, 0: None})
+    assert [one["inbound_event_id"] for one in found] == ["c", "a"]
+    assert [one["result"] for one in found] == [{"ok": 1}, None]
+    assert list(found[0])[9:] == ["result"]
+    assert "result" not in build_events(kept, [1], {2: 1})[0]
+
+
+def test_event_without_a_body() -> None:
+    """Where no body was kept the event still has its nine fields, without a payload."""
+    kept = stored(SEGMENT, {"type": "page", "messageId": "m"})
+    [found] = build_events(Stored(7, DELIVERY, kept.facts, b""), [0])
+    assert len(found) == 9
+    assert found["payload"] is None
+
+
+def test_rfc3339() -> None:
+    """Times are UTC with exactly three decimals."""
+    assert rfc3339(0) == "1970-01-01T00:00:00.000Z"
+    assert rfc3339(NOW_MS) == "2026-07-01T12:00:00.123Z"
+    assert rfc3339(1_782_907_199_999) == "2026-07-01T11:59:59.999Z"
