@@ -1,6 +1,7 @@
 """The composition root: builds every object from the configuration, starts them in order, stops them in reverse."""
 
 import os
+import resource
 import socket
 import sys
 from pathlib import Path
@@ -48,6 +49,7 @@ def serve(path: Path) -> int:
         return _complain(2, *error.mistakes)
     except (ProcessorError, StoreError, OSError) as error:
         return _complain(2 if isinstance(error, ProcessorError) else 1, str(error))
+    _raise_open_files()
     try:
         trio.run(_serve, config, functions, store, public, admin)
     finally:
@@ -199,6 +201,12 @@ def _bind(address: Address) -> socket.socket:
         sock.close()
         raise OSError(f"cannot listen on {address}: {error.strerror}") from error
     return sock
+
+
+def _raise_open_files() -> None:
+    """As many as this process may have: a connection is an open file."""
+    _, allowed = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, allowed))
 
 
 def _address(sock: socket.socket) -> str:

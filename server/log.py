@@ -44,7 +44,7 @@ def configure() -> None:
 
 def get(name: str) -> Any:
     """A logger; `event` says what happened in a few fixed words, keys carry the rest."""
-    return structlog.get_logger(logger=name)
+    return structlog.get_logger(name=name)
 
 
 def escape_controls(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

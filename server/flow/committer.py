@@ -34,7 +34,7 @@ from server.worker import Worker
 from storage.environment import Store
 from storage.errors import StoreError, StoreFailed
 from storage.model import Append, Group, Outcomes, Stored, Written
-from storage.delivery_id import delivery_id
+from storage.records import delivery_id
 from storage.writer import Writer
 
 RETRY_SECONDS = 1.0

@@ -61,7 +61,7 @@ class Runner:
         if source is None or (before is not None and before.processor != source.processor):
             self._stop_consumer()
         elif self.consumer is not None:
-            self.consumer.source = source
+            self.consumer.configure(source)
         if self.queue is not None:
             self.queue.reconsider()
         self._changed.set()

@@ -1,0 +1,46 @@
+"""Events in hand, one by one: what a consumer makes of the spans in its channel."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
+from typing import Any
+
+from server.intake.events import build_events
+from storage.model import DIGEST_BYTES, Span, Stored
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One pending event."""
+
+    number: int
+    digest: bytes
+    attempts: int
+    received_at_ms: int
+    stored: Stored | None
+    """Its delivery; None where it need not be built."""
+
+
+def items_of(spans: Sequence[Span]) -> list[Item]:
+    """The events of these spans, in order."""
+    return [
+        Item(number, digest, attempts, span.received_at_ms, span.stored)
+        for span in spans
+        for number, digest, attempts in zip(span.numbers, split(span.digests), span.attempts, strict=True)
+    ]
+
+
+def events_of(items: Sequence[Item]) -> list[dict[str, Any]]:
+    """Fresh normalised events; a body is parsed once for all of its items that stand together."""
+    events: list[dict[str, Any]] = []
+    for stored, together in groupby(items, key=attrgetter("stored")):
+        if stored is None:
+            raise AssertionError("an event was read without its body")
+        events += build_events(stored, [item.number - stored.first for item in together])
+    return events
+
+
+def split(digests: bytes) -> list[bytes]:
+    """Packed digests, one by one."""
+    return [digests[at : at + DIGEST_BYTES] for at in range(0, len(digests), DIGEST_BYTES)]
