@@ -32,6 +32,8 @@ def test_signature_is_hmac_sha256(key: bytes, data: bytes, digest: str) -> None:
     for written in (digest, digest.upper(), f"sha256={digest}", f"sha256={digest.upper()}", f" {digest}\t"):
         assert signature_matches(written.encode(), data, [key])
     assert not signature_matches(digest.encode(), data + b"\n", [key])
+    for junk in (f"{digest}0", f"0{digest}", f"{digest},", f"{digest}\n", f"sha256=sha256={digest}", digest[:-1]):
+        assert not signature_matches(junk.encode(), data, [key])
 
 
 def test_any_one_secret_is_accepted() -> None:
