@@ -20,7 +20,7 @@ from server.http.admin import build_admin_app
 from server.http.gate import Gate
 from server.http.routes import build_public_app
 from server.http.serve import serve as serve_http
-from server.metrics import Requests
+from server.metrics import Metrics, Requests
 from server.reload import Reload
 from server.shares import SharedBytes
 from server.supervision import drain_on_signals, notify
@@ -169,9 +169,26 @@ class Server:
         self._public_closed.set()
 
     async def _serve_admin(self, sock: socket.socket) -> None:
-        app = build_admin_app(self)
-        trigger = trio.sleep_forever
         limits = self.config.limits
+        metrics = Metrics(
+            requests=self.requests,
+            engine=self.engine,
+            committer=self.committer,
+            store=self.store,
+            reader=self.lookup,
+            worker=self.looking_up,
+            clock=self.clock,
+        )
+        app = build_admin_app(
+            engine=self.engine,
+            health=self.health,
+            metrics=metrics,
+            reader=self.lookup,
+            worker=self.looking_up,
+            token=lambda: self.reload.config.server.admin_token,
+            body_timeout_seconds=limits.body_timeout_seconds,
+        )
+        trigger = trio.sleep_forever
         await serve_http(app, [sock], limits, shutdown_trigger=trigger, name="admin", observe=self.observe)
 
     async def _rebuild_index(self) -> None:

@@ -4,6 +4,7 @@ The numbers are copied on the trio thread, all at one moment; the text is made i
 about 16 ms per 1000 series.
 """
 
+import math
 import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,6 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
 from server import __version__
 from server.clock import Clock
@@ -86,6 +86,7 @@ class Metrics:
 
     def __init__(
         self,
+        *,
         requests: Requests,
         engine: Engine,
         committer: Committer,
@@ -158,9 +159,9 @@ def _source(state: SourceState) -> SourceNumbers:
 def _buckets(histogram: Histogram) -> Buckets:
     total = 0
     buckets = []
-    for bound, count in zip((*histogram.bounds, float("inf")), histogram.counts, strict=True):
+    for bound, count in zip((*histogram.bounds, math.inf), histogram.counts, strict=True):
         total += count
-        buckets.append((floatToGoString(bound), total))
+        buckets.append(("+Inf" if bound == math.inf else str(float(bound)), total))
     return Buckets(buckets, histogram.sum)
 
 
@@ -179,9 +180,7 @@ def _server(numbers: Numbers) -> Iterator[Metric]:
         "Duration of one transaction of the store, its fsync included, in seconds.",
         numbers.commit_seconds,
     )
-    yield _histogram(
-        "tidegate_commit_events", "Events in one transaction: new ones and outcomes.", numbers.commit_events
-    )
+    yield _histogram("tidegate_commit_events", "New events in one transaction of the store.", numbers.commit_events)
     yield GaugeMetricFamily(
         "tidegate_store_used_bytes",
         "Bytes of the store that hold something; pages that can be used again do not count.",

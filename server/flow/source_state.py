@@ -16,6 +16,9 @@ from storage.model import Fate, Stored, Totals
 class Queue(Protocol):
     """What a source's state needs of its queue."""
 
+    behind: bool
+    """Something of the source waits on disk only."""
+
     def offer(self, stored: Stored, admitted: int, pending: int, digests: bytes) -> None: ...
 
     def oldest(self) -> tuple[int, int] | None: ...

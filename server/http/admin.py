@@ -1,0 +1,242 @@
+"""The admin listener: health, metrics, sources, look-ups, requeue. Nothing here reads the store on the loop."""
+
+import re
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any, Protocol, cast
+from urllib.parse import unquote_to_bytes
+
+import orjson
+from quart import Response, request
+from quart_trio import QuartTrio
+from werkzeug.routing import BaseConverter
+
+from server import lookup
+from server.flow.engine import Requeued
+from server.flow.source_state import SourceState
+from server.http import admin_guard
+from server.http.answer import Answer, refusal_answer
+from server.http.body import Scope, up_to
+from server.http.routes import add_health, body_reader, quiet_quart, response
+from server.json_text import json_text
+from server.metrics import CONTENT_TYPE, Metrics
+from server.refusal import Refusal, refuse
+from server.sources_report import describe_sources
+from server.worker import Worker
+from storage.errors import StoreError
+from storage.reader import Reader
+
+REQUEUE_BODY_BYTES_MAX = 8 * 2**20
+"""Room for the most ids of 512 bytes, escaped."""
+REQUEUE_EVENT_IDS_MAX = 2500
+"""In one request; each is looked up. As many as a batch may have."""
+
+BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+NO_EVENT = refuse("not_found", "there is no event of this id")
+NO_DELIVERY = refuse("not_found", "there is no delivery of this id")
+
+Finding = Callable[..., Any]
+
+
+class Health(Protocol):
+    """What the admin side asks."""
+
+    def live(self) -> bool: ...
+    def ready(self) -> tuple[bool, Mapping[str, object]]: ...
+    def refusal(self) -> Refusal | None: ...
+
+
+class Engine(Protocol):
+    """The sources at work."""
+
+    @property
+    def states(self) -> list[SourceState]: ...
+
+    async def requeue(self, source_id: str, event_ids: Sequence[str] | None) -> Requeued: ...
+
+
+class Refused(Exception):
+    """Ends a handler with this refusal."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
+
+
+def build_admin_app(
+    *,
+    engine: Engine,
+    health: Health,
+    metrics: Metrics,
+    reader: Reader,
+    worker: Worker,
+    token: Callable[[], bytes],
+    body_timeout_seconds: float,
+) -> QuartTrio:
+    """The application of `admin_bind`. `reader` is used in `worker` only; `token` gives the admin token in force."""
+    app = quiet_quart(body_timeout_seconds, _uncounted)
+    app.url_map.converters["event_id"] = EventIdConverter
+    _add_guard(app, token)
+    add_health(app, health, _uncounted)
+    _add_reports(app, engine, metrics)
+    _add_lookups(app, reader, worker)
+    _add_requeue(app, engine, health)
+    return app
+
+
+class EventIdConverter(BaseConverter):
+    """All that is left of the path, slashes included; still percent-encoded."""
+
+    part_isolating = False
+    regex = ".+"
+
+
+def _uncounted(status: int, code: str, seconds: float) -> None:
+    """Who watches the server is no traffic."""
+
+
+def _add_guard(app: QuartTrio, token: Callable[[], bytes]) -> None:
+    async def guard() -> Response | None:
+        refusal = admin_guard.judge(request.method, request.path, _scope()["headers"], token())
+        return None if refusal is None else _refused(refusal)
+
+    async def refused(error: Refused) -> Response:
+        return _refused(error.refusal)
+
+    async def failed(error: StoreError) -> Response:
+        return _refused(refuse("storage_failed", f"the store cannot be read: {error}"))
+
+    app.before_request(guard)
+    app.register_error_handler(Refused, refused)
+    app.register_error_handler(StoreError, failed)
+
+
+def _add_reports(app: QuartTrio, engine: Engine, metrics: Metrics) -> None:
+    async def metrics_text() -> Response:
+        text = await metrics.render()
+        return response(Answer(200, text, headers=((b"content-type", CONTENT_TYPE.encode()),)))
+
+    async def sources() -> Response:
+        return response(Answer(200, json_text({"sources": describe_sources(engine.states)})))
+
+    app.add_url_rule("/metrics", view_func=metrics_text, methods=["GET"])
+    app.add_url_rule("/sources", view_func=sources, methods=["GET"])
+
+
+def _add_lookups(app: QuartTrio, reader: Reader, worker: Worker) -> None:
+    async def find(finding: Finding, missing: Refusal, *key: str) -> Response:
+        body = await worker.run(_found, finding, reader, *key)
+        if body is None:
+            raise Refused(missing)
+        return response(Answer(200, body))
+
+    async def receipts(source_id: str, event_id: str | None = None) -> Response:
+        return await find(lookup.receipt, NO_EVENT, source_id, _event_id(event_id))
+
+    async def events(source_id: str, event_id: str | None = None) -> Response:
+        try:
+            return await find(lookup.event, NO_EVENT, source_id, _event_id(event_id))
+        except lookup.BodyNotKept as error:
+            raise Refused(refuse("not_found", str(error))) from None
+
+    async def deliveries(delivery_id: str) -> Response:
+        return await find(lookup.delivery, NO_DELIVERY, _decoded(delivery_id.encode("latin-1")))
+
+    async def dead() -> Response:
+        source_id = _query("source")
+        page, after = await worker.run(lookup.dead_page, reader, source_id, 0)  # what fails here is still answered
+        lines = _dead_lines(reader, worker, source_id, page, after)
+        return Response(lines, 200, {"content-type": "application/x-ndjson"})
+
+    for name, view in (("receipts", receipts), ("events", events)):
+        app.add_url_rule(f"/{name}/<source_id:source_id>", name, view, methods=["GET"])
+        app.add_url_rule(f"/{name}/<source_id:source_id>/<event_id:event_id>", name, view, methods=["GET"])
+    app.add_url_rule("/deliveries/<delivery_id>", view_func=deliveries, methods=["GET"])
+    app.add_url_rule("/dead", view_func=dead, methods=["GET"])
+
+
+def _found(finding: Finding, reader: Reader, *key: str) -> bytes | None:
+    """In the worker: what is found, as JSON; the text of a large event takes its time too."""
+    value = finding(reader, *key)
+    return None if value is None else json_text(value)
+
+
+async def _dead_lines(
+    reader: Reader, worker: Worker, source_id: str | None, page: Sequence[lookup.Value], after: int | None
+) -> AsyncIterator[bytes]:
+    while page:
+        yield b"".join(json_text(value) + b"\n" for value in page)
+        if after is None:
+            return
+        page, after = await worker.run(lookup.dead_page, reader, source_id, after)
+
+
+def _add_requeue(app: QuartTrio, engine: Engine, health: Health) -> None:
+    async def requeue() -> Response:
+        body = await body_reader().read(up_to(REQUEUE_BODY_BYTES_MAX))
+        if isinstance(body, Refusal):
+            raise Refused(body)
+        source_id, event_ids = _requeue_order(body)
+        refusal = health.refusal()
+        if refusal is not None:
+            raise Refused(refusal)
+        if all(state.id != source_id for state in engine.states):
+            raise Refused(refuse("not_found", "there is no source of this id"))
+        done = await engine.requeue(source_id, event_ids)
+        return response(Answer(200, json_text({"requeued": done.requeued, "unknown": list(done.unknown)})))
+
+    app.add_url_rule("/requeue", view_func=requeue, methods=["POST"])
+
+
+def _requeue_order(body: bytes) -> tuple[str, list[str] | None]:
+    """The source and the ids, None for all; `{"source","event_ids":[…]}` or `{"source","all":true}`."""
+    try:
+        order = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise Refused(refuse("invalid_json", f"the body is not JSON: {error}")) from None
+    match order:
+        case {"source": str(source_id), "all": True, **rest} if not rest:
+            return source_id, None
+        case {"source": str(source_id), "event_ids": list(event_ids), **rest} if not rest:
+            if not all(isinstance(each, str) for each in event_ids):
+                raise Refused(refuse("invalid_request", "event_ids must be strings"))
+            if len(event_ids) > REQUEUE_EVENT_IDS_MAX:
+                raise Refused(refuse("too_large", f"at most {REQUEUE_EVENT_IDS_MAX} event_ids in one request"))
+            return source_id, event_ids
+    raise Refused(refuse("invalid_request", 'send {"source":…,"event_ids":[…]} or {"source":…,"all":true}'))
+
+
+def _event_id(encoded: str | None) -> str:
+    """The id from the path, else from `?event_id=`."""
+    if encoded is not None:
+        return _decoded(encoded.encode("latin-1"))
+    found = _query("event_id")
+    if found is None:
+        raise Refused(refuse("invalid_request", "name an event: in the path, or as ?event_id="))
+    return found
+
+
+def _query(name: str) -> str | None:
+    """The first value of this name in the query, where "+" is a space, as forms and clients write it."""
+    for pair in cast(bytes, _scope()["query_string"]).split(b"&"):
+        key, _, value = pair.partition(b"=")
+        if key == name.encode():
+            return _decoded(value.replace(b"+", b" "))
+    return None
+
+
+def _decoded(encoded: bytes) -> str:
+    """Percent-decoded, exactly once."""
+    if BAD_ESCAPE.search(encoded):
+        raise Refused(refuse("invalid_request", "an id in a path is percent-encoded: a % itself is %25"))
+    try:
+        return unquote_to_bytes(encoded).decode()
+    except UnicodeDecodeError:
+        raise Refused(refuse("invalid_request", "an id is UTF-8, percent-encoded once")) from None
+
+
+def _refused(refusal: Refusal) -> Response:
+    return response(refusal_answer(refusal, close=request.method == "POST"))
+
+
+def _scope() -> Scope:
+    return cast(Scope, request.scope)
