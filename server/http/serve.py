@@ -64,7 +64,7 @@ async def serve(
 
 def _listen(sock: socket.socket, limits: Limits) -> trio.SocketListener:
     """TCP_USER_TIMEOUT, inherited by what is accepted, ends what the kernel still sends for a closed connection."""
-    if sock.family != socket.AF_UNIX and hasattr(socket, "TCP_USER_TIMEOUT"):
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
         milliseconds = max(1, int(limits.body_timeout_seconds * 1000))
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
     sock.setblocking(False)

@@ -1,0 +1,69 @@
+"""Heads: complete, refused, or not complete yet, wherever the bytes are cut."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.http.head import HEAD_BYTES_MAX, HEAD_LINES_MAX, complete_head
+from server.refusal import Refusal
+
+GOOD = b"POST /ingest/inbound/demo?a HTTP/1.1\r\nHost: [::1]:8080\r\nContent-Length: 3\r\nX:\t \xff y \r\n\r\n"
+
+
+def judge(data: bytes) -> bytes | str | None:
+    """The head, the refusal's code, or None."""
+    verdict = complete_head(bytearray(data))
+    return verdict.code if isinstance(verdict, Refusal) else verdict
+
+
+def test_complete_head() -> None:
+    """The head is given up to its blank line; what follows is left in the buffer, as is the head itself."""
+    buffer = bytearray(GOOD + b"abc")
+    assert complete_head(buffer) == GOOD
+    assert buffer == GOOD + b"abc"
+
+
+@pytest.mark.parametrize("end", range(len(GOOD)))
+def test_every_beginning_is_incomplete(end: int) -> None:
+    """No beginning of a good head is refused."""
+    assert judge(GOOD[:end]) is None
+
+
+def test_empty_lines_before_the_request() -> None:
+    """Empty lines before the request line are taken out of the buffer."""
+    buffer = bytearray(b"\r\n\r\n" + GOOD)
+    assert complete_head(buffer) == GOOD
+    assert buffer == GOOD
+
+
+@pytest.mark.parametrize(("excess", "verdict"), [(0, None), (1, "headers_too_large")])
+def test_bytes_limit(excess: int, verdict: str | None) -> None:
+    """A head of exactly the limit is taken, one byte more is not, complete or not."""
+    start = b"GET / HTTP/1.1\r\nHost: a\r\nX: "
+    data = start + b"y" * (HEAD_BYTES_MAX - len(start) - 4 + excess) + b"\r\n\r\n"
+    assert judge(data) == (verdict or data)
+    assert judge(data[:HEAD_BYTES_MAX]) == (verdict or data)
+    assert judge(data[: HEAD_BYTES_MAX - 1]) is None
+
+
+@pytest.mark.parametrize(("lines", "code"), [(HEAD_LINES_MAX, None), (HEAD_LINES_MAX + 1, "headers_too_large")])
+def test_lines_limit(lines: int, code: str | None) -> None:
+    """A head of exactly as many header lines as allowed is taken, one line more is not, complete or not."""
+    start = b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * (lines - 1)
+    assert judge(start) == code
+    assert judge(start + b"\r\n") == (code or start + b"\r\n")
+
+
+@given(st.binary(max_size=200), st.integers(0, len(GOOD)), st.integers(0, len(GOOD)))
+def test_any_bytes(noise: bytes, start: int, end: int) -> None:
+    """Any bytes give a head, a refusal of the closed list, or a wait; never anything else."""
+    verdict = judge(GOOD[:start] + noise + GOOD[end:])
+    assert verdict is None or isinstance(verdict, bytes) or verdict in {"invalid_request", "headers_too_large"}
+
+
+@given(st.binary(max_size=60), st.integers(0, len(GOOD)), st.integers(1, 200))
+def test_cut_anywhere(noise: bytes, start: int, cut: int) -> None:
+    """What is refused early would be refused whole: where the bytes are cut keeps nobody out."""
+    data = GOOD[:start] + noise + GOOD[start:] + b"\r\n\r\n"
+    early, whole = judge(data[:cut]), judge(data)
+    assert early is None or early == whole or not isinstance(whole, bytes)
