@@ -1,6 +1,8 @@
 """`python -m server` is the `tidegate` command."""
 
+import sys
+
 from server.cli import main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

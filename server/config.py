@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from server import secret
 from server.secret import Places, Wrong
@@ -35,6 +35,7 @@ __all__ = [
     "ServerConfig",
     "StorageConfig",
     "load",
+    "load_section",
     "restart_needed",
     "sending_token",
 ]
@@ -43,6 +44,7 @@ CONFIG_BYTES_MAX = 4 * 2**20
 """Thousands of sources fit; a path to something endless is noticed."""
 
 Table = Mapping[str, Any]
+Section = TypeVar("Section", ServerConfig, StorageConfig)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +63,11 @@ class Config:
 class ConfigError(Exception):
     """The file cannot be used. `mistakes` has one line each, which names its key and holds no secret."""
 
-    def __init__(self, mistakes: list[str]) -> None:
+    def __init__(self, mistakes: list[str], sources: Mapping[str, Source] = MappingProxyType({})) -> None:
         super().__init__("\n".join(mistakes))
         self.mistakes = mistakes
+        self.sources = sources
+        """Those without a mistake, for whoever looks for more mistakes in them."""
 
 
 def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
@@ -75,8 +79,21 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
     reader.unknown("", reader.tree, [*SECTIONS, "sources"])
     _check_relations(reader, config)
     if reader.mistakes:
-        raise ConfigError([f"{key}: {message}" for key, message in reader.mistakes])
+        raise ConfigError([f"{key}: {message}" for key, message in reader.mistakes], config.sources)
     return config
+
+
+def load_section(path: Path, section: type[Section], environ: Mapping[str, str] = os.environ) -> Section:
+    """One section alone, for commands that look at the store: they need no secret of any source.
+
+    Raises ConfigError with every mistake in this section.
+    """
+    path = _absolute(path)
+    reader = _Reader(_parse(path), Places(environ, path.parent))
+    found: Section = reader.section(next(name for name, each in SECTIONS.items() if each is section))
+    if reader.mistakes:
+        raise ConfigError([f"{key}: {message}" for key, message in reader.mistakes])
+    return found
 
 
 def restart_needed(old: Config, new: Config) -> list[str]:

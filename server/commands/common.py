@@ -1,0 +1,87 @@
+"""What the commands share: how they fail, what they print where, and how they open the store."""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeAlias
+
+from server import __version__
+from server.config import StorageConfig, load_section
+from server.json_text import json_text
+from storage.environment import Store
+from storage.reader import Reader
+
+Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+ERROR = 1
+"""Exit code: it did not succeed, or there is no such thing."""
+MISTAKE = 2
+"""Exit code: the arguments or the configuration cannot be used."""
+
+VERSION = f"tidegate {__version__}"
+
+
+class CommandFailed(Exception):
+    """The command ends with this exit code, and these lines on stderr."""
+
+    def __init__(self, code: int, *lines: str) -> None:
+        super().__init__("\n".join(lines))
+        self.code = code
+        self.lines = lines
+
+
+def new_command(commands: Subparsers, name: str, words: str, more: str = "") -> argparse.ArgumentParser:
+    """A subcommand with --config, --version and --help."""
+    parser = commands.add_parser(name, help=words, description=f"{words[0].upper()}{words[1:]}. {more}")
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the configuration, in TOML")
+    parser.add_argument("--version", action="version", version=VERSION)
+    return parser
+
+
+def utf8(text: str) -> str:
+    """An argument as its sender meant it, whatever the locale. argparse reports what it raises."""
+    try:
+        return os.fsencode(text).decode()
+    except UnicodeDecodeError:
+        raise argparse.ArgumentTypeError("is not UTF-8") from None
+
+
+def positive(text: str) -> int:
+    """An integer from 1 on."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be an integer from 1 on, not {text!r}")
+    return number
+
+
+def print_json(value: object) -> None:
+    """One JSON value on stdout: indented for a terminal, on one line for a program."""
+    print_bytes(json_text(value, indent=sys.stdout.isatty()) + b"\n")
+
+
+def print_bytes(data: bytes) -> None:
+    """Bytes on stdout, whatever the locale."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(data)
+
+
+def say(words: str) -> None:
+    """A line for people, on stderr. What could drive a terminal is escaped."""
+    shown = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in words)
+    sys.stderr.write(f"tidegate: {shown}\n")
+
+
+@contextmanager
+def open_reader(config: Path) -> Iterator[Reader]:
+    """Reads the store of this configuration: beside a running server, or on a stopped one."""
+    store = Store.open(load_section(config, StorageConfig).path, mode="read")
+    try:
+        yield Reader(store)
+    finally:
+        store.close()

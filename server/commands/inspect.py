@@ -1,0 +1,85 @@
+"""`receipt`, `event`, `delivery`, `dead`: what the store knows, as JSON, beside a server or without one."""
+
+import argparse
+
+from server import lookup
+from server.commands.common import ERROR, CommandFailed, Subparsers, new_command, open_reader, print_json, utf8
+from server.commands.common import print_bytes as print_line
+from server.json_text import json_text
+
+AFTER_DASHES = "An id that starts with - goes after --."
+
+
+def add(commands: Subparsers) -> None:
+    parser = new_command(
+        commands,
+        "receipt",
+        "print what became of an event",
+        "Of the processed event of this id, else of the newest. Exits 1 where there is no receipt, with "
+        '{"pending":true,…} on stdout where the event is known and has no outcome yet. ' + AFTER_DASHES,
+    )
+    _add_event(parser)
+    parser.add_argument("--all", action="store_true", help="a list of every one of this id, the newest first")
+    parser.set_defaults(run=run_receipt)
+    parser = new_command(commands, "event", "print a normalised event", "Exits 1 where there is none. " + AFTER_DASHES)
+    _add_event(parser)
+    parser.set_defaults(run=run_event)
+    parser = new_command(
+        commands,
+        "delivery",
+        "print a delivery: when it came, from where, and what became of each of its items",
+        "Exits 1 where there is none.",
+    )
+    parser.add_argument("delivery", type=utf8, metavar="DELIVERY", help="its id, as the answer and receipts have it")
+    parser.set_defaults(run=run_delivery)
+    parser = new_command(commands, "dead", "list dead events with their last error, as JSON lines")
+    parser.add_argument("source", nargs="?", type=utf8, metavar="SOURCE", help="of this source only")
+    parser.set_defaults(run=run_dead)
+
+
+def _add_event(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", type=utf8, metavar="SOURCE", help="the id of the source")
+    parser.add_argument("event_id", type=utf8, metavar="EVENT_ID", help="the inbound_event_id")
+
+
+def run_receipt(arguments: argparse.Namespace) -> int:
+    key = (arguments.source, arguments.event_id)
+    with open_reader(arguments.config) as reader:
+        found = lookup.receipts(reader, *key) if arguments.all else lookup.receipt(reader, *key)
+    if not found:
+        raise _no_event(arguments)
+    print_json(found)
+    has_outcome = any("outcome" in each for each in found) if isinstance(found, list) else "outcome" in found
+    return 0 if has_outcome else ERROR
+
+
+def run_event(arguments: argparse.Namespace) -> int:
+    with open_reader(arguments.config) as reader:
+        try:
+            found = lookup.event(reader, arguments.source, arguments.event_id)
+        except lookup.BodyNotKept as error:
+            raise CommandFailed(ERROR, str(error)) from None
+    if found is None:
+        raise _no_event(arguments)
+    print_json(found)
+    return 0
+
+
+def run_delivery(arguments: argparse.Namespace) -> int:
+    with open_reader(arguments.config) as reader:
+        found = lookup.delivery(reader, arguments.delivery)
+    if found is None:
+        raise CommandFailed(ERROR, f"there is no delivery {arguments.delivery!r}")
+    print_json(found)
+    return 0
+
+
+def run_dead(arguments: argparse.Namespace) -> int:
+    with open_reader(arguments.config) as reader:
+        for value in lookup.dead(reader, arguments.source):
+            print_line(json_text(value) + b"\n")
+    return 0
+
+
+def _no_event(arguments: argparse.Namespace) -> CommandFailed:
+    return CommandFailed(ERROR, f"there is no event {arguments.event_id!r} of source {arguments.source!r}")

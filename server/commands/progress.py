@@ -1,0 +1,48 @@
+"""How far a long command is: one line on stderr that is drawn again and again, if a terminal shows it."""
+
+import shutil
+import sys
+import time
+
+DRAW_SECONDS = 0.1
+BAR_CHARACTERS = 30
+
+
+class Progress:
+    """A context: what it draws inside is gone after it."""
+
+    def __init__(self, noun: str, total: int | None = None) -> None:
+        self._noun = noun
+        self._total = total
+        self._shown = sys.stderr.isatty()
+        self._started = time.monotonic()
+        self._next = self._started
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._shown:
+            self._draw("")
+
+    def update(self, done: int, words: str = "") -> None:
+        """`done` of the total are done now. Cheap enough to be called for each."""
+        now = time.monotonic()
+        if not self._shown or now < self._next:
+            return
+        self._next = now + DRAW_SECONDS
+        self._draw(self.line(done, now - self._started, words))
+
+    def line(self, done: int, seconds: float, words: str = "") -> str:
+        """What is drawn after this many seconds."""
+        rate = f"{done / seconds:,.0f}/s" if seconds > 0 else ""
+        if self._total is None:
+            return f"{done:,} {self._noun}  {rate}  {words}".rstrip()
+        filled = BAR_CHARACTERS * done // max(self._total, 1)
+        bar = "#" * filled + "." * (BAR_CHARACTERS - filled)
+        return f"[{bar}] {done:,} of {self._total:,} {self._noun}  {rate}  {words}".rstrip()
+
+    def _draw(self, line: str) -> None:
+        columns = shutil.get_terminal_size().columns
+        sys.stderr.write(f"\r{line[: columns - 1]}\x1b[K")
+        sys.stderr.flush()
