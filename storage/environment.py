@@ -240,6 +240,8 @@ def _initialise(env: Any) -> None:
 
 
 def _check_format(env: Any) -> None:
+    if not env.stat()["entries"]:
+        raise StoreMissing("the environment is empty: its making was interrupted")
     try:
         meta = env.open_db(b"meta", create=False)
     except lmdb.NotFoundError as error:

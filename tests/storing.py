@@ -89,7 +89,7 @@ class Faults:
 class _Counted:
     """An LMDB object whose methods count; transactions and cursors that it gives count too."""
 
-    PASSED = ("abort", "close", "open_db", "info")
+    PASSED = ("abort", "close", "info")
 
     def __init__(self, inner: Any, faults: Faults) -> None:
         self._inner = inner
@@ -102,6 +102,8 @@ class _Counted:
 
         def counted(*args: Any, **options: Any) -> Any:
             self._faults.called()
+            if name == "open_db" and "txn" in options:
+                options["txn"] = options["txn"]._inner
             found = method(*args, **options)
             return _Counted(found, self._faults) if name in ("begin", "cursor") else found
 

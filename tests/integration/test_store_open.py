@@ -1,0 +1,195 @@
+"""Opening a store: one writer, one format, private files, errors with the right name."""
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import lmdb
+import pytest
+
+from storage.environment import RESERVE_BYTES_MIN, Store, lmdb_errors
+from storage.errors import (
+    StoreDamaged,
+    StoreError,
+    StoreFailed,
+    StoreFull,
+    StoreLocked,
+    StoreMissing,
+    StoreVersion,
+)
+from storage.model import Group
+from storage.records import seal
+from tests.storing import MAP_SIZE_BYTES, filled, numbered, opened
+
+READ = """
+import sys
+from pathlib import Path
+from storage.environment import Store
+from storage.reader import Reader
+store = Store.open(Path(sys.argv[1]), mode="read")
+print(Reader(store).totals()["demo"].received)
+"""
+WRITE = """
+import sys
+from pathlib import Path
+from storage.environment import Store
+Store.open(Path(sys.argv[1]), map_size_bytes=1 << 28, mode="write")
+"""
+
+
+def child(program: str, path: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=False)
+
+
+def mode_of(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_the_store_is_private(tmp_path: Path) -> None:
+    """The directory is 0700 and the files 0600, whatever the umask and whatever the directory was."""
+    path = tmp_path / "deep" / "store"
+    path.mkdir(parents=True, mode=0o755)
+    umask = os.umask(0)
+    try:
+        with opened(path):
+            modes = {entry.name: mode_of(entry) for entry in path.iterdir()}
+    finally:
+        os.umask(umask)
+    assert mode_of(path) == 0o700
+    assert modes == dict.fromkeys(("data.mdb", "lock.mdb", "writer.lock"), 0o600)
+
+
+def test_a_second_writer_is_refused(tmp_path: Path) -> None:
+    """While one process writes another one cannot open the store to write, and can afterwards."""
+    path = tmp_path / "store"
+    with opened(path):
+        refused = child(WRITE, path)
+        assert "StoreLocked: another process writes to the store" in refused.stderr
+        with pytest.raises(StoreLocked):
+            Store.open(path, map_size_bytes=MAP_SIZE_BYTES, mode="write")
+    assert child(WRITE, path).returncode == 0
+
+
+def test_a_reader_works_beside_a_writer(tmp_path: Path) -> None:
+    """Another process reads what is committed while the store is written to, and when it is stopped."""
+    path = tmp_path / "store"
+    with opened(path) as (_, writer):
+        writer.write(Group([numbered(1, 3)]))
+        assert child(READ, path).stdout == "3\n"
+        writer.write(Group([numbered(4, 2)]))
+        assert child(READ, path).stdout == "5\n"
+    assert child(READ, path).stdout == "5\n"
+
+
+def test_a_copy_is_read_where_nothing_can_be_written(tmp_path: Path) -> None:
+    """A copy of the data file alone can be read, and so can one in a directory that is read-only."""
+    path, copy = tmp_path / "store", tmp_path / "copy"
+    filled(path, [Group([numbered(1, 3)])])
+    copy.mkdir()
+    shutil.copy(path / "data.mdb", copy)
+    assert child(READ, copy).stdout == "3\n"
+    (copy / "lock.mdb").unlink()
+    copy.chmod(0o500)
+    try:
+        nobody = "import os; os.geteuid() or os.setuid(65534)\nstore ="  # root could write there
+        tmp_path.chmod(0o755)
+        for directory in (copy, *tmp_path.parents[:2]):
+            directory.chmod(directory.stat().st_mode | 0o055)
+        (copy / "data.mdb").chmod(0o444)
+        assert child(READ.replace("store =", nobody), copy).stdout == "3\n"
+    finally:
+        copy.chmod(0o700)
+
+
+def test_a_missing_store_is_not_made_by_reading(tmp_path: Path) -> None:
+    """Reading where there is no store raises StoreMissing and leaves nothing behind."""
+    with pytest.raises(StoreMissing):
+        Store.open(tmp_path / "none", mode="read")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("mode", ["read", "write"])
+def test_another_format_is_refused(tmp_path: Path, mode: str) -> None:
+    """A store that says another format is refused, with both formats in the message."""
+    filled(tmp_path / "store", [])
+    with opened(tmp_path / "store") as (store, _), store.env.begin(write=True) as txn:
+        txn.put(b"format", seal(b"meta", b"format", b"tidegate store 2"), db=store.meta)
+    with pytest.raises(StoreVersion, match=r"'tidegate store 2'.*'tidegate store 1'"):
+        Store.open(tmp_path / "store", map_size_bytes=MAP_SIZE_BYTES, mode=mode)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("mode", ["read", "write"])
+def test_another_lmdb_environment_is_refused(tmp_path: Path, mode: str) -> None:
+    """An LMDB environment of another program is refused, and not changed."""
+    env = lmdb.open(str(tmp_path / "store"), lib_version=0)
+    with env.begin(write=True) as txn:
+        txn.put(b"theirs", b"value")
+    env.close()
+    with pytest.raises(StoreVersion, match="no store of Tidegate"):
+        Store.open(tmp_path / "store", map_size_bytes=MAP_SIZE_BYTES, mode=mode)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("mode", ["read", "write"])
+def test_a_file_of_something_else_is_damage(tmp_path: Path, mode: str) -> None:
+    """A data file that is no LMDB file raises StoreDamaged."""
+    (tmp_path / "data.mdb").write_bytes(b"garbage" * 10_000)
+    with pytest.raises(StoreDamaged):
+        Store.open(tmp_path, map_size_bytes=MAP_SIZE_BYTES, mode=mode)  # type: ignore[arg-type]
+
+
+def test_a_path_that_cannot_be_a_directory_is_an_error(tmp_path: Path) -> None:
+    """Where the directory cannot be made, that is a StoreError and no OSError."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="cannot be used"):
+        Store.open(tmp_path / "file", map_size_bytes=MAP_SIZE_BYTES, mode="write")
+
+
+@pytest.mark.parametrize("after", [0, 1, 2])
+def test_a_start_that_was_interrupted_is_finished(tmp_path: Path, after: int) -> None:
+    """Whatever of lock file, empty environment and empty directory a crash leaves, the next start makes a store."""
+    path = tmp_path / "store"
+    path.mkdir()
+    if after >= 1:
+        (path / "writer.lock").touch()
+    if after >= 2:
+        lmdb.open(str(path), lib_version=0).close()
+        with pytest.raises(StoreMissing):
+            Store.open(path, mode="read")
+    filled(path, [Group([numbered(1, 1)])])
+    assert child(READ, path).stdout == "1\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (lmdb.MapFullError("mdb_put: MDB_MAP_FULL"), StoreFull),
+        (lmdb.Error("mdb_txn_commit: No space left on device"), StoreFull),
+        (lmdb.Error("mdb_txn_commit: Disk quota exceeded"), StoreFull),
+        (lmdb.Error("mdb_txn_commit: Input/output error"), StoreFailed),
+        (lmdb.CorruptedError("mdb_get: MDB_CORRUPTED"), StoreDamaged),
+        (lmdb.Error("mdb_put: Cannot allocate memory"), StoreError),
+        (lmdb.PanicError("mdb_txn_begin: MDB_PANIC"), lmdb.PanicError),
+    ],
+)
+def test_lmdb_errors_get_their_names(error: lmdb.Error, expected: type[Exception]) -> None:
+    """Each lmdb.Error leaves as the storage error that says what to do; a panic leaves as it is."""
+    with pytest.raises(expected) as caught, lmdb_errors():
+        raise error
+    assert type(caught.value) is expected
+
+
+def test_the_reserve_is_a_share_of_the_map(tmp_path: Path) -> None:
+    """The reserve is 5 % and at least 256 MiB, and a quarter of a map too small for that."""
+    store = Store.open(tmp_path / "store", map_size_bytes=1 << 28, mode="write")
+    try:
+        reserves = {
+            size: Store(store.env, store.path, size, None).reserve_bytes for size in (1 << 26, 1 << 31, 1 << 36)
+        }
+        assert reserves == {1 << 26: 1 << 24, 1 << 31: RESERVE_BYTES_MIN, 1 << 36: (1 << 36) // 20}
+        assert store.has_room((1 << 28) - store.reserve_bytes)
+        assert not store.has_room((1 << 28) - store.reserve_bytes + 1)
+    finally:
+        store.close()

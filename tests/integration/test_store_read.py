@@ -1,0 +1,288 @@
+"""Reading: what waits, by source and by number; look-ups by id, by delivery; the dead; the processed."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from storage.environment import Store
+from storage.lookup import _places
+from storage.model import Append, Fate, Group, Span
+from storage.reader import Reader
+from storage.records import digest, digests_of
+from storage.snapshot import SNAPSHOT_RECORDS_MAX
+from storage.writer import Writer
+from tests.storing import AT_MS, delivery, numbered, opened, outcome
+
+HUGE = 1 << 40
+
+
+@pytest.fixture
+def store_and_writer(tmp_path: Path) -> Iterator[tuple[Store, Writer]]:
+    with opened(tmp_path / "store") as both:
+        yield both
+
+
+def fed(reader: Reader, source_id: str, end: int, *, events_max: int, bodies: bool) -> list[Span]:
+    """Everything that waits, page by page."""
+    spans: list[Span] = []
+    start = 0
+    while start < end:
+        page = reader.feed(source_id, start, end, events_max=events_max, bytes_max=HUGE, bodies=bodies)
+        assert start < page.next <= end
+        spans += page.spans
+        start = page.next
+    return spans
+
+
+def numbers_of(spans: list[Span]) -> list[int]:
+    numbers = [number for span in spans for number in span.numbers]
+    assert all(low < high for low, high in pairwise(numbers))
+    return numbers
+
+
+@pytest.mark.parametrize("bodies", [True, False])
+@pytest.mark.parametrize("events_max", [1, 7, 100_000])
+def test_feeding_gives_everything_that_waits_once(
+    store_and_writer: tuple[Store, Writer], bodies: bool, events_max: int
+) -> None:
+    """Page by page, at any page size, a source's pending events come once each and in order, and nobody else's."""
+    store, writer = store_and_writer
+    mine = []
+    for turn in range(60):
+        first = writer.next_number
+        writer.write(Group([numbered(first, 3), numbered(first + 3, 40, source_id="other"), numbered(first + 43, 4)]))
+        mine += [first, first + 1, first + 2, *range(first + 43, first + 47)]
+        if turn % 2:
+            writer.write(Group([], [outcome(Fate.PROCESSED, [first + 1, first + 43])]))
+            mine.remove(first + 1)
+            mine.remove(first + 43)
+    spans = fed(Reader(store), "demo", writer.next_number, events_max=events_max, bodies=bodies)
+    assert numbers_of(spans) == mine
+    assert b"".join(span.digests for span in spans) == b"".join(digest("demo", f"id-{number}") for number in mine)
+    for span in spans:
+        assert span.source_id == "demo"
+        assert span.attempts == [0] * len(span.numbers)
+        assert span.received_at_ms == AT_MS
+        assert (span.stored is not None) == bodies
+
+
+def test_a_page_takes_whole_deliveries_within_its_limits(store_and_writer: tuple[Store, Writer]) -> None:
+    """With bodies a page ends before the delivery that would go beyond events or bytes, and has at least one."""
+    store, writer = store_and_writer
+    writer.write(Group([numbered(1 + 10 * turn, 10, body=b"x" * 100) for turn in range(5)]))
+    reader = Reader(store)
+
+    def page(events_max: int, bytes_max: int) -> tuple[list[int], int]:
+        found = reader.feed("demo", 0, 51, events_max=events_max, bytes_max=bytes_max)
+        return [span.numbers[0] for span in found.spans], found.next
+
+    assert page(30, HUGE) == ([1, 11, 21], 31)
+    assert page(29, HUGE) == ([1, 11], 21)
+    assert page(1, HUGE) == ([1], 11)
+    assert page(HUGE, 250) == ([1, 11], 21)
+    assert page(HUGE, 0) == ([1], 11)
+    assert page(HUGE, HUGE) == ([1, 11, 21, 31, 41], 51)
+
+
+def test_without_bodies_a_page_holds_events_exactly(store_and_writer: tuple[Store, Writer]) -> None:
+    """Without bodies events_max is exact and cuts deliveries."""
+    store, writer = store_and_writer
+    writer.write(Group([numbered(1, 10), numbered(11, 10)]))
+    page = Reader(store).feed("demo", 3, 18, events_max=12, bytes_max=0, bodies=False)
+    assert numbers_of(list(page.spans)) == list(range(3, 15))
+    assert page.next == 15
+
+
+def test_a_span_is_of_one_delivery_and_one_fate(store_and_writer: tuple[Store, Writer]) -> None:
+    """Deferred and pending events of a delivery come in spans of their own, with their attempts."""
+    store, writer = store_and_writer
+    writer.write(Group([replace(numbered(1, 6), admitted=3, rest=Fate.DEFERRED), numbered(7, 2)]))
+    writer.write(Group([], [outcome(Fate.PENDING, [2, 5], attempts=4)]))
+    spans = Reader(store).feed("demo", 0, 9, events_max=100, bytes_max=HUGE).spans
+    shape = [(list(span.numbers), list(span.attempts), span.deferred) for span in spans]
+    assert shape == [
+        ([1, 2, 3], [0, 4, 0], False),
+        ([4], [0], True),
+        ([5], [4], False),
+        ([6], [0], True),
+        ([7, 8], [0, 0], False),
+    ]
+    assert [span.stored.first if span.stored else 0 for span in spans] == [1, 1, 1, 1, 7]
+
+
+def test_the_walk_is_bounded(store_and_writer: tuple[Store, Writer]) -> None:
+    """A source that waits far away is reached in several calls, none of which reads more than a snapshot may."""
+    store, writer = store_and_writer
+    runs = 300  # sources that alternate, so that each delivery has a log record
+    for _ in range(SNAPSHOT_RECORDS_MAX // runs + 1):
+        first = writer.next_number
+        writer.write(Group([numbered(first + at, 1, source_id=f"s{at % 2}") for at in range(runs)]))
+    writer.write(Group([numbered(writer.next_number, 1, source_id="rare")]))
+    reader, end = Reader(store), writer.next_number
+    start, calls, found = 0, 0, []
+    while start < end:
+        page = reader.feed("rare", start, end, events_max=10, bytes_max=HUGE)
+        assert page.next > start
+        start, calls = page.next, calls + 1
+        found += [number for span in page.spans for number in span.numbers]
+    assert found == [end - 1]
+    assert calls > 1
+
+
+def test_spans_of_given_numbers(store_and_writer: tuple[Store, Writer]) -> None:
+    """Numbers in any order give the spans of those that still wait; unknown and finished ones give none."""
+    store, writer = store_and_writer
+    for _ in range(40):
+        first = writer.next_number
+        writer.write(Group([numbered(first, 20), numbered(first + 20, 5, source_id="other")]))
+    writer.write(Group([], [outcome(Fate.PROCESSED, [3, 500])]))
+    reader = Reader(store)
+    asked = [999, 3, 21, 4, 500, 2, 99_999, 0, 502]
+    spans = reader.spans(asked)
+    assert numbers_of(spans) == [2, 4, 21, 502, 999]
+    assert [span.source_id for span in spans] == ["demo", "other", "demo", "other"]
+    assert [span.stored is None for span in reader.spans(asked, bodies=False)] == [True] * len(spans)
+    assert reader.spans([]) == []
+
+
+def test_confirm_compares_whole_digests(store_and_writer: tuple[Store, Writer]) -> None:
+    """A pair is confirmed where the event with this number has this digest, and nowhere else."""
+    store, writer = store_and_writer
+    for _ in range(3):
+        writer.write(Group([numbered(writer.next_number, 300)]))
+    pairs = [(digest("demo", f"id-{number}"), number) for number in (800, 1, 300, 301)]
+    wrong = [(digest("demo", "id-5"), 6), (digest("demo", "id-5"), 9999), (digest("demo", "id-5"), 0)]
+    assert Reader(store).confirm([*wrong, *pairs]) == [False] * 3 + [True] * 4
+
+
+def test_received_at_is_of_the_first_that_waits(store_and_writer: tuple[Store, Writer]) -> None:
+    """The time of the first pending event, not of the first of its record; None where nothing waits."""
+    store, writer = store_and_writer
+    deliveries = [delivery(number, [f"id-{number}"], received_at_ms=AT_MS + number) for number in range(1, 5)]
+    writer.write(Group([Append(stored, 1, Fate.DEFERRED) for stored in deliveries]))
+    writer.write(Group([], [outcome(Fate.PROCESSED, [1, 2])]))
+    reader = Reader(store)
+    assert reader.received_at("demo", 0) == AT_MS + 3
+    assert reader.received_at("demo", 4) == AT_MS + 4
+    assert reader.received_at("demo", 5) is None
+    assert reader.received_at("other", 0) is None
+
+
+def test_find_gives_the_processed_first_then_the_newest(store_and_writer: tuple[Store, Writer]) -> None:
+    """All events of an id, whatever their fate, processed first, then newest first, with error, result and twin."""
+    store, writer = store_and_writer
+    writer.write(Group([Append(delivery(number, ["same"]), 1, Fate.DEFERRED) for number in range(1, 6)]))
+    writer.write(Group([numbered(6, 600)]))
+    writer.write(Group([Append(delivery(606, ["same"], source_id="other"), 1, Fate.DEFERRED)]))
+    dead = outcome(Fate.DEAD, [1], details={1: b'{"error":"boom"}'}, attempts=12)
+    done = outcome(Fate.PROCESSED, [2], details={2: b'{"result":[1,2]}'}, attempts=1)
+    twins = outcome(Fate.DUPLICATE, [3, 4], originals=[2, 2])
+    writer.write(Group([], [dead, done, twins]))
+    found = Reader(store).find("demo", "same")
+    assert [(record.number, record.fate) for record in found] == [
+        (2, Fate.PROCESSED),
+        (5, Fate.PENDING),
+        (4, Fate.DUPLICATE),
+        (3, Fate.DUPLICATE),
+        (1, Fate.DEAD),
+    ]
+    assert [record.duplicate_of for record in found] == [None, None, found[0].stored.id, found[0].stored.id, None]
+    assert [dict(record.detail) for record in found] == [{"result": [1, 2]}, {}, {}, {}, {"error": "boom"}]
+    assert [record.attempts for record in found] == [1, 0, 0, 0, 12]
+    assert [record.at_ms for record in found] == [AT_MS + 1, 0, AT_MS + 1, AT_MS + 1, AT_MS + 1]
+    assert Reader(store).find("demo", "none") == []
+
+
+def test_a_digest_across_two_neighbours_is_no_hit(store_and_writer: tuple[Store, Writer]) -> None:
+    """Bytes that look like the digest but stand across two of them are not taken for it."""
+    store, writer = store_and_writer
+    wanted = digest("demo", "id-1")
+    writer.write(Group([numbered(1, 3)]))
+    packed = b"\0" * 8 + wanted + b"\0" * 8 + wanted
+    assert list(_places(packed, wanted)) == [2]
+    assert [record.number for record in Reader(store).find("demo", "id-1")] == [1]
+
+
+def test_a_requeued_event_has_no_error_any_more(store_and_writer: tuple[Store, Writer]) -> None:
+    """A requeue sets attempts and time to 0 and takes the error away; a second death has its own."""
+    store, writer = store_and_writer
+    writer.write(Group([numbered(1, 3)]))
+    reader = Reader(store)
+    errors = {number: b'{"error":"first %d"}' % number for number in (1, 2)}
+    writer.write(Group([], [outcome(Fate.DEAD, [1, 2], details=errors, attempts=3)]))
+    writer.write(Group([], [outcome(Fate.PENDING, [1])]))
+    (waits,) = reader.find("demo", "id-1")
+    assert (waits.fate, waits.attempts, waits.at_ms, dict(waits.detail)) == (Fate.PENDING, 0, 0, {})
+    writer.write(Group([], [outcome(Fate.DEAD, [1], details={1: b'{"error":"second"}'}, attempts=1)]))
+    assert [record.detail["error"] for record in reader.dead(None)] == ["second", "first 2"]
+
+
+def test_a_delivery_is_found_by_its_id(store_and_writer: tuple[Store, Writer]) -> None:
+    """A delivery's id gives its events in order; another suffix, another number or any other text gives None."""
+    store, writer = store_and_writer
+    writer.write(Group([numbered(1, 2), numbered(3, 4)]))
+    reader = Reader(store)
+    wanted = delivery(3, ["x"]).id
+    found = reader.delivery(wanted)
+    assert found is not None
+    assert [record.number for record in found] == [3, 4, 5, 6]
+    assert all(record.stored.id == wanted for record in found)
+    for other in (wanted[:-1] + "z", delivery(4, ["x"]).id, delivery(9999, ["x"]).id, "", "\0", "x" * 500):
+        assert reader.delivery(other) is None
+
+
+def test_the_dead_are_listed_in_pages(store_and_writer: tuple[Store, Writer]) -> None:
+    """Dead events come in order, page by page, of one source or of all, until an empty page."""
+    store, writer = store_and_writer
+    for _ in range(10):
+        first = writer.next_number
+        writer.write(Group([numbered(first, 90), numbered(first + 90, 10, source_id="other")]))
+    mine, others = list(range(1, 901, 100)), list(range(95, 1001, 100))
+    writer.write(Group([], [outcome(Fate.DEAD, mine), outcome(Fate.DEAD, others, source_id="other")]))
+    reader = Reader(store)
+
+    def pages(source_id: str | None, limit: int) -> list[int]:
+        numbers: list[int] = []
+        while page := reader.dead(source_id, numbers[-1] if numbers else 0, limit):
+            assert len(page) <= limit
+            numbers += [record.number for record in page]
+        return numbers
+
+    assert pages("demo", 4) == mine
+    assert pages("other", 100) == others
+    assert pages(None, 7) == sorted(mine + others)
+    assert pages("none", 7) == []
+
+
+def test_processed_since_gives_what_the_index_needs(store_and_writer: tuple[Store, Writer]) -> None:
+    """All events processed since a time, with their digests, and nothing else."""
+    store, writer = store_and_writer
+    for turn in range(20):
+        writer.write(Group([numbered(writer.next_number, 100)]))
+        done = outcome(Fate.PROCESSED, range(turn * 100 + 1, turn * 100 + 51))
+        writer.write(Group([], [replace(done, at_ms=AT_MS + turn)]))
+    reader = Reader(store)
+    chunks = list(reader.processed_since(AT_MS + 10))
+    numbers = [int(number) for chunk in chunks for number in chunk.numbers]
+    assert numbers == [turn * 100 + at for turn in range(10, 20) for at in range(1, 51)]
+    packed = b"".join(chunk.digests for chunk in chunks)
+    assert packed == b"".join(digest("demo", f"id-{number}") for number in numbers)
+    assert max(chunk.at_ms for chunk in chunks) == AT_MS + 19
+    assert list(reader.processed_since(AT_MS + 20)) == []
+
+
+def test_what_is_read_outlives_the_store(tmp_path: Path) -> None:
+    """Nothing that was read points into the map: it is whole after the store is closed."""
+    body = b'{"a":"' + b"x" * 100_000 + b'"}'
+    with opened(tmp_path / "store") as (store, writer):
+        written = writer.write(Group([numbered(1, 5, body=body)]))
+        page = Reader(store).feed("demo", 0, 6, events_max=10, bytes_max=HUGE)
+        found = Reader(store).find("demo", "id-2")
+    (span,) = page.spans
+    assert span.stored == found[0].stored
+    assert span.stored is not None
+    assert span.stored.body == body
+    assert span.digests == written.digests[0] == digests_of(span.stored)
