@@ -106,18 +106,15 @@ class Connection:
         self._look_up_addresses()
         if self.is_ending:
             return
-        while not self._answers or not self.is_ending:
-            head = await self._next_head()
+        while True:
+            head = None if self._sent_away else await self._next_head()
             if head is None:
                 return
             if isinstance(head, Refusal):
                 await self.refuse(head)
                 break
             self.listener.connections.fell_busy(self)
-            keep_alive = await self.listener.exchange(self, head)
-            self.listener.connections.fell_idle(self)
-            self._answers += 1
-            if not keep_alive:
+            if not await self.listener.exchange(self, head) or self.is_ending:
                 break
         await self._linger()
 
@@ -125,6 +122,11 @@ class Connection:
     def is_ending(self) -> bool:
         """The server is draining: this answer is the connection's last."""
         return self.listener.is_draining
+
+    def has_answered(self) -> None:
+        """The answer has left: from now on this connection waits for its next request."""
+        self._answers += 1
+        self.listener.connections.fell_idle(self)
 
     def stop_waiting(self) -> None:
         """Ends the wait for a request, or for the client to close."""

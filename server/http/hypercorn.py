@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 import h11
+import trio
 from hypercorn.config import Config
 from hypercorn.events import Event as ConnectionEvent
 from hypercorn.events import RawData
@@ -27,6 +28,8 @@ from server.refusal import refuse
 
 VERSION = "0.18.0"
 """We build on internals: another version is another server until its tests have passed here."""
+PIECES_MAX = 256
+"""Chunks taken at a time, about 2 ms of parsing: then it is others' turn, since a chunk may be of one byte."""
 NO_ROUTE = refuse("not_found", "no such route")
 
 
@@ -136,7 +139,7 @@ class Exchange(H11Protocol):
         """ASGI: the next of the body. It is read for senders who were let in, so the connection is a known one now."""
         self.link.is_known = True
         pieces: list[bytes] = []
-        while not self._is_complete:
+        while not self._is_complete and len(pieces) < PIECES_MAX:
             try:
                 event = self.parser.next_event()
             except h11.RemoteProtocolError:
@@ -149,6 +152,8 @@ class Exchange(H11Protocol):
                 break
             else:
                 await self._read_more()
+        if len(pieces) >= PIECES_MAX:
+            await trio.lowlevel.checkpoint()
         return {"type": "http.request", "body": b"".join(pieces), "more_body": not self._is_complete}
 
     async def _read_more(self) -> None:
@@ -171,6 +176,7 @@ class Exchange(H11Protocol):
         await super().stream_send(event)
         if isinstance(event, EndBody):
             await self.link.flush()
+            self.link.has_answered()
 
     async def _maybe_recycle(self) -> None:
         """Hypercorn's way to the next request; ours is the return of `run`."""

@@ -23,6 +23,15 @@ async def test_chunked_body() -> None:
         assert (server.gate.bodies, server.gate.heads[0].content_length) == ([b"{}"], None)
 
 
+async def test_tiny_chunks_leave_time_for_others() -> None:
+    """A body of very many chunks of a byte is counted in small portions, between which others are served."""
+    async with serving(gate=FakeGate(bytes_max=10_000)) as server, connected(server.port) as raw:
+        await raw.send(request("POST", INGEST, TOKEN, CHUNKED) + b"1\r\nx\r\n" * 9_000 + b"0\r\n\r\n")
+        assert (await raw.reply()).status == 200
+        assert server.gate.bodies == [b"x" * 9_000]
+        assert max(server.gate.grown) <= 256
+
+
 async def test_chunked_body_is_counted_as_it_grows() -> None:
     """A chunked body over its limit is refused while it still comes, having been counted piece by piece."""
     async with serving(gate=FakeGate(bytes_max=1000)) as server, connected(server.port) as raw:
@@ -67,6 +76,14 @@ async def test_early_answer_closes_in_bounded_time(monkeypatch: pytest.MonkeyPat
         await raw.send(request("POST", INGEST, "Content-Length: 999999999999"))
         await raw.send_until_reset(b"x" * 10000)
         assert trio.current_time() - started > 0.3
+
+
+async def test_last_answer_says_that_it_is_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client sees the end of a closing connection at once, however long we would go on discarding."""
+    monkeypatch.setattr(connection, "LINGER_SECONDS", 60)
+    async with serving() as server, connected(server.port) as raw:
+        await raw.send(request("POST", INGEST, "Content-Length: 10"))
+        assert [reply.status for reply in await raw.replies_until_close()] == [401]
 
 
 async def test_early_answer_does_not_wait_for_a_silent_client(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,4 +223,4 @@ async def test_early_answer_to_a_flood() -> None:
         await raw.send(b"1\r\nx\r\n" * 100_000 + b"0\r\n\r\n")
         await raw.send_eof()
         [reply] = await raw.replies_until_close()
-        assert reply.status == 405
+        assert (reply.status, reply.headers["connection"]) == (405, "close")

@@ -1,5 +1,7 @@
 """Clocks: a client may be slow, silent or deaf for as long as the limits say, and no longer."""
 
+import socket
+
 import pytest
 import trio
 
@@ -74,6 +76,14 @@ async def test_slow_body(framing: str) -> None:
         assert (server.gate.bodies, server.gate.closed) == ([], 1)
 
 
+@pytest.fixture(params=["with the kernel's help", "alone"])
+def deaf(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways to notice a deaf client: the kernel's TCP_USER_TIMEOUT, and our own clock without it."""
+    if request.param == "alone":
+        monkeypatch.delattr(socket, "TCP_USER_TIMEOUT", raising=False)
+
+
+@pytest.mark.usefixtures("deaf")
 async def test_deaf_client_hangs_nothing() -> None:
     """A client that does not read its answer is cut off after the body's time, and shutdown does not wait for it."""
     limits = SomeLimits(body_timeout_seconds=SOON)
@@ -90,6 +100,7 @@ async def test_deaf_client_hangs_nothing() -> None:
         assert server.errors == []
 
 
+@pytest.mark.usefixtures("deaf")
 async def test_deaf_pipelining_client_hangs_nothing() -> None:
     """A client that sends requests and never reads stops being read itself, and is cut off."""
     limits = SomeLimits(body_timeout_seconds=SOON)
