@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from server.intake.events import build_events, rfc3339
-from storage.model import PENDING_FATES, EventRecord, Fate, Stored
+from storage.model import PENDING_FATES, EventRecord, Fate
 from storage.reader import Reader
 
 Value = dict[str, object]
@@ -85,13 +85,28 @@ def dead_page(reader: Reader, source_id: str | None, after: int) -> tuple[list[V
 
 
 def _receipt(record: EventRecord) -> Value:
-    stored, position = record.stored, record.position
+    stored, position, facts = record.stored, record.position, record.stored.facts
     is_pending = record.fate in PENDING_FATES
-    begin: Value = {"pending": True} if is_pending else {}
-    begin |= {"inbound_event_id": stored.event_id(position), "source_config_id": stored.facts.source_id}
-    if is_pending:
-        return begin | _place(stored, position) | _waiting(record)
-    return begin | {"outcome": record.fate.name.lower()} | _place(stored, position) | _outcome(record)
+    found: Value = {"pending": True} if is_pending else {}
+    found |= {"inbound_event_id": stored.event_id(position), "source_config_id": facts.source_id}
+    if not is_pending:
+        found["outcome"] = record.fate.name.lower()
+    found |= {"event_type": facts.types[position], "received_at": rfc3339(facts.received_at_ms)}
+    if not is_pending:
+        found["finished_at"] = rfc3339(record.at_ms)
+    found |= {"attempts": record.attempts, "delivery": stored.id, "batch_index": facts.indexes[position]}
+    return found | _particulars(record)
+
+
+def _particulars(record: EventRecord) -> Value:
+    match record.fate:
+        case Fate.PENDING | Fate.DEFERRED:
+            return {"number": record.number, "deferred": record.fate is Fate.DEFERRED}
+        case Fate.DEAD:
+            return {"error": record.detail.get("error")}
+        case Fate.DUPLICATE:
+            return {"duplicate_of": record.duplicate_of}
+    return {}
 
 
 def _item(record: EventRecord) -> Value:
@@ -99,26 +114,3 @@ def _item(record: EventRecord) -> Value:
     shared = ("source_config_id", "received_at", "delivery")
     found = {key: value for key, value in _receipt(record).items() if key not in shared}
     return {"batch_index": found.pop("batch_index")} | found
-
-
-def _place(stored: Stored, position: int) -> Value:
-    facts = stored.facts
-    return {
-        "event_type": facts.types[position],
-        "received_at": rfc3339(facts.received_at_ms),
-        "delivery": stored.id,
-        "batch_index": facts.indexes[position],
-    }
-
-
-def _waiting(record: EventRecord) -> Value:
-    return {"number": record.number, "attempts": record.attempts, "deferred": record.fate is Fate.DEFERRED}
-
-
-def _outcome(record: EventRecord) -> Value:
-    found: Value = {"finished_at": rfc3339(record.at_ms), "attempts": record.attempts}
-    if record.fate is Fate.DEAD:
-        found["error"] = record.detail.get("error")
-    if record.fate is Fate.DUPLICATE:
-        found["duplicate_of"] = record.duplicate_of
-    return found
