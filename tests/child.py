@@ -1,13 +1,16 @@
 """The installed server as a child process: started, spoken to over real sockets, killed."""
 
 import http.client
+import inspect
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,25 @@ START_SECONDS = 30
 """Far more than a start takes; a slow machine must not fail a test."""
 
 TOKEN = "a-token-of-the-tests"
+
+ROOT = Path(__file__).resolve().parents[1]
+"""Where `server` and `storage` are, unless a test brings others."""
+
+POLL_SECONDS = 0.01
+
+
+def eventually(predicate: Callable[[], object], seconds: float = 20) -> None:
+    """Return when it is true; an AssertionError where that takes longer."""
+    deadline = time.monotonic() + seconds
+    while not predicate():
+        assert time.monotonic() < deadline, f"not true within {seconds:g} s: {inspect.getsource(predicate).strip()}"
+        time.sleep(POLL_SECONDS)
+
+
+def source(source_id: str, **keys: object) -> str:
+    """A `[sources.ID]` table: a webhook source that takes TOKEN, unless the keys say otherwise."""
+    table = {"type": "webhook", "tokens": [TOKEN], **keys}
+    return "\n".join([f"[sources.{source_id}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items()), ""])
 
 
 @dataclass(frozen=True)
@@ -34,16 +56,23 @@ class Response:
 class Child:
     """A `tidegate serve` on free ports with its store in `directory`.
 
-    `sections` are TOML texts that follow `[server]`; a source named there can use TOKEN.
+    `sections` are TOML texts that follow `[server]`; a source named there can use TOKEN. `root`: where the code is.
     """
 
     def __init__(
-        self, directory: Path, sections: str, *, server_keys: str = "", command: Sequence[str] | None = None
+        self,
+        directory: Path,
+        sections: str,
+        *,
+        server_keys: str = "",
+        command: Sequence[str] | None = None,
+        root: Path = ROOT,
     ) -> None:
         self.directory = directory
         self.config = directory / "tidegate.toml"
-        self.command = command or [sys.executable, "-m", "server"]
-        self.environment = dict(os.environ)
+        self.store = directory / "data"
+        self.command = command or installed_command()
+        self.environment = os.environ | {"PYTHONPATH": str(root)}
         self.write(sections, server_keys)
         self.process: subprocess.Popen[bytes] | None = None
         self.lines: list[dict[str, Any]] = []
@@ -65,18 +94,20 @@ class Child:
 
     def start(self) -> None:
         """Return when it says that it is ready."""
+        self.port = self.admin_port = 0
         self.process = subprocess.Popen(
             [*self.command, "serve", "--config", str(self.config)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             env=self.environment,
+            cwd=self.directory,
         )
         self._ready = threading.Event()
         self._said: dict[str, threading.Event] = {}
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        if not self._ready.wait(START_SECONDS) or self.process.poll() is not None:
+        if not self._ready.wait(START_SECONDS) or not self.port:
             self.kill()
             raise AssertionError(f"the server did not become ready: {self.lines} {self.errors}")
 
@@ -112,6 +143,31 @@ class Child:
             found = [line for line in list(self.lines) if line.get("event") == event]
         return found[-1]
 
+    def lines_of(self, event: str) -> list[dict[str, Any]]:
+        """The log lines of this event so far."""
+        return [line for line in list(self.lines) if line.get("event") == event]
+
+    def reload(self) -> list[dict[str, Any]]:
+        """SIGHUP; the lines that it said about it, once it is through."""
+        before, done = len(self.lines), ("reloaded", "the new configuration is not taken over")
+        self.signal(signal.SIGHUP)
+
+        def said() -> list[dict[str, Any]]:
+            return [line for line in self.lines[before:] if line.get("name") == "tidegate.reload"]
+
+        eventually(lambda: any(str(line["event"]).startswith(done) for line in said()))
+        return said()
+
+    def memory_bytes(self) -> int:
+        """Resident memory."""
+        assert self.process is not None
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.split("VmRSS:")[1].split()[0]) * 1024
+
+    def session(self) -> "Session":
+        """A connection for many deliveries."""
+        return Session(self.port)
+
     def post(
         self, source: str, body: object, *, headers: Mapping[str, str] | None = None, token: str = TOKEN
     ) -> Response:
@@ -145,6 +201,7 @@ class Child:
             capture_output=True,
             text=True,
             env=self.environment,
+            cwd=self.directory,
             timeout=120,
             check=check,
         )
@@ -173,13 +230,69 @@ class Child:
         self._said.setdefault(event, threading.Event()).set()
 
 
+class Children:
+    """Makes servers, each in a directory of its own with `work.py` in it, and kills them at the end."""
+
+    def __init__(self, directory: Path, root: Path = ROOT) -> None:
+        self._directory = directory
+        self._root = root
+        self._made: list[Child] = []
+
+    def __call__(self, sections: str, *, server_keys: str = "", launch: Sequence[str] = ()) -> "Child":
+        """Not started yet. `launch`: arguments of `launcher.py`, where something of its world is to be replaced."""
+        directory = self._directory / f"server-{len(self._made)}"
+        directory.mkdir()
+        shutil.copy(ROOT / "tests" / "work.py", directory)
+        command = [sys.executable, "-P", str(ROOT / "tests" / "launcher.py"), *launch] if launch else None
+        child = Child(directory, sections, server_keys=server_keys, command=command, root=self._root)
+        self._made.append(child)
+        return child
+
+    def __enter__(self) -> "Children":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for child in self._made:
+            child.kill()
+
+
+class Session:
+    """One kept-alive connection. Any method raises OSError or HTTPException when it breaks."""
+
+    def __init__(self, port: int) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def post(
+        self, source: str, body: object, *, token: str = TOKEN, headers: Mapping[str, str] | None = None
+    ) -> Response:
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        merged = {"Authorization": f"Bearer {token}", **(headers or {})}
+        return _exchange(self._connection, "POST", f"/ingest/inbound/{source}", data, merged)
+
+
+def installed_command() -> list[str]:
+    """The `tidegate` beside this interpreter, or the module where it is not installed."""
+    script = Path(sys.executable).with_name("tidegate")
+    return [str(script)] if script.exists() else [sys.executable, "-m", "server"]
+
+
 def _request(port: int, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Response:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
-        connection.request(method, path, body, dict(headers))
-        response = connection.getresponse()
-        return Response(
-            response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
-        )
+        return _exchange(connection, method, path, body, headers)
     finally:
         connection.close()
+
+
+def _exchange(
+    connection: http.client.HTTPConnection, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
+) -> Response:
+    connection.request(method, path, body, dict(headers))
+    response = connection.getresponse()
+    return Response(response.status, {name.lower(): value for name, value in response.getheaders()}, response.read())

@@ -1,0 +1,87 @@
+"""The `tidegate` command with something of its world replaced: `launcher.py [--waits S,S…] [--faults FILE] COMMAND …`.
+
+`--waits`: the seconds between attempts. `--faults`: while this file exists, every commit of the store fails as it says:
+`full` (the map is full), `no space` (the disk is full), `eio` (fsync failed), `other`.
+"""
+
+import argparse
+import errno
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import lmdb
+
+import server.cli
+from server.flow import attempts
+from storage.environment import Store
+
+FAULTS = {
+    "full": lmdb.MapFullError("mdb_put: Environment mapsize limit reached"),
+    "no space": lmdb.Error(f"mdb_txn_commit: {os.strerror(errno.ENOSPC)}"),
+    "eio": lmdb.Error(f"mdb_txn_commit: {os.strerror(errno.EIO)}"),
+    "other": lmdb.Error("mdb_txn_commit: something else"),
+}
+
+
+class Transaction:
+    """A write transaction whose commit fails while the file says so."""
+
+    def __init__(self, inner: Any, faults: Path) -> None:
+        self._inner = inner
+        self._faults = faults
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def __enter__(self) -> Any:
+        return self._inner.__enter__()
+
+    def __exit__(self, *error: object) -> None:
+        self._inner.__exit__(*error)
+
+    def commit(self) -> None:
+        if self._faults.exists():
+            raise FAULTS[self._faults.read_text()]
+        self._inner.commit()
+
+
+class Environment:
+    """An LMDB environment that gives such transactions."""
+
+    def __init__(self, inner: Any, faults: Path) -> None:
+        self._inner = inner
+        self._faults = faults
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def begin(self, *args: Any, **options: Any) -> Any:
+        found = self._inner.begin(*args, **options)
+        return Transaction(found, self._faults) if options.get("write") else found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    parser.add_argument("--waits", type=lambda text: tuple(map(float, text.split(","))))
+    parser.add_argument("--faults", type=Path)
+    options, command = parser.parse_known_args()
+    if options.waits:
+        attempts.WAIT_SECONDS = options.waits
+    if options.faults:
+        original = Store.open
+
+        def open_store(path: Path, **rest: Any) -> Store:
+            def environment(*args: Any, **more: Any) -> Environment:
+                return Environment(lmdb.open(*args, **more), options.faults)
+
+            return original(path, open_environment=environment, **rest)
+
+        Store.open = open_store  # type: ignore[method-assign,assignment]
+    sys.argv = ["tidegate", *command]
+    sys.exit(server.cli.main())
+
+
+if __name__ == "__main__":
+    main()
