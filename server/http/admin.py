@@ -1,7 +1,7 @@
 """The admin listener: health, metrics, sources, look-ups, requeue. Nothing here reads the store on the loop."""
 
 import re
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol, cast
 from urllib.parse import unquote_to_bytes
 
@@ -11,16 +11,13 @@ from quart_trio import QuartTrio
 from werkzeug.routing import BaseConverter
 
 from server import lookup
-from server.flow.engine import Requeued
-from server.flow.source_state import SourceState
 from server.http import admin_guard
 from server.http.answer import Answer, refusal_answer
 from server.http.body import Scope, up_to
 from server.http.routes import add_health, body_reader, quiet_quart, response
 from server.json_text import json_text
-from server.metrics import CONTENT_TYPE, Metrics
+from server.metrics import CONTENT_TYPE
 from server.refusal import Refusal, refuse
-from server.sources_report import describe_sources
 from server.worker import Worker
 from storage.errors import StoreError
 from storage.reader import Reader
@@ -45,13 +42,19 @@ class Health(Protocol):
     def refusal(self) -> Refusal | None: ...
 
 
-class Engine(Protocol):
-    """The sources at work."""
+class Requeued(Protocol):
+    """How many events were given back, and the ids of which none is dead."""
 
     @property
-    def states(self) -> list[SourceState]: ...
+    def requeued(self) -> int: ...
+    @property
+    def unknown(self) -> Sequence[str]: ...
 
-    async def requeue(self, source_id: str, event_ids: Sequence[str] | None) -> Requeued: ...
+
+Requeue = Callable[[str, Sequence[str] | None], Awaitable[Requeued]]
+"""Gives back a source's dead events of these ids; None: all of them."""
+Sources = Callable[[], Sequence[lookup.Value]]
+"""Every source, as `/sources` shows it; `id` is its id."""
 
 
 class Refused(Exception):
@@ -64,9 +67,10 @@ class Refused(Exception):
 
 def build_admin_app(
     *,
-    engine: Engine,
     health: Health,
-    metrics: Metrics,
+    metrics: Callable[[], Awaitable[bytes]],
+    sources: Sources,
+    requeue: Requeue,
     reader: Reader,
     worker: Worker,
     token: Callable[[], bytes],
@@ -77,9 +81,9 @@ def build_admin_app(
     app.url_map.converters["event_id"] = EventIdConverter
     _add_guard(app, token)
     add_health(app, health, _uncounted)
-    _add_reports(app, engine, metrics)
+    _add_reports(app, metrics, sources)
     _add_lookups(app, reader, worker)
-    _add_requeue(app, engine, health)
+    _add_requeue(app, requeue, sources, health)
     return app
 
 
@@ -110,16 +114,15 @@ def _add_guard(app: QuartTrio, token: Callable[[], bytes]) -> None:
     app.register_error_handler(StoreError, failed)
 
 
-def _add_reports(app: QuartTrio, engine: Engine, metrics: Metrics) -> None:
-    async def metrics_text() -> Response:
-        text = await metrics.render()
-        return response(Answer(200, text, headers=((b"content-type", CONTENT_TYPE.encode()),)))
+def _add_reports(app: QuartTrio, metrics: Callable[[], Awaitable[bytes]], sources: Sources) -> None:
+    async def show_metrics() -> Response:
+        return response(Answer(200, await metrics(), headers=((b"content-type", CONTENT_TYPE.encode()),)))
 
-    async def sources() -> Response:
-        return response(Answer(200, json_text({"sources": describe_sources(engine.states)})))
+    async def show_sources() -> Response:
+        return response(Answer(200, json_text({"sources": sources()})))
 
-    app.add_url_rule("/metrics", view_func=metrics_text, methods=["GET"])
-    app.add_url_rule("/sources", view_func=sources, methods=["GET"])
+    app.add_url_rule("/metrics", view_func=show_metrics, methods=["GET"])
+    app.add_url_rule("/sources", view_func=show_sources, methods=["GET"])
 
 
 def _add_lookups(app: QuartTrio, reader: Reader, worker: Worker) -> None:
@@ -170,8 +173,8 @@ async def _dead_lines(
         page, after = await worker.run(lookup.dead_page, reader, source_id, after)
 
 
-def _add_requeue(app: QuartTrio, engine: Engine, health: Health) -> None:
-    async def requeue() -> Response:
+def _add_requeue(app: QuartTrio, requeue: Requeue, sources: Sources, health: Health) -> None:
+    async def take_order() -> Response:
         body = await body_reader().read(up_to(REQUEUE_BODY_BYTES_MAX))
         if isinstance(body, Refusal):
             raise Refused(body)
@@ -179,12 +182,12 @@ def _add_requeue(app: QuartTrio, engine: Engine, health: Health) -> None:
         refusal = health.refusal()
         if refusal is not None:
             raise Refused(refusal)
-        if all(state.id != source_id for state in engine.states):
+        if all(source["id"] != source_id for source in sources()):
             raise Refused(refuse("not_found", "there is no source of this id"))
-        done = await engine.requeue(source_id, event_ids)
+        done = await requeue(source_id, event_ids)
         return response(Answer(200, json_text({"requeued": done.requeued, "unknown": list(done.unknown)})))
 
-    app.add_url_rule("/requeue", view_func=requeue, methods=["POST"])
+    app.add_url_rule("/requeue", view_func=take_order, methods=["POST"])
 
 
 def _requeue_order(body: bytes) -> tuple[str, list[str] | None]:
