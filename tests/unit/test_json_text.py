@@ -1,0 +1,40 @@
+"""JSON text of whatever was read."""
+
+import json
+from typing import Any
+
+import orjson
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.json_text import _deep, json_text
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(VALUES)
+def test_deep_way_writes_the_same(value: object) -> None:
+    """The way for deep values gives byte for byte what the encoder gives."""
+    assert _deep(value) == orjson.dumps(value)
+
+
+def test_nesting_at_the_parsers_limit_is_written() -> None:
+    """What the parser reads at its deepest is written again, though the encoder alone gives up."""
+    text = b'{"a":' * 500 + b"[" * 500 + b"1" + b"]" * 500 + b"}" * 500
+    value: Any = orjson.loads(text)
+    assert json_text(value) == text
+    assert json_text(value, indent=True) == text
+
+
+def test_indent_is_for_people() -> None:
+    """Indented text says the same on several lines."""
+    assert json.loads(json_text({"a": [1]}, indent=True)) == {"a": [1]}
+    assert b"\n" in json_text({"a": [1]}, indent=True)
+    assert b"\n" not in json_text({"a": [1]})

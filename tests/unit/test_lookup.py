@@ -1,0 +1,197 @@
+"""Receipts, events and deliveries as values, from records that a fake reader gives."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+
+from server import lookup
+from storage.model import EventRecord, Fate, Stored
+from storage.reader import Reader
+from tests.storing import AT_MS, delivery
+
+RECEIVED = "2023-11-14T22:13:20.000Z"
+FINISHED = "2023-11-14T22:13:21.234Z"
+
+
+class FakeReader:
+    """Gives the records it was made with, in the order of a real one."""
+
+    def __init__(self, records: Sequence[EventRecord]) -> None:
+        self.records = records
+
+    def find(self, source_id: str, event_id: str) -> list[EventRecord]:
+        return [
+            r
+            for r in self.records
+            if (r.stored.facts.source_id, r.stored.event_id(r.position)) == (source_id, event_id)
+        ]
+
+    def delivery(self, delivery_id: str) -> list[EventRecord] | None:
+        return [record for record in self.records if record.stored.id == delivery_id] or None
+
+    def dead(self, source_id: str | None, after: int = 0, limit: int = 2) -> list[EventRecord]:
+        wanted = (None, *{r.stored.facts.source_id for r in self.records}) if source_id is None else (source_id,)
+        dead = [r for r in self.records if r.fate is Fate.DEAD and r.stored.facts.source_id in wanted]
+        return [record for record in dead if record.number > after][:limit]
+
+
+def reader(*records: EventRecord) -> Reader:
+    return cast(Reader, FakeReader(records))
+
+
+def record(stored: Stored, position: int = 0, fate: Fate = Fate.PROCESSED, **keys: Any) -> EventRecord:
+    at_ms = 0 if fate <= Fate.DEFERRED else AT_MS + 1234
+    values: dict[str, Any] = {"attempts": 0, "at_ms": at_ms, "duplicate_of": None, "detail": {}}
+    return EventRecord(stored=stored, position=position, fate=fate, **(values | keys))
+
+
+@pytest.mark.parametrize(
+    ("fate", "keys", "more"),
+    [
+        (Fate.PROCESSED, {"detail": {"result": {"a": 1}}}, {}),
+        (Fate.DUPLICATE, {"duplicate_of": "0000000000001-abcdef"}, {"duplicate_of": "0000000000001-abcdef"}),
+        (Fate.DROPPED, {}, {}),
+        (Fate.DEAD, {"attempts": 12, "detail": {"error": "ValueError: no"}}, {"error": "ValueError: no"}),
+    ],
+)
+def test_receipt_of_each_outcome(fate: Fate, keys: dict[str, Any], more: dict[str, Any]) -> None:
+    """A receipt has the nine keys in their order, and what its outcome adds, and nothing else."""
+    stored = delivery(7, ["a", "b"])
+    receipt = lookup.receipt(reader(record(stored, 1, fate, **keys)), "demo", "b")
+    assert receipt == {
+        "inbound_event_id": "b",
+        "source_config_id": "demo",
+        "outcome": fate.name.lower(),
+        "event_type": "order.paid",
+        "received_at": RECEIVED,
+        "finished_at": FINISHED,
+        "attempts": keys.get("attempts", 0),
+        "delivery": stored.id,
+        "batch_index": 1,
+        **more,
+    }
+    assert list(receipt)[:9] == [
+        "inbound_event_id",
+        "source_config_id",
+        "outcome",
+        "event_type",
+        "received_at",
+        "finished_at",
+        "attempts",
+        "delivery",
+        "batch_index",
+    ]
+
+
+@pytest.mark.parametrize("fate", [Fate.PENDING, Fate.DEFERRED])
+def test_pending_object(fate: Fate) -> None:
+    """An event without an outcome has no receipt but says what is known of it, and whether a rate limit holds it."""
+    stored = delivery(7, ["a"])
+    assert lookup.receipt(reader(record(stored, 0, fate, attempts=3)), "demo", "a") == {
+        "pending": True,
+        "inbound_event_id": "a",
+        "source_config_id": "demo",
+        "event_type": "order.paid",
+        "received_at": RECEIVED,
+        "attempts": 3,
+        "delivery": stored.id,
+        "batch_index": 0,
+        "number": 7,
+        "deferred": fate is Fate.DEFERRED,
+    }
+
+
+def test_nothing_is_found() -> None:
+    """Unknown ids give None, and an empty list of receipts."""
+    empty = reader()
+    assert lookup.receipt(empty, "demo", "a") is None
+    assert lookup.receipts(empty, "demo", "a") == []
+    assert lookup.event(empty, "demo", "a") is None
+    assert lookup.delivery(empty, "0000000000001-abcdef") is None
+    assert list(lookup.dead(empty, None)) == []
+
+
+def test_all_receipts_come_newest_first() -> None:
+    """One receipt is the reader's first choice, the processed one; all of them go from the newest to the oldest."""
+    processed = record(delivery(1, ["a"]))
+    duplicate = record(delivery(5, ["a"]), fate=Fate.DUPLICATE)
+    found = reader(processed, duplicate)
+    assert (lookup.receipt(found, "demo", "a") or {})["outcome"] == "processed"
+    assert [receipt["outcome"] for receipt in lookup.receipts(found, "demo", "a")] == ["duplicate", "processed"]
+
+
+def test_event_has_its_result() -> None:
+    """The event is the normalised one with its nine fields; a result, null too, is a tenth."""
+    stored = delivery(1, ["a"], body=b'{"payload":{"x":[1]}}')
+    plain = lookup.event(reader(record(stored)), "demo", "a")
+    assert plain is not None
+    assert len(plain) == 9
+    assert (plain["payload"], plain["received_at"]) == ({"x": [1]}, RECEIVED)
+    found = lookup.event(reader(record(stored, detail={"result": None})), "demo", "a")
+    assert found == plain | {"result": None}
+    assert lookup.event(reader(record(stored, fate=Fate.DEAD, detail={"error": "no"})), "demo", "a") == plain
+
+
+def test_dropped_event_without_a_body() -> None:
+    """Where no body was kept the words say why; an older event of the id whose body was kept is shown instead."""
+    dropped = record(delivery(9, ["a"], body=b""), fate=Fate.DROPPED)
+    with pytest.raises(lookup.BodyNotKept, match=r"was dropped by the rate limit .* so its body was not kept"):
+        lookup.event(reader(dropped), "demo", "a")
+    older = record(delivery(1, ["a"]), fate=Fate.DEAD)
+    event = lookup.event(reader(dropped, older), "demo", "a")
+    assert event is not None
+    assert event["meta"]["number"] == 1  # type: ignore[index]
+
+
+def test_delivery_tells_of_each_item() -> None:
+    """Every item that was sent is there in order: with its outcome, pending, or rejected with its reason."""
+    stored = delivery(3, ["a", "b", None])
+    facts = replace(
+        stored.facts,
+        batch_size=5,
+        indexes=[0, 2, 4],
+        rejected=[(1, "invalid_event", "no"), (3, "invalid_event", "nor")],
+    )
+    stored = replace(stored, facts=facts)
+    records = [record(stored, 0), record(stored, 1, Fate.DEFERRED), record(stored, 2, Fate.DEAD, detail={"error": "e"})]
+    found = lookup.delivery(reader(*records), stored.id)
+    assert found is not None
+    items = found.pop("items")
+    assert found == {
+        "delivery": stored.id,
+        "source_config_id": "demo",
+        "source_type": "webhook",
+        "received_at": RECEIVED,
+        "remote_addr": "127.0.0.1",
+        "headers": {"content-type": "application/json"},
+        "batch_size": 5,
+    }
+    common = {"event_type": "order.paid", "attempts": 0}
+    assert items == [
+        {"batch_index": 0, "inbound_event_id": "a", "outcome": "processed", "finished_at": FINISHED, **common},
+        {"batch_index": 1, "rejected": True, "code": "invalid_event", "message": "no"},
+        {"batch_index": 2, "pending": True, "inbound_event_id": "b", "number": 4, "deferred": True, **common},
+        {"batch_index": 3, "rejected": True, "code": "invalid_event", "message": "nor"},
+        {
+            "batch_index": 4,
+            "inbound_event_id": f"{stored.id}-4",
+            "outcome": "dead",
+            "finished_at": FINISHED,
+            "error": "e",
+            **common,
+        },
+    ]
+
+
+def test_dead_events_come_in_pages() -> None:
+    """All dead events are listed once and in order, however many pages that takes; of one source where one is named."""
+    dead = [
+        record(delivery(number, [f"id-{number}"], source_id=s), fate=Fate.DEAD) for number, s in enumerate("aabab", 1)
+    ]
+    found = reader(*dead, record(delivery(9, ["x"], source_id="a")))
+    assert [each["inbound_event_id"] for each in lookup.dead(found, None)] == [f"id-{n}" for n in range(1, 6)]
+    assert [each["inbound_event_id"] for each in lookup.dead(found, "a")] == ["id-1", "id-2", "id-4"]
+    assert lookup.dead_page(found, None, 0)[1] == 2
+    assert lookup.dead_page(found, None, 5) == ([], None)

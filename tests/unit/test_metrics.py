@@ -1,0 +1,180 @@
+"""Metrics: plain numbers in, Prometheus' text out."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import trio
+from prometheus_client.parser import text_string_to_metric_families
+
+from server.flow.source_state import SourceState
+from server.histogram import EVENTS, SECONDS, Histogram
+from server.metrics import Metrics, Requests
+from server.worker import Worker
+from storage.model import Totals
+
+NOW_MS = 1_700_000_100_000
+
+NAMES = {
+    "tidegate_requests": "counter",
+    "tidegate_request_seconds": "histogram",
+    "tidegate_events_received": "counter",
+    "tidegate_events_requeued": "counter",
+    "tidegate_events_rejected": "counter",
+    "tidegate_events_deferred": "counter",
+    "tidegate_events_over_limit": "counter",
+    "tidegate_events": "counter",
+    "tidegate_events_pending": "gauge",
+    "tidegate_oldest_pending_seconds": "gauge",
+    "tidegate_processor_seconds": "histogram",
+    "tidegate_processor_failures": "counter",
+    "tidegate_commit_seconds": "histogram",
+    "tidegate_commit_events": "histogram",
+    "tidegate_store_used_bytes": "gauge",
+    "tidegate_store_map_bytes": "gauge",
+    "tidegate_build_info": "gauge",
+}
+
+
+class World:
+    """What the metrics look at, all of it fake but the states of the sources."""
+
+    def __init__(self, *states: SourceState) -> None:
+        self.requests = Requests()
+        self.states = list(states)
+        self.committer = SimpleNamespace(
+            commit_seconds=Histogram(SECONDS), commit_events=Histogram(EVENTS), used_bytes=4096
+        )
+        self.waiting: dict[tuple[str, int], int | None] = {}
+
+    def received_at(self, source_id: str, number: int) -> int | None:
+        return self.waiting[source_id, number]
+
+    async def samples(self) -> dict[str, float]:
+        """Each sample by its name, with its labels' values in the order of their names."""
+        return {
+            "/".join([sample.name, *(sample.labels[key] for key in sorted(sample.labels))]): sample.value
+            for family in text_string_to_metric_families((await self.text()).decode())
+            for sample in family.samples
+        }
+
+    async def text(self) -> bytes:
+        fake: Any = self
+        clock: Any = SimpleNamespace(now_ms=lambda: NOW_MS)
+        store: Any = SimpleNamespace(map_size_bytes=1 << 30)
+        metrics = Metrics(
+            requests=self.requests,
+            engine=fake,
+            committer=fake.committer,
+            store=store,
+            reader=fake,
+            worker=Worker("test"),
+            clock=clock,
+        )
+        return await metrics.render()
+
+
+class Place:
+    """A queue whose oldest pending event is this one."""
+
+    behind = True
+
+    def __init__(self, number: int, received_at_ms: int) -> None:
+        self.found = (number, received_at_ms)
+
+    def oldest(self) -> tuple[int, int]:
+        return self.found
+
+    def offer(self, *_: object) -> None:
+        raise AssertionError("nothing is offered here")
+
+
+async def test_every_metric_is_there() -> None:
+    """Each metric has its type and a help text, also while nothing has happened."""
+    text = (await World(SourceState("demo", Totals())).text()).decode()
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    assert {name: families[name].type for name in NAMES} == NAMES
+    assert all(families[name].documentation for name in NAMES)
+    assert "process_resident_memory_bytes" in families
+    assert "python_info" in families
+
+
+async def test_requests_are_counted() -> None:
+    """Answers are counted by status and code, and their durations fall into cumulative buckets."""
+    world = World()
+    world.requests.observe(200, "", 0.002)
+    world.requests.observe(200, "", 0.2)
+    world.requests.observe(503, "overloaded", 100)
+    samples = await world.samples()
+    assert samples["tidegate_requests_total//200"] == 2
+    assert samples["tidegate_requests_total/overloaded/503"] == 1
+    assert samples["tidegate_request_seconds_bucket/0.001"] == 0
+    assert samples["tidegate_request_seconds_bucket/0.0025"] == 1
+    assert samples["tidegate_request_seconds_bucket/30.0"] == 2
+    assert samples["tidegate_request_seconds_bucket/+Inf"] == samples["tidegate_request_seconds_count"] == 3
+    assert samples["tidegate_request_seconds_sum"] == 100.202
+
+
+async def test_sources_are_counted() -> None:
+    """What the store counts and what the process counts come out under the source's name, and add up."""
+    totals = Totals(
+        received=20, requeued=1, deferred=4, processed=8, duplicate=5, dropped=3, dead=2, pending=3, deferred_now=1
+    )
+    state = SourceState("demo", totals)
+    state.counts.rejected, state.counts.over_limit, state.counts.processor_failures = 7, 6, 5
+    state.processor_seconds.observe(0.3)
+    state.queue = Place(18, NOW_MS - 1500)
+    samples = await World(state, SourceState("other", Totals())).samples()
+    events = {
+        outcome: samples[f"tidegate_events_total/{outcome}/demo"]
+        for outcome in ("processed", "duplicate", "dropped", "dead")
+    }
+    assert events == {"processed": 8, "duplicate": 5, "dropped": 3, "dead": 2}
+    received, requeued = samples["tidegate_events_received_total/demo"], samples["tidegate_events_requeued_total/demo"]
+    assert received + requeued == sum(events.values()) + samples["tidegate_events_pending/demo"]
+    assert samples["tidegate_events_deferred_total/demo"] == 4
+    assert samples["tidegate_events_rejected_total/demo"] == 7
+    assert samples["tidegate_events_over_limit_total/demo"] == 6
+    assert samples["tidegate_processor_failures_total/demo"] == 5
+    assert samples["tidegate_processor_seconds_count/demo"] == 1
+    assert samples["tidegate_processor_seconds_bucket/0.5/demo"] == 1
+    assert samples["tidegate_events_received_total/other"] == 0
+
+
+async def test_age_of_the_oldest() -> None:
+    """The age is of the event in memory, or read from disk; 0 where nothing waits, absent where it is not known."""
+    ages = {
+        "memory": Place(3, NOW_MS - 2500),
+        "disk": Place(4, 0),
+        "unknown": Place(5, 0),
+        "future": Place(6, NOW_MS + 9),
+    }
+    states = []
+    for source_id, place in ages.items():
+        state = SourceState(source_id, Totals(received=1, pending=1))
+        state.queue = place
+        states.append(state)
+    removed = SourceState("removed", Totals(received=1, pending=1, oldest=7))
+    world = World(*states, removed, SourceState("idle", Totals()))
+    world.waiting = {("disk", 4): NOW_MS - 60_000, ("unknown", 5): None, ("removed", 7): NOW_MS - 1000}
+    samples = await world.samples()
+    found = {name.split("/")[1]: value for name, value in samples.items() if name.startswith("tidegate_oldest_")}
+    assert found == {"memory": 2.5, "disk": 60, "future": 0, "removed": 1, "idle": 0}
+
+
+async def test_text_is_made_outside_the_loop() -> None:
+    """While the text is made the loop goes on."""
+    world = World()
+    turns = 0
+    done = trio.Event()
+
+    async def others() -> None:
+        nonlocal turns
+        while not done.is_set():
+            turns += 1
+            await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(others)
+        await world.text()
+        done.set()
+    assert turns > 1
