@@ -1,0 +1,329 @@
+"""verify: a store that is right is found right, live, stopped or copied; whatever is wrong is found and placed."""
+
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storage.errors import StoreMissing
+from storage.fates import encode_fates
+from storage.model import Append, Fate, Group, Totals
+from storage.records import encode_ids, encode_results, encode_totals, key_of, seal, totals_key
+from storage.snapshot import Snapshots
+from storage.verify import PROBLEMS_MAX, Report, verify
+from tests.storing import delivery, filled, numbered, opened, outcome
+
+ROOT = Path(__file__).parents[2]
+
+
+def make(path: Path) -> None:
+    """A store with something of everything: two sources, all fates, errors, results, three blocks."""
+    twins = Append(delivery(601, ["id-1", "id-2", "x", "y"]), 3, Fate.DEFERRED)
+    dropped = Append(delivery(605, ["d", "e"], body=b""), 0, Fate.DROPPED)
+    filled(
+        path,
+        [
+            Group([numbered(1, 300), numbered(301, 300, source_id="other")]),
+            Group([twins, dropped], [outcome(Fate.PROCESSED, range(1, 201), details={5: b'{"result":1}'})]),
+            Group([], [outcome(Fate.DUPLICATE, [601, 602], originals=[1, 2])]),
+            Group([], [outcome(Fate.DEAD, [301, 302, 303], source_id="other", details={302: b'{"error":"x"}'})]),
+            Group([numbered(607, 256)], [outcome(Fate.PENDING, [301], source_id="other")]),
+            Group([numbered(863, 2)], [outcome(Fate.PENDING, [603], attempts=2)]),
+        ],
+    )
+
+
+def run_child(path: Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "storage.verify", str(path)], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("made") / "store"
+    make(path)
+    return path
+
+
+@pytest.fixture
+def path(made: Path, tmp_path: Path) -> Path:
+    """A copy to be damaged."""
+    return Path(shutil.copytree(made, tmp_path / "store"))
+
+
+def change(path: Path, database: str, key: bytes, value: Callable[[bytes], bytes | None]) -> None:
+    """Put another value at a key, behind the writer's back; None deletes."""
+    with opened(path) as (store, _), store.env.begin(write=True) as txn:
+        db: Any = getattr(store, database)
+        changed = value(txn.get(key, db=db))
+        if changed is None:
+            txn.delete(key, db=db)
+        else:
+            txn.put(key, changed, db=db)
+
+
+def test_a_right_store_is_found_right(path: Path) -> None:
+    """Every event is counted by source and fate, and there is no problem."""
+    before = (path / "data.mdb").read_bytes()
+    report = verify(path)
+    assert report.problems == []
+    assert report.ok
+    assert (report.events, report.deliveries, report.blocks) == (864, 6, 3)
+    assert report.sources["other"] == {
+        "pending": 298, "deferred": 0, "processed": 0, "duplicate": 0, "dropped": 0, "dead": 2
+    }  # fmt: skip
+    assert report.sources["demo"]["deferred"] == 1
+    assert (path / "data.mdb").read_bytes() == before
+
+
+def test_an_empty_store_is_right(tmp_path: Path) -> None:
+    """A store without an event is right."""
+    filled(tmp_path / "store", [])
+    assert verify(tmp_path / "store") == Report()
+
+
+def test_no_store_is_no_report(tmp_path: Path) -> None:
+    """Where there is no store verify raises StoreMissing."""
+    with pytest.raises(StoreMissing):
+        verify(tmp_path)
+
+
+def test_progress_is_told(path: Path) -> None:
+    """on_progress gets each block before it is read."""
+    seen: list[tuple[str, int]] = []
+    verify(path, lambda database, number: seen.append((database, number)))
+    assert [number for database, number in seen if database == "fates"] == [1, 601, 863]
+
+
+def test_a_copy_and_a_read_only_one_are_verified(path: Path, tmp_path: Path) -> None:
+    """The data file alone is enough, where nothing can be written too."""
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    shutil.copy(path / "data.mdb", copy)
+    copy.chmod(0o500)
+    try:
+        assert verify(copy).problems == []
+    finally:
+        copy.chmod(0o700)
+
+
+def test_a_live_store_is_verified(tmp_path: Path) -> None:
+    """While a writer appends, finishes, kills and requeues without pause, verify finds nothing wrong."""
+    stop = threading.Event()
+    with opened(tmp_path / "store") as (_, writer):
+        for _ in range(30):
+            writer.write(Group([replace(numbered(writer.next_number, 100), admitted=60, rest=Fate.DEFERRED)]))
+
+        def go_on() -> None:
+            turn = 0
+            while not stop.is_set():
+                first, low = writer.next_number, turn * 10 + 1
+                more = replace(numbered(first, 20), admitted=15, rest=Fate.DEFERRED)
+                done = outcome(Fate.PROCESSED, range(low, low + 5))
+                dead = outcome(Fate.DEAD, range(low + 5, low + 8), details={low + 5: b'{"error":"x"}'})
+                tried = outcome(Fate.PENDING, range(low + 8, low + 10), attempts=1)
+                writer.write(Group([more], [done, dead, tried]))
+                writer.write(Group([], [outcome(Fate.PENDING, [low + 5])]))
+                turn += 1
+
+        thread = threading.Thread(target=go_on)
+        thread.start()
+        try:
+            reports = [verify(tmp_path / "store") for _ in range(3)]
+        finally:
+            stop.set()
+            thread.join()
+    assert [report.problems for report in reports] == [[], [], []]
+    assert reports[0].events < reports[2].events
+
+
+DAMAGED = [
+    ("meta", totals_key("demo"), "meta, key b'totals/demo'"),
+    ("log", key_of(301), "log, key 301"),
+    ("ids", key_of(601), "ids, key 601"),
+    ("fates", key_of(1), "fates, key 1"),
+    ("results", key_of(2), "results, key 2"),
+]
+
+
+@pytest.mark.parametrize(("database", "key", "place"), DAMAGED)
+@pytest.mark.parametrize("at", [0, 5, -1])
+def test_a_flipped_byte_is_found_and_placed(path: Path, database: str, key: bytes, place: str, at: int) -> None:
+    """A changed byte in any database's value is a problem that names database and key; the exit status is 1."""
+
+    def flip(value: bytes) -> bytes:
+        changed = bytearray(value)
+        changed[at] ^= 0x40
+        return bytes(changed)
+
+    with opened(path) as (store, _), store.env.begin(write=True) as txn:
+        txn.put(key, flip(txn.get(key, db=getattr(store, database))), db=getattr(store, database))
+    done = run_child(path)
+    assert done.returncode == 1
+    assert place in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_the_walk_goes_on_behind_damage(path: Path) -> None:
+    """Two damaged records are both found."""
+    for key in (key_of(1), key_of(607)):
+        change(path, "log", key, lambda value: value[:-1] + bytes([value[-1] ^ 1]))
+    problems = verify(path).problems
+    assert [place in "\n".join(problems) for place in ("log, key 1:", "log, key 607:")] == [True, True]
+
+
+@pytest.mark.parametrize("field", [name for name in Totals.__slots__ if name != "oldest"])
+def test_a_wrong_total_is_found(path: Path, field: str) -> None:
+    """A total that is one too large, with a right checksum, is found by recounting, but for the sum of the deferred."""
+    key = totals_key("demo")
+    with opened(path) as (_, writer):
+        totals = writer.totals["demo"]
+    wrong = replace(totals, **{field: getattr(totals, field) + 1})
+    change(path, "meta", key, lambda _: encode_totals(key, wrong))
+    problems = verify(path).problems
+    assert all("meta, totals of demo" in problem for problem in problems)
+    assert bool(problems) == (field != "deferred")
+
+
+def test_totals_that_balance_and_are_wrong_are_found(path: Path) -> None:
+    """One event moved from processed to pending in the totals keeps the identity, and is found all the same."""
+    key = totals_key("demo")
+    with opened(path) as (_, writer):
+        totals = writer.totals["demo"]
+    wrong = replace(totals, processed=totals.processed - 1, pending=totals.pending + 1)
+    assert wrong.balanced
+    change(path, "meta", key, lambda _: encode_totals(key, wrong))
+    assert len(verify(path).problems) == 2
+
+
+def test_lost_totals_are_found(path: Path) -> None:
+    """A source whose totals are gone is found by its records."""
+    change(path, "meta", totals_key("other"), lambda _: None)
+    assert any("totals of other" in problem for problem in verify(path).problems)
+
+
+def test_an_oldest_that_is_too_high_is_found(path: Path) -> None:
+    """An event that waits before the oldest pending number would never be fed again: it is found."""
+    key = totals_key("demo")
+    with opened(path) as (_, writer):
+        totals = writer.totals["demo"]
+    change(path, "meta", key, lambda _: encode_totals(key, replace(totals, oldest=202)))
+    assert any("the event 201 waits, but 202 is the oldest" in problem for problem in verify(path).problems)
+
+
+@pytest.mark.parametrize(
+    ("database", "key", "place"),
+    [
+        ("log", 301, "log"),
+        ("ids", 601, "ids, key 601"),
+        ("fates", 601, "fates, key 863"),
+        ("results", 2, "results, key 2"),
+    ],
+)
+def test_a_missing_record_is_found(path: Path, database: str, key: int, place: str) -> None:
+    """A record that is not there is a problem that says where."""
+    change(path, database, key_of(key), lambda _: None)
+    assert any(place in problem for problem in verify(path).problems)
+
+
+def test_a_missing_end_is_found(path: Path) -> None:
+    """Log and ids behind the last block of fates are found."""
+    with opened(path) as (store, _), store.env.begin(write=True) as txn:
+        txn.delete(key_of(863), db=store.fates)
+    assert any("there is no block for it" in problem for problem in verify(path).problems)
+
+
+def test_digests_of_other_ids_are_found(path: Path) -> None:
+    """Digests with a right checksum that are not those of the archived ids are found."""
+    change(path, "ids", key_of(863), lambda _: encode_ids(key_of(863), bytes(32)))
+    assert any("ids, key 863" in problem for problem in verify(path).problems)
+
+
+def test_a_duplicate_of_what_was_not_processed_is_found(path: Path) -> None:
+    """A duplicate whose original is not processed, does not exist or has another id is found."""
+    for ref, words in ((1, "not processed"), (-5000, "not processed"), (590, "another id")):
+        with opened(path) as (store, _):
+            with Snapshots(store).take() as snapshot:
+                rows = snapshot.block_at(601).rows
+            rows["ref"][0] = ref
+            with store.env.begin(write=True) as txn:
+                txn.put(key_of(601), encode_fates(key_of(601), rows), db=store.fates)
+        assert any(
+            "the event 601 is a duplicate of" in problem and words in problem for problem in verify(path).problems
+        )
+
+
+@pytest.mark.parametrize("detail", [{}, {302: b"no json"}])
+def test_a_detail_that_is_missing_or_no_json_is_found(path: Path, detail: dict[int, bytes]) -> None:
+    """An event that refers to a results record must be in it, with JSON."""
+    detail = detail | {9: b"{}"}
+    change(path, "results", key_of(2), lambda _: encode_results(key_of(2), detail))
+    assert any("results, key 2: the detail of the event 302" in problem for problem in verify(path).problems)
+
+
+def test_another_format_is_a_problem(path: Path) -> None:
+    """A store of another format is reported, not read."""
+    change(path, "meta", b"format", lambda _: seal(b"meta", b"format", b"tidegate store 9"))
+    (problem,) = verify(path).problems
+    assert "tidegate store 9" in problem
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.05, 0.4, 0.9])
+def test_a_truncated_file_is_damage(path: Path, kept: float) -> None:
+    """A file that ends early is a problem, whether its reader gets an error or a signal; free pages may be missing."""
+    size = (path / "data.mdb").stat().st_size
+    os.truncate(path / "data.mdb", int(size * kept))
+    report = verify(path)
+    assert report.problems or (kept == 0.9 and report.events == 864)
+
+
+def test_a_reader_that_is_killed_is_damage_with_its_place(path: Path) -> None:
+    """Where the child ends by a signal the report names the signal and what was read last."""
+    size = (path / "data.mdb").stat().st_size
+    os.truncate(path / "data.mdb", size // 3)
+    (problem,) = verify(path).problems
+    assert re.search(r"^\w+, key \d+: reading ended by SIG(BUS|ABRT|SEGV)", problem)
+
+
+def test_a_file_of_garbage_is_damage(path: Path) -> None:
+    """A file that is no LMDB file is a problem."""
+    (path / "data.mdb").write_bytes(b"garbage" * 10_000)
+    done = run_child(path)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stdout + done.stderr
+    assert len(verify(path).problems) == 1
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_damaged_pages_never_escape(path: Path, seed: int) -> None:
+    """Whatever pages hold, verify reports; where it reports nothing the damage was in pages that hold nothing."""
+    chance = random.Random(seed)
+    content = bytearray((path / "data.mdb").read_bytes())
+    for _ in range(3):
+        page = chance.randrange(len(content) // 4096)
+        for at in range(page * 4096, page * 4096 + 32 if seed % 2 else page * 4096 + 4096):
+            content[at] = chance.randrange(256)
+    (path / "data.mdb").write_bytes(content)
+    report = verify(path)
+    assert report.problems or report.events == 864
+
+
+def test_problems_are_counted_beyond_the_first(tmp_path: Path) -> None:
+    """At most PROBLEMS_MAX problems are listed; the others are counted."""
+    filled(tmp_path / "store", [Group([numbered(1 + at * 256, 256)]) for at in range(PROBLEMS_MAX + 20)])
+    with opened(tmp_path / "store") as (store, _), store.env.begin(write=True) as txn:
+        for at in range(PROBLEMS_MAX + 20):
+            txn.put(key_of(1 + at * 256), b"damage", db=store.log)
+    report = verify(tmp_path / "store")
+    assert len(report.problems) == PROBLEMS_MAX
+    assert report.problems_left_out >= 20
