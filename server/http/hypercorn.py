@@ -8,6 +8,7 @@ connections do not time out after a Quart response, its shutdown waits a fixed t
 import importlib.metadata
 import sys
 from dataclasses import replace
+from http.client import responses
 from typing import Any, cast
 
 import h11
@@ -20,7 +21,7 @@ from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
 from hypercorn.protocol.http_stream import ASGIHTTPState, HTTPStream
 from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import AppWrapper, ConnectionState, TaskGroup
+from hypercorn.typing import AppWrapper, ConnectionState, H11SendableEvent, TaskGroup
 
 from server.http.body import App, Message
 from server.http.connection import BROKEN_HEAD, Connection
@@ -177,6 +178,13 @@ class Exchange(H11Protocol):
         if isinstance(event, EndBody):
             await self.link.flush()
             self.link.has_answered()
+
+    async def _send_h11_event(self, event: H11SendableEvent) -> None:
+        """Adds the reason phrase, which Hypercorn leaves empty."""
+        if isinstance(event, h11.Response):
+            reason = responses.get(event.status_code, "")
+            event = h11.Response(headers=list(event.headers), status_code=event.status_code, reason=reason)
+        await super()._send_h11_event(event)
 
     async def _maybe_recycle(self) -> None:
         """Hypercorn's way to the next request; ours is the return of `run`."""

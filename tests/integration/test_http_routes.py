@@ -89,6 +89,18 @@ async def test_health() -> None:
         assert (await ask(server.port, request("GET", "/readyz"))).body == b'{"ready":true}'
 
 
+async def test_answer_on_the_wire() -> None:
+    """An answer is plain HTTP/1.1: a status line with its words, a length, a date, JSON."""
+    async with serving() as server, connected(server.port) as raw:
+        await raw.send(request("GET", "/nowhere"))
+        await raw.send_eof()
+        head, _, body = (await raw.read_until_close()).partition(b"\r\n\r\n")
+        status, *headers = head.split(b"\r\n")
+        assert (status, body) == (b"HTTP/1.1 404 Not Found", b'{"code":"not_found","message":"no such route"}')
+        names = {line.partition(b":")[0] for line in headers}
+        assert names == {b"content-type", b"content-length", b"date"}
+
+
 async def test_two_authorizations_are_none() -> None:
     """A request with two Authorization headers has no token: which of them would count is anybody's guess."""
     async with serving() as server:

@@ -1,5 +1,7 @@
 """Requests made to break servers: each gets its answer or none, and the server lives on, on either listener."""
 
+from random import Random
+
 import pytest
 import trio
 
@@ -136,6 +138,27 @@ async def test_all_vectors_on_one_server(build: AppBuilder) -> None:
             async with connected(server.port) as raw:
                 await raw.send(data)
                 await raw.send(data)
+        assert (await ask(server.port, request())).status == 200
+        assert server.errors == []
+
+
+@pytest.mark.parametrize("build", [public_app, admin_like_app])
+async def test_mutated_requests(build: AppBuilder) -> None:
+    """Hundreds of damaged, doubled and shuffled pieces of requests end no server and are nobody's error."""
+    random = Random(7)
+    pieces = [line + b"\r\n" for data, _ in VECTORS.values() for line in data[:400].split(b"\r\n")]
+    async with serving(build=build) as server:
+        for _ in range(400):
+            data = bytearray(b"".join(random.choices(pieces, k=random.randrange(1, 8))))
+            for _ in range(random.randrange(3)):
+                data[random.randrange(len(data))] = random.randrange(256)
+            good = request("POST", "/ingest/inbound/demo", "Authorization: Bearer good", body=b"{}")
+            async with connected(server.port) as raw:
+                await raw.send((good if random.random() < 0.5 else b"") + bytes(data) + b"\r\n\r\n")
+                await raw.send_eof()
+                replies = await raw.read_until_close()
+            assert replies.startswith(b"HTTP/1.1 ") or not data.strip(b"\r\n")
+            assert b"HTTP/1.1 5" not in replies
         assert (await ask(server.port, request())).status == 200
         assert server.errors == []
 
