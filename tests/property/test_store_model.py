@@ -1,0 +1,271 @@
+"""The store against a dict of events: whatever is written, refused, failed and reopened, both say the same."""
+
+import shutil
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from storage.audit import Audit
+from storage.environment import Store
+from storage.errors import IllegalOutcome, StoreError
+from storage.model import PENDING_FATES, Append, Fate, Group, Outcomes, Totals
+from storage.reader import Reader
+from storage.records import digest
+from storage.writer import Writer
+from tests.storing import AT_MS, MAP_SIZE_BYTES, Faults, delivery, outcome
+
+SOURCES = ("demo", "other", "third")
+IDS = st.sampled_from(["a", "b", "c", None])
+
+
+@dataclass
+class Event:
+    """What the model knows of one event."""
+
+    source_id: str
+    id: str
+    fate: Fate
+    attempts: int = 0
+    error: str = ""
+    original: int = 0
+
+    @property
+    def waits(self) -> bool:
+        return self.fate in PENDING_FATES
+
+
+class StoreAndModel(RuleBasedStateMachine):
+    """Every rule does the same to both."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.path = Path(tempfile.mkdtemp())
+        self.events: dict[int, Event] = {}
+        self.deaths: dict[str, int] = dict.fromkeys(SOURCES, 0)
+        self.requeues: dict[str, int] = dict.fromkeys(SOURCES, 0)
+        self.deferred: dict[str, int] = dict.fromkeys(SOURCES, 0)
+        self.faults = Faults()
+
+    @initialize()
+    def open(self) -> None:
+        self.store = Store.open(
+            self.path, map_size_bytes=MAP_SIZE_BYTES, mode="write", open_environment=self.faults.open
+        )
+        self.writer = Writer(self.store)
+        self.reader = Reader(self.store)
+
+    def teardown(self) -> None:
+        problems: list[str] = []
+        Audit(self.store, problems.append, lambda _database, _number: None).run()
+        self.store.close()
+        shutil.rmtree(self.path)
+        assert problems == []
+
+    # What is done to both.
+
+    @rule(
+        shapes=st.lists(
+            st.tuples(
+                st.sampled_from(SOURCES),
+                st.lists(IDS, min_size=1, max_size=6),
+                st.integers(0, 6),
+                st.sampled_from([Fate.DEFERRED, Fate.DROPPED]),
+            ),
+            min_size=1,
+            max_size=5,
+        ),
+        many=st.sampled_from([1, 1, 1, 60]),
+    )
+    def append(self, shapes: list[tuple[str, list[str | None], int, Fate]], many: int) -> None:
+        """A group of deliveries; now and then large enough for a block of its own."""
+        appends = []
+        first = self.writer.next_number
+        for source_id, ids, admitted, rest in shapes:
+            stored = delivery(first, ids * many, source_id=source_id)
+            appends.append(Append(stored, min(admitted, stored.facts.count), rest))
+            first += stored.facts.count
+        written = self.writer.write(Group(appends))
+        for append, digests in zip(appends, written.digests, strict=True):
+            self._appended(append, digests)
+
+    def _appended(self, append: Append, digests: bytes) -> None:
+        stored = append.stored
+        source_id = stored.facts.source_id
+        for position in range(stored.facts.count):
+            fate = Fate.PENDING if position < append.admitted else append.rest
+            event = Event(source_id, stored.event_id(position), fate)
+            self.events[stored.first + position] = event
+            self.deferred[source_id] += fate == Fate.DEFERRED
+            assert digests[16 * position : 16 * position + 16] == digest(source_id, event.id)
+
+    def _chosen(self, data: st.DataObject, source_id: str, *fates: Fate) -> list[int]:
+        """Some events of a source that have one of these fates, in order."""
+        numbers = [n for n, event in self.events.items() if event.source_id == source_id and event.fate in fates]
+        low = data.draw(st.integers(0, len(numbers)))
+        step = data.draw(st.integers(1, 3))
+        return numbers[low : low + data.draw(st.integers(0, 40)) : step]
+
+    @rule(data=st.data(), source_id=st.sampled_from(SOURCES))
+    def finish(self, data: st.DataObject, source_id: str) -> None:
+        """Outcomes of every kind in one group, with a better bound for the oldest pending number."""
+        numbers = self._chosen(data, source_id, Fate.PENDING, Fate.DEFERRED)
+        fate = data.draw(st.sampled_from([Fate.PROCESSED, Fate.DEAD, Fate.DUPLICATE, Fate.PENDING]))
+        group = Group([], [self._outcomes(source_id, fate, numbers)])
+        left = [n for n, event in self.events.items() if event.waits and event.source_id == source_id]
+        self.writer.write(replace(group, oldest={source_id: left[0]}) if left else group)
+
+    def _outcomes(self, source_id: str, fate: Fate, numbers: list[int]) -> Outcomes:
+        if fate == Fate.DUPLICATE:
+            pairs = [(number, self._processed_twin(number)) for number in numbers]
+            numbers = [number for number, twin in pairs if twin]
+            originals = [twin for _, twin in pairs if twin]
+        else:
+            originals = []
+        for number in numbers:
+            event = self.events[number]
+            event.fate, event.attempts = fate, 3
+            event.error = f"boom {number}" if fate == Fate.DEAD else ""
+        for number, original in zip(numbers, originals, strict=False):
+            self.events[number].original = original
+        details = {number: b'{"error":"boom %d"}' % number for number in numbers} if fate == Fate.DEAD else {}
+        self.deaths[source_id] += len(details)
+        return outcome(fate, numbers, source_id=source_id, attempts=3, originals=originals, details=details)
+
+    def _processed_twin(self, number: int) -> int:
+        wanted = self.events[number]
+        for other, event in self.events.items():
+            if (event.source_id, event.id, event.fate) == (wanted.source_id, wanted.id, Fate.PROCESSED):
+                return other
+        return 0
+
+    @rule(data=st.data(), source_id=st.sampled_from(SOURCES))
+    def requeue(self, data: st.DataObject, source_id: str) -> None:
+        """Dead events wait again, without attempts and without their error."""
+        numbers = self._chosen(data, source_id, Fate.DEAD)
+        self.writer.write(Group([], [outcome(Fate.PENDING, numbers, source_id=source_id)]))
+        self.requeues[source_id] += len(numbers)
+        for number in numbers:
+            event = self.events[number]
+            event.fate, event.attempts, event.error = Fate.PENDING, 0, ""
+
+    @precondition(lambda self: self.events)
+    @rule(data=st.data())
+    def refuse(self, data: st.DataObject) -> None:
+        """An outcome that cannot be, beside a delivery that could: neither is written."""
+        finished = [n for n, event in self.events.items() if not event.waits]
+        number = data.draw(st.sampled_from(finished)) if finished else self.writer.next_number + 5
+        source_id = self.events[number].source_id if finished else "demo"
+        more = Append(delivery(self.writer.next_number, ["a", "b"]), 2, Fate.DROPPED)
+        with pytest.raises(IllegalOutcome):
+            self.writer.write(Group([more], [outcome(Fate.PROCESSED, [number], source_id=source_id)]))
+
+    @rule(at=st.integers(1, 12))
+    def fail(self, at: int) -> None:
+        """A call into LMDB fails: the group is not written."""
+        waits = [n for n, event in self.events.items() if event.waits and event.source_id == "demo"][:5]
+        more = Append(delivery(self.writer.next_number, ["a", "b"]), 1, Fate.DEFERRED)
+        self.faults.calls, self.faults.fail_at = 0, at
+        try:
+            with pytest.raises(StoreError):
+                self.writer.write(Group([more], [outcome(Fate.DEAD, waits, details=dict.fromkeys(waits, b"{}"))]))
+        finally:
+            self.faults.fail_at = None
+
+    @rule()
+    def reopen(self) -> None:
+        """What was committed is there after a restart."""
+        before = self.writer.totals, self.writer.next_number
+        self.store.close()
+        self.open()
+        assert (self.writer.totals, self.writer.next_number) == before
+
+    # What must be the same.
+
+    @invariant()
+    def totals_are_the_model_s(self) -> None:
+        for source_id in SOURCES:
+            found = self.writer.totals.get(source_id, Totals())
+            assert found.balanced
+            assert found == replace(self._counted(source_id), oldest=found.oldest)
+            waits = [n for n, event in self.events.items() if event.source_id == source_id and event.waits]
+            assert found.oldest <= min(waits, default=self.writer.next_number)
+        assert self.reader.totals() == self.writer.totals
+
+    def _counted(self, source_id: str) -> Totals:
+        fates = [event.fate for event in self.events.values() if event.source_id == source_id]
+        return Totals(
+            received=len(fates),
+            requeued=self.requeues[source_id],
+            deferred=self.deferred[source_id],
+            processed=fates.count(Fate.PROCESSED),
+            duplicate=fates.count(Fate.DUPLICATE),
+            dropped=fates.count(Fate.DROPPED),
+            dead=self.deaths[source_id],
+            pending=fates.count(Fate.PENDING) + fates.count(Fate.DEFERRED),
+            deferred_now=fates.count(Fate.DEFERRED),
+        )
+
+    @rule(source_id=st.sampled_from(SOURCES), events_max=st.sampled_from([1, 5, 1000]), bodies=st.booleans())
+    def feed(self, source_id: str, events_max: int, bodies: bool) -> None:
+        """Feeding from the oldest on gives the pending events of the model."""
+        end = self.writer.next_number
+        start = min(self.writer.totals.get(source_id, Totals()).oldest, end)
+        found: list[tuple[int, int, bool]] = []
+        while start < end:
+            page = self.reader.feed(source_id, start, end, events_max=events_max, bytes_max=1 << 30, bodies=bodies)
+            start = page.next
+            for span in page.spans:
+                found += [(n, tried, span.deferred) for n, tried in zip(span.numbers, span.attempts, strict=True)]
+        expected = [
+            (n, event.attempts, event.fate == Fate.DEFERRED)
+            for n, event in self.events.items()
+            if event.source_id == source_id and event.waits
+        ]
+        assert found == expected
+
+    @precondition(lambda self: self.events)
+    @rule(data=st.data())
+    def look_up(self, data: st.DataObject) -> None:
+        """Any event is found by its id and by its delivery, with its fate, error and twin."""
+        number = data.draw(st.sampled_from(sorted(self.events)))
+        event = self.events[number]
+        found = {record.number: record for record in self.reader.find(event.source_id, event.id)}
+        twins = {n for n, e in self.events.items() if (e.source_id, e.id) == (event.source_id, event.id)}
+        assert found.keys() == twins
+        record = found[number]
+        assert (record.fate, record.attempts) == (event.fate, event.attempts)
+        assert record.detail == ({"error": event.error} if event.error else {})
+        assert (record.at_ms == 0) == event.waits
+        siblings = self.reader.delivery(record.stored.id)
+        assert siblings is not None
+        assert siblings[record.position] == record
+        if event.original:
+            (twin,) = [r for r in found.values() if r.number == event.original]
+            assert record.duplicate_of == twin.stored.id
+
+    @rule(limit=st.integers(1, 5))
+    def list_dead(self, limit: int) -> None:
+        """The dead in pages are the model's."""
+        numbers: list[int] = []
+        while page := self.reader.dead(None, numbers[-1] if numbers else 0, limit):
+            numbers += [record.number for record in page]
+        assert numbers == [n for n, event in self.events.items() if event.fate == Fate.DEAD]
+
+    @rule()
+    def index(self) -> None:
+        """What the index would be built from is what was processed."""
+        chunks = list(self.reader.processed_since(AT_MS))
+        numbers = [int(number) for chunk in chunks for number in chunk.numbers]
+        assert numbers == [n for n, event in self.events.items() if event.fate == Fate.PROCESSED]
+        pairs = [(digest(self.events[n].source_id, self.events[n].id), n) for n in numbers]
+        assert b"".join(found for found, _ in pairs) == b"".join(chunk.digests for chunk in chunks)
+        assert all(self.reader.confirm(pairs))
+
+
+TestStoreAndModel = StoreAndModel.TestCase
+TestStoreAndModel.settings = settings(max_examples=40, stateful_step_count=30)
