@@ -29,6 +29,24 @@ def test_every_beginning_is_incomplete(end: int) -> None:
     assert judge(GOOD[:end]) is None
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GET / HTTP/1.1\nHost: a\n\n",
+        b"GET / HTTP/1.1\r\nHost: a\n",
+        b"\n",
+        b"\x16\x03\x01",
+        b" ",
+        b"\xff",
+        b"GET /\r\n",
+        b"GET / HTTP/2.0\r\n",
+    ],
+)
+def test_hopeless_beginnings(data: bytes) -> None:
+    """What cannot become a head any more is refused at once, not when the time for it is up."""
+    assert judge(data) == "invalid_request"
+
+
 def test_empty_lines_before_the_request() -> None:
     """Empty lines before the request line are taken out of the buffer."""
     buffer = bytearray(b"\r\n\r\n" + GOOD)
