@@ -53,6 +53,11 @@ class Response:
         return json.loads(self.body)
 
 
+def item(event_id: str, **keys: object) -> dict[str, object]:
+    """An event of this id; the keys are its payload."""
+    return {"inbound_event_id": event_id, **keys}
+
+
 class Child:
     """A `tidegate serve` on free ports with its store in `directory`.
 
@@ -116,6 +121,10 @@ class Child:
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
         self.wait()
+
+    def kill_now(self) -> None:
+        """SIGKILL; does not wait."""
+        self.signal(signal.SIGKILL)
 
     def signal(self, number: signal.Signals) -> None:
         assert self.process is not None

@@ -78,7 +78,7 @@ def main() -> None:
 
             return original(path, open_environment=environment, **rest)
 
-        Store.open = open_store  # type: ignore[method-assign,assignment]
+        Store.open = open_store  # type: ignore[method-assign]
     sys.argv = ["tidegate", *command]
     sys.exit(server.cli.main())
 

@@ -1,0 +1,125 @@
+"""The end of a server: SIGTERM under load, with processors that hang, with requests in hand; and the start after it."""
+
+import json
+import signal
+import socket
+from contextlib import ExitStack
+from random import Random
+
+import pytest
+
+from tests.books import calls, check_identity, pending, read_books, shut_gate
+from tests.child import TOKEN, Children, eventually, item, source
+from tests.load import SECTIONS, SOURCES, Load, check_books, check_calls
+
+SHORT_DEADLINE = "[limits]\ndrain_timeout_seconds = 1\n"
+
+
+def check_drain_under_load(children: Children, rounds: int) -> None:
+    """Exit 0; what was acknowledged is on disk, what a processor was given has its outcome, the rest goes on later."""
+    child = children(SECTIONS)
+    acknowledged = []
+    called = 0
+    for seed in range(rounds):
+        child.start()
+        load = Load(child, seed, Random(seed).randint(10, 60), lambda: child.signal(signal.SIGTERM), [])
+        load.run()
+        assert child.wait(30) == 0
+        assert child.lines_of("stopped")
+        assert all(b'"draining"' in body for body in load.refused)
+        acknowledged += load.acknowledged
+        books = read_books(child)
+        check_books(books, acknowledged)
+        processed = {event_id for name, event_id in books.processed() if name == "worked"}
+        assert {event_id for ids in calls(child) for event_id in ids} == processed
+    called = len(calls(child))
+    child.start()
+    eventually(lambda: all(pending(child, name) == 0 for name in SOURCES))
+    check_identity(child)
+    after = read_books(child)
+    check_books(after, acknowledged)
+    check_calls(child, called, set(books.processed()), after)
+
+
+def check_batch_in_hand(children: Children) -> None:
+    """A call in hand at SIGTERM is finished, and counts; what comes behind it is left for the next start."""
+    child = children(source("worked", processor="work:plain", processor_batch_events_max=1))
+    child.start()
+    with shut_gate(child):
+        child.post("worked", [item("a", do="hang"), item("b")])
+        eventually(lambda: calls(child))
+        child.signal(signal.SIGTERM)
+        child.wait_for_line("draining")
+    assert child.wait(30) == 0
+    assert calls(child) == [["a"]]
+    assert [event.fate.name for event in read_books(child).events] == ["PROCESSED", "PENDING"]
+    child.start()
+    eventually(lambda: pending(child, "worked") == 0)
+    assert calls(child) == [["a"], ["b"]]
+
+
+def test_drain_under_load(children: Children) -> None:
+    """SIGTERM under load exits 0, loses nothing, and leaves no call without its outcome."""
+    check_drain_under_load(children, rounds=3)
+
+
+def test_batch_in_hand(children: Children) -> None:
+    """Consumers finish the call in hand and take no more; a restart feeds what has no outcome."""
+    check_batch_in_hand(children)
+
+
+@pytest.mark.parametrize("function", ["plain", "asynchronous"])
+def test_hanging_processor(children: Children, function: str) -> None:
+    """A processor that hangs, even on the loop, delays the exit to the deadline and no longer; its event is kept."""
+    child = children(SHORT_DEADLINE + source("worked", processor=f"work:{function}"))
+    child.start()
+    body = json.dumps(item("a", do="hang")).encode()
+    with shut_gate(child), socket.create_connection(("127.0.0.1", child.port)) as client:
+        client.sendall(_head("worked", body) + body)  # its answer may come too late: the loop hangs
+        eventually(lambda: calls(child))
+        assert child.stop() == 0
+    assert child.errors == ["the drain deadline of 1 s is over; left in hand: processors of worked"]
+    assert read_books(child).fates("worked", "a") == ["pending"]
+    child.start()
+    eventually(lambda: pending(child, "worked") == 0)
+
+
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+def test_second_signal(children: Children, second: signal.Signals) -> None:
+    """A second signal ends the drain at once, with exit 1."""
+    child = children(source("worked", processor="work:plain"))
+    child.start()
+    with shut_gate(child):
+        child.post("worked", item("a", do="hang"))
+        eventually(lambda: calls(child))
+        child.signal(signal.SIGTERM)
+        child.wait_for_line("draining")
+        child.signal(second)
+        assert child.wait(10) == 1
+
+
+def test_request_in_hand(children: Children) -> None:
+    """A request that was let in before SIGTERM gets its 200, the last on its connection; idle connections are closed,
+    and nobody new is let in."""
+    child = children(source("archive"))
+    child.start()
+    body = b'{"id": "late"}'
+    with ExitStack() as stack:
+        idle, busy = (stack.enter_context(socket.create_connection(("127.0.0.1", child.port))) for _ in range(2))
+        busy.sendall(_head("archive", body, "Expect: 100-continue"))
+        assert busy.recv(1000).startswith(b"HTTP/1.1 100 ")
+        child.signal(signal.SIGTERM)
+        assert idle.recv(1000) == b""
+        busy.sendall(body)
+        answer = b"".join(iter(lambda: busy.recv(1000), b""))
+        with pytest.raises(ConnectionRefusedError):
+            child.post("archive", item("too late"))
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"connection: close" in answer.lower()
+    assert child.wait(30) == 0
+    assert len(read_books(child).events) == 1
+
+
+def _head(name: str, body: bytes, *headers: str) -> bytes:
+    lines = [f"POST /ingest/inbound/{name} HTTP/1.1", "Host: localhost", f"Authorization: Bearer {TOKEN}", *headers]
+    return "\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""]).encode()
