@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from server.commands import check, inspect, requeue, send, serve, verify
-from server.commands.common import ERROR, MISTAKE, VERSION, CommandFailed, say
+from server.commands.common import ERROR, MISTAKE, VERSION, AnyOrder, CommandFailed, say
 from server.config import ConfigError
 from storage.errors import StoreError
 
@@ -47,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("--version", action="version", version=VERSION)
-    commands = top.add_subparsers(metavar="COMMAND", required=True)
+    commands = top.add_subparsers(metavar="COMMAND", required=True, parser_class=AnyOrder)
     for module in (serve, check, send, inspect, requeue, verify):
         module.add(commands)
     return top

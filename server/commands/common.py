@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from server import __version__
 from server.config import StorageConfig, load_section
@@ -22,6 +22,32 @@ MISTAKE = 2
 """Exit code: the arguments or the configuration cannot be used."""
 
 VERSION = f"tidegate {__version__}"
+
+
+PLAIN = "\0"
+"""Marks an argument as none of our options; no real argument has it."""
+
+
+class AnyOrder(argparse.ArgumentParser):
+    """Options may stand among the arguments: `send SOURCE --count 2 FILE`. What follows `--` is none, whatever it is.
+
+    argparse alone loses arguments that are `--` themselves. So those behind the first one are marked, which makes them
+    plain arguments; `utf8` and `file_name` take the mark off.
+    """
+
+    _is_parsing = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if self._is_parsing:
+            return super().parse_known_args(args, namespace)
+        self._is_parsing = True
+        given = list(args)
+        at = given.index("--") if "--" in given else len(given)
+        marked = given[:at] + [PLAIN + each for each in given[at + 1 :]]
+        try:
+            return self.parse_known_intermixed_args(marked, namespace)
+        finally:
+            self._is_parsing = False
 
 
 class CommandFailed(Exception):
@@ -44,9 +70,14 @@ def new_command(commands: Subparsers, name: str, words: str, more: str = "") -> 
 def utf8(text: str) -> str:
     """An argument as its sender meant it, whatever the locale. argparse reports what it raises."""
     try:
-        return os.fsencode(text).decode()
+        return os.fsencode(text.removeprefix(PLAIN)).decode()
     except UnicodeDecodeError:
         raise argparse.ArgumentTypeError("is not UTF-8") from None
+
+
+def file_name(text: str) -> Path:
+    """An argument as a path."""
+    return Path(text.removeprefix(PLAIN))
 
 
 def positive(text: str) -> int:

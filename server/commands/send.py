@@ -14,6 +14,7 @@ from server.commands.common import (
     MISTAKE,
     CommandFailed,
     Subparsers,
+    file_name,
     new_command,
     positive,
     print_json,
@@ -92,7 +93,7 @@ def add(commands: Subparsers) -> None:
         "rejected, dropped or not answered with 200.",
     )
     parser.add_argument("source", type=utf8, metavar="SOURCE", help="the id of the source")
-    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="a body, sent as it is; - is stdin")
+    parser.add_argument("files", nargs="*", type=file_name, metavar="FILE", help="a body, sent as it is; - is stdin")
     parser.add_argument("--count", type=positive, default=1, metavar="N", help="requests, of each file; default 1")
     parser.add_argument("--batch", type=positive, metavar="N", help="sample events in a request, sent as a batch")
     parser.set_defaults(run=run)

@@ -1,0 +1,419 @@
+"""The commands as functions: what they print where, and their exit codes. No server runs."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import orjson
+import pytest
+
+import server
+from server.cli import main, parser
+from server.commands.client import Answer
+from server.commands.progress import Progress
+from server.commands.samples import sample
+from server.commands.send import Summary
+from server.intake.intake import Head, Limits, Reading, read
+from server.source import Source
+from storage.environment import Store
+from storage.model import Append, Fate, Group
+from tests.child import TOKEN, source
+from tests.storing import MAP_SIZE_BYTES, delivery, filled, outcome
+
+COMMANDS = ("serve", "check", "send", "receipt", "event", "delivery", "dead", "requeue", "verify")
+ARGUMENTS = {
+    "send": ["demo"],
+    "receipt": ["demo", "x"],
+    "event": ["demo", "x"],
+    "delivery": ["x"],
+    "requeue": ["demo", "x"],
+}
+MODULE = [sys.executable, "-m", "server"]
+INSTALLED = [str(Path(sys.executable).with_name("tidegate"))]
+READING = ("receipt", "event", "delivery", "dead", "requeue", "verify")
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A configuration whose store does not exist yet."""
+    path = tmp_path / "tidegate.toml"
+    storage = f"[storage]\nmap_size_bytes = {MAP_SIZE_BYTES}\n"
+    path.write_text('[server]\nbind = "127.0.0.1:1"\nadmin_bind = "127.0.0.1:2"\n' + storage + source("demo"))
+    return path
+
+
+def fill(config: Path) -> None:
+    """Events 1 to 5: processed, dead, dropped without a body, pending, and a duplicate of the first."""
+    appends = [
+        Append(delivery(1, ["done", "dead"]), 2, Fate.DEFERRED),
+        Append(delivery(3, ["dropped"], body=b""), 0, Fate.DROPPED),
+        Append(delivery(4, ["waits"]), 0, Fate.DEFERRED),
+        Append(delivery(5, ["done"]), 1, Fate.DEFERRED),
+    ]
+    body = b'[{"payload":{"x":1}},{}]'
+    appends[0] = Append(delivery(1, ["done", "dead"], body=body), 2, Fate.DEFERRED)
+    outcomes = [
+        outcome(Fate.PROCESSED, [1], details={1: b'{"result":7}'}),
+        outcome(Fate.DEAD, [2], attempts=3, details={2: b'{"error":"ValueError: no"}'}),
+        outcome(Fate.DUPLICATE, [5], originals=[1]),
+    ]
+    filled(config.parent / "data", [Group(appends), Group(outcomes=outcomes)])
+
+
+def run(command: str, config: Path, *arguments: str) -> int:
+    return main([command, "--config", str(config), *arguments])
+
+
+def run_usage(*arguments: str) -> int | str | None:
+    """The exit code with which argparse ends."""
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    return ended.value.code
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_and_version_everywhere(command: str, capsys: Capture) -> None:
+    """Every command has --help and --version, on stdout, with exit code 0."""
+    before = [command] if command else []
+    assert run_usage(*before, "--help") == 0
+    assert capsys.readouterr().out.startswith("usage: tidegate")
+    assert run_usage(*before, "--version") == 0
+    assert capsys.readouterr() == (f"tidegate {server.__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["nothing"],
+        ["check"],
+        ["receipt", "--config", "x"],
+        ["receipt", "--config", "x", "demo"],
+        ["delivery", "--config", "x"],
+        ["send", "--config", "x"],
+        ["send", "--config", "x", "demo", "--count", "0"],
+        ["send", "--config", "x", "demo", "--batch", "many"],
+        ["receipt", "--config", "x", "demo", "\udcff"],
+        ["serve", "--config", "x", "--colour"],
+    ],
+)
+def test_wrong_arguments(arguments: list[str], capsys: Capture) -> None:
+    """Arguments that make no sense: exit code 2, words on stderr, nothing on stdout."""
+    assert run_usage(*arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "tidegate" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command != "serve"])
+def test_bad_configuration(command: str, tmp_path: Path, capsys: Capture) -> None:
+    """A configuration that cannot be used: exit code 2 and one line for each mistake, whatever the command."""
+    path = tmp_path / "bad.toml"
+    assert run(command, path, *ARGUMENTS.get(command, [])) == 2
+    assert "cannot be read: No such file" in capsys.readouterr().err
+    path.write_text("[storage]\npath = 7\nmap_size_bytes = true\n")
+    assert run(command, path, *ARGUMENTS.get(command, [])) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert [line.split(": ")[:2] for line in err.splitlines()] == [
+        ["tidegate", "storage.path"],
+        ["tidegate", "storage.map_size_bytes"],
+    ]
+
+
+@pytest.mark.parametrize("command", READING)
+def test_no_store(command: str, config: Path, capsys: Capture) -> None:
+    """Where there is no store yet: a clear line, exit code 1, and no store is made."""
+    assert run(command, config, *ARGUMENTS.get(command, [])) == 1
+    assert capsys.readouterr() == ("", f"tidegate: there is no store in {config.parent / 'data'}\n")
+    assert not (config.parent / "data").exists()
+
+
+@pytest.mark.parametrize("command", READING)
+def test_no_secret_is_needed_to_read(command: str, config: Path, capsys: Capture) -> None:
+    """Looking at the store needs none of the sources' secrets, so it works in any shell."""
+    config.write_text(config.read_text().replace(TOKEN, "env:A_VARIABLE_THAT_IS_NOT_SET"))
+    fill(config)
+    code = run(command, config, *ARGUMENTS.get(command, []))
+    out, err = capsys.readouterr()
+    assert "A_VARIABLE" not in err
+    assert code == (0 if command in ("dead", "verify") else 1), out + err
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("send demo --count 2 a b", {"source": "demo", "count": 2, "files": [Path("a"), Path("b")]}),
+        ("send demo a --batch 2 -", {"source": "demo", "batch": 2, "files": [Path("a"), Path("-")]}),
+        ("send demo -- -a --", {"files": [Path("-a"), Path("--")]}),
+        ("requeue demo --all", {"source": "demo", "event_ids": [], "all": True}),
+        ("requeue demo a -- -b -- --all", {"event_ids": ["a", "-b", "--", "--all"], "all": False}),
+        ("receipt demo --all x", {"source": "demo", "event_id": "x", "all": True}),
+        ("receipt demo -- --", {"source": "demo", "event_id": "--", "all": False}),
+        ("receipt -- demo --all", {"source": "demo", "event_id": "--all", "all": False}),
+        ("event demo -5", {"event_id": "-5"}),
+        ("dead demo", {"source": "demo"}),
+        ("dead", {"source": None}),
+    ],
+)
+def test_order_of_arguments(words: str, found: dict[str, object]) -> None:
+    """Options may come before, between and behind the arguments; what follows -- is an argument, whatever it is."""
+    command, *rest = words.split()
+    for at in range(2 if rest and rest[0] == "demo" else 1):
+        parsed = vars(parser().parse_args([command, *rest[:at], "--config", "c", *rest[at:]]))
+        assert {key: parsed[key] for key in found} == found
+        assert parsed["config"] == Path("c")
+
+
+def test_receipt(config: Path, capsys: Capture) -> None:
+    """An outcome is printed with 0; a pending event with 1; an unknown one is nothing on stdout, and 1."""
+    fill(config)
+    assert run("receipt", config, "demo", "done") == 0
+    receipt = orjson.loads(capsys.readouterr().out)
+    assert (receipt["outcome"], receipt["delivery"]) == ("processed", "0000000000001-abcdef")
+    assert run("receipt", config, "demo", "waits") == 1
+    out, err = capsys.readouterr()
+    assert orjson.loads(out)["pending"] is True
+    assert err == ""
+    assert run("receipt", config, "demo", "nobody\x1b[31m\n") == 1
+    assert capsys.readouterr() == ("", r"tidegate: there is no event 'nobody\x1b[31m\n' of source 'demo'" + "\n")
+    assert run("receipt", config, "other", "done") == 1
+
+
+def test_all_receipts(config: Path, capsys: Capture) -> None:
+    """--all prints every receipt as one list, the newest first."""
+    fill(config)
+    assert run("receipt", config, "--all", "demo", "done") == 0
+    duplicate, processed = orjson.loads(capsys.readouterr().out)
+    assert (duplicate["outcome"], processed["outcome"]) == ("duplicate", "processed")
+    assert duplicate["duplicate_of"] == processed["delivery"]
+    assert run("receipt", config, "--all", "demo", "waits") == 1
+    assert [each["pending"] for each in orjson.loads(capsys.readouterr().out)] == [True]
+    assert run("receipt", config, "--all", "demo", "nobody") == 1
+    assert capsys.readouterr().out == ""
+
+
+def test_event(config: Path, capsys: Capture) -> None:
+    """The event is printed with its result; one whose body was not kept is explained, with 1; so is an unknown one."""
+    fill(config)
+    assert run("event", config, "demo", "done") == 0
+    event = orjson.loads(capsys.readouterr().out)
+    assert (event["payload"], event["result"]) == ({"x": 1}, 7)
+    assert run("event", config, "demo", "dropped") == 1
+    out, err = capsys.readouterr()
+    assert (out, "its body was not kept" in err) == ("", True)
+    assert run("event", config, "demo", "nobody") == 1
+    assert capsys.readouterr() == ("", "tidegate: there is no event 'nobody' of source 'demo'\n")
+
+
+def test_delivery(config: Path, capsys: Capture) -> None:
+    """A delivery is printed with each of its items; an unknown or impossible id is 1."""
+    fill(config)
+    assert run("delivery", config, "0000000000001-abcdef") == 0
+    assert [item["outcome"] for item in orjson.loads(capsys.readouterr().out)["items"]] == ["processed", "dead"]
+    for unknown in ("0000000000001-abcdeg", "0000000000002-abcdef", "x", "é", "../../etc"):
+        assert run("delivery", config, unknown) == 1
+        assert capsys.readouterr().out == ""
+
+
+def test_dead(config: Path, capsys: Capture) -> None:
+    """Dead events are printed as lines of JSON, of all sources or of one."""
+    fill(config)
+    assert run("dead", config) == 0
+    [line] = capsys.readouterr().out.splitlines()
+    assert orjson.loads(line)["error"] == "ValueError: no"
+    assert run("dead", config, "demo") == 0
+    assert capsys.readouterr().out.splitlines() == [line]
+    assert run("dead", config, "other") == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_requeue_without_a_server(config: Path, capsys: Capture) -> None:
+    """On a stopped store dead events become pending again; an id of which none is dead is named, with 1."""
+    fill(config)
+    assert run("requeue", config, "demo", "nobody", "done", "waits", "dead", "dead") == 1
+    assert orjson.loads(capsys.readouterr().out) == {"requeued": 1, "unknown": ["nobody", "done", "waits"]}
+    assert run("receipt", config, "demo", "dead") == 1
+    receipt = orjson.loads(capsys.readouterr().out)
+    assert (receipt["pending"], receipt["attempts"]) == (True, 0)
+    assert run("requeue", config, "demo", "--all") == 0
+    assert orjson.loads(capsys.readouterr().out) == {"requeued": 0, "unknown": []}
+    assert run("verify", config) == 0
+
+
+def test_requeue_of_many(config: Path, capsys: Capture) -> None:
+    """All dead events of one source are requeued, in several steps, and no other source's."""
+    count = 10_500
+    appends = [
+        Append(delivery(1, [f"id-{at}" for at in range(count)]), count, Fate.DEFERRED),
+        Append(delivery(count + 1, ["id-0"], source_id="other"), 1, Fate.DEFERRED),
+    ]
+    outcomes = [
+        outcome(Fate.DEAD, range(1, count + 1), attempts=1),
+        outcome(Fate.DEAD, [count + 1], source_id="other", attempts=1),
+    ]
+    filled(config.parent / "data", [Group(appends), Group(outcomes=outcomes)])
+    assert run("requeue", config, "demo", "--all") == 0
+    assert orjson.loads(capsys.readouterr().out) == {"requeued": count, "unknown": []}
+    assert run("dead", config) == 0
+    assert [orjson.loads(line)["source_config_id"] for line in capsys.readouterr().out.splitlines()] == ["other"]
+    assert run("verify", config) == 0
+
+
+def test_requeue_needs_to_know_what(config: Path, capsys: Capture) -> None:
+    """No id and no --all, or both, is exit code 2; a source without any event is 1."""
+    fill(config)
+    assert run("requeue", config, "demo") == 2
+    assert run("requeue", config, "demo", "dead", "--all") == 2
+    assert "--all" in capsys.readouterr().err
+    assert run("requeue", config, "oops", "--all") == 1
+    assert capsys.readouterr() == ("", "tidegate: the store has no event of source 'oops'\n")
+
+
+def test_requeue_beside_another_writer(config: Path, capsys: Capture) -> None:
+    """Where another process writes and its admin side does not answer, nothing is changed: exit code 1 and why."""
+    fill(config)
+    store = Store.open(config.parent / "data", map_size_bytes=MAP_SIZE_BYTES, mode="write")
+    try:
+        child = subprocess.run(
+            [*MODULE, "requeue", "--config", str(config), "demo", "dead"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    finally:
+        store.close()
+    assert (child.returncode, child.stdout) == (1, "")
+    assert "another process writes to the store" in child.stderr
+    assert "127.0.0.1:2" in child.stderr
+    assert "Traceback" not in child.stderr
+
+
+def test_verify(config: Path, capsys: Capture) -> None:
+    """A good store is reported on stdout with 0; a damaged one with 1, each problem in a line on stderr."""
+    fill(config)
+    assert run("verify", config) == 0
+    out, err = capsys.readouterr()
+    report = orjson.loads(out)
+    assert (report["ok"], report["events"], report["problems"], err) == (True, 5, [], "")
+    data = config.parent / "data" / "data.mdb"
+    content = data.read_bytes()
+    place = content.rindex(b"0.0.0.0" if b"0.0.0.0" in content else b"demo")
+    data.write_bytes(content[:place] + b"\xff" + content[place + 1 :])
+    assert run("verify", config) == 1
+    out, err = capsys.readouterr()
+    report = orjson.loads(out)
+    assert report["ok"] is False
+    assert len(err.splitlines()) == len(report["problems"]) > 0
+    assert "Traceback" not in err
+
+
+def test_check(config: Path, capsys: Capture) -> None:
+    """A good configuration is described on stdout, its secrets masked."""
+    assert run("check", config) == 0
+    out, err = capsys.readouterr()
+    assert "demo: webhook; tokens ***" in out
+    assert TOKEN not in out + err
+
+
+def test_check_imports_processors(config: Path, capsys: Capture) -> None:
+    """Every processor is imported, beside other mistakes too; what it prints is not our output."""
+    (config.parent / "processors_of_test_cli.py").write_text("print('imported')\n\n\ndef take(events): ...\n")
+    config.write_text(config.read_text() + source("good", processor="processors_of_test_cli:take"))
+    assert run("check", config) == 0
+    out, err = capsys.readouterr()
+    assert ("imported" in out, "imported" in err) == (False, True)
+    missing = source("missing", processor="processors_of_test_cli:nothing")
+    gone = source("gone", processor="no_such_module_here:f")
+    config.write_text(config.read_text() + missing + gone + source("bad", type="other"))
+    assert run("check", config) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    keys = [line.split(": ")[1] for line in err.splitlines()]
+    assert keys == ["sources.bad.type", "sources.missing.processor", "sources.gone.processor"]
+
+
+def test_send_to_nobody(config: Path, capsys: Capture) -> None:
+    """Where no server listens: exit code 1, a summary for programs and a line for people."""
+    assert run("send", config, "demo", "--count", "3") == 1
+    out, err = capsys.readouterr()
+    assert orjson.loads(out)["failed"] == 1
+    assert "nobody listens on 127.0.0.1:1" in err
+
+
+def test_send_says_what_it_cannot(config: Path, capsys: Capture) -> None:
+    """An unknown source, hashes instead of tokens, files with --batch, no file, port 0: each in a line."""
+    assert run("send", config, "other") == 2
+    assert "there are: demo" in capsys.readouterr().err
+    assert run("send", config, "demo", "--batch", "2", "file") == 2
+    assert run("send", config, "demo", str(config.parent / "missing.json")) == 1
+    assert "missing.json: No such file" in capsys.readouterr().err
+    text = config.read_text()
+    config.write_text(text.replace(TOKEN, f"sha256:{'0' * 64}"))
+    assert run("send", config, "demo") == 2
+    assert "no token can be made from a hash" in capsys.readouterr().err
+    config.write_text(text.replace("127.0.0.1:1", "127.0.0.1:0"))
+    assert run("send", config, "demo") == 2
+    assert "server.bind: port 0" in capsys.readouterr().err
+
+
+def test_summary_adds_up() -> None:
+    """The summary sums the answers; anything rejected, dropped or refused is no success, what is deferred is one."""
+    summary = Summary()
+    good = {"accepted": 2, "deferred": 1, "dropped": 0, "rejected": [], "delivery": "d"}
+    assert summary.take(Answer(200, good), ["a", "b"]) is None
+    assert (summary.ok, summary.last) == (True, {"delivery": "d", "event_id": "b"})
+    rejecting = good | {"rejected": [{"index": 4, "code": "invalid_event", "message": "no id"}]}
+    assert summary.take(Answer(200, rejecting), []) == "rejected: item 4: no id"
+    assert summary.take(Answer(200, rejecting), []) is None
+    assert summary.ok is False
+    assert summary.take(Answer(503, {"code": "overloaded", "message": "full"}), []) == "503 overloaded: full"
+    assert summary.take(Answer(503, {"code": "overloaded", "message": "full"}), []) is None
+    value = summary.value()
+    assert (value["accepted"], value["deferred"], value["rejected"], value["failed"]) == (6, 3, 2, 2)
+    assert value["errors"] == {"503 overloaded": 2}
+
+
+@pytest.mark.parametrize("kind", ["webhook", "segment"])
+@pytest.mark.parametrize("batched", [False, True])
+def test_samples_are_events(kind: str, batched: bool) -> None:
+    """Sample bodies pass intake as events with the ids that they say, each of them once."""
+    made = Source(id="demo", type=kind, token_digests=())  # type: ignore[arg-type]
+    count = 5 if batched else 1
+    body, ids = sample(made, count, batched=batched)
+    reading = read(made, Head("demo", None, [], len(body), "127.0.0.1"), body, 0, Limits(10**6, 10**4, 100))
+    assert isinstance(reading, Reading)
+    assert list(reading.facts.ids) == ids
+    assert len(set(ids)) == count
+    assert (reading.facts.batched, reading.facts.rejected) == (batched, [])
+
+
+def test_progress_line() -> None:
+    """The bar shows share, count and rate; without a total, the count and the rate."""
+    assert Progress("requests", 10).line(5, 0.5) == f"[{'#' * 15}{'.' * 15}] 5 of 10 requests  10/s"
+    assert Progress("events read").line(12000, 2, "log") == "12,000 events read  6,000/s  log"
+
+
+def test_progress_is_for_terminals(capsys: Capture) -> None:
+    """Where stderr is no terminal nothing is drawn."""
+    with Progress("requests", 1) as progress:
+        progress.update(1)
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("command", [MODULE, INSTALLED])
+def test_installed_command(command: list[str]) -> None:
+    """`tidegate` and `python -m server` are the same command, and pass its exit code on."""
+    if not Path(command[0]).exists():
+        pytest.skip("not installed")
+    version = subprocess.run([*command, "--version"], capture_output=True, text=True, timeout=60, check=False)
+    assert (version.returncode, version.stdout) == (0, f"tidegate {server.__version__}\n")
+    failing = [*command, "check", "--config", os.devnull + "/x"]
+    child = subprocess.run(failing, capture_output=True, text=True, timeout=60, check=False)
+    assert (child.returncode, child.stdout) == (2, "")
+    assert child.stderr.startswith("tidegate: ")
