@@ -1,0 +1,179 @@
+"""SIGHUP on the running server: sources and secrets change at once, or not at all, and nothing in hand is lost."""
+
+import threading
+from dataclasses import dataclass, field
+
+from tests.books import calls, check_identity, noted, pending, read_books, shut_gate
+from tests.child import TOKEN, Child, Children, eventually, item, source
+
+ARCHIVE = source("archive")
+CLIENTS = 3
+
+
+@dataclass
+class Clients:
+    """Send one event after the other with the token in force, until told to stop; remember what was not a 200."""
+
+    child: Child
+    token: str
+    answers: list[tuple[str, int]] = field(default_factory=list)
+    """Token and status."""
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    def __enter__(self) -> "Clients":
+        self._threads = [threading.Thread(target=self._run) for _ in range(CLIENTS)]
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self) -> None:
+        with self.child.session() as session:
+            while not self._stop.is_set():
+                token = self.token
+                self.answers.append((token, session.post("archive", {"id": 1}, token=token).status))
+
+    def use(self, token: str) -> None:
+        """Return when every request with another token has its answer."""
+        self.token = token
+        self.wait_for(CLIENTS * 5)
+
+    def wait_for(self, more: int) -> None:
+        wanted = len(self.answers) + more
+        eventually(lambda: len(self.answers) >= wanted)
+
+
+def test_token_rotation_under_load(children: Children) -> None:
+    """Old token, both, new token: no request fails on the way, and then the old one is refused."""
+    old, new = "old-token-of-the-tests", "new-token-of-the-tests"
+    child = children(source("archive", tokens=[old]))
+    child.start()
+    with Clients(child, old) as clients:
+        clients.wait_for(10)
+        child.write(source("archive", tokens=[old, new]))
+        child.reload()
+        clients.wait_for(10)
+        clients.use(new)
+        child.write(source("archive", tokens=[new]))
+        child.reload()
+        clients.wait_for(10)
+    assert {status for _, status in clients.answers} == {200}
+    assert child.post("archive", {"id": 1}, token=old).status == 401
+    assert len(read_books(child).events) == len(clients.answers)
+
+
+def test_bad_file_keeps_the_old(children: Children) -> None:
+    """A file with mistakes changes nothing; each mistake is said with its key."""
+    child = children(ARCHIVE)
+    child.start()
+    child.write(source("archive", rate_limit_events_per_second=-1, tokens=[]) + source("another"))
+    mistakes = [line["mistake"] for line in child.reload()]
+    assert sorted(mistake.split(":")[0] for mistake in mistakes) == [
+        "sources.archive.rate_limit_events_per_second",
+        "sources.archive.tokens",
+    ]
+    assert child.post("archive", {"id": 1}).status == 200
+    assert child.post("another", {"id": 1}).status == 401
+    child.write(source("archive", processor="nowhere:nothing"))
+    (line,) = child.reload()
+    assert "nowhere:nothing" in line["mistake"]
+    assert child.post("archive", {"id": 1}).status == 200
+
+
+def test_key_that_needs_a_restart(children: Children) -> None:
+    """A changed key outside of the sources is named, and not taken over; the sources are."""
+    child = children(ARCHIVE)
+    child.start()
+    child.write("[limits]\nbatch_events_max = 1\n" + ARCHIVE + source("another"))
+    said = child.reload()
+    assert [line["key"] for line in said if "key" in line] == ["limits.batch_events_max"]
+    assert child.post("another", [{"id": 1}, {"id": 2}]).status == 200
+
+
+def test_removed_source(children: Children) -> None:
+    """401 at once; the call in hand finishes and counts; what is pending is counted, looked up, and goes on later."""
+    worked = source("worked", processor="work:plain", processor_batch_events_max=1)
+    child = children(ARCHIVE + worked)
+    child.start()
+    with shut_gate(child):
+        child.post("worked", [item("a", do="hang"), item("b"), item("c")])
+        eventually(lambda: calls(child))
+        child.write(ARCHIVE)
+        child.reload()
+        gone, never_was = child.post("worked", item("d")), child.post("nowhere", item("d"))
+        assert (gone.status, gone.body) == (401, never_was.body)
+        assert pending(child, "worked") == 3
+    eventually(lambda: pending(child, "worked") == 2)
+    assert child.admin("/receipts/worked/a").json["outcome"] == "processed"
+    assert child.admin("/receipts/worked/b").json["pending"] is True
+    check_identity(child)
+    child.write(ARCHIVE + worked)
+    child.reload()
+    eventually(lambda: pending(child, "worked") == 0)
+    assert calls(child) == [["a"], ["b"], ["c"]]
+    assert child.post("worked", item("d")).status == 200
+
+
+def test_changed_processor(children: Children) -> None:
+    """The new processor takes over after the call in hand, and no event is with both."""
+    keys = {"processor_batch_events_max": 1}
+    child = children(source("worked", processor="work:plain", **keys))
+    child.start()
+    with shut_gate(child):
+        child.post("worked", [item("a", do="hang"), item("b")])
+        eventually(lambda: calls(child))
+        child.write(source("worked", processor="work:other", **keys))
+        child.reload()
+        child.post("worked", item("c"))
+    eventually(lambda: pending(child, "worked") == 0)
+    assert [(line["name"], line["ids"]) for line in noted(child, "calls")] == [
+        ("plain", ["a"]),
+        ("other", ["b"]),
+        ("other", ["c"]),
+    ]
+
+
+def test_hanging_former_processor(children: Children) -> None:
+    """Where the former processor's call does not come back, readiness says that a restart is needed."""
+    child = children(source("worked", processor="work:plain", processor_timeout_seconds=0.1))
+    child.start()
+    with shut_gate(child):
+        child.post("worked", item("a", do="hang"))
+        eventually(lambda: calls(child))
+        child.write(source("worked", processor="work:other"))
+        child.reload()
+        eventually(lambda: child.admin("/readyz").json["warnings"])
+        (warning,) = child.admin("/readyz").json["warnings"]
+        assert (warning["warning"], "worked" in warning["message"]) == ("processor_hanging", True)
+    eventually(lambda: pending(child, "worked") == 0)
+    assert not child.admin("/readyz").json["warnings"]
+
+
+def test_module_is_not_imported_anew(children: Children) -> None:
+    """A reload neither runs a loaded processor module again nor takes its changed text over."""
+    worked = source("worked", processor="work:plain")
+    child = children(worked)
+    child.start()
+    path = child.directory / "work.py"
+    path.write_text(path.read_text().replace('work("plain", events)', 'work("changed", events)'))
+    child.write(worked + source("second", processor="work:other"))
+    child.reload()
+    child.post("worked", item("a"))
+    child.post("second", item("b"))
+    eventually(lambda: len(noted(child, "calls")) == 2)
+    assert sorted(line["name"] for line in noted(child, "calls")) == ["other", "plain"]
+    assert len(noted(child, "imports")) == 1
+
+
+def test_token_of_the_tests_is_no_secret(children: Children) -> None:
+    """Neither a start nor a reload, good or bad, says a secret in the log."""
+    child = children(ARCHIVE)
+    child.start()
+    child.reload()
+    child.write(ARCHIVE + "unknown = 1\n")
+    child.reload()
+    assert TOKEN not in str(child.lines) + str(child.errors)
