@@ -186,7 +186,6 @@ def quiet_quart(body_timeout_seconds: float, observe: Observe) -> QuietQuart:
     )
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = True
-    app.url_map.redirect_defaults = False
     app.url_map.converters["source_id"] = SourceIdConverter
     app.asgi_app = with_body_reader(app.asgi_app, body_timeout_seconds)  # type: ignore[method-assign,assignment,arg-type]
 

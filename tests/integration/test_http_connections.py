@@ -10,6 +10,7 @@ import trio.testing
 
 from server.http import hypercorn
 from server.http.answer import Answer
+from server.http.connection import Connection, Listener
 from tests.integration.http_server import ACCEPTED, INGEST, TOKEN, FakeGate, SomeLimits, serving
 from tests.integration.raw import WAIT_SECONDS, Raw, ask, connected, request
 
@@ -189,3 +190,40 @@ async def test_kernel_gives_up_on_deaf_clients() -> None:
             await ask(server.port, STRANGER)
             await ask(server.port, STRANGER)
         assert set(seen) == {30000}
+
+
+class EvictedWhileReading(Connection):
+    """Is sent away in the very step in which its request comes."""
+
+    async def read(self) -> bytes:
+        data = await super().read()
+        self.stop_waiting()
+        return data
+
+
+@pytest.mark.parametrize("how", ["evicted while reading", "evicted after the answer", "drained after the answer"])
+async def test_no_request_is_begun_too_late(how: str) -> None:
+    """A connection that was given away, or whose listener ends, takes up no other request, even one that is there."""
+    served = 0
+
+    async def exchange(connection: Connection, head: bytes) -> bool:
+        nonlocal served
+        served += 1
+        del connection.received[: len(head)]
+        connection.has_answered()
+        if how == "evicted after the answer":
+            assert listener.connections.evict()
+        elif how == "drained after the answer":
+            listener.is_draining = True
+        return True
+
+    listener = Listener(SomeLimits(), lambda _status, _code, _seconds: None, lambda _error: None, exchange)
+    [socket_listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with socket_listener, connected(socket_listener.socket.getsockname()[1]) as raw:
+        stream = await socket_listener.accept()
+        await raw.send(STRANGER * 2)
+        await raw.send_eof()
+        with trio.fail_after(WAIT_SECONDS):
+            await (EvictedWhileReading if how == "evicted while reading" else Connection)(listener, stream).run()
+    assert served == (0 if how == "evicted while reading" else 1)
+    assert len(listener.connections) == 0

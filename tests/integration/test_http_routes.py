@@ -5,7 +5,7 @@ from ipaddress import ip_network
 import pytest
 
 from server.http.body import App
-from server.http.routes import build_public_app
+from server.http.routes import build_public_app, quiet_quart
 from tests.integration.http_server import INGEST, TOKEN, FakeGate, FakeHealth, Server, SomeLimits, serving
 from tests.integration.raw import ask, connected, request
 
@@ -140,3 +140,9 @@ async def test_answers_are_quiet(capfd: pytest.CaptureFixture[str]) -> None:
         bad = await ask(server.port, b"\x00")
     assert not {"server", "alt-svc"} & (good.headers.keys() | bad.headers.keys())
     assert capfd.readouterr() == ("", "")
+
+
+def test_quart_has_no_clocks_of_its_own() -> None:
+    """Quart's own time and size limits are off: one set of limits is in force, ours."""
+    config = quiet_quart(1, lambda _status, _code, _seconds: None).config
+    assert [config[key] for key in ("BODY_TIMEOUT", "RESPONSE_TIMEOUT", "MAX_CONTENT_LENGTH")] == [None] * 3

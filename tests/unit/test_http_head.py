@@ -40,6 +40,9 @@ def test_every_beginning_is_incomplete(end: int) -> None:
         b"\xff",
         b"GET /\r\n",
         b"GET / HTTP/2.0\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
+        b"GET / HTTP/1.0\r\nHost: a\r\nHost: a\r\n\r\n",
     ],
 )
 def test_hopeless_beginnings(data: bytes) -> None:
