@@ -206,7 +206,7 @@ class Child:
         """A command of the same installation with this configuration: `cli("receipt", source, id)`."""
         name, *rest = arguments
         return subprocess.run(
-            [*self.command, name, "--config", str(self.config), *rest],
+            [*self.command, name, "--config", str(self._config_of_commands()), *rest],
             capture_output=True,
             text=True,
             env=self.environment,
@@ -214,6 +214,13 @@ class Child:
             timeout=120,
             check=check,
         )
+
+    def _config_of_commands(self) -> Path:
+        """The configuration with the ports in use, so that a command finds the server."""
+        path = self.directory / "commands.toml"
+        text = self.config.read_text().replace('\nbind = "127.0.0.1:0"', f'\nbind = "127.0.0.1:{self.port}"')
+        path.write_text(text.replace('admin_bind = "127.0.0.1:0"', f'admin_bind = "127.0.0.1:{self.admin_port}"'))
+        return path
 
     def _read(self) -> None:
         assert self.process is not None

@@ -13,6 +13,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import trio
+
 HERE = Path(__file__).parent
 Events = list[dict[str, Any]]
 
@@ -42,6 +44,12 @@ def other(events: Events) -> list[Any]:
 async def asynchronous(events: Events) -> list[Any]:
     """The same, on the loop: a gate that is shut stops the whole server."""
     return work("asynchronous", events)
+
+
+async def pausing(events: Events) -> None:
+    """Never comes back by itself; the loop goes on."""
+    note("calls", name="pausing", ids=[event["inbound_event_id"] for event in events])
+    await trio.sleep_forever()
 
 
 def silent(events: Events) -> None:

@@ -1,0 +1,285 @@
+"""What becomes of events with a processor, as a user sees it: calls, receipts, results, retries, the dead.
+
+The waits between attempts are shortened by `launcher.py`; everything else is the installed server.
+"""
+
+import json
+import signal
+from typing import Any
+
+import pytest
+
+from tests.books import calls, check_identity, pending, read_books, shut_gate
+from tests.child import Child, Children, eventually, item, source
+
+QUICK = ("--waits", "0.01")
+
+
+def worked(**keys: object) -> str:
+    return source("worked", processor="work:plain", **keys)
+
+
+def post(child: Child, *items: object) -> None:
+    assert child.post("worked", list(items)).status == 200
+
+
+def settle(child: Child) -> None:
+    """Return when nothing is pending."""
+    eventually(lambda: pending(child, "worked") == 0)
+
+
+def receipt(child: Child, event_id: str) -> dict[str, Any]:
+    found: dict[str, Any] = child.admin(f"/receipts/worked/{event_id}").json
+    return found
+
+
+def check_duplicate_after_restart(children: Children) -> None:
+    """An id that was processed is known after kill -9 and a start: sent again it is a duplicate."""
+    child = children(worked())
+    child.start()
+    post(child, item("a"), item("b"))
+    settle(child)
+    child.kill()
+    child.start()
+    post(child, item("a"), item("c"))
+    settle(child)
+    assert sorted(event_id for ids in calls(child) for event_id in ids) == ["a", "b", "c"]
+    assert read_books(child).fates("worked", "a") == ["processed", "duplicate"]
+    check_identity(child)
+
+
+def check_outcome_with_its_archive(children: Children) -> None:
+    """As soon as an outcome can be seen, so can the event and its result, whatever dies next."""
+    child = children(worked())
+    child.start()
+    post(child, item("a", do="result", value={"answer": 42}))
+    eventually(lambda: receipt(child, "a").get("outcome") == "processed")
+    child.kill()
+    read_books(child)
+    found = json.loads(child.cli("event", "worked", "a", check=True).stdout)
+    assert list(found)[9:] == ["result"]
+    assert found["result"] == {"answer": 42}
+
+
+def check_id_is_held_until_its_outcome_is_on_disk(children: Children) -> None:
+    """While an outcome cannot be written, no other event of its id is processed."""
+    child = children(worked(processor_batch_events_max=1), launch=("--faults", "faults"))
+    child.start()
+    with shut_gate(child):
+        post(child, item("first", do="hang"), item("a"), item("a"), item("b"))
+        eventually(lambda: calls(child))
+        (child.directory / "faults").write_text("full")
+    eventually(lambda: ["b"] in calls(child))
+    (child.directory / "faults").unlink()
+    settle(child)
+    assert calls(child) == [["first"], ["a"], ["b"]]
+    assert read_books(child).fates("worked", "a") == ["processed", "duplicate"]
+
+
+def test_duplicate_after_restart(children: Children) -> None:
+    """The dedup index is rebuilt at start."""
+    check_duplicate_after_restart(children)
+
+
+def test_outcome_with_its_archive(children: Children) -> None:
+    """Archive, receipt and mark become visible together."""
+    check_outcome_with_its_archive(children)
+
+
+def test_id_is_held_until_its_outcome_is_on_disk(children: Children) -> None:
+    """At most one event of an id is with a processor or on its way to an outcome."""
+    check_id_is_held_until_its_outcome_is_on_disk(children)
+
+
+def test_duplicate_during_the_rebuild_of_the_index(children: Children) -> None:
+    """Deliveries are taken at once after a start; none of them is processed before the index stands."""
+    child = children(worked())
+    child.start()
+    post(child, *(item(f"id-{at}") for at in range(2000)))
+    settle(child)
+    child.kill()
+    child.start()
+    post(child, *(item(f"id-{at}") for at in range(2000)))
+    settle(child)
+    assert sum(map(len, calls(child))) == 2000
+    assert receipt(child, "id-7")["outcome"] == "processed"
+
+
+def test_second_of_two_twins_is_a_duplicate(children: Children) -> None:
+    """Of two events of one id the second is the first's duplicate once that is processed, and names its delivery."""
+    child = children(worked())
+    child.start()
+    with shut_gate(child):
+        first = child.post("worked", item("a", do="hang")).json["delivery"]
+        eventually(lambda: calls(child))
+        second = child.post("worked", [item("b"), item("a")]).json["delivery"]
+    settle(child)
+    assert sorted(calls(child)) == [["a"], ["b"]]
+    receipts = json.loads(child.cli("receipt", "worked", "a", "--all", check=True).stdout)
+    assert [(each["outcome"], each["delivery"]) for each in receipts] == [("duplicate", second), ("processed", first)]
+    assert receipts[0]["duplicate_of"] == first
+
+
+def test_twin_has_its_turn_when_the_first_is_dead(children: Children) -> None:
+    """Only a processed event counts as seen: when the first of an id dies, the next one is processed."""
+    child = children(worked(processor_attempts_max=2), launch=QUICK)
+    child.start()
+    post(child, item("a", do="fail"), item("a"), item("a"))
+    settle(child)
+    assert read_books(child).fates("worked", "a") == ["dead", "processed", "duplicate"]
+    assert calls(child) == [["a"], ["a"], ["a"]]
+
+
+@pytest.mark.parametrize("value", [0, "text", [1, {"a": None}], False], ids=repr)
+def test_results(children: Children, value: object) -> None:
+    """What the processor returns for an event is its tenth field; None is no result."""
+    child = children(worked())
+    child.start()
+    post(child, item("a", do="result", value=value), item("b"))
+    settle(child)
+    assert child.admin("/events/worked/a").json["result"] == value
+    assert "result" not in child.admin("/events/worked/b").json
+
+
+def test_failure_by_entry(children: Children) -> None:
+    """An exception instance fails its own event only; it is tried again alone, counted, and later ones pass."""
+    child = children(worked(), launch=QUICK)
+    child.start()
+    post(child, item("a"), item("b", do="fail", times=2), item("c"))
+    settle(child)
+    assert calls(child) == [["a", "b", "c"], ["b"], ["b"]]
+    assert [receipt(child, event_id)["attempts"] for event_id in "abc"] == [0, 2, 0]
+    assert child.metrics()['tidegate_processor_failures_total{source="worked"}'] == 0
+
+
+def test_poisonous_event(children: Children) -> None:
+    """A failed batch goes on one by one, uncounted; the poisonous event alone is dead after its attempts."""
+    child = children(worked(processor_attempts_max=3), launch=QUICK)
+    child.start()
+    post(child, item("a"), item("b", do="raise"), item("c"))
+    settle(child)
+    assert calls(child) == [["a", "b", "c"], ["a"], ["b"], ["c"], ["b"], ["b"]]
+    dead = receipt(child, "b")
+    assert (dead["outcome"], dead["attempts"], dead["error"]) == ("dead", 3, "ValueError: the batch is bad")
+    assert [receipt(child, event_id)["attempts"] for event_id in "ac"] == [0, 0]
+    assert [json.loads(line)["inbound_event_id"] for line in child.cli("dead").stdout.splitlines()] == ["b"]
+    check_identity(child)
+
+
+def test_outage(children: Children) -> None:
+    """While the world behind the processor is away, everything waits and nothing is counted."""
+    child = children(worked(processor_attempts_max=1), launch=QUICK)
+    child.start()
+    post(child, item("a"), item("b", do="outage", times=6), item("c"))
+    settle(child)
+    assert calls(child) == [["a", "b", "c"], ["a"], *[["b"]] * 6, ["c"]]
+    assert [receipt(child, event_id)["attempts"] for event_id in "abc"] == [0, 0, 0]
+    assert child.metrics()['tidegate_processor_failures_total{source="worked"}'] == 6
+
+
+@pytest.mark.parametrize("function", ["plain", "pausing"])
+def test_timeout(children: Children, function: str) -> None:
+    """A call that outruns its timeout has failed; a plain one is let go on, and none is started beside it."""
+    keys = {"processor_timeout_seconds": 0.1, "processor_attempts_max": 1}
+    child = children(source("worked", processor=f"work:{function}", **keys), launch=QUICK)
+    child.start()
+    with shut_gate(child):
+        post(child, item("a", do="hang"), item("b"))
+        if function == "pausing":
+            settle(child)
+    settle(child)
+    outcomes = {event.id: event.fate.name for event in read_books(child).events}
+    assert outcomes == ({"a": "PROCESSED", "b": "PROCESSED"} if function == "plain" else {"a": "DEAD", "b": "DEAD"})
+
+
+@pytest.mark.parametrize(
+    ("do", "error"),
+    [
+        ("big", "its result of 70002 bytes is over 65536"),
+        ("length", "returned neither None nor one entry for each of 1 events"),
+    ],
+)
+def test_bad_answers(children: Children, do: str, error: str) -> None:
+    """An oversized result, or an answer of another length, is a failure."""
+    child = children(worked(processor_attempts_max=1), launch=QUICK)
+    child.start()
+    post(child, item("a", do=do), item("b"))
+    settle(child)
+    assert receipt(child, "a")["error"] == error
+    assert receipt(child, "b")["outcome"] == "processed"
+
+
+def test_requeue_of_a_dead_event(children: Children) -> None:
+    """A dead event that is given back starts from no attempts; unknown ids are named and make the command exit 1."""
+    child = children(worked(processor_attempts_max=1), launch=QUICK)
+    child.start()
+    post(child, item("a", do="fail", times=1), item("b", do="fail", times=1))
+    settle(child)
+    assert read_books(child).fates("worked", "a") == ["dead"]
+    done = child.cli("requeue", "worked", "a", "nobody")
+    assert done.returncode == 1
+    assert json.loads(done.stdout) == {"requeued": 1, "unknown": ["nobody"]}
+    settle(child)
+    assert (receipt(child, "a")["outcome"], receipt(child, "b")["outcome"]) == ("processed", "dead")
+    assert receipt(child, "a")["attempts"] == 0
+    assert json.loads(child.cli("requeue", "worked", "--all", check=True).stdout)["requeued"] == 1
+    settle(child)
+    assert receipt(child, "b")["outcome"] == "processed"
+    check_identity(child)
+
+
+def test_requeue_of_what_was_processed_meanwhile(children: Children) -> None:
+    """Where the id was processed meanwhile, the requeued event is a duplicate, and the processor does not see it."""
+    child = children(worked(processor_attempts_max=1), launch=QUICK)
+    child.start()
+    post(child, item("a", do="fail", times=1))
+    settle(child)
+    post(child, item("a", do="fail", times=1))
+    settle(child)
+    before = calls(child)
+    child.cli("requeue", "worked", "a", check=True)
+    settle(child)
+    assert read_books(child).fates("worked", "a") == ["duplicate", "processed"]
+    assert calls(child) == before
+
+
+def test_requeue_on_a_stopped_server(children: Children) -> None:
+    """Without a server the command writes the store itself; the next start processes what it gave back."""
+    child = children(worked(processor_attempts_max=1), launch=QUICK)
+    child.start()
+    post(child, item("a", do="fail", times=1))
+    settle(child)
+    child.stop()
+    child.cli("requeue", "worked", "a", check=True)
+    assert read_books(child).fates("worked", "a") == ["pending"]
+    child.start()
+    settle(child)
+    assert receipt(child, "a")["outcome"] == "processed"
+
+
+def test_attempts_survive_a_restart(children: Children) -> None:
+    """Attempts are counted on across kill -9; a retry is due at once after the start."""
+    child = children(worked(processor_attempts_max=3), launch=("--waits", "0.01,3600"))
+    child.start()
+    post(child, item("a", do="fail"), item("b"))
+    eventually(lambda: receipt(child, "a").get("attempts") == 2)
+    assert receipt(child, "a")["pending"] is True
+    child.kill()
+    child.start()
+    settle(child)
+    assert (receipt(child, "a")["outcome"], receipt(child, "a")["attempts"]) == ("dead", 3)
+    assert calls(child) == [["a", "b"], ["a"], ["a"]]
+
+
+def test_drain_in_a_wait(children: Children) -> None:
+    """A source that waits after a failure does not hold up a drain; it begins anew after the start."""
+    child = children(worked(), launch=("--waits", "3600"))
+    child.start()
+    post(child, item("a", do="outage", times=1))
+    eventually(lambda: child.metrics()['tidegate_processor_failures_total{source="worked"}'] == 1)
+    child.signal(signal.SIGTERM)
+    assert child.wait(10) == 0
+    assert not child.errors
+    child.start()
+    settle(child)
+    assert calls(child) == [["a"], ["a"]]
