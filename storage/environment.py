@@ -146,6 +146,10 @@ class Store:
                 txn.abort()
                 raise
 
+    def touch(self, txn: Any) -> None:
+        """Write something that changes nothing, so that the commit proves that the store can be written."""
+        txn.put(_FORMAT_KEY, seal(b"meta", _FORMAT_KEY, FORMAT), db=self.meta)
+
     def used_bytes(self, txn: Any | None = None) -> int:
         """Bytes of the pages that hold something; pages that can be used again do not count."""
         if txn is None:

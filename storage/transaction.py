@@ -119,6 +119,8 @@ class Transaction:
         for source_id, totals in self.totals.items():
             key = totals_key(source_id)
             txn.put(key, encode_totals(key, totals), db=store.meta)
+        if not self.totals:
+            store.touch(txn)
         return store.used_bytes(txn)
 
     def state(self) -> State:

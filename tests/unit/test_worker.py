@@ -1,0 +1,61 @@
+"""A thread of our own."""
+
+import threading
+
+import pytest
+import trio
+import trio.testing
+
+from server.worker import Worker
+
+
+async def test_every_job_runs_on_the_same_thread() -> None:
+    """LMDB demands it of a writer."""
+    worker = Worker("test")
+    assert len({await worker.run(threading.get_ident) for _ in range(5)}) == 1
+
+
+async def test_what_a_job_raises_reaches_its_caller() -> None:
+    """SystemExit too, and the thread lives on."""
+    worker = Worker("test")
+
+    def leave() -> None:
+        raise SystemExit(3)
+
+    with pytest.raises(SystemExit):
+        await worker.run(leave)
+    assert await worker.run(lambda: 1) == 1
+
+
+async def test_no_job_starts_beside_one_that_hangs() -> None:
+    """A caller whose time is up leaves; the next job waits for the hanging one, whose late result is discarded."""
+    worker = Worker("test")
+    gate = threading.Event()
+    with pytest.raises(trio.TooSlowError):
+        await worker.run(lambda: gate.wait(30), timeout_seconds=0.01)
+    assert worker.busy
+    results: list[str] = []
+
+    async def second() -> None:
+        results.append(await worker.run(lambda: "second"))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(second)
+        await trio.testing.wait_all_tasks_blocked()
+        assert results == []
+        gate.set()
+    assert results == ["second"]
+    await worker.idle()
+    assert not worker.busy
+
+
+async def test_a_cancelled_caller_does_not_free_the_thread() -> None:
+    """The job goes on; only its end makes room."""
+    worker = Worker("test")
+    gate = threading.Event()
+    with trio.move_on_after(0.01):
+        await worker.run(lambda: gate.wait(30))
+    assert worker.busy
+    gate.set()
+    await worker.idle()
+    assert not worker.busy
