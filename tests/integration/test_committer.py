@@ -1,0 +1,170 @@
+"""The committer over a real store: groups, failures, recovery."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from server.flow import committer as module
+from server.flow.committer import Committer
+from server.flow.source_state import SourceState
+from server.intake.intake import Admission, Reading
+from server.worker import Worker
+from storage.environment import Store
+from storage.errors import StoreError, StoreFailed, StoreFull
+from storage.model import Fate, Group, Outcomes, Stored, Totals, Written
+from storage.reader import Reader
+from storage.writer import Writer
+from tests.storing import MAP_SIZE_BYTES, delivery
+
+
+class Writing(Writer):
+    """Writes, unless it was told what to raise; remembers the groups."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self.failures: list[Exception] = []
+        self.groups: list[Group] = []
+
+    def write(self, group: Group) -> Written:
+        if self.failures:
+            raise self.failures.pop(0)
+        self.groups.append(group)
+        return super().write(group)
+
+
+@asynccontextmanager
+async def committing(path: Path) -> AsyncIterator[tuple[Committer, Writing, Store]]:
+    store = Store.open(path, map_size_bytes=MAP_SIZE_BYTES, mode="write")
+    writer = Writing(store)
+    committer = Committer(writer, Worker("writer"), store)
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(committer.run)
+            yield committer, writer, store
+            nursery.cancel_scope.cancel()
+    finally:
+        store.close()
+
+
+def admission(*ids: str, source_id: str = "demo", admitted: int | None = None, rest: Fate = Fate.DEFERRED) -> Admission:
+    facts = delivery(1, list(ids), source_id=source_id).facts
+    return Admission(Reading(facts, b"{}"), len(ids) if admitted is None else admitted, rest, 0)
+
+
+async def test_what_waits_during_a_commit_is_one_group(tmp_path: Path) -> None:
+    """Numbers run source by source, and each delivery gets its own back."""
+    async with committing(tmp_path) as (committer, writer, _):
+        a, b = SourceState("a", Totals()), SourceState("b", Totals())
+        results: list[Any] = []
+        for state, event_id in ((a, "1"), (b, "2"), (a, "3")):
+            committer.append(state, admission(event_id, source_id=state.id), results.append)
+        await committer.settled()
+        assert len(writer.groups) == 1
+        assert [(stored.first, stored.facts.source_id, list(stored.facts.ids)) for stored in results] == [
+            (1, "a", ["1"]),
+            (2, "a", ["3"]),
+            (3, "b", ["2"]),
+        ]
+        assert (a.totals.received, a.pending, b.totals.received) == (2, 2, 1)
+
+
+async def test_a_delivery_is_on_disk_before_its_callback_runs(tmp_path: Path) -> None:
+    """Another reader of the same store finds it there."""
+    async with committing(tmp_path) as (committer, _, store):
+        seen: list[object] = []
+
+        def done(result: Stored | StoreError) -> None:
+            assert isinstance(result, Stored)
+            seen.append(Reader(store).delivery(result.id))
+
+        committer.append(SourceState("demo", Totals()), admission("1"), done)
+        await committer.settled()
+        assert seen[0]
+
+
+async def test_a_failed_group_leaves_no_trace(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
+    """Its deliveries hear of it, their source is as before, and their numbers are given again."""
+    async with committing(tmp_path) as (committer, writer, _):
+        state = SourceState("demo", Totals())
+        writer.failures = [StoreError("no")]
+        results: list[Any] = []
+        committer.append(state, admission("1", "2", admitted=1), results.append)
+        assert (state.pending, state.deferring) == (2, True)
+        await _until(lambda: bool(results))
+        assert isinstance(results[0], StoreError)
+        assert (state.pending, state.deferring) == (0, False)
+        await committer.settled()
+        committer.append(state, admission("3"), results.append)
+        await committer.settled()
+        assert results[1].first == 1
+
+
+async def test_outcomes_outlive_a_failed_group(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
+    """They wait, deliveries are refused meanwhile, and a group of outcomes alone is tried until it succeeds."""
+    async with committing(tmp_path) as (committer, writer, _):
+        state = SourceState("demo", Totals())
+        results: list[Any] = []
+        committer.append(state, admission("1"), results.append)
+        await committer.settled()
+        writer.failures = [StoreFull("full")] * 3
+        finished: list[str] = []
+        committer.finish(state, Outcomes("demo", Fate.PROCESSED, [1], [0], 5), lambda: finished.append("yes"))
+        await _until(lambda: committer.failure is not None)
+        committer.append(state, admission("2"), results.append)
+        await committer.settled()
+        assert isinstance(results[1], StoreFull)
+        assert finished == ["yes"]
+        assert committer.failure is None
+        assert not writer.groups[-1].appends
+        assert state.totals.processed == 1
+
+
+async def test_without_outcomes_recovery_is_found_out_all_the_same(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    """An empty group is written for real, or a store that is mended would stay refused."""
+    async with committing(tmp_path) as (committer, writer, _):
+        writer.failures = [StoreFull("full")] * 2
+        committer.append(SourceState("demo", Totals()), admission("1"), lambda result: None)
+        await committer.settled()
+        assert committer.failure is None
+        assert writer.groups == [Group((), [], {})] or not writer.groups[-1].appends
+
+
+async def test_after_an_io_error_nothing_is_written(tmp_path: Path) -> None:
+    """fsync said that it lost something: only a restart tells what."""
+    async with committing(tmp_path) as (committer, writer, _):
+        state = SourceState("demo", Totals())
+        writer.failures = [StoreFailed("EIO")]
+        results: list[Any] = []
+        committer.append(state, admission("1"), results.append)
+        await committer.settled()
+        committer.append(state, admission("2"), results.append)
+        await _until(lambda: len(results) == 2)
+        assert committer.lost
+        assert all(isinstance(result, StoreFailed) for result in results)
+        assert writer.groups == []
+
+
+async def test_a_bug_in_the_writer_ends_the_committer(tmp_path: Path) -> None:
+    """Loud, since going on could acknowledge what is not there."""
+    with pytest.RaisesGroup(pytest.RaisesExc(ZeroDivisionError)):
+        async with committing(tmp_path) as (committer, writer, _):
+            writer.failures = [ZeroDivisionError()]
+            committer.append(SourceState("demo", Totals()), admission("1"), lambda result: None)
+            await trio.sleep_forever()
+
+
+async def _until(condition: Any) -> None:
+    while not condition():
+        await trio.lowlevel.checkpoint()
+
+
+def test_the_wait_between_tries_is_short() -> None:
+    """Somebody who makes room on the disk wants to see it work."""
+    assert module.RETRY_SECONDS <= 1
