@@ -16,7 +16,8 @@ Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
+App = Callable[[Any, Any, Any], Awaitable[None]]
+"""An ASGI application: (Scope, Receive, Send). Quart's own types for the same differ."""
 Grow = Callable[[int], Refusal | None]
 
 READER = "tidegate.body"

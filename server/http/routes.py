@@ -187,7 +187,7 @@ def quiet_quart(body_timeout_seconds: float, observe: Observe) -> QuietQuart:
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = True
     app.url_map.converters["source_id"] = SourceIdConverter
-    app.asgi_app = with_body_reader(app.asgi_app, body_timeout_seconds)  # type: ignore[method-assign,assignment,arg-type]
+    app.asgi_app = with_body_reader(app.asgi_app, body_timeout_seconds)  # type: ignore[method-assign,assignment]
 
     async def refused(error: HTTPException) -> Response:
         answer = http_answer(error)

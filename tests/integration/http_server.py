@@ -103,9 +103,7 @@ AppBuilder = Callable[[Server, SomeLimits], App]
 
 def public_app(server: Server, limits: SomeLimits) -> App:
     """The real public application, the gate behind it faked."""
-    return build_public_app(  # type: ignore[return-value]
-        server.gate, FakeHealth(), server.observe, body_timeout_seconds=limits.body_timeout_seconds
-    )
+    return build_public_app(server.gate, FakeHealth(), server.observe, body_timeout_seconds=limits.body_timeout_seconds)
 
 
 def admin_like_app(server: Server, limits: SomeLimits) -> App:
@@ -130,7 +128,7 @@ def admin_like_app(server: Server, limits: SomeLimits) -> App:
     app.add_url_rule("/large", view_func=large)
     app.add_url_rule("/fails", view_func=fails)
     app.add_url_rule("/requeue", view_func=requeue, methods=["POST"])
-    return app  # type: ignore[return-value]
+    return app
 
 
 @asynccontextmanager

@@ -112,7 +112,7 @@ async def test_forwarded_address() -> None:
     """Behind a trusted proxy the remote address is the one that it reports."""
 
     def build(server: Server, limits: SomeLimits) -> App:
-        return build_public_app(  # type: ignore[return-value]
+        return build_public_app(
             server.gate,
             FakeHealth(),
             server.observe,
