@@ -168,10 +168,10 @@ class Child:
         return said()
 
     def memory_bytes(self) -> int:
-        """Resident memory."""
+        """Resident memory of its own; the pages of the store, which the kernel can take back, do not count."""
         assert self.process is not None
         status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(status.split("VmRSS:")[1].split()[0]) * 1024
+        return int(status.split("RssAnon:")[1].split()[0]) * 1024
 
     def session(self) -> "Session":
         """A connection for many deliveries."""

@@ -1,0 +1,145 @@
+"""A store that cannot be written, while the server runs: what it refuses, what goes on, and how it comes back."""
+
+import hashlib
+
+import pytest
+
+from tests.books import calls, check_identity, pending, read_books, shut_gate
+from tests.child import Child, Children, eventually, item, source
+
+SECTIONS = source("archive") + source("worked", processor="work:plain")
+LAUNCH = ("--faults", "faults")
+
+
+def fail(child: Child, how: str) -> None:
+    """From now on every commit fails so."""
+    (child.directory / "faults.new").write_text(how)
+    (child.directory / "faults.new").rename(child.directory / "faults")
+
+
+def heal(child: Child) -> None:
+    (child.directory / "faults").unlink()
+
+
+def reasons(child: Child) -> list[str]:
+    """Why it is not ready, by name."""
+    answer = child.request("GET", "/readyz")
+    found = [each["reason"] for each in answer.json["reasons"]]
+    assert answer.status == (503 if found else 200)
+    return found
+
+
+def check_no_answer_without_its_commit(children: Children) -> None:
+    """A delivery whose commit fails is refused, and nothing of it is kept."""
+    child = children(SECTIONS, launch=LAUNCH)
+    child.start()
+    assert child.post("archive", item("a")).status == 200
+    fail(child, "full")
+    assert child.post("archive", item("b")).status == 503
+    child.kill()
+    assert [event.id for event in read_books(child).events] == ["a"]
+
+
+def test_no_answer_without_its_commit(children: Children) -> None:
+    """200 means that it is on disk."""
+    check_no_answer_without_its_commit(children)
+
+
+@pytest.mark.parametrize(
+    ("how", "code"), [("full", "storage_full"), ("no space", "storage_full"), ("other", "storage_failed")]
+)
+def test_failed_commit(children: Children, how: str, code: str) -> None:
+    """Deliveries get 503 with the reason, readiness names it; when writing works again, all goes on as before."""
+    child = children(SECTIONS, launch=LAUNCH)
+    child.start()
+    assert child.post("archive", [item("a"), item("b")]).status == 200
+    eventually(lambda: pending(child, "archive") == 0)
+    fail(child, how)
+    for name in ("archive", "worked"):
+        refused = child.post(name, item("c"))
+        assert (refused.status, refused.json["code"], refused.headers["retry-after"]) == (503, code, "5")
+    assert reasons(child) == [code]
+    assert child.admin("/readyz").json == child.request("GET", "/readyz").json
+    assert child.admin("/livez").status == 200
+    check_identity(child)
+    heal(child)
+    eventually(lambda: not reasons(child))
+    assert child.post("worked", [item("c"), item("d")]).status == 200
+    eventually(lambda: pending(child, "worked") == 0)
+    assert [event.id for event in read_books(child).events] == ["a", "b", "c", "d"]
+    check_identity(child)
+
+
+def test_outcomes_wait_for_a_commit(children: Children) -> None:
+    """A call in hand when writing fails is not called again: its outcome waits, and is written later."""
+    child = children(SECTIONS, launch=LAUNCH)
+    child.start()
+    with shut_gate(child):
+        child.post("worked", [item("a", do="hang"), item("b", do="result", value=1)])
+        eventually(lambda: calls(child))
+        fail(child, "full")
+        assert child.post("archive", item("refused")).status == 503
+    eventually(lambda: child.metrics()['tidegate_processor_seconds_count{source="worked"}'] == 1)
+    assert pending(child, "worked") == 2
+    heal(child)
+    eventually(lambda: pending(child, "worked") == 0)
+    assert calls(child) == [["a", "b"]]
+    assert child.admin("/events/worked/b").json["result"] == 1
+    check_identity(child)
+
+
+def test_failed_group_changes_no_rate_limit_state(children: Children) -> None:
+    """Deferred events of a failed group leave nothing behind: once healed, what comes is not deferred behind them."""
+    limit = {"rate_limit_events_per_second": 1000, "rate_limit_burst_events": 1}
+    child = children(source("archive", **limit), launch=LAUNCH)
+    child.start()
+    fail(child, "full")
+    assert child.post("archive", [item("a"), item("b"), item("c")]).status == 503
+    heal(child)
+    eventually(lambda: not reasons(child))
+    answer = child.post("archive", item("a"))
+    assert (answer.json["accepted"], answer.json["deferred"]) == (1, 0)
+    assert pending(child, "archive") in (0, 1)
+    eventually(lambda: pending(child, "archive") == 0)
+
+
+def test_io_error(children: Children) -> None:
+    """After an I/O error nothing is taken until a restart, even when writing would work again; reading goes on."""
+    child = children(SECTIONS, launch=LAUNCH)
+    child.start()
+    child.post("archive", item("a"))
+    eventually(lambda: pending(child, "archive") == 0)
+    fail(child, "eio")
+    assert child.post("archive", item("b")).json["code"] == "storage_failed"
+    heal(child)
+    assert child.post("archive", item("b")).json["code"] == "storage_failed"
+    assert reasons(child) == ["storage_failed"]
+    assert child.admin("/livez").status == 503
+    assert child.admin("/receipts/archive/a").json["outcome"] == "processed"
+    assert child.admin("/events/archive/a").json["inbound_event_id"] == "a"
+    check_identity(child)
+    assert child.stop() == 0
+    child.start()
+    assert child.post("archive", item("b")).status == 200
+    assert not reasons(child)
+    eventually(lambda: pending(child, "archive") == 0)
+
+
+def test_full_map(children: Children) -> None:
+    """On a tiny map deliveries are refused while there is still room for outcomes, and everything taken is finished."""
+    child = children("[storage]\nmap_size_bytes = 4194304\n" + SECTIONS)
+    child.start()
+    taken = 0
+    while (answer := child.post("worked", item(f"id-{taken}", text=_noise(taken)))).status == 200:
+        taken += 1
+    assert answer.json["code"] == "storage_full"
+    assert reasons(child) == ["storage_full"]
+    eventually(lambda: pending(child, "worked") == 0)
+    assert len(read_books(child).processed()) == taken > 10
+    check_identity(child)
+    assert child.stop() == 0
+
+
+def _noise(seed: int) -> str:
+    """A text that does not compress."""
+    return hashlib.shake_256(b"%d" % seed).hexdigest(30_000)
