@@ -138,6 +138,10 @@ class Child:
         self._reader.join(seconds)
         return code
 
+    @property
+    def has_ended(self) -> bool:
+        return self.process is None or self.process.poll() is not None
+
     def stop(self) -> int | None:
         """SIGTERM and its exit code."""
         self.signal(signal.SIGTERM)

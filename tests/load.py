@@ -90,14 +90,15 @@ def check_books(books: Books, acknowledged: list[Acknowledged]) -> None:
         found.setdefault(event.delivery, []).append(event.id)
     for each in acknowledged:
         assert found.get(each.delivery) == list(each.ids), f"acknowledged, and not in the store as sent: {each}"
-    assert max(books.processed().values(), default=0) <= 1
+    assert max(books.processed().values(), default=0) <= 1, "an id was processed twice"
 
 
 def check_calls(child: Child, before: int, processed_before: set[tuple[str, str]], books: Books) -> int:
     """No processor saw an event whose outcome was on disk when the server started; each processed one was seen."""
     found = calls(child)
     for ids in found[before:]:
-        assert not {("worked", event_id) for event_id in ids} & processed_before
+        again = {("worked", event_id) for event_id in ids} & processed_before
+        assert not again, f"processed before the start, and called again: {again}"
     seen = {event_id for ids in found for event_id in ids}
     assert seen >= {event_id for name, event_id in books.processed() if name == "worked"}
     return len(found)

@@ -94,7 +94,7 @@ def test_key_that_needs_a_restart(children: Children) -> None:
     assert child.post("another", [{"id": 1}, {"id": 2}]).status == 200
 
 
-def test_removed_source(children: Children) -> None:
+def check_removed_source(children: Children) -> None:
     """401 at once; the call in hand finishes and counts; what is pending is counted, looked up, and goes on later."""
     worked = source("worked", processor="work:plain", processor_batch_events_max=1)
     child = children(ARCHIVE + worked)
@@ -177,3 +177,8 @@ def test_token_of_the_tests_is_no_secret(children: Children) -> None:
     child.write(ARCHIVE + "unknown = 1\n")
     child.reload()
     assert TOKEN not in str(child.lines) + str(child.errors)
+
+
+def test_removed_source(children: Children) -> None:
+    """A removed source is closed, not forgotten."""
+    check_removed_source(children)
