@@ -18,14 +18,13 @@ def receipt(reader: Reader, source_id: str, event_id: str) -> Value | None:
 
     An event without an outcome has none: then it is the pending object, whose `pending` is true.
     """
-    records = reader.find(source_id, event_id)
+    records = reader.find(source_id, event_id, limit=1)
     return _receipt(records[0]) if records else None
 
 
-def receipts(reader: Reader, source_id: str, event_id: str) -> list[Value]:
+def receipts(reader: Reader, source_id: str, event_id: str) -> Iterator[Value]:
     """Every receipt of this id, the newest first; pending objects where there is no outcome yet."""
-    records = sorted(reader.find(source_id, event_id), key=lambda record: -record.number)
-    return [_receipt(record) for record in records]
+    return map(_receipt, reader.find_each(source_id, event_id))
 
 
 def event(reader: Reader, source_id: str, event_id: str) -> Value | None:

@@ -5,7 +5,7 @@ is checked: StoreDamaged names the database and the key.
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy
@@ -109,9 +109,13 @@ class Reader:
 
     # Look-ups.
 
-    def find(self, source_id: str, event_id: str) -> list[EventRecord]:
-        """All events of this id: the processed ones first, then the newest first."""
-        return lookup.find(self._snapshots, source_id, event_id)
+    def find(self, source_id: str, event_id: str, limit: int = 100) -> list[EventRecord]:
+        """Events of this id, at most `limit`: the processed ones first, then the newest first."""
+        return lookup.find(self._snapshots, source_id, event_id, limit)
+
+    def find_each(self, source_id: str, event_id: str, fates: Collection[Fate] = tuple(Fate)) -> Iterator[EventRecord]:
+        """All events of this id and these fates, the newest first, read a few at a time."""
+        return lookup.find_each(self._snapshots, source_id, event_id, fates)
 
     def delivery(self, delivery_id: str) -> list[EventRecord] | None:
         """All events of a delivery, in order; None where there is none of this id."""
@@ -119,6 +123,7 @@ class Reader:
 
     def dead(self, source_id: str | None, after: int = 0, limit: int = 1000) -> list[EventRecord]:
         """Dead events with number > `after`, at most `limit`, in order; of all sources where `source_id` is None.
+        Fewer where their bodies are large.
 
         An empty list: there are no more. Otherwise read on after the last one's number.
         """

@@ -1,10 +1,19 @@
 """`receipt`, `event`, `delivery`, `dead`: what the store knows, as JSON, beside a server or without one."""
 
 import argparse
+from collections.abc import Iterator
 
 from server import lookup
-from server.commands.common import ERROR, CommandFailed, Subparsers, new_command, open_reader, print_json, utf8
-from server.commands.common import print_bytes as print_line
+from server.commands.common import (
+    ERROR,
+    CommandFailed,
+    Subparsers,
+    new_command,
+    open_reader,
+    print_bytes,
+    print_json,
+    utf8,
+)
 from server.json_text import json_text
 
 AFTER_DASHES = "An id that starts with - goes after --."
@@ -43,14 +52,28 @@ def _add_event(parser: argparse.ArgumentParser) -> None:
 
 
 def run_receipt(arguments: argparse.Namespace) -> int:
-    key = (arguments.source, arguments.event_id)
     with open_reader(arguments.config) as reader:
-        found = lookup.receipts(reader, *key) if arguments.all else lookup.receipt(reader, *key)
-    if not found:
+        if arguments.all:
+            return _print_all(arguments, lookup.receipts(reader, arguments.source, arguments.event_id))
+        found = lookup.receipt(reader, arguments.source, arguments.event_id)
+    if found is None:
         raise _no_event(arguments)
     print_json(found)
-    has_outcome = any("outcome" in each for each in found) if isinstance(found, list) else "outcome" in found
-    return 0 if has_outcome else ERROR
+    return 0 if "outcome" in found else ERROR
+
+
+def _print_all(arguments: argparse.Namespace, receipts: Iterator[lookup.Value]) -> int:
+    """A list, a receipt on each line, written as it is read: an id may have come a million times."""
+    code, between = ERROR, b"[\n"
+    for receipt in receipts:
+        print_bytes(between + json_text(receipt))
+        between = b",\n"
+        if "outcome" in receipt:
+            code = 0
+    if between == b"[\n":
+        raise _no_event(arguments)
+    print_bytes(b"\n]\n")
+    return code
 
 
 def run_event(arguments: argparse.Namespace) -> int:
@@ -77,7 +100,7 @@ def run_delivery(arguments: argparse.Namespace) -> int:
 def run_dead(arguments: argparse.Namespace) -> int:
     with open_reader(arguments.config) as reader:
         for value in lookup.dead(reader, arguments.source):
-            print_line(json_text(value) + b"\n")
+            print_bytes(json_text(value) + b"\n")
     return 0
 
 

@@ -116,7 +116,7 @@ def _dead(reader: Reader, source_id: str, event_ids: Sequence[str], unknown: lis
     """In ascending order; ids of which none is dead are added to `unknown`."""
     numbers: list[int] = []
     for event_id in event_ids:
-        dead = [record.number for record in dead_of(reader, source_id, event_id)]
+        dead = [event.number for event in dead_of(reader, source_id, event_id)]
         numbers += dead
         if not dead:
             unknown.append(event_id)

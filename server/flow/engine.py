@@ -92,23 +92,24 @@ class Engine:
         async with self._requeueing:
             if event_ids is None:
                 return Requeued(await self._requeue_all(source_id), ())
-            unknown, records = [], []
+            unknown: list[str] = []
+            events: list[Aside] = []
             for event_id in dict.fromkeys(event_ids):
                 dead = await self._looking_up.run(dead_of, self._lookup, source_id, event_id)
-                records += dead
+                events += dead
                 if not dead:
                     unknown.append(event_id)
-            return Requeued(await self._requeue(source_id, records), unknown)
+            return Requeued(await self._requeue(source_id, events), unknown)
 
     async def _requeue_all(self, source_id: str) -> int:
         count = after = 0
         while records := await self._looking_up.run(self._lookup.dead, source_id, after):
-            count += await self._requeue(source_id, records)
+            count += await self._requeue(source_id, [requeued_event(record) for record in records])
             after = records[-1].number
         return count
 
-    async def _requeue(self, source_id: str, records: Sequence[EventRecord]) -> int:
-        waiting = sorted(records, key=lambda record: record.number)
+    async def _requeue(self, source_id: str, events: Sequence[Aside]) -> int:
+        waiting = sorted(events, key=lambda event: event.number)
         runner = self._runners.get(source_id)
         while waiting and runner is not None:
             consumer = runner.consumer
@@ -118,12 +119,11 @@ class Engine:
                 continue
             step, waiting = waiting[:room], waiting[room:]
             await self._give_back(runner, step)
-        return len(records)
+        return len(events)
 
-    async def _give_back(self, runner: Runner, records: Sequence[EventRecord]) -> None:
-        numbers = [record.number for record in records]
+    async def _give_back(self, runner: Runner, events: Sequence[Aside]) -> None:
+        numbers = [event.number for event in events]
         outcomes = Outcomes(runner.state.id, Fate.PENDING, numbers, [0] * len(numbers), self._parts.clock.now_ms())
-        events = [requeued_event(record) for record in records]
         on_disk = trio.Event()
 
         def give_back() -> None:
@@ -156,9 +156,9 @@ def load_processors(sources: Mapping[str, Source], directory: Path) -> dict[str,
     return {source_id: load(source.processor, directory) for source_id, source in sources.items() if source.processor}
 
 
-def dead_of(reader: Reader, source_id: str, event_id: str) -> list[EventRecord]:
-    """The dead events of this id."""
-    return [record for record in reader.find(source_id, event_id) if record.fate is Fate.DEAD]
+def dead_of(reader: Reader, source_id: str, event_id: str) -> list[Aside]:
+    """The dead events of this id, on their way back."""
+    return [requeued_event(record) for record in reader.find_each(source_id, event_id, [Fate.DEAD])]
 
 
 def requeued_event(record: EventRecord) -> Aside:

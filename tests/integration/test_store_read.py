@@ -9,10 +9,10 @@ import pytest
 
 from storage.environment import Store
 from storage.lookup import _places
-from storage.model import Append, Fate, Group, Span
+from storage.model import Append, Fate, Group, Span, Stored
 from storage.reader import Reader
 from storage.records import digest, digests_of
-from storage.snapshot import SNAPSHOT_RECORDS_MAX
+from storage.snapshot import SNAPSHOT_RECORDS_MAX, Snapshot
 from storage.writer import Writer
 from tests.storing import AT_MS, delivery, numbered, opened, outcome
 
@@ -194,6 +194,53 @@ def test_find_gives_the_processed_first_then_the_newest(store_and_writer: tuple[
     assert [record.attempts for record in found] == [1, 0, 0, 0, 12]
     assert [record.at_ms for record in found] == [AT_MS + 1, 0, AT_MS + 1, AT_MS + 1, AT_MS + 1]
     assert Reader(store).find("demo", "none") == []
+
+
+def test_find_each_gives_all_newest_first(store_and_writer: tuple[Store, Writer]) -> None:
+    """Every event of an id, or every one of a fate, from the newest to the oldest, over many blocks and chunks."""
+    store, writer = store_and_writer
+    for first in range(1, 900, 300):
+        writer.write(Group([Append(delivery(first, ["same"] * 40), 40, Fate.DEFERRED), numbered(first + 40, 260)]))
+    writer.write(Group([], [outcome(Fate.DEAD, [1, 2, 301]), outcome(Fate.PROCESSED, [3])]))
+    reader = Reader(store)
+    expected = [number for first in (601, 301, 1) for number in range(first + 39, first - 1, -1)]
+    assert [record.number for record in reader.find_each("demo", "same")] == expected
+    assert [record.number for record in reader.find_each("demo", "same", [Fate.DEAD])] == [301, 2, 1]
+    assert list(reader.find_each("demo", "none")) == []
+
+
+def test_find_unpacks_no_more_than_it_gives(store_and_writer: tuple[Store, Writer]) -> None:
+    """An id that came very often is found by reading few deliveries: the processed one, then the newest."""
+    store, writer = store_and_writer
+    unpacked: list[int] = []
+    for first in range(1, 3000, 300):
+        writer.write(Group([Append(delivery(first, ["same"] * 300), 300, Fate.DEFERRED)]))
+    writer.write(Group([], [outcome(Fate.PROCESSED, [7])]))
+    writer.write(Group([], [outcome(Fate.DUPLICATE, range(300, 3001), originals=[7] * 2701)]))
+    original = Snapshot.delivery_of
+
+    def counted(self: Snapshot, number: int) -> Stored | None:
+        unpacked.append(number)
+        return original(self, number)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Snapshot, "delivery_of", counted)
+        found = Reader(store).find("demo", "same", limit=3)
+    assert [record.number for record in found] == [7, 3000, 2999]
+    assert set(unpacked) == {7, 3000, 2999}
+
+
+def test_page_of_dead_ends_where_bodies_are_large(store_and_writer: tuple[Store, Writer]) -> None:
+    """However large the deliveries of dead events, a page holds a bounded number of bytes, and the pages hold all."""
+    store, writer = store_and_writer
+    body = b"x" * (3 * 2**20)
+    for number in range(1, 13):
+        writer.write(Group([numbered(number, 1, body=body)]))
+    writer.write(Group([], [outcome(Fate.DEAD, range(1, 13))]))
+    pages: list[list[int]] = []
+    while page := Reader(store).dead(None, pages[-1][-1] if pages else 0):
+        pages.append([record.number for record in page])
+    assert pages == [[1, 2, 3, 4, 5, 6], [7, 8, 9, 10, 11, 12]]
 
 
 def test_a_digest_across_two_neighbours_is_no_hit(store_and_writer: tuple[Store, Writer]) -> None:

@@ -1,6 +1,6 @@
 """Receipts, events and deliveries as values, from records that a fake reader gives."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -21,7 +21,13 @@ class FakeReader:
     def __init__(self, records: Sequence[EventRecord]) -> None:
         self.records = records
 
-    def find(self, source_id: str, event_id: str) -> list[EventRecord]:
+    def find(self, source_id: str, event_id: str, limit: int = 100) -> list[EventRecord]:
+        return list(self._all(source_id, event_id))[:limit]
+
+    def find_each(self, source_id: str, event_id: str) -> Iterator[EventRecord]:
+        return iter(sorted(self._all(source_id, event_id), key=lambda record: -record.number))
+
+    def _all(self, source_id: str, event_id: str) -> list[EventRecord]:
         return [
             r
             for r in self.records
@@ -107,7 +113,7 @@ def test_nothing_is_found() -> None:
     """Unknown ids give None, and an empty list of receipts."""
     empty = reader()
     assert lookup.receipt(empty, "demo", "a") is None
-    assert lookup.receipts(empty, "demo", "a") == []
+    assert list(lookup.receipts(empty, "demo", "a")) == []
     assert lookup.event(empty, "demo", "a") is None
     assert lookup.delivery(empty, "0000000000001-abcdef") is None
     assert list(lookup.dead(empty, None)) == []
