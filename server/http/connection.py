@@ -20,7 +20,7 @@ import trio
 
 from server.http.answer import refusal_answer
 from server.http.connections import Connections
-from server.http.head import TOO_SLOW, complete_head
+from server.http.head import TOO_SLOW, RequestHead, complete_head, skip_empty_lines
 from server.refusal import Refusal, refuse
 
 READ_BYTES = 65536
@@ -60,7 +60,7 @@ class Listener:
     limits: Limits
     observe: Observe
     on_error: Callable[[BaseException], None]
-    exchange: "Callable[[Connection, bytes], Awaitable[bool]]"
+    exchange: "Callable[[Connection, RequestHead], Awaitable[bool]]"
     """Serves the request whose head is at the front of `received`. True: the connection can take another."""
     connections: Connections = field(init=False)
     is_draining: bool = False
@@ -134,14 +134,14 @@ class Connection:
         if self._waiting is not None:
             self._waiting.cancel()
 
-    async def _next_head(self) -> bytes | Refusal | None:
+    async def _next_head(self) -> RequestHead | Refusal | None:
         """The next request's head, left in `received`; None where nothing came, and nobody is owed an answer."""
         limits = self.listener.limits
         started = trio.current_time()
         is_first = self._answers == 0
         deadline = started + (limits.header_timeout_seconds if is_first else limits.keep_alive_timeout_seconds)
         has_begun = is_first
-        while (head := complete_head(self.received)) is None:
+        while (head := self._head_in_hand()) is None:
             if self.received and not has_begun:
                 has_begun, deadline = True, trio.current_time() + limits.header_timeout_seconds
             data = await self._wait_for_data(deadline)
@@ -151,6 +151,10 @@ class Connection:
                 return BROKEN_HEAD if self.received else None
             self.received += data
         return head
+
+    def _head_in_hand(self) -> RequestHead | Refusal | None:
+        skip_empty_lines(self.received)
+        return complete_head(self.received)
 
     async def _wait_for_data(self, deadline: float) -> bytes | None:
         """What the client sends next, b"" at its end; None at the deadline, or when this connection is sent away."""

@@ -5,6 +5,8 @@ disagree (RFC 9112, section 11.2): Content-Length beside Transfer-Encoding, bare
 """
 
 import re
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from server.refusal import Refusal, refuse
 
@@ -24,22 +26,39 @@ TOO_LARGE = refuse("headers_too_large", f"the head is limited to {HEAD_BYTES_MAX
 TOO_SLOW = refuse("timeout", "the head did not come in time")
 
 
-def complete_head(buffer: bytearray) -> bytes | Refusal | None:
-    """The first head in `buffer`, checked, with its blank line; None while it is incomplete.
+class RequestHead(NamedTuple):
+    """A head that is HTTP as we speak it."""
 
-    Refuses as soon as what has come cannot become a head any more. Empty lines before the request line are skipped
-    (RFC 9112, section 2.2) and taken out of `buffer`; the head stays in it.
+    raw: bytes
+    """As received, with its blank line."""
+    method: bytes
+    target: bytes
+    is_http_1_1: bool
+    headers: Sequence[tuple[bytes, bytes]]
+    """Lower-case names, values without the blanks around them, in order."""
+    length: int | None
+    """Of the body; None where it is chunked."""
+
+
+def complete_head(buffer: bytes | bytearray) -> RequestHead | Refusal | None:
+    """The first head in `buffer`, which it leaves there; None while it is incomplete.
+
+    Refuses as soon as what has come cannot become a head any more. Empty lines before the request line are not its
+    business: see `skip_empty_lines`.
     """
-    while buffer.startswith(b"\r\n"):
-        del buffer[:2]
     end = buffer.find(b"\r\n\r\n", 0, HEAD_BYTES_MAX)
     if end < 0:
         return _still_possible(buffer)
-    head = bytes(buffer[: end + 4])
-    return _check(head) or head
+    return _parse(bytes(buffer[: end + 4]))
 
 
-def _still_possible(buffer: bytearray) -> Refusal | None:
+def skip_empty_lines(buffer: bytearray) -> None:
+    """Take out what may stand before a request line (RFC 9112, section 2.2)."""
+    while buffer.startswith(b"\r\n"):
+        del buffer[:2]
+
+
+def _still_possible(buffer: bytes | bytearray) -> Refusal | None:
     if len(buffer) >= HEAD_BYTES_MAX:
         return TOO_LARGE
     if buffer and buffer != b"\r" and not 0x20 < buffer[0] < 0x7F:
@@ -54,26 +73,31 @@ def _still_possible(buffer: bytearray) -> Refusal | None:
     return None
 
 
-def _check(head: bytes) -> Refusal | None:
-    request_line, *lines = head[:-4].split(b"\r\n")
+def _parse(raw: bytes) -> RequestHead | Refusal:
+    request_line, *lines = raw[:-4].split(b"\r\n")
     request = REQUEST_LINE.fullmatch(request_line)
     if request is None:
         return _malformed("the request line is malformed, or not HTTP/1.1")
     if len(lines) > HEAD_LINES_MAX:
         return TOO_LARGE
-    fields: dict[bytes, list[bytes]] = {}
+    headers = []
     for line in lines:
         field = HEADER_LINE.fullmatch(line)
         if field is None:
             return _malformed("a header line is malformed")
-        fields.setdefault(field[1].lower(), []).append(field[2].rstrip(b" \t"))
-    return _check_fields(request[1], request[3] == b"1", fields)
+        headers.append((field[1].lower(), field[2].rstrip(b" \t")))
+    method, target, is_http_1_1 = request[1], request[2], request[3] == b"1"
+    framing = _framing(method, is_http_1_1, headers)
+    if isinstance(framing, Refusal):
+        return framing
+    return RequestHead(raw, method, target, is_http_1_1, headers, framing[0])
 
 
-def _check_fields(method: bytes, is_http_1_1: bool, fields: dict[bytes, list[bytes]]) -> Refusal | None:
-    hosts = fields.get(b"host", [])
-    codings = fields.get(b"transfer-encoding", [])
-    lengths = fields.get(b"content-length", [])
+def _framing(method: bytes, is_http_1_1: bool, headers: Sequence[tuple[bytes, bytes]]) -> tuple[int | None] | Refusal:
+    """The length of the body (None: chunked), or why there is no telling."""
+    hosts = [value for name, value in headers if name == b"host"]
+    codings = [value for name, value in headers if name == b"transfer-encoding"]
+    lengths = [value for name, value in headers if name == b"content-length"]
     if method == b"CONNECT":
         return _malformed("CONNECT is not served")
     if len(hosts) != 1 and (hosts or is_http_1_1):
@@ -86,7 +110,7 @@ def _check_fields(method: bytes, is_http_1_1: bool, fields: dict[bytes, list[byt
         return _malformed("the only Transfer-Encoding is chunked, in HTTP/1.1")
     if lengths and (len(lengths) > 1 or not LENGTH.fullmatch(lengths[0])):
         return _malformed("Content-Length must be one number")
-    return None
+    return (None if codings else int(lengths[0]) if lengths else 0,)
 
 
 def _malformed(message: str) -> Refusal:

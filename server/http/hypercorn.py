@@ -25,6 +25,7 @@ from hypercorn.typing import AppWrapper, ConnectionState, H11SendableEvent, Task
 
 from server.http.body import App, Message
 from server.http.connection import BROKEN_HEAD, Connection
+from server.http.head import RequestHead
 from server.refusal import refuse
 
 VERSION = "0.18.0"
@@ -75,10 +76,10 @@ class Exchange(H11Protocol):
         self._is_complete = False
         self._scope: Any = None
 
-    async def run(self, head: bytes) -> bool:
+    async def run(self, head: RequestHead) -> bool:
         """Serves the request whose head is at the front of `link.received`. True: the connection can take another."""
-        self.parser.receive_data(head)
-        del self.link.received[: len(head)]
+        self.parser.receive_data(head.raw)
+        del self.link.received[: len(head.raw)]
         try:
             request = self.parser.next_event()
         except h11.RemoteProtocolError:

@@ -15,6 +15,7 @@ import trio
 
 from server.http.body import App
 from server.http.connection import Connection, Limits, Listener, Observe
+from server.http.head import RequestHead
 from server.http.hypercorn import Exchange, check_version
 
 BACKLOG = 4096
@@ -47,7 +48,7 @@ async def serve(
     """
     check_version()
 
-    async def exchange(connection: Connection, head: bytes) -> bool:
+    async def exchange(connection: Connection, head: RequestHead) -> bool:
         return await Exchange(app, connection).run(head)
 
     listener = Listener(limits, observe, lambda error: on_error(name, error), exchange)
