@@ -1,10 +1,13 @@
 """What goes back to the sender: status, JSON body, headers; the same object whichever front end writes it."""
 
 from dataclasses import dataclass
+from http.client import responses
 
 import orjson
 
 from server.refusal import Refusal
+
+PHRASES = {status: phrase.encode() for status, phrase in responses.items()}
 
 JSON_TYPE = (b"content-type", b"application/json")
 
@@ -18,6 +21,17 @@ class Answer:
     code: str = ""
     headers: tuple[tuple[bytes, bytes], ...] = (JSON_TYPE,)
     close: bool = False
+
+
+def written(answer: Answer, date: bytes, *, last: bool) -> bytes:
+    """The answer in HTTP/1.1. `last`: it is the connection's last one, whatever it says of itself."""
+    lines = [b"HTTP/1.1 %d %s" % (answer.status, PHRASES[answer.status])]
+    lines += [b"%s: %s" % header for header in answer.headers]
+    lines.append(b"content-length: %d" % len(answer.body))
+    lines.append(b"date: " + date)
+    if last or answer.close:
+        lines.append(b"connection: close")
+    return b"\r\n".join([*lines, b"", answer.body])
 
 
 def refusal_answer(refusal: Refusal, *, close: bool) -> Answer:

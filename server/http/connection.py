@@ -86,6 +86,12 @@ class Connection:
         self._waiting: trio.CancelScope | None = None
         self._answers = 0
 
+    def resume(self, received: bytes, answers: int, *, is_known: bool) -> None:
+        """Go on where another front end left off: it read these bytes, and gave so many answers."""
+        self.received += received
+        self._answers = answers
+        self.is_known = is_known
+
     async def run(self) -> None:
         """Serves until either side has had enough. Raises nothing but cancellation."""
         try:

@@ -26,9 +26,14 @@ class Connections:
     def __len__(self) -> int:
         return len(self._open)
 
+    @property
+    def is_full(self) -> bool:
+        """The next one takes another's place, or none."""
+        return len(self._open) >= self._connections_max
+
     def add(self, connection: Evictable) -> bool:
         """Takes it in, idle; where all places are taken an idle one leaves for it. False: there is no room."""
-        if len(self._open) >= self._connections_max and not self.evict():
+        if self.is_full and not self.evict():
             return False
         self._open.add(connection)
         self.fell_idle(connection)

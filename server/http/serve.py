@@ -5,23 +5,25 @@ hand are finished and answered with `Connection: close` → `serve` returns. It 
 cancels nothing: the deadline of a drain is its caller's.
 """
 
-import errno
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import trio
 
 from server.http.body import App
 from server.http.connection import Connection, Limits, Listener, Observe
+from server.http.fast_lane import OUT_OF_RESOURCES, FastLane, HandOver
 from server.http.head import RequestHead
 from server.http.hypercorn import Exchange, check_version
+from server.http.remote import Network
+from server.http.routes import Gate
 
 BACKLOG = 4096
 """Connections that wait for us in the kernel; it cuts this at net.core.somaxconn."""
 ACCEPT_PAUSE_SECONDS = 0.1
-OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 
 OnError = Callable[[str, BaseException], None]
 
@@ -29,6 +31,14 @@ OnError = Callable[[str, BaseException], None]
 def log_error(name: str, error: BaseException) -> None:
     """A connection failed by our own fault: loud, and contained."""
     logging.getLogger("tidegate.http").error("a connection of the %s listener failed", name, exc_info=error)
+
+
+@dataclass(frozen=True, slots=True)
+class Fast:
+    """What the fast lane needs to take deliveries by itself."""
+
+    gate: Gate
+    trusted_proxies: Sequence[Network]
 
 
 async def serve(
@@ -40,11 +50,13 @@ async def serve(
     name: str,
     observe: Observe,
     on_error: OnError = log_error,
+    fast: Fast | None = None,
     task_status: Any = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serves `app` on bound `sockets`, which it owns from now on, until `shutdown_trigger` returns; see above.
 
-    `observe` hears of the answers that no application saw. Raises RuntimeError for another Hypercorn than ours.
+    With `fast`, deliveries go through the fast lane; the application sees the rest. `observe` hears of the answers
+    that no application saw. Raises RuntimeError for another Hypercorn than ours.
     """
     check_version()
 
@@ -52,29 +64,50 @@ async def serve(
         return await Exchange(app, connection).run(head)
 
     listener = Listener(limits, observe, lambda error: on_error(name, error), exchange)
+    listening = [_listen(sock, limits) for sock in sockets]
     async with trio.open_nursery() as handlers:
         async with trio.open_nursery() as accepting:
-            for sock in sockets:
-                accepting.start_soon(_accept, _listen(sock, limits), listener, handlers)
+            if fast is None:
+                for sock in listening:
+                    accepting.start_soon(_accept, sock, listener, handlers)
+                lane = None
+            else:
+                lane = FastLane(fast.gate, listener, _handing_over(listener, handlers), fast.trusted_proxies)
+                lane.listen(listening)
+                handlers.start_soon(lane.run)
             task_status.started()
             await shutdown_trigger()
             accepting.cancel_scope.cancel()
         listener.is_draining = True
+        if lane is not None:
+            lane.stop_listening()
         listener.connections.close_idle()
 
 
-def _listen(sock: socket.socket, limits: Limits) -> trio.SocketListener:
+def _handing_over(listener: Listener, handlers: trio.Nursery) -> HandOver:
+    """For the fast lane: gives a connection with another request to the application's front end."""
+
+    def hand_over(sock: socket.socket, received: bytes, answers: int, is_known: bool) -> None:
+        connection = Connection(listener, trio.SocketStream(trio.socket.from_stdlib_socket(sock)))
+        connection.resume(received, answers, is_known=is_known)
+        handlers.start_soon(connection.run)
+
+    return hand_over
+
+
+def _listen(sock: socket.socket, limits: Limits) -> socket.socket:
     """TCP_USER_TIMEOUT, inherited by what is accepted, ends what the kernel still sends for a closed connection."""
     if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
         milliseconds = max(1, int(limits.body_timeout_seconds * 1000))
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
     sock.setblocking(False)
     sock.listen(BACKLOG)
-    return trio.SocketListener(trio.socket.from_stdlib_socket(sock))
+    return sock
 
 
-async def _accept(socket_listener: trio.SocketListener, listener: Listener, handlers: trio.Nursery) -> None:
+async def _accept(sock: socket.socket, listener: Listener, handlers: trio.Nursery) -> None:
     """Accepts for ever. Where the machine has no room for one more connection, an idle one makes it."""
+    socket_listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock))
     async with socket_listener:
         while True:
             try:

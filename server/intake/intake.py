@@ -12,7 +12,7 @@ import orjson
 from server.intake import normalise
 from server.intake.auth import signature_matches
 from server.intake.decode import Buffer, decode
-from server.intake.headers import scan
+from server.intake.headers import Scanned, scan
 from server.intake.parse import parse
 from server.intake.rate_limit import Gcra
 from server.refusal import UNAUTHORIZED, Refusal, refuse
@@ -29,7 +29,17 @@ class Head:
     headers: Sequence[tuple[bytes, bytes]]
     """Lower-case names, in order, repeated ones included."""
     content_length: int | None
+    """None where the body is chunked."""
     remote_addr: str
+    _scanned: Scanned | None = None
+
+    @property
+    def scanned(self) -> Scanned:
+        """What the headers say, found out once: a head that comes again is the same object."""
+        if self._scanned is None:
+            object.__setattr__(self, "_scanned", scan(self.headers))
+        assert self._scanned is not None
+        return self._scanned
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +72,7 @@ class Admission:
 
 def read(source: Source, head: Head, body: Buffer, now_ms: int, limits: Limits) -> Reading | Refusal:
     """The events of a body, or why there are none. Any bytes give one of the two."""
-    scanned = scan(head.headers)
+    scanned = head.scanned
     if source.signing_secrets and not signature_matches(scanned.signature, body, source.signing_secrets):
         return UNAUTHORIZED
     decoded = decode(body, scanned.content_encoding, limits.decoded_bytes_max)

@@ -12,11 +12,14 @@ from quart import Response
 from server.http.answer import Answer
 from server.http.body import App
 from server.http.routes import body_reader, build_public_app, quiet_quart, response
-from server.http.serve import serve
+from server.http.serve import Fast, serve
 from server.intake.intake import Head
 from server.refusal import UNAUTHORIZED, Refusal, refuse
 from tests.integration.raw import WAIT_SECONDS
 
+import os
+
+FAST = bool(os.environ.get("FAST"))
 ACCEPTED = Answer(200, b'{"status":"accepted"}')
 TOKEN = "Authorization: Bearer good"
 INGEST = "/ingest/inbound/demo"
@@ -147,6 +150,7 @@ async def serving(
             [sock],
             limits,
             shutdown_trigger=server.stop.wait,
+            fast=Fast(server.gate, ()) if FAST and build is public_app else None,
             name="test",
             observe=server.observe,
             on_error=lambda _name, error: server.errors.append(error),

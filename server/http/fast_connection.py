@@ -1,0 +1,263 @@
+"""One connection of the fast lane: what to do when it is readable, writable, answered, or out of time.
+
+All of it is synchronous and runs in the lane's one task. The states, in order, and then from the first again:
+HEAD (waits for a request), BODY (let in, its body is coming), ANSWER (handed over, waits for its commit), FLUSH (the
+client does not read as fast as we write), and at the end LINGER (says nothing more, discards what comes), CLOSED.
+"""
+
+import math
+import socket
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+from server.http.answer import Answer, refusal_answer, written
+from server.http.body import BROKEN, TOO_SLOW
+from server.http.connection import BROKEN_HEAD, LINGER_SECONDS, READ_BYTES
+from server.http.head import TOO_SLOW as HEAD_TOO_SLOW
+from server.http.protocol import Delivery, Elsewhere, Heads, Protocol
+from server.http.routes import Entry
+from server.refusal import Refusal
+
+if TYPE_CHECKING:
+    from server.http.fast_lane import FastLane
+
+CONTINUE = b"HTTP/1.1 100 \r\n\r\n"
+
+BUFFER_BYTES_MAX = 262144
+"""Of a pipelining client's next requests; beyond it nothing is read until an answer has left."""
+
+
+class State(Enum):
+    """Where the connection is."""
+
+    HEAD = auto()
+    BODY = auto()
+    ANSWER = auto()
+    FLUSH = auto()
+    LINGER = auto()
+    CLOSED = auto()
+
+
+class FastConnection:
+    """One accepted socket. Its owner, the lane, calls it; it calls the lane to be watched, handed over or forgotten."""
+
+    __slots__ = (
+        "_delivery",
+        "_entry",
+        "_is_last",
+        "_lane",
+        "_started",
+        "_unsent",
+        "answers",
+        "at_end",
+        "deadline",
+        "file",
+        "is_known",
+        "protocol",
+        "sock",
+        "state",
+    )
+
+    def __init__(self, lane: "FastLane", sock: socket.socket, peer: str, heads: Heads, now: float) -> None:
+        self._lane = lane
+        self.sock = sock
+        self.file = sock.fileno()
+        self.protocol = Protocol(heads, peer)
+        self.state = State.HEAD
+        self.is_known = False
+        """A sender on it has passed the gate."""
+        self.at_end = False
+        """The client will send no more."""
+        self.answers = 0
+        self.deadline = now + lane.limits.header_timeout_seconds
+        self._delivery: Delivery | None = None
+        self._entry: Entry | None = None
+        self._unsent = b""
+        self._is_last = False
+        self._started = now
+
+    def readable(self) -> None:
+        """The client sent something, or closed."""
+        try:
+            data = self.sock.recv(READ_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            self.close()
+            return
+        if self.state is State.LINGER:
+            if not data:
+                self.close()
+            return
+        if not data:
+            self.at_end = True
+            self._lane.watch(self, reading=False)
+        elif self.protocol.buffer or self.state is not State.HEAD:
+            self.protocol.receive(data)
+            self._bound_buffer()
+        else:
+            self.protocol.receive(data)
+            if self.answers:
+                self.deadline = self._lane.now + self._lane.limits.header_timeout_seconds
+        self.advance()
+
+    def advance(self) -> None:
+        """Go as far as the bytes in hand reach."""
+        if self.state is State.HEAD:
+            self._next_delivery()
+        if self.state is State.BODY:
+            self._next_body()
+
+    def writable(self) -> None:
+        """The client reads again."""
+        self._send(self._unsent)
+
+    def out_of_time(self) -> None:
+        """The deadline has passed."""
+        if self.state is State.HEAD and self.protocol.buffer:
+            self._refuse(HEAD_TOO_SLOW)
+        elif self.state is State.BODY:
+            self._refuse(TOO_SLOW)
+        else:
+            self.close()
+
+    def stop_waiting(self) -> None:
+        """It has no request in hand: it is sent away."""
+        self.close()
+
+    def close(self) -> None:
+        """Nothing more to or from this client. What it handed over goes on."""
+        if self.state is State.CLOSED:
+            return
+        if self.state is not State.ANSWER:  # what was submitted leaves with its answer
+            self._leave()
+        self.state = State.CLOSED
+        self._lane.forget(self)
+        self.sock.close()
+
+    def _next_delivery(self) -> None:
+        found = self.protocol.next_delivery()
+        if found is None:
+            if self.at_end:
+                self._refuse(BROKEN_HEAD) if self.protocol.buffer else self.close()
+        elif isinstance(found, Delivery):
+            self._enter(found)
+        elif isinstance(found, Elsewhere):
+            self._lane.hand_over(self)
+        else:
+            self._refuse(found)
+
+    def _enter(self, delivery: Delivery) -> None:
+        lane = self._lane
+        lane.connections.fell_busy(self)
+        self._started = lane.now
+        entry = lane.gate.enter(delivery.head)
+        if isinstance(entry, Refusal):
+            self._refuse(entry)
+            return
+        self.is_known = True
+        self._delivery, self._entry = delivery, entry
+        self.state = State.BODY
+        self.deadline = lane.now + lane.limits.body_timeout_seconds
+        if delivery.expects_continue and not self.protocol.buffer and delivery.head.content_length != 0:
+            self._send_now(CONTINUE)
+
+    def _next_body(self) -> None:
+        assert self._entry is not None
+        body = self.protocol.next_body(self._entry.grow)
+        if body is None:
+            if self.protocol.has_more:
+                self._lane.again(self)
+            elif self.at_end:
+                self._refuse(BROKEN)
+        elif isinstance(body, Refusal):
+            self._refuse(body)
+        else:
+            self.state = State.ANSWER
+            self.deadline = math.inf
+            self._entry.submit(body, self._answered)
+
+    def _answered(self, answer: Answer) -> None:
+        assert self._delivery is not None
+        self._leave()
+        lane = self._lane
+        lane.observe(answer.status, answer.code, lane.time() - self._started)
+        if self.state is State.CLOSED:
+            return
+        self._is_last = answer.close or self._delivery.is_last or lane.is_draining
+        self.state = State.FLUSH
+        self._send(written(answer, lane.date(), last=self._is_last))
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """An answer before all of the request was read: the connection's last."""
+        self._leave()
+        answer = refusal_answer(refusal, close=True)
+        self._lane.observe(answer.status, answer.code, self._lane.time() - self._started)
+        self._is_last = True
+        self.state = State.FLUSH
+        self._send(written(answer, self._lane.date(), last=True))
+
+    def _send(self, data: bytes) -> None:
+        left = self._send_now(data)
+        if left is None:
+            return
+        if left:
+            if not self._unsent:
+                self.deadline = self._lane.now + self._lane.limits.body_timeout_seconds
+            self._unsent = left
+            self._lane.watch(self, reading=False, writing=True)
+            return
+        if self._unsent:
+            self._unsent = b""
+            self._lane.watch(self, reading=not self.at_end)
+        self._has_answered()
+
+    def _send_now(self, data: bytes) -> bytes | None:
+        """What could not be sent yet; None where the client is gone."""
+        try:
+            sent = self.sock.send(data)
+        except (BlockingIOError, InterruptedError):
+            return data
+        except OSError:
+            self.close()
+            return None
+        return data[sent:]
+
+    def _has_answered(self) -> None:
+        """The answer has left whole."""
+        lane = self._lane
+        self.answers += 1
+        lane.connections.fell_idle(self)
+        if self._is_last:
+            self._linger()
+            return
+        self.state = State.HEAD
+        if self.protocol.buffer or self.at_end:
+            self.deadline = lane.now + lane.limits.header_timeout_seconds
+            lane.again(self)
+        else:
+            self.deadline = lane.now + lane.limits.keep_alive_timeout_seconds
+
+    def _linger(self) -> None:
+        """Close only after the client has, or a while later: closing over unread bytes would take the answer along."""
+        self.state = State.LINGER
+        self.deadline = self._lane.now + LINGER_SECONDS
+        try:
+            self.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            self.close()
+            return
+        if self.at_end:
+            self.close()
+        else:
+            self._lane.watch(self, reading=True)
+
+    def _bound_buffer(self) -> None:
+        if self.state in {State.ANSWER, State.FLUSH} and len(self.protocol.buffer) >= BUFFER_BYTES_MAX:
+            self._lane.watch(self, reading=False)
+
+    def _leave(self) -> None:
+        """The request in hand is over, whatever became of it."""
+        if self._entry is not None:
+            self._entry.close()
+            self._entry = None

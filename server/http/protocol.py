@@ -1,0 +1,160 @@
+"""HTTP/1.1 on one connection of the fast lane, without a socket: bytes in, deliveries out.
+
+It knows one kind of request, `POST /ingest/inbound/SOURCE`. Whatever else begins is `ELSEWHERE`: another front end's,
+with the bytes that came already. Heads are checked by the same code there and here.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from server.http.body import BROKEN
+from server.http.chunks import ChunkDecoder, MalformedChunks
+from server.http.head import RequestHead, complete_head
+from server.http.remote import Network, remote_address
+from server.intake.intake import Head
+from server.refusal import Refusal
+
+PREFIX = b"POST /ingest/inbound/"
+TARGET = re.compile(rb"/ingest/inbound/([A-Za-z0-9_-]{1,64})(?:\?.*)?")
+
+HEADS_MAX = 1024
+"""Heads remembered, twice: senders repeat theirs, but for the length of the body."""
+HEAD_BYTES_REMEMBERED_MAX = 1024
+"""A longer head is parsed each time; so what is remembered takes a few MB at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A request on its way: its head as intake wants it, and what HTTP says of it."""
+
+    head: Head
+    raw_bytes: int
+    is_last: bool
+    """The client closes after it."""
+    expects_continue: bool
+
+
+class Elsewhere:
+    """Not a delivery: for the complete front end."""
+
+
+ELSEWHERE = Elsewhere()
+
+
+class Heads:
+    """Parsed heads by the peer and their exact bytes. Bounded: when it is full, the older half is forgotten."""
+
+    def __init__(self, trusted_proxies: Sequence[Network]) -> None:
+        self._trusted_proxies = trusted_proxies
+        self._young: dict[tuple[str, bytes], Delivery] = {}
+        self._old: dict[tuple[str, bytes], Delivery] = {}
+
+    def delivery(self, peer: str, raw: bytes) -> Delivery | Refusal | Elsewhere | None:
+        """What this complete head asks for."""
+        key = (peer, raw)
+        found = self._young.get(key) or self._old.get(key)
+        if found is not None:
+            return found
+        head = complete_head(raw)
+        if not isinstance(head, RequestHead):
+            return head
+        made = self._made(peer, head)
+        if isinstance(made, Delivery) and len(raw) <= HEAD_BYTES_REMEMBERED_MAX:
+            if len(self._young) >= HEADS_MAX:
+                self._old, self._young = self._young, {}
+            self._young[key] = made
+        return made
+
+    def _made(self, peer: str, head: RequestHead) -> Delivery | Elsewhere:
+        target = TARGET.fullmatch(head.target)
+        if target is None or head.method != b"POST" or not head.is_http_1_1:
+            return ELSEWHERE
+        authorizations = [value for name, value in head.headers if name == b"authorization"]
+        connection = b",".join(value for name, value in head.headers if name == b"connection").lower()
+        expects = b",".join(value for name, value in head.headers if name == b"expect").lower()
+        return Delivery(
+            Head(
+                source_id=target[1].decode(),
+                authorization=authorizations[0] if len(authorizations) == 1 else None,
+                headers=head.headers,
+                content_length=head.length,
+                remote_addr=remote_address(peer, head.headers, self._trusted_proxies),
+            ),
+            len(head.raw),
+            b"close" in [token.strip() for token in connection.split(b",")],
+            expects == b"100-continue",
+        )
+
+
+class Protocol:
+    """One connection's bytes. `next_delivery`, then `next_body` until it gives one, then `next_delivery` again."""
+
+    __slots__ = ("_chunks", "_heads", "_left", "_peer", "_pieces", "buffer")
+
+    def __init__(self, heads: Heads, peer: str) -> None:
+        self._heads = heads
+        self._peer = peer
+        self.buffer = b""
+        """Received and not yet taken."""
+        self._pieces: list[bytes] = []
+        self._left = 0
+        self._chunks: ChunkDecoder | None = None
+
+    def receive(self, data: bytes) -> None:
+        self.buffer = self.buffer + data if self.buffer else data
+
+    def next_delivery(self) -> Delivery | Refusal | Elsewhere | None:
+        """The next request, its head taken out of the buffer; None while it is incomplete."""
+        buffer = self.buffer
+        if not buffer.startswith(PREFIX):
+            if not buffer or PREFIX.startswith(buffer):
+                return None
+            return ELSEWHERE
+        end = buffer.find(b"\r\n\r\n") + 4
+        if end < 4:
+            found = complete_head(buffer)
+            return found if isinstance(found, Refusal) else None
+        delivery = self._heads.delivery(self._peer, buffer[:end])
+        if isinstance(delivery, Delivery):
+            self.buffer = buffer[end:]
+            length = delivery.head.content_length
+            self._chunks = ChunkDecoder() if length is None else None
+            self._left = length or 0
+        return delivery
+
+    @property
+    def has_more(self) -> bool:
+        """`next_body` left bytes for its next call, without having looked at them."""
+        return self._chunks is not None and self._chunks.has_more
+
+    def next_body(self, grow: Callable[[int], Refusal | None]) -> bytes | Refusal | None:
+        """The whole body, once it has come. `grow` hears of every piece as it comes, and may refuse."""
+        if self._chunks is not None:
+            return self._chunked(self._chunks, grow)
+        buffer = self.buffer
+        if not self._pieces and len(buffer) >= self._left:
+            body, self.buffer = buffer[: self._left], buffer[self._left :]
+            return grow(len(body)) or body
+        piece, self.buffer = buffer[: self._left], buffer[self._left :]
+        self._left -= len(piece)
+        return self._grown(piece, grow, complete=self._left == 0)
+
+    def _chunked(self, chunks: ChunkDecoder, grow: Callable[[int], Refusal | None]) -> bytes | Refusal | None:
+        buffer = bytearray(self.buffer)
+        try:
+            piece = chunks.take(buffer)
+        except MalformedChunks:
+            return BROKEN
+        self.buffer = bytes(buffer)
+        return self._grown(piece, grow, complete=chunks.done)
+
+    def _grown(self, piece: bytes, grow: Callable[[int], Refusal | None], *, complete: bool) -> bytes | Refusal | None:
+        if piece and (refusal := grow(len(piece))) is not None:
+            return refusal
+        self._pieces.append(piece)
+        if not complete:
+            return None
+        body = b"".join(self._pieces)
+        self._pieces = []
+        return body
