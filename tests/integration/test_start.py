@@ -32,9 +32,7 @@ def test_ready_means_listening(children: Children) -> None:
         child.environment["NOTIFY_SOCKET"] = "notify"
         for _ in range(3):
             child.start()
-            assert supervisor.recv(1000).startswith(
-                b"READY=1\nMAINPID=%d" % (child.process.pid if child.process else 0)
-            )
+            assert supervisor.recv(1000).startswith(b"READY=1\nMAINPID=%d" % child.pid)
             assert child.post("archive", item("a")).status == 200
             assert child.stop() == 0
             assert supervisor.recv(1000) == b"STOPPING=1"
