@@ -5,6 +5,7 @@ import resource
 import socket
 import sys
 from pathlib import Path
+from typing import Any
 
 import trio
 
@@ -23,6 +24,7 @@ from server.http.serve import serve as serve_http
 from server.metrics import Metrics, Requests
 from server.reload import Reload
 from server.shares import SharedBytes
+from server.sources_report import describe_sources
 from server.supervision import drain_on_signals, notify
 from server.worker import Worker
 from storage.environment import Store
@@ -117,8 +119,8 @@ class Server:
         nursery.start_soon(self._rebuild_index)
         nursery.start_soon(self._check_readers)
         nursery.start_soon(self.reload.on_sighup)
-        nursery.start_soon(self._serve_admin, admin)
-        nursery.start_soon(self._serve_public, public)
+        await nursery.start(self._serve_admin, admin)
+        await nursery.start(self._serve_public, public)
         self.health.started = True
         notify(f"READY=1\nMAINPID={os.getpid()}")
         self.log.info(
@@ -155,7 +157,7 @@ class Server:
         await self.engine.run()
         self._engine_stopped.set()
 
-    async def _serve_public(self, sock: socket.socket) -> None:
+    async def _serve_public(self, sock: socket.socket, *, task_status: Any) -> None:
         limits = self.config.limits
         app = build_public_app(
             self.gate,
@@ -165,10 +167,18 @@ class Server:
             trusted_proxies=self.config.server.trusted_proxies,
         )
         trigger = self._public_closing.wait
-        await serve_http(app, [sock], limits, shutdown_trigger=trigger, name="public", observe=self.observe)
+        await serve_http(
+            app,
+            [sock],
+            limits,
+            shutdown_trigger=trigger,
+            name="public",
+            observe=self.observe,
+            task_status=task_status,
+        )
         self._public_closed.set()
 
-    async def _serve_admin(self, sock: socket.socket) -> None:
+    async def _serve_admin(self, sock: socket.socket, *, task_status: Any) -> None:
         limits = self.config.limits
         metrics = Metrics(
             requests=self.requests,
@@ -180,16 +190,25 @@ class Server:
             clock=self.clock,
         )
         app = build_admin_app(
-            engine=self.engine,
             health=self.health,
-            metrics=metrics,
+            metrics=metrics.render,
+            sources=lambda: describe_sources(self.engine.states),
+            requeue=self.engine.requeue,
             reader=self.lookup,
             worker=self.looking_up,
             token=lambda: self.reload.config.server.admin_token,
             body_timeout_seconds=limits.body_timeout_seconds,
         )
         trigger = trio.sleep_forever
-        await serve_http(app, [sock], limits, shutdown_trigger=trigger, name="admin", observe=self.observe)
+        await serve_http(
+            app,
+            [sock],
+            limits,
+            shutdown_trigger=trigger,
+            name="admin",
+            observe=self.observe,
+            task_status=task_status,
+        )
 
     async def _rebuild_index(self) -> None:
         now_ms = self.clock.now_ms()

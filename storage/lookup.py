@@ -51,9 +51,9 @@ def _hits(snapshots: Snapshots, wanted: bytes) -> Iterator[tuple[Numbers, Fates]
         with snapshots.take() as snapshot:
             for first, digests in snapshot.digests_backward(before):
                 before = first
-                places = numpy.fromiter(_places(digests, wanted), "i8")[::-1]
-                if len(places):
-                    hits.append((places + first, _fates(snapshot, first)[places]))
+                if places := list(_places(digests, wanted)):
+                    newest_first = numpy.array(places[::-1])
+                    hits.append((newest_first + first, _fates(snapshot, first)[newest_first]))
             more = snapshot.exhausted
         yield from hits
 

@@ -139,6 +139,11 @@ class Child:
         return code
 
     @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    @property
     def has_ended(self) -> bool:
         return self.process is None or self.process.poll() is not None
 
@@ -173,8 +178,7 @@ class Child:
 
     def memory_bytes(self) -> int:
         """Resident memory of its own; the pages of the store, which the kernel can take back, do not count."""
-        assert self.process is not None
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        status = Path(f"/proc/{self.pid}/status").read_text()
         return int(status.split("RssAnon:")[1].split()[0]) * 1024
 
     def session(self) -> "Session":

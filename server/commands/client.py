@@ -1,6 +1,6 @@
 """Requests to a Tidegate on this host, over one connection."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from typing import Any
@@ -40,8 +40,11 @@ class Client:
         self._address = Address(host, address.port)
         self._connection = HTTPConnection(host, address.port, timeout=timeout_seconds)
 
-    def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
-        """Raises NoAnswer; the next request has a new connection then."""
+    def post(self, path: str, body: bytes, headers: Mapping[str, str], keys: Collection[str]) -> Answer:
+        """The answer, which has these keys where it is a 200, else code and message.
+
+        Raises NoAnswer; the next request has a new connection then.
+        """
         connection = self._connection
         try:
             if connection.sock is None:
@@ -52,7 +55,10 @@ class Client:
         except (OSError, HTTPException, orjson.JSONDecodeError) as error:
             connection.close()
             raise NoAnswer(f"{type(error).__name__}: {error}") from error
-        return Answer(response.status, value if isinstance(value, dict) else {})
+        expected = keys if response.status == 200 else ("code", "message")
+        if not isinstance(value, dict) or not all(key in value for key in expected):
+            raise NoAnswer(f"what answers {response.status} on {self._address} is no Tidegate")
+        return Answer(response.status, value)
 
     def close(self) -> None:
         self._connection.close()

@@ -83,11 +83,11 @@ def _orders(event_ids: Sequence[str] | None) -> Iterator[dict[str, object]]:
 
 def _post(client: Client, body: bytes, headers: dict[str, str]) -> Done:
     try:
-        answer = client.post("/requeue", body, headers)
+        answer = client.post("/requeue", body, headers, ("requeued", "unknown"))
     except NoAnswer as error:
         raise CommandFailed(ERROR, f"another process writes to the store, and it cannot be asked: {error}") from None
     if answer.status != 200:
-        raise CommandFailed(ERROR, f"the server refused: {answer.status} {answer.value.get('message', '')}")
+        raise CommandFailed(ERROR, f"the server refused: {answer.status} {answer.value['message']}")
     return int(answer.value["requeued"]), list(answer.value["unknown"])
 
 

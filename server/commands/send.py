@@ -31,6 +31,8 @@ ANSWER_SECONDS = 60
 
 INTERRUPTED = 130
 
+ANSWER_KEYS = ("accepted", "deferred", "dropped", "rejected", "delivery")
+
 Bodies = Callable[[], tuple[bytes, list[str]]]
 """The next body, and the ids of its events where we made them."""
 
@@ -48,28 +50,33 @@ class Summary:
     """Requests that were not answered with 200."""
     errors: Counter[str] = field(default_factory=Counter)
     last: dict[str, str] = field(default_factory=dict)
+    complaints: list[str] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
         return not self.failed + self.rejected + self.dropped
 
-    def take(self, answer: Answer, ids: list[str]) -> str | None:
-        """Count an answer; what went wrong, in words, if this is the first time that it did."""
+    def take(self, answer: Answer, ids: list[str]) -> None:
+        """Count an answer. What went wrong is kept in words the first time that it did."""
         value = answer.value
         if answer.status != 200:
-            return self.fail(f"{answer.status} {value.get('code', '')}".strip(), str(value.get("message", "")))
+            self.fail(f"{answer.status} {value['code']}", str(value["message"]))
+            return
+        if value["rejected"] and not self.rejected:
+            first = value["rejected"][0]
+            self.complaints.append(f"rejected: item {first['index']}: {first['message']}")
         self.accepted += value["accepted"]
         self.deferred += value["deferred"]
         self.dropped += value["dropped"]
         self.rejected += len(value["rejected"])
         self.last = {"delivery": value["delivery"]} | ({"event_id": ids[-1]} if ids else {})
-        first = value["rejected"][0] if value["rejected"] else None
-        return f"rejected: item {first['index']}: {first['message']}" if first and self.rejected == 1 else None
 
-    def fail(self, kind: str, words: str) -> str | None:
+    def fail(self, kind: str, words: str) -> None:
+        """Count a request that was not taken."""
+        if kind not in self.errors:
+            self.complaints.append(f"{kind}: {words}")
         self.failed += 1
         self.errors[kind] += 1
-        return f"{kind}: {words}" if self.errors[kind] == 1 else None
 
     def value(self) -> dict[str, object]:
         return {
@@ -121,25 +128,26 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _send(config: Config, source: Source, next_body: Bodies, requests: int, summary: Summary) -> None:
     headers = {"content-type": "application/json", "authorization": f"Bearer {_token(config, source)}"}
+    path = f"/ingest/inbound/{source.id}"
     client = Client("server.bind", config.server.bind, ANSWER_SECONDS)
-    complaints = []
     try:
         with Progress("requests", requests) as progress:
             for number in range(requests):
                 body, ids = next_body()
                 summary.sent += 1
                 try:
-                    answer = client.post(f"/ingest/inbound/{source.id}", body, headers | _signature(source, body))
-                    complaints.append(summary.take(answer, ids))
+                    answer = client.post(path, body, headers | _signature(source, body), ANSWER_KEYS)
+                    summary.take(answer, ids)
+                except NoServer as error:
+                    summary.fail("no answer", str(error))
+                    break
                 except NoAnswer as error:
-                    complaints.append(summary.fail("no answer", str(error)))
-                    if isinstance(error, NoServer):
-                        break
+                    summary.fail("no answer", str(error))
                 progress.update(number + 1)
     finally:
         client.close()
-        for complaint in filter(None, complaints):
-            say(complaint)
+        for words in summary.complaints:
+            say(words)
 
 
 def _token(config: Config, source: Source) -> str:

@@ -127,8 +127,7 @@ class Engine:
         on_disk = trio.Event()
 
         def give_back() -> None:
-            if runner.consumer is not None:
-                runner.consumer.requeued(events)
+            runner.requeued(events)
             on_disk.set()
 
         self._parts.committer.finish(runner.state, outcomes, give_back)

@@ -64,6 +64,7 @@ class SourceQueue:
         self._held_events = 0
         self._wake = trio.Event()
         self._limit_changed = trio.Event()
+        self._outdated = False
         self.cursor = start
         self.end = end
         self.behind = start < end
@@ -118,6 +119,16 @@ class SourceQueue:
         """The rate limit has changed."""
         self._limit_changed.set()
 
+    def will_feed(self, number: int) -> bool:
+        """Whether this event, which is pending again, lies ahead of what was fed: then its turn comes from the log.
+
+        A page that is being read may not have it yet, so it is read again.
+        """
+        if not (self.behind and self.cursor <= number < self.end):
+            return False
+        self._outdated = True
+        return True
+
     def oldest(self) -> tuple[int, int] | None:
         """(number, received_at_ms) of the oldest event here; the time is 0 where it waits on disk."""
         if self._heads:
@@ -134,7 +145,10 @@ class SourceQueue:
                 with self._shared.listening(self.poke):
                     await self._wake.wait()
             else:
+                self._outdated = False
                 page = await self._worker.run(self._read, self.cursor, self.end)
+                if self._outdated:
+                    continue
                 tokens_after_ns = self._push_page(page)
                 if tokens_after_ns:
                     await self._wait_for_tokens(tokens_after_ns)

@@ -5,13 +5,14 @@ outcomes reach the disk; only then are a new queue and consumer made, which read
 So no event is with two consumers.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import trio
 
 from server.clock import Clock
+from server.flow.aside import Aside
 from server.flow.committer import Committer
 from server.flow.consumer import Consumer
 from server.flow.processor import Processor
@@ -71,6 +72,12 @@ class Runner:
         self._stopping = True
         self._stop_consumer()
         self._changed.set()
+
+    def requeued(self, events: Sequence[Aside]) -> None:
+        """These dead events are pending again, on disk: each enters once, here or when the log is read."""
+        if self.consumer is not None:
+            queue = self.queue
+            self.consumer.requeued([event for event in events if queue is None or not queue.will_feed(event.number)])
 
     @property
     def stuck(self) -> bool:

@@ -110,6 +110,28 @@ def test_a_write_that_failed_leaves_the_next_one_right(tmp_path: Path) -> None:
     assert verify(path).problems == []
 
 
+def test_outcomes_alone_may_fail(tmp_path: Path) -> None:
+    """A group of outcomes for the last block, which is held in memory, can be written after it failed at any call."""
+    faults = Faults()
+    path = tmp_path / "store"
+    group = Group([], [outcome(Fate.PROCESSED, [322, 323]), outcome(Fate.DEAD, [324])])
+    with prepared(path, faults) as (store, writer):
+        before, n = seen(store), 0
+        while True:
+            n += 1
+            faults.calls, faults.fail_at = 0, n
+            try:
+                writer.write(group)
+                break
+            except StoreError:
+                faults.fail_at = None
+                assert seen(store) == before
+        faults.fail_at = None
+        assert n > 8
+        assert writer.totals["demo"].processed == 2
+    assert verify(path).problems == []
+
+
 def test_every_call_of_a_read_may_fail(tmp_path: Path) -> None:
     """Whichever call of a read fails, it raises a StoreError, and the next read is right."""
     faults = Faults()

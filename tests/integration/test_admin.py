@@ -322,7 +322,29 @@ def test_removed_source_is_still_looked_up(children: Children) -> None:
         assert samples['tidegate_oldest_pending_seconds{source="old"}'] >= 0
 
 
-def test_head_and_keep_alive(server: Child) -> None:
+def test_store_that_failed(children: Children) -> None:
+    """Where nothing can be written any more, a requeue is refused with 503, and looking goes on."""
+    child = children(source("demo"), launch=["--faults", "faults"])
+    with child:
+        post(child, "demo", "before")
+        settled(child, "demo", "before")
+        (child.directory / "faults").write_text("eio")
+        assert child.post("demo", {"inbound_event_id": "after"}).json["code"] == "storage_failed"
+        refused = child.admin("/requeue", method="POST", body=b'{"source":"demo","all":true}', headers=JSON)
+        assert (refused.status, refused.json["code"]) == (503, "storage_failed")
+        assert refused.headers["retry-after"]
+        assert child.admin("/receipts/demo/before").json["outcome"] == "processed"
+        assert child.admin("/metrics").status == child.admin("/sources").status == child.admin("/dead").status == 200
+
+
+@pytest.mark.parametrize("path", ["/livez", "/metrics", "/dead", "/receipts/demo/nobody"])
+def test_head_requests(server: Child, path: str) -> None:
+    """HEAD is answered as GET would be, without a body."""
+    found = server.admin(path, method="HEAD")
+    assert (found.status, found.body) == (server.admin(path).status, b"")
+
+
+def test_keep_alive(server: Child) -> None:
     """One connection serves many look-ups, a refused one among them."""
     connection = http.client.HTTPConnection("127.0.0.1", server.admin_port, timeout=60)
     try:

@@ -283,3 +283,32 @@ def test_drain_in_a_wait(children: Children) -> None:
     child.start()
     settle(child)
     assert calls(child) == [["a"], ["a"]]
+
+
+def test_requeue_of_an_event_that_waits_on_disk_only(children: Children) -> None:
+    """After a start with a full queue a requeued event lies ahead of what was fed; it is fed once, in its place.
+
+    It came to the consumer twice, and its second outcome ended the server.
+    """
+    child = children(worked(), launch=("--waits", "3600", "--faults", "faults"))
+    child.start()
+    for at in range(20):
+        post(child, item(f"retry{at}", do="fail", times=1, text="x" * 10_000))
+    eventually(lambda: receipt(child, "retry19").get("attempts") == 1)
+    child.write(worked(processor_attempts_max=1))
+    child.reload()
+    post(child, item("dead", do="fail", times=1))
+    eventually(lambda: receipt(child, "dead").get("outcome") == "dead")
+    child.kill()
+    child.write("[queue]\nbytes_max = 100000\n" + source("worked", processor="work:silent"))
+    child.start()
+    with shut_gate(child):
+        child.wait_for_line("index ready")
+        child.cli("requeue", "worked", "dead", check=True)
+        (child.directory / "faults").write_text("full")
+    eventually(lambda: child.metrics()['tidegate_processor_seconds_count{source="worked"}'] >= 21)
+    (child.directory / "faults").unlink()
+    settle(child)
+    assert read_books(child).fates("worked", "dead") == ["processed"]
+    assert child.metrics()['tidegate_processor_seconds_count{source="worked"}'] == 21
+    assert child.stop() == 0

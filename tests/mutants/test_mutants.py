@@ -170,4 +170,4 @@ def test_copy_without_a_fault(tmp_path: Path) -> None:
         unchanged.check(children)
         child = children(source("worked"))
         child.start()
-        assert str(tmp_path) in Path(f"/proc/{child.process.pid if child.process else 0}/environ").read_text()
+        assert str(tmp_path) in Path(f"/proc/{child.pid}/environ").read_text()

@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import orjson
@@ -346,6 +348,31 @@ def test_send_to_nobody(config: Path, capsys: Capture) -> None:
     assert "nobody listens on 127.0.0.1:1" in err
 
 
+@pytest.mark.parametrize("answer", [b"{}", b"[]", b"hello", b'{"accepted":1}'])
+@pytest.mark.parametrize("status", [200, 404])
+def test_send_to_another_program(config: Path, capsys: Capture, status: int, answer: bytes) -> None:
+    """What answers on the port is no Tidegate: exit code 1, and a line that says so."""
+
+    class Other(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_response(status)
+            self.send_header("content-length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_: object) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Other) as other:
+        config.write_text(config.read_text().replace("127.0.0.1:1", f"127.0.0.1:{other.server_port}"))
+        thread = threading.Thread(target=other.handle_request)
+        thread.start()
+        assert run("send", config, "demo") == 1
+        thread.join()
+    out, err = capsys.readouterr()
+    assert orjson.loads(out)["errors"] == {"no answer": 1}
+    assert err.startswith("tidegate: no answer: ")
+
+
 def test_send_says_what_it_cannot(config: Path, capsys: Capture) -> None:
     """An unknown source, hashes instead of tokens, files with --batch, no file, port 0: each in a line."""
     assert run("send", config, "other") == 2
@@ -366,14 +393,15 @@ def test_summary_adds_up() -> None:
     """The summary sums the answers; anything rejected, dropped or refused is no success, what is deferred is one."""
     summary = Summary()
     good = {"accepted": 2, "deferred": 1, "dropped": 0, "rejected": [], "delivery": "d"}
-    assert summary.take(Answer(200, good), ["a", "b"]) is None
+    summary.take(Answer(200, good), ["a", "b"])
     assert (summary.ok, summary.last) == (True, {"delivery": "d", "event_id": "b"})
     rejecting = good | {"rejected": [{"index": 4, "code": "invalid_event", "message": "no id"}]}
-    assert summary.take(Answer(200, rejecting), []) == "rejected: item 4: no id"
-    assert summary.take(Answer(200, rejecting), []) is None
+    for _ in range(2):
+        summary.take(Answer(200, rejecting), [])
     assert summary.ok is False
-    assert summary.take(Answer(503, {"code": "overloaded", "message": "full"}), []) == "503 overloaded: full"
-    assert summary.take(Answer(503, {"code": "overloaded", "message": "full"}), []) is None
+    for _ in range(2):
+        summary.take(Answer(503, {"code": "overloaded", "message": "full"}), [])
+    assert summary.complaints == ["rejected: item 4: no id", "503 overloaded: full"]
     value = summary.value()
     assert (value["accepted"], value["deferred"], value["rejected"], value["failed"]) == (6, 3, 2, 2)
     assert value["errors"] == {"503 overloaded": 2}

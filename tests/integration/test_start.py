@@ -1,0 +1,100 @@
+"""A start: when it says that it is ready, what it tells a supervisor, and why it refuses."""
+
+import socket
+import subprocess
+
+from tests.books import pending
+from tests.child import Child, Children, eventually, item, source
+
+ARCHIVE = source("archive")
+
+
+def refused(child: Child) -> tuple[int, str]:
+    """Exit code and words of a start that ends by itself."""
+    done = subprocess.run(
+        [*child.command, "serve", "--config", str(child.config)],
+        capture_output=True,
+        text=True,
+        env=child.environment,
+        cwd=child.directory,
+        timeout=30,
+        check=False,
+    )
+    return done.returncode, done.stderr
+
+
+def test_ready_means_listening(children: Children) -> None:
+    """Whoever connects when the supervisor has heard READY=1 is answered (it came before `listen` once)."""
+    child = children(ARCHIVE)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
+        supervisor.bind(str(child.directory / "notify"))
+        supervisor.settimeout(30)
+        child.environment["NOTIFY_SOCKET"] = "notify"
+        for _ in range(3):
+            child.start()
+            assert supervisor.recv(1000).startswith(b"READY=1\nMAINPID=%d" % child.pid)
+            assert child.post("archive", item("a")).status == 200
+            assert child.stop() == 0
+            assert supervisor.recv(1000) == b"STOPPING=1"
+
+
+def test_second_server_on_a_store(children: Children) -> None:
+    """A store has one writer: a second server says so and ends; the first is not disturbed."""
+    child = children(ARCHIVE)
+    child.start()
+    code, words = refused(child)
+    assert code == 1
+    assert "another process writes to the store" in words
+    assert "Traceback" not in words
+    assert child.post("archive", item("a")).status == 200
+
+
+def test_port_in_use(children: Children) -> None:
+    """A port that is taken is named."""
+    child = children(ARCHIVE)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        child.config.write_text(
+            child.config.read_text().replace('\nbind = "127.0.0.1:0"', f'\nbind = "127.0.0.1:{port}"')
+        )
+        code, words = refused(child)
+    assert code == 1
+    assert f"127.0.0.1:{port}" in words
+    assert "Traceback" not in words
+
+
+def test_bad_configuration(children: Children) -> None:
+    """Every mistake is one line with its key; exit 2, and no store is made."""
+    child = children("[limits]\nbody_bytes_max = 0\n" + source("archive", type="other") + "colour = 1\n")
+    code, words = refused(child)
+    assert code == 2
+    lines = words.splitlines()
+    for key in ("limits.body_bytes_max", "sources.archive.type", "sources.archive.colour"):
+        assert sum(key in line for line in lines) == 1
+    assert not child.store.exists()
+
+
+def test_processor_that_cannot_be_loaded(children: Children) -> None:
+    """A processor that does not import ends the start with its name and exit 2."""
+    child = children(source("worked", processor="work:missing"))
+    code, words = refused(child)
+    assert code == 2
+    assert "work:missing" in words
+    assert "Traceback" not in words
+
+
+def test_start_with_a_backlog(children: Children) -> None:
+    """Pending events of a source that is no longer configured stay; of one that is, they go on in order."""
+    child = children(source("worked", processor="work:plain", rate_limit_events_per_second=1e-6))
+    child.start()
+    child.post("worked", [item("a"), item("b"), item("c")])
+    eventually(lambda: pending(child, "worked") == 2)
+    child.kill()
+    child.write(ARCHIVE)
+    child.start()
+    assert pending(child, "worked") == 2
+    assert child.admin("/receipts/worked/c").json["pending"] is True
+    child.kill()
+    child.write(source("worked", processor="work:plain"))
+    child.start()
+    eventually(lambda: pending(child, "worked") == 0)
