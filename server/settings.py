@@ -8,6 +8,7 @@ from server.source import Source
 from server.values import (
     ADDRESS,
     ADMIN_TOKEN,
+    BOOLEAN,
     EVENT_TYPE,
     NETWORKS,
     PATH,
@@ -37,6 +38,9 @@ class ServerConfig:
     admin_bind: Address = setting("127.0.0.1:8081", ADDRESS, "Metrics, health, receipts. Never public.")
     admin_token: bytes = setting(
         "", ADMIN_TOKEN, "Bearer token of the admin side; required as soon as it is not on loopback.", shown=False
+    )
+    fast_lane: bool = setting(
+        True, BOOLEAN, "Deliveries on plain HTTP/1.1 skip the complete front end; false sends all through that one."
     )
     trusted_proxies: tuple[Network, ...] = setting(
         [], NETWORKS, "Proxies whose X-Forwarded-For is believed: the rightmost address outside them is the client."

@@ -33,6 +33,10 @@ class Setting:
 REQUIRED = object()
 
 
+def _not_a_boolean() -> bool:
+    raise Wrong
+
+
 def setting(default: object, kind: Kind, why: str, *, shown: bool = True) -> Any:
     """A dataclass field that is also a Setting, so that a section is one table of all that is known of it."""
     return field(default=kind.read(default, NOWHERE), repr=shown, metadata={"setting": Setting(default, kind, why)})
@@ -187,6 +191,7 @@ ADMIN_TOKEN = Kind(
     'a secret (the token itself, env:NAME or file:PATH), or "" for none',
     lambda value, places: b"" if value == "" else secret.token(value, places),
 )
+BOOLEAN = Kind("true or false", lambda value, _: value if isinstance(value, bool) else _not_a_boolean())
 EVENT_TYPE = text("a string of at most 256 bytes", lambda value: len(value.encode()) <= 256)
 PROCESSOR = text('"module:function", or "" for none', _processor)
 NOWHERE = Places({}, Path())
