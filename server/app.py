@@ -63,9 +63,10 @@ async def _serve(
     config: Config, functions: dict[str, Function], store: Store, public: socket.socket, admin: socket.socket
 ) -> None:
     server = Server(config, functions, store)
+    signalled = drain_on_signals(server.drain_requested.set, config.limits.drain_timeout_seconds, server.in_hand)
     async with trio.open_nursery() as nursery:
-        await server.start(nursery, public, admin)
-        with drain_on_signals(server.drain_requested.set, config.limits.drain_timeout_seconds, server.in_hand):
+        with signalled:
+            await server.start(nursery, public, admin)
             await server.drain_requested.wait()
             await server.drain()
         nursery.cancel_scope.cancel()
@@ -145,8 +146,14 @@ class Server:
 
     def in_hand(self) -> str:
         """What a drain still waits for; called from any thread."""
-        busy = [state.id for state in self.engine.states if state.consumer is not None]
-        return f"processors of {', '.join(sorted(busy))}" if busy else "requests of slow clients"
+        found = []
+        if busy := self.engine.busy:
+            found.append(f"processors of {', '.join(busy)}")
+        if self.committer.failure is not None:
+            found.append(f"outcomes that cannot be written: {self.committer.failure}")
+        if self._public_closing.is_set() and not self._public_closed.is_set():
+            found.append("requests of slow clients")
+        return "; ".join(found) or "the last commit"
 
     def observe(self, status: int, code: str, seconds: float) -> None:
         """One answer was given, whichever listener and layer gave it."""
