@@ -179,3 +179,20 @@ def test_links_in_the_readme_lead_somewhere() -> None:
             assert target[1:] in headings, target
         elif not target.startswith("https://"):
             assert (ROOT / target).exists(), target
+
+
+def test_reasons_and_warnings_of_readiness_are_in_the_readme() -> None:
+    """Whatever /readyz may name is explained."""
+    warnings = re.findall(r'"warning": "([a-z_]+)"', (ROOT / "server" / "health.py").read_text())
+    assert warnings
+    assert [name for name in warnings if f"warning `{name}`" not in README] == []
+
+
+def test_tests_and_files_that_the_pages_name_exist() -> None:
+    """The guards of the invariants in ARCHITECTURE.md, and every other path, are there."""
+    pages = README + (ROOT / "ARCHITECTURE.md").read_text()
+    paths = re.findall(r"`((?:server|storage|tests|bench|config)/[a-z_/.]+?)(?:::[a-z_]+)?`", pages)
+    assert paths
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+    code = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name in re.findall(r"::(test_[a-z_]+)", pages) if f"def {name}(" not in code] == []
