@@ -70,7 +70,12 @@ class Engine:
         return [source_id for source_id, runner in self._runners.items() if runner.stuck]
 
     def configure(self, sources: Mapping[str, Source], functions: Mapping[str, Function]) -> None:
-        """Swap the sources, all at once. `functions`: the loaded processors, as `load_processors` gives them."""
+        """Swap the sources, all at once; after `stop` nothing changes any more.
+
+        `functions`: the loaded processors, as `load_processors` gives them.
+        """
+        if self._stopped.is_set():
+            return
         for source_id in sources:
             if source_id not in self._runners:
                 self._add(SourceState(source_id, Totals()))

@@ -131,6 +131,34 @@ def test_slow_client(children: Children) -> None:
     assert child.errors == ["the drain deadline of 1 s is over; left in hand: requests of slow clients"]
 
 
+def test_call_that_outran_its_timeout(children: Children) -> None:
+    """A call that nobody waits for any more does not hold up the exit."""
+    child = children(source("worked", processor="work:plain", processor_timeout_seconds=0.1))
+    child.start()
+    with shut_gate(child):
+        child.post("worked", item("a", do="hang"))
+        eventually(lambda: child.metrics()['tidegate_processor_failures_total{source="worked"}'] == 1)
+        child.signal(signal.SIGTERM)
+        assert child.wait(10) == 0
+    assert not child.errors
+
+
+def test_reload_during_a_drain(children: Children) -> None:
+    """A SIGHUP that brings a new source during a drain keeps nobody: that source's task was never told to stop."""
+    worked = source("worked", processor="work:plain")
+    child = children(worked)
+    child.start()
+    with shut_gate(child):
+        child.post("worked", item("a", do="hang"))
+        eventually(lambda: calls(child))
+        child.signal(signal.SIGTERM)
+        child.wait_for_line("draining")
+        child.write(worked + source("new"))
+        child.reload()
+    assert child.wait(10) == 0
+    assert not child.errors
+
+
 def test_store_that_cannot_be_written(children: Children) -> None:
     """Outcomes that cannot be written delay the exit to the deadline, and are named; their events go on later."""
     child = children(SHORT_DEADLINE + source("worked", processor="work:plain"), launch=("--faults", "faults"))
