@@ -99,7 +99,7 @@ class Server:
         self.engine.configure(config.sources, functions)
         self.health = Health(self.committer, self.engine, self.index_ready)
         self.requests = Requests()
-        self.refusals = log.RefusalLog()
+        self.refusals = log.Throttled("tidegate.http", "refused")
         self.gate = Gate(
             self.engine,
             self.committer,
@@ -158,7 +158,8 @@ class Server:
     def observe(self, status: int, code: str, seconds: float) -> None:
         """One answer was given, whichever listener and layer gave it."""
         self.requests.observe(status, code, seconds)
-        self.refusals.observe(status, code, seconds)
+        if code:
+            self.refusals.warn(code, code=code, status=status)
 
     async def _work(self) -> None:
         await self.engine.run()
