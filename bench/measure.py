@@ -35,6 +35,9 @@ WORKLOADS = {
 POOL_EVENTS = 5000
 """Distinct events made ahead; sent again and again with other ids."""
 
+CATCH_UP_SECONDS = 60
+"""Ingest is never slowed by what comes after it, so outcomes may come later than the load ends."""
+
 
 class Served:
     """A server of its own, in a temporary directory."""
@@ -91,11 +94,13 @@ def measure(name: str, seconds: float, connections: int, core: int | None) -> di
         before = served.cpu_seconds()
         load = closed(served.port, requests(kind, events, random.Random(SEED)), connections, seconds)
         cpu = served.cpu_seconds() - before
+        behind = catch_up(served.store, kind)
         memory = {"rss_mb": served.status("VmRSS") // 1024, "anonymous_mb": served.status("RssAnon") // 1024}
         served.stop()
         return (
             {"workload": name}
             | figures(load, events, cpu)
+            | {"catch_up_seconds": round(behind, 2)}
             | memory
             | stored(served.store, kind, load.answered * events)
         )
@@ -111,6 +116,20 @@ def figures(load: Load, events: int, cpu_seconds: float) -> dict[str, object]:
         "cpu_us_per_event": round(cpu_seconds / max(1, count) * 1e6, 2),
         "refused": load.refused,
     }
+
+
+def catch_up(path: Path, source: str) -> float:
+    """How long after the load the last event had its outcome. Raises where that takes longer than a minute."""
+    started = time.monotonic()
+    store = Store.open(path, mode="read")
+    try:
+        while Reader(store).totals()[source].pending:
+            if time.monotonic() - started > CATCH_UP_SECONDS:
+                raise RuntimeError(f"still pending: {Reader(store).totals()[source]}")
+            time.sleep(0.05)
+    finally:
+        store.close()
+    return time.monotonic() - started
 
 
 def stored(path: Path, source: str, acknowledged: int) -> dict[str, object]:

@@ -64,9 +64,10 @@ async def _serve(
     config: Config, functions: dict[str, Function], store: Store, public: socket.socket, admin: socket.socket
 ) -> None:
     server = Server(config, functions, store)
+    signalled = drain_on_signals(server.drain_requested.set, config.limits.drain_timeout_seconds, server.in_hand)
     async with trio.open_nursery() as nursery:
-        await server.start(nursery, public, admin)
-        with drain_on_signals(server.drain_requested.set, config.limits.drain_timeout_seconds, server.in_hand):
+        with signalled:
+            await server.start(nursery, public, admin)
             await server.drain_requested.wait()
             await server.drain()
         nursery.cancel_scope.cancel()
@@ -99,7 +100,7 @@ class Server:
         self.engine.configure(config.sources, functions)
         self.health = Health(self.committer, self.engine, self.index_ready)
         self.requests = Requests()
-        self.refusals = log.RefusalLog()
+        self.refusals = log.Throttled("tidegate.http", "refused")
         self.gate = Gate(
             self.engine,
             self.committer,
@@ -146,13 +147,20 @@ class Server:
 
     def in_hand(self) -> str:
         """What a drain still waits for; called from any thread."""
-        busy = [state.id for state in self.engine.states if state.consumer is not None]
-        return f"processors of {', '.join(sorted(busy))}" if busy else "requests of slow clients"
+        found = []
+        if busy := self.engine.busy:
+            found.append(f"processors of {', '.join(busy)}")
+        if self.committer.failure is not None:
+            found.append(f"outcomes that cannot be written: {self.committer.failure}")
+        if self._public_closing.is_set() and not self._public_closed.is_set():
+            found.append("requests of slow clients")
+        return "; ".join(found) or "the last commit"
 
     def observe(self, status: int, code: str, seconds: float) -> None:
         """One answer was given, whichever listener and layer gave it."""
         self.requests.observe(status, code, seconds)
-        self.refusals.observe(status, code, seconds)
+        if code:
+            self.refusals.warn(code, code=code, status=status)
 
     async def _work(self) -> None:
         await self.engine.run()

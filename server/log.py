@@ -12,8 +12,11 @@ from typing import Any
 
 import structlog
 
-REFUSAL_LOG_SECONDS = 1.0
+THROTTLE_SECONDS = 1.0
 """At most one line for each reason in this time: a flood of refusals must not become a flood of lines."""
+
+
+FIRST_KEYS = ("timestamp", "level", "name", "event")
 
 
 def configure() -> None:
@@ -24,8 +27,11 @@ def configure() -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
-    renderer: Any = structlog.dev.ConsoleRenderer(colors=True) if terminal else structlog.processors.JSONRenderer()
-    rendering = [escape_controls, renderer] if terminal else [renderer]
+    rendering: list[Any] = (
+        [escape_controls, structlog.dev.ConsoleRenderer(colors=True)]
+        if terminal
+        else [_in_order, structlog.processors.JSONRenderer()]
+    )
     structlog.configure(
         processors=[*shared, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
@@ -47,6 +53,11 @@ def get(name: str) -> Any:
     return structlog.get_logger(name=name)
 
 
+def _in_order(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """What a reader of lines looks for first comes first."""
+    return {key: event[key] for key in (*FIRST_KEYS, *event) if key in event}
+
+
 def escape_controls(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Make control characters visible. (JSON does that by itself.)"""
     for key, value in event.items():
@@ -59,20 +70,20 @@ def _visible(character: str) -> str:
     return character if character.isprintable() else character.encode("unicode_escape").decode()
 
 
-class RefusalLog:
-    """One line for each refusal reason, at most once a second; what was left out is counted in the next."""
+class Throttled:
+    """One line for each reason, at most once a second; what was left out is counted in the next."""
 
-    def __init__(self) -> None:
-        self._log = get("tidegate.refusals")
+    def __init__(self, name: str, event: str) -> None:
+        self._log = get(name)
+        self._event = event
         self._next: dict[str, float] = {}
         self._left_out: dict[str, int] = {}
 
-    def observe(self, status: int, code: str, seconds: float) -> None:  # noqa: ARG002  # one signature for all observers
-        if not code:
-            return
+    def warn(self, reason: str, **keys: object) -> None:
+        """Say it, if its time has come. Reasons come from a closed list, or are ids of sources that exist."""
         now = time.monotonic()
-        if now < self._next.get(code, 0.0):
-            self._left_out[code] = self._left_out.get(code, 0) + 1
+        if now < self._next.get(reason, 0.0):
+            self._left_out[reason] = self._left_out.get(reason, 0) + 1
             return
-        self._next[code] = now + REFUSAL_LOG_SECONDS
-        self._log.warning("refused", code=code, status=status, more_since_last_line=self._left_out.pop(code, 0))
+        self._next[reason] = now + THROTTLE_SECONDS
+        self._log.warning(self._event, **keys, more_since_last_line=self._left_out.pop(reason, 0))

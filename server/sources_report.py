@@ -32,7 +32,7 @@ def _describe(state: SourceState) -> dict[str, object]:
         "deferred": totals["deferred_now"],
         "behind": state.queue is not None and state.queue.behind,
         "totals": {name: totals[name] for name in TOTALS},
-        "since_start": asdict(state.counts),
+        "since_start": {**asdict(state.counts), "last_error": state.last_error},
     }
 
 

@@ -63,6 +63,13 @@ def noisy(events: Events) -> list[Any]:
     return ["x" * 60000 for _ in events]
 
 
+def noisy_at_last(events: Events) -> list[Any]:
+    """Fails in company; alone, in its retry, each event waits for the gate and has a large result."""
+    if len(events) > 1:
+        return [ValueError("not in company")] * len(events)
+    return noisy(events)
+
+
 def always_fails(events: Events) -> list[Any]:
     """Each event fails by its own entry."""
     return [ValueError("it always does")] * len(events)

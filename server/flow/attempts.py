@@ -81,12 +81,14 @@ class Attempts:
             raise Stopped
         started = trio.current_time()
         try:
-            return await self._processor(events_of(items), self.source.processor_timeout_seconds)
-        except BatchFailed:
-            self._state.counts.processor_failures += 1
+            entries = await self._processor(events_of(items), self.source.processor_timeout_seconds)
+        except BatchFailed as failure:
+            self._state.processor_failed([failure.error], outage=failure.outage)
             raise
         finally:
             self._state.processor_seconds.observe(trio.current_time() - started)
+        self._state.processor_failed([entry.error for entry in entries if isinstance(entry, Failed)])
+        return entries
 
     async def _wait_out(self) -> None:
         """The source's wait after a failure that is not one event's own."""

@@ -58,8 +58,8 @@ class Closing:
         return min(self._waiting.values(), default=None)
 
     async def done(self) -> None:
-        """Return when every outcome is on disk."""
-        while self._waiting:
+        """Return when every outcome is on disk, or when nothing will be written any more."""
+        while self._waiting and not self._committer.lost:
             self._arrived = trio.Event()
             await self._arrived.wait()
 

@@ -162,7 +162,8 @@ class Committer:
     ) -> None:
         count = sum(append.stored.facts.count for append in group.appends)
         self.next_number += count
-        self.commit_events.observe(count)
+        if count:
+            self.commit_events.observe(count)
         self.used_bytes = written.used_bytes
         self.full = not self._store.has_room(written.used_bytes)
         for state in [waiting.state for waiting in order] + [state for state, _, _ in outcomes]:

@@ -2,9 +2,9 @@
 
 An event's way: taken from the channel → its id is held (or it waits as a twin) → skipped as a duplicate where the id
 was processed → processor (`attempts.py`) → outcome on disk (`closing.py`). Outcomes are not waited for, so one
-transaction can carry those of many batches; but while `events_max` of them wait, or many bytes of results, nothing is
-taken, and the same where as many events stepped aside. A source without a processor goes the same way with nothing in
-the middle.
+transaction can carry those of many batches; but while `events_max` of them wait or stepped aside, nothing is taken, and
+while many bytes of results wait, nothing that stepped aside either. A source without a processor goes the same way with
+nothing in the middle.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ ARCHIVE_EVENTS_MAX = 2048
 """Events in a batch of a source without a processor: what dedup looks up in about a millisecond."""
 
 WAITING_RESULT_BYTES_MAX = 16 * 2**20
-"""Results that wait for their commit; beyond it nothing is taken. One batch may go over it."""
+"""Results that wait for their commit; beyond it no processor is called. One batch may go over it."""
 
 
 class Consumer:
@@ -87,8 +87,13 @@ class Consumer:
 
     @property
     def room(self) -> int:
-        """How many more events may step aside."""
-        return self._events_max - len(self._aside)
+        """How many more events may step aside; those on their way to the disk may do so when they are there."""
+        return self._events_max - len(self._aside) - self._closing.waiting_events
+
+    @property
+    def working(self) -> bool:
+        """Events are in hand."""
+        return self._hand is not None
 
     @property
     def stopping(self) -> bool:
@@ -108,7 +113,7 @@ class Consumer:
         """Work until told to stop."""
         try:
             while not self._stop.is_set():
-                again = self._aside.next_due(trio.current_time())
+                again = None if self._results_wait else self._aside.next_due(trio.current_time())
                 if again is not None:
                     await self._again(again)
                 took = not self._blocked and await self._next_batch()
@@ -124,16 +129,15 @@ class Consumer:
 
     @property
     def _blocked(self) -> bool:
-        closing = self._closing
-        return (
-            self.room <= 0
-            or closing.waiting_events >= self._events_max
-            or closing.waiting_bytes >= WAITING_RESULT_BYTES_MAX
-        )
+        return self.room <= 0 or self._results_wait
+
+    @property
+    def _results_wait(self) -> bool:
+        return self._closing.waiting_bytes >= WAITING_RESULT_BYTES_MAX
 
     async def _rest(self) -> None:
         """Until there is something to do. Synchronous up to here since that was found out, so nothing is missed."""
-        due = self._aside.next_time()
+        due = None if self._results_wait else self._aside.next_time()
         with trio.CancelScope(deadline=trio.current_time() + 3600 if due is None else due) as self._resting:
             if self._blocked:
                 await trio.sleep_forever()

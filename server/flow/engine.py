@@ -44,7 +44,7 @@ class Engine:
         self._requeueing = trio.Lock()
         self._runners: dict[str, Runner] = {}
         self._nursery: trio.Nursery | None = None
-        self._stopped = False
+        self._stopped = trio.Event()
         for source_id, counts in totals.items():
             self._add(SourceState(source_id, counts))
 
@@ -59,12 +59,23 @@ class Engine:
         return runner.state if runner is not None and runner.state.source is not None else None
 
     @property
+    def busy(self) -> list[str]:
+        """Sources that have events in hand, by name; may be asked by any thread."""
+        consumers = [(source_id, runner.consumer) for source_id, runner in tuple(self._runners.items())]
+        return sorted(source_id for source_id, consumer in consumers if consumer is not None and consumer.working)
+
+    @property
     def stuck(self) -> list[str]:
         """Sources whose old processor's call does not come back: only a restart helps."""
         return [source_id for source_id, runner in self._runners.items() if runner.stuck]
 
     def configure(self, sources: Mapping[str, Source], functions: Mapping[str, Function]) -> None:
-        """Swap the sources, all at once. `functions`: the loaded processors, as `load_processors` gives them."""
+        """Swap the sources, all at once; after `stop` nothing changes any more.
+
+        `functions`: the loaded processors, as `load_processors` gives them.
+        """
+        if self._stopped.is_set():
+            return
         for source_id in sources:
             if source_id not in self._runners:
                 self._add(SourceState(source_id, Totals()))
@@ -77,13 +88,14 @@ class Engine:
             self._nursery = nursery
             for runner in self._runners.values():
                 nursery.start_soon(runner.run)
-            while not self._stopped:
+            while not self._stopped.is_set():
                 await self._look_after_index()
-                await trio.sleep(MERGE_POLL_SECONDS)
+                with trio.move_on_after(MERGE_POLL_SECONDS):
+                    await self._stopped.wait()
 
     def stop(self) -> None:
         """Finish the calls in hand and take no more events."""
-        self._stopped = True
+        self._stopped.set()
         for runner in self._runners.values():
             runner.stop()
 

@@ -96,12 +96,15 @@ class Processor:
         """One entry an event, or `BatchFailed`."""
         count = len(events)
         try:
-            returned = await self._call(events, timeout_seconds)
+            return _entries(await self._call(events, timeout_seconds), count)
+        except BatchFailed:
+            raise
         except trio.TooSlowError as error:
             raise BatchFailed(f"outran its timeout of {timeout_seconds:g} s") from error
-        except (Exception, SystemExit, KeyboardInterrupt) as error:  # whatever foreign code raises is its failure
+        except BaseException as error:  # whatever foreign code raises is its failure, in its answer's methods too
+            if _is_ours(error):
+                raise
             raise BatchFailed(describe(error), outage=is_outage(error)) from error
-        return _entries(returned, count)
 
     async def _call(self, events: list[dict[str, Any]], timeout_seconds: float) -> object:
         if self._is_async:
@@ -128,12 +131,19 @@ def _entry(entry: object) -> Done | Failed:
     if isinstance(entry, BaseException):
         return Failed(describe(entry))
     try:
-        result = orjson.dumps(entry)
-    except TypeError as error:
-        return Failed(f"its result is no JSON: {error}")
+        result = orjson.dumps(entry, option=orjson.OPT_PASSTHROUGH_DATACLASS)  # one with an empty slot: SIGSEGV
+    except Exception as error:  # noqa: BLE001  # a foreign object may raise anything while it is looked at
+        return Failed(f"its result is no JSON: {describe(error)}")
     if len(result) > RESULT_BYTES_MAX:
         return Failed(f"its result of {len(result)} bytes is over {RESULT_BYTES_MAX}")
     return Done(result)
+
+
+def _is_ours(error: BaseException) -> bool:
+    """The call was cancelled from outside, alone or beside something else that it raised."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.subgroup(trio.Cancelled) is not None
+    return isinstance(error, trio.Cancelled)
 
 
 def is_outage(error: BaseException) -> bool:

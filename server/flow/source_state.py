@@ -3,12 +3,14 @@
 All of it is changed on the trio thread only, by synchronous code; nothing here waits or reads a clock.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from server.histogram import SECONDS, Histogram
 from server.intake.intake import Admission
 from server.intake.rate_limit import Gcra
+from server.log import Throttled
 from server.source import Source
 from storage.model import Fate, Stored, Totals
 
@@ -49,6 +51,9 @@ class SourceState:
         """As committed."""
         self.counts = Counts()
         self.processor_seconds = Histogram(SECONDS)
+        self.last_error: str | None = None
+        """Of the processor, since the start."""
+        self._failures = Throttled("tidegate.processor", "processor failed")
         self.limiter = Gcra(0, 0)
         self.unreleased = totals.deferred_now
         """Deferred events on disk that still wait for a token."""
@@ -56,6 +61,13 @@ class SourceState:
         self.consumer: Consumer | None = None
         self._appending = 0
         self._appending_deferred = 0
+
+    def processor_failed(self, errors: Sequence[str], *, outage: bool = False) -> None:
+        """A call failed, or these entries of one. The log hears the kind of error: its words may hold a payload."""
+        for error in errors:
+            self.counts.processor_failures += 1
+            self.last_error = error
+            self._failures.warn(self.id, source=self.id, kind=error.partition(":")[0], outage=outage)
 
     def configure(self, source: Source | None) -> None:
         """Another configuration, or None where it was removed. What is deferred stays so."""

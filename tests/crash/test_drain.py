@@ -120,6 +120,64 @@ def test_request_in_hand(children: Children) -> None:
     assert len(read_books(child).events) == 1
 
 
+def test_slow_client(children: Children) -> None:
+    """A client that does not finish its request delays the exit to the deadline, and is named as the reason."""
+    child = children(SHORT_DEADLINE + source("archive"))
+    child.start()
+    with socket.create_connection(("127.0.0.1", child.port)) as client:
+        client.sendall(_head("archive", b"1234", "Expect: 100-continue"))
+        assert client.recv(1000).startswith(b"HTTP/1.1 100 ")
+        assert child.stop() == 0
+    assert child.errors == ["the drain deadline of 1 s is over; left in hand: requests of slow clients"]
+
+
+def test_call_that_outran_its_timeout(children: Children) -> None:
+    """A call that nobody waits for any more does not hold up the exit."""
+    child = children(source("worked", processor="work:plain", processor_timeout_seconds=0.1))
+    child.start()
+    with shut_gate(child):
+        child.post("worked", item("a", do="hang"))
+        eventually(lambda: child.metrics()['tidegate_processor_failures_total{source="worked"}'] == 1)
+        child.signal(signal.SIGTERM)
+        assert child.wait(10) == 0
+    assert not child.errors
+
+
+def test_reload_during_a_drain(children: Children) -> None:
+    """A SIGHUP that brings a new source during a drain keeps nobody: that source's task was never told to stop."""
+    worked = source("worked", processor="work:plain")
+    child = children(worked)
+    child.start()
+    with shut_gate(child):
+        child.post("worked", item("a", do="hang"))
+        eventually(lambda: calls(child))
+        child.signal(signal.SIGTERM)
+        child.wait_for_line("draining")
+        child.write(worked + source("new"))
+        child.reload()
+    assert child.wait(10) == 0
+    assert not child.errors
+
+
+def test_store_that_cannot_be_written(children: Children) -> None:
+    """Outcomes that cannot be written delay the exit to the deadline, and are named; their events go on later."""
+    child = children(SHORT_DEADLINE + source("worked", processor="work:plain"), launch=("--faults", "faults"))
+    child.start()
+    faults = child.directory / "faults"
+    with shut_gate(child):
+        child.post("worked", item("a", do="hang"))
+        eventually(lambda: calls(child))
+        faults.write_text("no space")
+    eventually(lambda: child.metrics()['tidegate_processor_seconds_count{source="worked"}'] == 1)
+    assert child.stop() == 0
+    assert len(child.errors) == 1
+    assert "left in hand: outcomes that cannot be written: " in child.errors[0]
+    faults.unlink()
+    child.start()
+    eventually(lambda: pending(child, "worked") == 0)
+    check_identity(child)
+
+
 def _head(name: str, body: bytes, *headers: str) -> bytes:
     lines = [f"POST /ingest/inbound/{name} HTTP/1.1", "Host: localhost", f"Authorization: Bearer {TOKEN}", *headers]
     return "\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""]).encode()

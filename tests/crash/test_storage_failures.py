@@ -1,6 +1,7 @@
 """A store that cannot be written, while the server runs: what it refuses, what goes on, and how it comes back."""
 
 import hashlib
+import signal
 
 import pytest
 
@@ -123,6 +124,25 @@ def test_io_error(children: Children) -> None:
     assert child.post("archive", item("b")).status == 200
     assert not reasons(child)
     eventually(lambda: pending(child, "archive") == 0)
+
+
+def test_drain_after_an_io_error(children: Children) -> None:
+    """Nothing waits for outcomes that can never be written: the server ends at once, and the event is worked again."""
+    child = children(SECTIONS, launch=LAUNCH)
+    child.start()
+    with shut_gate(child):
+        child.post("worked", item("a", do="hang"))
+        eventually(lambda: calls(child))
+        fail(child, "eio")
+        assert child.post("archive", item("b")).json["code"] == "storage_failed"
+    eventually(lambda: child.metrics()['tidegate_processor_seconds_count{source="worked"}'] == 1)
+    child.signal(signal.SIGTERM)
+    assert child.wait(10) == 0
+    assert not child.errors
+    heal(child)
+    child.start()
+    eventually(lambda: pending(child, "worked") == 0)
+    assert calls(child) == [["a"], ["a"]]
 
 
 def test_full_map(children: Children) -> None:

@@ -101,8 +101,8 @@ MUTANTS = [
     Mutant(
         "events step aside without bound",
         "server/flow/consumer.py",
-        "self.room <= 0",
-        "False",
+        "self.room <= 0 or",
+        "",
         check_waiting_twins,
         "memory grew",
     ),
@@ -117,8 +117,8 @@ MUTANTS = [
     Mutant(
         "results that wait without bound",
         "server/flow/consumer.py",
-        "or closing.waiting_bytes >= WAITING_RESULT_BYTES_MAX",
-        "or False",
+        "return self._closing.waiting_bytes >= WAITING_RESULT_BYTES_MAX",
+        "return False",
         check_outcomes_that_wait_for_a_commit,
         "memory grew",
     ),

@@ -1,8 +1,10 @@
 """Loading and calling processors."""
 
+import asyncio
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +71,19 @@ async def test_a_result_that_is_no_json_or_too_large_fails_its_event_alone() -> 
     assert [type(entry) for entry in await call(lambda events: ["\ud800", 1])] == [Failed, Done]
 
 
-@pytest.mark.parametrize("error", [ValueError("x"), SystemExit(1), KeyboardInterrupt(), AssertionError()])
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("x"),
+        SystemExit(1),
+        KeyboardInterrupt(),
+        AssertionError(),
+        asyncio.CancelledError(),
+        GeneratorExit(),
+        BaseExceptionGroup("", [SystemExit(1), ValueError()]),
+    ],
+    ids=repr,
+)
 async def test_whatever_is_raised_is_a_failed_batch(error: BaseException) -> None:
     """Not the end of the server."""
 
@@ -79,6 +93,49 @@ async def test_whatever_is_raised_is_a_failed_batch(error: BaseException) -> Non
     with pytest.raises(BatchFailed) as caught:
         await call(function)
     assert not caught.value.outage
+
+
+async def test_an_async_processor_may_raise_anything_too() -> None:
+    """A group from its own nursery, with a SystemExit in it, ended the server."""
+
+    async def function(events: list[dict[str, Any]]) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep_forever)
+            sys.exit(1)
+
+    with pytest.raises(BatchFailed):
+        await call(function)
+
+
+async def test_a_cancelled_call_is_no_failure() -> None:
+    """What cancels the call from outside goes through it, however it was nested."""
+
+    async def function(events: list[dict[str, Any]]) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep_forever)
+
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await call(function)
+    assert scope.cancelled_caught
+
+
+async def test_an_answer_whose_methods_raise_is_a_failure() -> None:
+    """A foreign sequence ended the server; a data class with an empty slot ended the interpreter (orjson 3.13)."""
+
+    class Sequence(list[Any]):
+        def __len__(self) -> int:
+            raise ZeroDivisionError
+
+    @dataclass(slots=True)
+    class Value:
+        field: int
+
+    value = Value(1)
+    del value.field
+    with pytest.raises(BatchFailed, match="ZeroDivisionError"):
+        await call(lambda events: Sequence())
+    assert [type(entry) for entry in await call(lambda events: [value, 1])] == [Failed, Done]
 
 
 async def test_a_plain_call_that_outruns_its_time_keeps_its_thread() -> None:
