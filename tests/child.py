@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests import front_end
+
 START_SECONDS = 30
 """Far more than a start takes; a slow machine must not fail a test."""
 
@@ -87,7 +89,8 @@ class Child:
 
     def write(self, sections: str, server_keys: str = "") -> None:
         """Write the configuration file, perhaps for a later `reload`."""
-        server = f'[server]\nbind = "127.0.0.1:0"\nadmin_bind = "127.0.0.1:0"\n{server_keys}\n'
+        lane = "true" if front_end.fast_lane else "false"
+        server = f'[server]\nbind = "127.0.0.1:0"\nadmin_bind = "127.0.0.1:0"\nfast_lane = {lane}\n{server_keys}\n'
         self.config.write_text(server + sections)
 
     def __enter__(self) -> "Child":

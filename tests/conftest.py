@@ -6,10 +6,24 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests import front_end
 from tests.child import Children
 
 settings.register_profile("tidegate", derandomize=True, deadline=None)
 settings.load_profile("tidegate")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--front-end",
+        choices=["fast", "complete"],
+        default="fast",
+        help="which front end takes deliveries: the fast lane, or the complete one alone",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    front_end.fast_lane = config.getoption("--front-end") == "fast"
 
 
 @pytest.fixture

@@ -15,11 +15,9 @@ from server.http.routes import body_reader, build_public_app, quiet_quart, respo
 from server.http.serve import Fast, serve
 from server.intake.intake import Head
 from server.refusal import UNAUTHORIZED, Refusal, refuse
+from tests import front_end
 from tests.integration.raw import WAIT_SECONDS
 
-import os
-
-FAST = bool(os.environ.get("FAST"))
 ACCEPTED = Answer(200, b'{"status":"accepted"}')
 TOKEN = "Authorization: Bearer good"
 INGEST = "/ingest/inbound/demo"
@@ -150,7 +148,7 @@ async def serving(
             [sock],
             limits,
             shutdown_trigger=server.stop.wait,
-            fast=Fast(server.gate, ()) if FAST and build is public_app else None,
+            fast=Fast(server.gate, ()) if front_end.fast_lane and build is public_app else None,
             name="test",
             observe=server.observe,
             on_error=lambda _name, error: server.errors.append(error),

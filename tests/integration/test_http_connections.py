@@ -1,6 +1,7 @@
 """Many connections, full listeners, and the end of serving."""
 
 import errno
+import os
 import socket
 from collections.abc import Callable
 
@@ -148,18 +149,17 @@ async def test_drain_reads_a_body_in_hand() -> None:
 async def test_machine_out_of_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the process may open no more files an idle connection makes room, and the server goes on accepting."""
     failures = [errno.EMFILE, errno.ENFILE]
-    accept = trio.SocketListener.accept
+    accept = socket.socket._accept  # type: ignore[attr-defined]
 
-    async def sometimes(self: trio.SocketListener) -> trio.SocketStream:
+    def sometimes(self: socket.socket) -> object:
         if failures:
             raise OSError(failures.pop(), "out of files")
-        return await accept(self)
+        return accept(self)
 
     async with serving() as server, connected(server.port) as idle:
         await idle.send(STRANGER)
         await idle.reply()
-        monkeypatch.setattr(trio.SocketListener, "accept", sometimes)
-        assert (await ask(server.port, STRANGER)).status == 200  # the accept under way is still the real one
+        monkeypatch.setattr(socket.socket, "_accept", sometimes)
         assert (await ask(server.port, STRANGER)).status == 200
         assert await idle.read_until_close() == b""
         assert failures == []
@@ -176,17 +176,16 @@ async def test_kernel_gives_up_on_deaf_clients() -> None:
     """Accepted sockets inherit a TCP_USER_TIMEOUT, so that a closed connection does not stay in the kernel for ever."""
     async with serving(SomeLimits(body_timeout_seconds=30)) as server:
         seen: list[int] = []
-        accept = trio.SocketListener.accept
+        accept = socket.socket._accept  # type: ignore[attr-defined]
 
-        async def spy(self: trio.SocketListener) -> trio.SocketStream:
-            stream = await accept(self)
-            value = stream.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
-            assert isinstance(value, int)
-            seen.append(value)
-            return stream
+        def spy(self: socket.socket) -> object:
+            file, address = accept(self)
+            with socket.socket(fileno=os.dup(file)) as accepted:
+                seen.append(accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT))
+            return file, address
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(trio.SocketListener, "accept", spy)
+            patch.setattr(socket.socket, "_accept", spy)
             await ask(server.port, STRANGER)
             await ask(server.port, STRANGER)
         assert set(seen) == {30000}
