@@ -149,7 +149,7 @@ def test_failure_by_entry(children: Children) -> None:
     settle(child)
     assert calls(child) == [["a", "b", "c"], ["b"], ["b"]]
     assert [receipt(child, event_id)["attempts"] for event_id in "abc"] == [0, 2, 0]
-    assert child.metrics()['tidegate_processor_failures_total{source="worked"}'] == 0
+    assert child.metrics()['tidegate_processor_failures_total{source="worked"}'] == 2
 
 
 def test_poisonous_event(children: Children) -> None:
