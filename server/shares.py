@@ -25,32 +25,30 @@ class SharedBytes:
         return self._held.get(source_id, 0)
 
     def has_room(self, source_id: str) -> bool:
-        return self.held_by(source_id) < self.free_bytes
+        return self._held.get(source_id, 0) < self.bytes_max - self.held_bytes
 
     def take(self, source_id: str, count: int) -> bool:
         """Reserve `count` bytes, all or nothing."""
-        if not self.has_room(source_id) or count > self.free_bytes:
+        if not self.has_room(source_id) or count > self.bytes_max - self.held_bytes:
             return False
         self.force(source_id, count)
         return True
 
     def force(self, source_id: str, count: int) -> None:
         """Count bytes that are there in any case."""
-        self._held[source_id] = self.held_by(source_id) + count
+        self._held[source_id] = self._held.get(source_id, 0) + count
         self.held_bytes += count
 
     def give(self, source_id: str, count: int) -> None:
         """Return what was taken."""
-        left = self.held_by(source_id) - count
+        left = self._held.get(source_id, 0) - count
         if left < 0:
             raise AssertionError(f"source {source_id} gave back more than it held")
-        if left:
-            self._held[source_id] = left
-        else:
-            self._held.pop(source_id, None)
+        self._held[source_id] = left
         self.held_bytes -= count
-        for listener in tuple(self._listeners):
-            listener()
+        if self._listeners:
+            for listener in tuple(self._listeners):
+                listener()
 
     @contextmanager
     def listening(self, listener: Callable[[], None]) -> Iterator[None]:

@@ -6,6 +6,7 @@ event that was processed (number - original), so that a batch sent again stays o
 """
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy
 from numpy.typing import NDArray
 
 from storage.errors import IllegalOutcome
-from storage.model import PENDING_FATES, Fate, Outcomes
+from storage.model import PENDING_FATES, Append, Fate, Outcomes
 from storage.records import damaged, seal, unseal
 
 Rows = NDArray[Any]
@@ -22,13 +23,18 @@ _COUNT = struct.Struct("<I")
 _WORDS = ROW.itemsize // 8
 
 
-def new_rows(count: int, admitted: int, rest: Fate, at_ms: int) -> Rows:
-    """Rows of a new delivery: the first `admitted` are pending, the others `rest`."""
-    rows = numpy.zeros(count, ROW)
-    if admitted < count:
-        rows["fate"][admitted:] = rest
-        if rest == Fate.DROPPED:
-            rows["at_ms"][admitted:] = at_ms
+def new_rows(appends: Sequence[Append]) -> Rows:
+    """Rows of new deliveries: of each, the first `admitted` events are pending, the others have the fate `rest`."""
+    rows = numpy.zeros(sum([len(append.stored.facts.types) for append in appends]), ROW)
+    at = 0
+    for append in appends:
+        end = at + len(append.stored.facts.types)
+        if append.admitted < end - at:
+            rest = rows[at + append.admitted : end]
+            rest["fate"] = append.rest
+            if append.rest == Fate.DROPPED:
+                rest["at_ms"] = append.stored.facts.received_at_ms
+        at = end
     return rows
 
 

@@ -127,6 +127,8 @@ def _deliveries_in(decoded: bytes, head: LogHead) -> list[Stored]:
 def _facts_out(stored: Stored) -> list[object]:
     """What is alike for all events of a delivery is written once."""
     facts = stored.facts
+    if len(facts.types) == 1:
+        return _one_out(stored)
     ids = list(facts.ids)
     providers = list(facts.provider_ids)
     indexes = list(facts.indexes)
@@ -145,6 +147,30 @@ def _facts_out(stored: Stored) -> list[object]:
         True if providers == ids else _fold(providers),
         _fold(facts.types),
         True if indexes == list(range(facts.count)) else indexes,
+        facts.rejected,
+        facts.sent_at,
+    ]
+
+
+def _one_out(stored: Stored) -> list[object]:
+    """The same for one event, where there is nothing to compare."""
+    facts = stored.facts
+    [event_id], [provider_id], [index] = facts.ids, facts.provider_ids, facts.indexes
+    return [
+        stored.id,
+        len(stored.body),
+        facts.source_type,
+        facts.received_at_ms,
+        facts.remote_addr,
+        facts.headers,
+        facts.batched,
+        facts.batch_size,
+        1,
+        event_id,
+        facts.id_from[0],
+        True if provider_id == event_id else provider_id,
+        facts.types[0],
+        True if index == 0 else [index],
         facts.rejected,
         facts.sent_at,
     ]

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from storage.record import record
+
 
 class Fate(IntEnum):
     """What became of an event so far. The first two are pending; the others are outcomes."""
@@ -28,7 +30,7 @@ GENERATED = "generated"
 """`id_from` of an event that came without an id and has `<delivery>-<index>` for one."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Facts:
     """What intake found in one accepted request. Stored with its body and never recomputed on reading.
 
@@ -62,7 +64,7 @@ class Facts:
         return len(self.types)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Stored:
     """One delivery with its numbers: its events are `first` .. `first + facts.count - 1`."""
 
@@ -79,7 +81,7 @@ class Stored:
         return f"{self.id}-{self.facts.indexes[position]}" if found is None else found
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Append:
     """A delivery to be written: its first `admitted` events are pending, the others have the fate `rest`."""
 
@@ -89,7 +91,7 @@ class Append:
     """DEFERRED or DROPPED; of no meaning where all are admitted."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Outcomes:
     """What became of some events of one source, all of one fate.
 
@@ -108,7 +110,7 @@ class Outcomes:
     details: Mapping[int, bytes] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Group:
     """What one transaction writes."""
 
@@ -144,7 +146,7 @@ class Totals:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Written:
     """What a committed group left behind."""
 
@@ -156,7 +158,7 @@ class Written:
     """Bytes of the store in use, without reusable pages."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Span:
     """Pending events of one delivery that go the same way together."""
 
@@ -172,7 +174,7 @@ class Span:
     received_at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Page:
     """A stretch of the log as read for one source."""
 

@@ -64,13 +64,13 @@ def digest(source_id: str, event_id: str) -> bytes:
 
 def digests_of(stored: Stored) -> bytes:
     """The digests of a delivery's events, in order."""
-    prefix = f"{stored.facts.source_id}\0"
+    facts = stored.facts
+    if len(facts.types) == 1:
+        return digest(facts.source_id, stored.event_id(0))
+    prefix = f"{facts.source_id}\0"
     own = f"{stored.id}-"
     blake2b = hashlib.blake2b
-    ids = [
-        f"{own}{index}" if found is None else found
-        for found, index in zip(stored.facts.ids, stored.facts.indexes, strict=True)
-    ]
+    ids = [f"{own}{index}" if found is None else found for found, index in zip(facts.ids, facts.indexes, strict=True)]
     return b"".join([blake2b((prefix + found).encode(), digest_size=DIGEST_BYTES).digest() for found in ids])
 
 

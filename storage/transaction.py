@@ -15,6 +15,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import Any
 
 import numpy
@@ -138,34 +139,38 @@ class Transaction:
         last = self._before.tail
         if not appends:
             return last
-        rows = [
-            fates.new_rows(append.stored.facts.count, append.admitted, append.rest, append.stored.facts.received_at_ms)
-            for append in appends
-        ]
-        digests = self.digests
+        rows, digests = fates.new_rows(appends), b"".join(self.digests)
         first = appends[0].stored.first
         if last and len(last.rows) < BLOCK_EVENTS_MIN:
-            first, rows, digests = last.first, [last.rows, *rows], [last.digests, *digests]
-        tail = Tail(first, numpy.concatenate(rows), b"".join(digests))
+            first, rows, digests = last.first, numpy.concatenate([last.rows, rows]), last.digests + digests
+        tail = Tail(first, rows, digests)
         self._blocks[first] = tail.rows
-        for append in appends:
-            self._count_append(append)
+        for source_id, run in groupby(appends, lambda append: append.stored.facts.source_id):
+            self._count_appends(self._count(source_id), list(run))
         return tail
 
-    def _count_append(self, append: Append) -> None:
-        count = self._count(append.stored.facts.source_id)
-        events = append.stored.facts.count
-        rest = events - append.admitted
-        count.added["received"] += events
-        if rest and append.rest == Fate.DROPPED:
-            count.added["dropped"] += rest
-        elif rest:
-            count.added["deferred"] += rest
-            count.added["deferred_now"] += rest
-        pending = append.admitted if append.rest == Fate.DROPPED else events
-        if pending:
-            count.added["pending"] += pending
-            count.made_pending(append.stored.first)
+    def _count_appends(self, count: _Count, appends: Sequence[Append]) -> None:
+        """Deliveries of one source."""
+        received = admitted = dropped = 0
+        for append in appends:
+            events = len(append.stored.facts.types)
+            received += events
+            admitted += append.admitted
+            if append.rest == Fate.DROPPED:
+                dropped += events - append.admitted
+                pending = append.admitted
+            else:
+                pending = events
+            if pending and count.first_pending is None:
+                count.made_pending(append.stored.first)
+        deferred = received - admitted - dropped
+        count.added.update(
+            received=received,
+            dropped=dropped,
+            deferred=deferred,
+            deferred_now=deferred,
+            pending=admitted + deferred,
+        )
 
     # Outcomes of events that are there.
 
@@ -274,7 +279,7 @@ def _read_block(number: int, cursor: Any) -> tuple[int, Rows]:
 def _checked_end(first: int, appends: Sequence[Append]) -> int:
     """The number after the last event. A gap in the numbers would corrupt the store: our bug, and loud."""
     for append in appends:
-        count = append.stored.facts.count
+        count = len(append.stored.facts.types)
         if append.stored.first != first or count == 0 or not 0 <= append.admitted <= count:
             raise ValueError(f"delivery {append.stored.id} does not follow the event {first - 1}")
         if append.admitted < count and append.rest not in (Fate.DEFERRED, Fate.DROPPED):

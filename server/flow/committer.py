@@ -22,18 +22,18 @@ large as what came during the last fsync, which adds no delay when there is litt
 """
 
 import secrets
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import trio
 
-from server.flow.source_state import SourceState
+from server.flow.source_state import Committed, SourceState
 from server.histogram import EVENTS, SECONDS, Histogram
 from server.intake.intake import Admission
 from server.worker import Worker
 from storage.environment import Store
 from storage.errors import StoreError, StoreFailed
-from storage.model import Append, Group, Outcomes, Stored, Written
+from storage.model import Append, Fate, Group, Outcomes, Stored, Written
+from storage.record import record
 from storage.records import delivery_id
 from storage.writer import Writer
 
@@ -44,13 +44,27 @@ DELIVERY_SUFFIX_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 
 Appended = Callable[[Stored | StoreError], None]
 Finished = Callable[[], None]
+_Finishing = tuple[SourceState, Outcomes, Finished]
 
 
-@dataclass(slots=True)
+@record
 class _Waiting:
     state: SourceState
     admission: Admission
+    pending: int
     done: Appended
+
+    @property
+    def deferred(self) -> int:
+        return self.pending - self.admission.admitted
+
+
+@record
+class _Run:
+    """The deliveries of one source in a group."""
+
+    state: SourceState
+    waiting: list[_Waiting]
 
 
 class Committer:
@@ -62,7 +76,7 @@ class Committer:
         self._store = store
         self._suffix = "".join(secrets.choice(DELIVERY_SUFFIX_ALPHABET) for _ in range(6))
         self._appends: list[_Waiting] = []
-        self._outcomes: list[tuple[SourceState, Outcomes, Finished]] = []
+        self._outcomes: list[_Finishing] = []
         self._work = trio.Event()
         self._quiet = trio.Event()
         self._quiet.set()
@@ -77,8 +91,10 @@ class Committer:
 
     def append(self, state: SourceState, admission: Admission, done: Appended) -> None:
         """Hand over a delivery. `done` gets it back with its numbers once it is on disk, or the error."""
-        state.appending(admission)
-        self._appends.append(_Waiting(state, admission, done))
+        admitted = admission.admitted
+        pending = admission.reading.facts.count if admission.rest is Fate.DEFERRED else admitted
+        state.appending(pending, pending - admitted)
+        self._appends.append(_Waiting(state, admission, pending, done))
         self._wake()
 
     def finish(self, state: SourceState, outcomes: Outcomes, done: Finished) -> None:
@@ -120,59 +136,68 @@ class Committer:
             self._refuse(appends, self.failure)
             appends = []
         outcomes, self._outcomes = self._outcomes, []
-        group, order = self._gather(appends, outcomes)
+        runs = _runs(appends)
+        group = self._gather(runs, outcomes)
         started = trio.current_time()
         try:
             written = await self._worker.run(self._writer.write, group)
         except StoreError as error:
             self.failure = error
             self._outcomes = outcomes + self._outcomes
-            self._refuse(order, error)
+            self._refuse(appends, error)
             return
         self.failure = None
         self.commit_seconds.observe(trio.current_time() - started)
-        self._settle(group, order, outcomes, written)
+        self._settle(group, runs, outcomes, written)
 
-    def _gather(
-        self, appends: list[_Waiting], outcomes: list[tuple[SourceState, Outcomes, Finished]]
-    ) -> tuple[Group, list[_Waiting]]:
-        by_source: dict[str, list[_Waiting]] = {}
-        for waiting in appends:
-            by_source.setdefault(waiting.state.id, []).append(waiting)
-        order = [waiting for run in by_source.values() for waiting in run]
+    def _gather(self, runs: list[_Run], outcomes: list[_Finishing]) -> Group:
         number = self.next_number
-        numbered = []
-        for waiting in order:
-            reading = waiting.admission.reading
-            stored = Stored(number, delivery_id(number, self._suffix), reading.facts, reading.body)
-            numbered.append(Append(stored, waiting.admission.admitted, waiting.admission.rest))
-            number += reading.facts.count
-        touched = {waiting.state.id: waiting.state for waiting in order} | {state.id: state for state, _, _ in outcomes}
+        appends = []
+        for run in runs:
+            for waiting in run.waiting:
+                admission = waiting.admission
+                facts = admission.reading.facts
+                stored = Stored(number, delivery_id(number, self._suffix), facts, admission.reading.body)
+                appends.append(Append(stored, admission.admitted, admission.rest))
+                number += facts.count
+        touched = {run.state.id: run.state for run in runs} | {state.id: state for state, _, _ in outcomes}
         oldest = {
             source_id: found[0] for source_id, state in touched.items() if (found := state.oldest_pending()) is not None
         }
-        return Group(numbered, [entry for _, entry, _ in outcomes], oldest), order
+        return Group(appends, [entry for _, entry, _ in outcomes], oldest)
 
-    def _settle(
-        self,
-        group: Group,
-        order: list[_Waiting],
-        outcomes: list[tuple[SourceState, Outcomes, Finished]],
-        written: Written,
-    ) -> None:
-        count = sum(append.stored.facts.count for append in group.appends)
-        self.next_number += count
-        if count:
-            self.commit_events.observe(count)
+    def _settle(self, group: Group, runs: list[_Run], outcomes: list[_Finishing], written: Written) -> None:
+        if group.appends:
+            last = group.appends[-1].stored
+            end = last.first + last.facts.count
+            self.commit_events.observe(end - self.next_number)
+            self.next_number = end
         self.used_bytes = written.used_bytes
         self.full = not self._store.has_room(written.used_bytes)
-        for state in [waiting.state for waiting in order] + [state for state, _, _ in outcomes]:
+        for state, _, _ in outcomes:
             state.totals = written.totals[state.id]
-        for waiting, append, digests in zip(order, group.appends, written.digests, strict=True):
-            waiting.state.appended(waiting.admission, append.stored, digests)
-            waiting.done(append.stored)
+        at = 0
+        for run in runs:
+            run.state.totals = written.totals[run.state.id]
+            to = at + len(run.waiting)
+            self._settle_run(run, group.appends[at:to], written.digests[at:to])
+            at = to
         for _, _, done in outcomes:
             done()
+
+    def _settle_run(self, run: _Run, appends: Sequence[Append], digests: Sequence[bytes]) -> None:
+        """Into the queue, and only then the answers."""
+        run.state.appended(
+            [
+                Committed(append.stored, append.admitted, waiting.pending, packed)
+                for waiting, append, packed in zip(run.waiting, appends, digests, strict=True)
+            ]
+        )
+        counts = run.state.counts
+        for waiting, append in zip(run.waiting, appends, strict=True):
+            counts.over_limit += waiting.admission.over_limit
+            counts.rejected += len(append.stored.facts.rejected)
+            waiting.done(append.stored)
 
     def _refuse_waiting(self) -> None:
         if self.failure is not None:
@@ -181,5 +206,13 @@ class Committer:
 
     def _refuse(self, appends: list[_Waiting], error: StoreError) -> None:
         for waiting in appends:
-            waiting.state.not_appended(waiting.admission)
+            waiting.state.not_appended(waiting.pending, waiting.deferred)
             waiting.done(error)
+
+
+def _runs(appends: Sequence[_Waiting]) -> list[_Run]:
+    """By source; each in the order in which they came."""
+    by_source: dict[str, list[_Waiting]] = {}
+    for waiting in appends:
+        by_source.setdefault(waiting.state.id, []).append(waiting)
+    return [_Run(waiting[0].state, waiting) for waiting in by_source.values()]

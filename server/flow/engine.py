@@ -42,6 +42,8 @@ class Engine:
         self._lookup = lookup
         self._looking_up = looking_up
         self._requeueing = trio.Lock()
+        self.generation = 0
+        """Rises with every `configure`: what was found out about a sender holds for one of them."""
         self._runners: dict[str, Runner] = {}
         self._nursery: trio.Nursery | None = None
         self._stopped = trio.Event()
@@ -76,6 +78,7 @@ class Engine:
         """
         if self._stopped.is_set():
             return
+        self.generation += 1
         for source_id in sources:
             if source_id not in self._runners:
                 self._add(SourceState(source_id, Totals()))

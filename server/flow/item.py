@@ -1,16 +1,16 @@
 """Events in hand, one by one: what a consumer makes of the spans in its channel."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
 from server.intake.events import build_events
 from storage.model import DIGEST_BYTES, Span, Stored
+from storage.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Item:
     """One pending event."""
 

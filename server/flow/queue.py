@@ -13,15 +13,16 @@ memory: the page is forgotten and read again when a tenth of a second's tokens h
 """
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import replace
 
 import trio
 
 from server.clock import Clock
-from server.flow.source_state import SourceState
+from server.flow.source_state import Committed, SourceState
 from server.shares import SharedBytes
 from server.worker import Worker
-from storage.model import DIGEST_BYTES, Page, Span, Stored
+from storage.model import DIGEST_BYTES, Page, Span
 from storage.reader import Reader
 
 SPAN_BYTES = 1024
@@ -70,20 +71,27 @@ class SourceQueue:
         self.behind = start < end
         self.keep_bodies = bool(state.source and state.source.processor)
 
-    def offer(self, stored: Stored, admitted: int, pending: int, digests: bytes) -> None:
-        """A committed delivery: its first `admitted` of `pending` events may go on at once, the others are deferred.
+    def offer(self, run: Sequence[Committed]) -> None:
+        """Deliveries of one group, in the order of their numbers."""
+        span = None if self.behind or self.keep_bodies else _joined(self._state.id, run)
+        if span is not None and self._room(len(span.numbers)) == len(span.numbers):
+            self._push(span)
+            return
+        for committed in run:
+            self._offer(committed)
 
-        Called in the order of the numbers.
-        """
-        first, end = stored.first, stored.first + pending
+    def _offer(self, committed: Committed) -> None:
+        if not committed.pending:
+            return
+        admitted, first = committed.admitted, committed.stored.first
         if not self.behind:
             if admitted and self._room(admitted) == admitted:
-                self._push(self._span(stored, admitted, digests))
+                self._push(self._span(committed))
                 first += admitted
-            if first == end:
+            if first == committed.end:
                 return
             self.behind, self.cursor = True, first
-        self.end = end
+        self.end = committed.end
         self.poke()
 
     async def receive(self) -> Span:
@@ -201,12 +209,13 @@ class SourceQueue:
             return 0
         return min(count, self._events_max - self._held_events)
 
-    def _span(self, stored: Stored, count: int, digests: bytes) -> Span:
+    def _span(self, committed: Committed) -> Span:
+        stored, count = committed.stored, committed.admitted
         return Span(
             stored=stored if self.keep_bodies else None,
             source_id=self._state.id,
             numbers=range(stored.first, stored.first + count),
-            digests=digests[: DIGEST_BYTES * count],
+            digests=committed.digests[: DIGEST_BYTES * count],
             attempts=(0,) * count,
             deferred=False,
             received_at_ms=stored.facts.received_at_ms,
@@ -217,6 +226,22 @@ class SourceQueue:
         self._shared.force(self._state.id, weight(span))
         self._heads.append((span.numbers[0], span.received_at_ms))
         self._send.send_nowait(span)
+
+
+def _joined(source_id: str, run: Sequence[Committed]) -> Span | None:
+    """All events of these deliveries as one span without bodies; None where some are not to go on at once."""
+    first, end = run[0].stored.first, run[-1].end
+    if sum(committed.admitted for committed in run) != end - first:
+        return None
+    return Span(
+        stored=None,
+        source_id=source_id,
+        numbers=range(first, end),
+        digests=b"".join([committed.digests for committed in run]),
+        attempts=(0,) * (end - first),
+        deferred=False,
+        received_at_ms=run[0].stored.facts.received_at_ms,
+    )
 
 
 def part(span: Span, start: int, stop: int) -> Span:

@@ -8,11 +8,26 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from server.histogram import SECONDS, Histogram
-from server.intake.intake import Admission
 from server.intake.rate_limit import Gcra
 from server.log import Throttled
 from server.source import Source
-from storage.model import Fate, Stored, Totals
+from storage.model import Stored, Totals
+from storage.record import record
+
+
+@record
+class Committed:
+    """A delivery on disk: its first `admitted` events go on at once; up to `pending` they are deferred."""
+
+    stored: Stored
+    admitted: int
+    pending: int
+    digests: bytes
+
+    @property
+    def end(self) -> int:
+        """The number after its last pending event."""
+        return self.stored.first + self.pending
 
 
 class Queue(Protocol):
@@ -21,7 +36,7 @@ class Queue(Protocol):
     behind: bool
     """Something of the source waits on disk only."""
 
-    def offer(self, stored: Stored, admitted: int, pending: int, digests: bytes) -> None: ...
+    def offer(self, run: Sequence[Committed]) -> None: ...
 
     def oldest(self) -> tuple[int, int] | None: ...
 
@@ -97,23 +112,25 @@ class SourceState:
         """The log is read again from the oldest pending event: what was released and not finished is deferred again."""
         self.unreleased = self.totals.deferred_now
 
-    def appending(self, admission: Admission) -> None:
-        """A delivery is on its way to the committer."""
-        self._change(admission, 1)
+    def appending(self, pending: int, deferred: int) -> None:
+        """A delivery with so many pending events, deferred ones among them, is on its way to the committer."""
+        self._appending += pending
+        self._appending_deferred += deferred
 
-    def not_appended(self, admission: Admission) -> None:
+    def not_appended(self, pending: int, deferred: int) -> None:
         """Its group failed: as if it had never come, but for the tokens."""
-        self._change(admission, -1)
+        self._appending -= pending
+        self._appending_deferred -= deferred
 
-    def appended(self, admission: Admission, stored: Stored, digests: bytes) -> None:
-        """Its group is on disk and in `totals`: what is pending goes into the queue."""
-        admitted, pending = admission.admitted, _pending(admission)
-        self._change(admission, -1)
-        self.unreleased += pending - admitted
-        self.counts.over_limit += admission.over_limit
-        self.counts.rejected += len(stored.facts.rejected)
-        if self.queue is not None and pending:
-            self.queue.offer(stored, admitted, pending, digests)
+    def appended(self, run: Sequence[Committed]) -> None:
+        """These deliveries are on disk and in `totals`: what is pending of them goes into the queue."""
+        for committed in run:
+            deferred = committed.pending - committed.admitted
+            self._appending -= committed.pending
+            self._appending_deferred -= deferred
+            self.unreleased += deferred
+        if self.queue is not None:
+            self.queue.offer(run)
 
     def oldest_pending(self) -> tuple[int, int] | None:
         """(number, received_at_ms) of the oldest pending event, or None where nothing is pending.
@@ -122,12 +139,3 @@ class SourceState:
         """
         parts = (self.queue, self.consumer)
         return min((found for part in parts if part is not None and (found := part.oldest()) is not None), default=None)
-
-    def _change(self, admission: Admission, sign: int) -> None:
-        pending = _pending(admission)
-        self._appending += sign * pending
-        self._appending_deferred += sign * (pending - admission.admitted)
-
-
-def _pending(admission: Admission) -> int:
-    return admission.reading.facts.count if admission.rest is Fate.DEFERRED else admission.admitted

@@ -1,18 +1,18 @@
 """What goes back to the sender: status, JSON body, headers; the same object whichever front end writes it."""
 
-from dataclasses import dataclass
 from http.client import responses
 
 import orjson
 
 from server.refusal import Refusal
+from storage.record import record
 
 PHRASES = {status: phrase.encode() for status, phrase in responses.items()}
 
 JSON_TYPE = (b"content-type", b"application/json")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Answer:
     """`code` is the refusal's, "" for a 200; `close` ends the connection after the answer."""
 

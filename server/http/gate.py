@@ -14,19 +14,17 @@ from server.flow.source_state import SourceState
 from server.health import Health, storage_refusal
 from server.http.answer import Answer, refusal_answer
 from server.intake import intake
-from server.intake.auth import token_matches, token_of
-from server.intake.intake import Admission, Head
+from server.intake.auth import UNKNOWN_SOURCE_DIGESTS, token_matches, token_of
+from server.intake.intake import Admission, Head, Reading
 from server.refusal import UNAUTHORIZED, Refusal, refuse
 from server.settings import LimitsConfig
 from server.shares import SharedBytes
 from server.source import Source
 from storage.errors import StoreError
 from storage.model import Stored
+from storage.record import record
 
 OnAnswer = Callable[[Answer], None]
-
-NOBODY = (bytes(32),)
-"""Token digests of a source that does not exist: compared with the same work, and never equal."""
 
 
 class Gate:
@@ -58,19 +56,28 @@ class Gate:
         refusal = self._health.refusal()
         if refusal is not None:
             return refusal
+        judged = head.judged
+        if judged is None or judged.generation != self._engine.generation:
+            judged = self._judge(head)
+            if judged is None:
+                return UNAUTHORIZED
+            head.remember(judged)
+        if self.backlogged(judged.state):
+            return self.backlog_refusal()
+        entry = Entry(self, judged, head)
+        if head.content_length and (refusal := entry.reserve(head.content_length)) is not None:
+            return refusal
+        return entry
+
+    def _judge(self, head: Head) -> "Judged | None":
+        """The source, if the token is one of its own."""
         state = self._engine.state(head.source_id)
         source = state.source if state is not None else None
-        matches = token_matches(token_of(head.authorization), source.token_digests if source is not None else NOBODY)
+        digests = source.token_digests if source is not None else UNKNOWN_SOURCE_DIGESTS
+        matches = token_matches(token_of(head.authorization), digests)
         if state is None or source is None or not matches:
-            return UNAUTHORIZED
-        if self.backlogged(state):
-            return self.backlog_refusal()
-        entry = Entry(self, state, source, head)
-        if head.content_length is not None:
-            too_large = entry.reserve(head.content_length)
-            if too_large is not None:
-                return too_large
-        return entry
+            return None
+        return Judged(self._engine.generation, state, source)
 
     def backlogged(self, state: SourceState) -> bool:
         """The source has as many pending events as it may have."""
@@ -80,19 +87,30 @@ class Gate:
         return refuse("overloaded", f"{self._backlog_events_max} events of this source are pending already")
 
 
+@record
+class Judged:
+    """A head whose token is right, until the next reload. Kept with the head, since senders repeat theirs."""
+
+    generation: int
+    state: SourceState
+    source: Source
+
+
 class Entry:
-    """One request that is let in: its body as it grows, then the decision."""
+    """One request that is let in: its body as it grows, then the decision. Also what the committer calls back."""
 
-    __slots__ = ("_gate", "_head", "_held", "_received", "_source", "_state", "_submitted")
+    __slots__ = ("_admission", "_answer", "_gate", "_head", "_held", "_received", "_source", "_state", "_submitted")
 
-    def __init__(self, gate: Gate, state: SourceState, source: Source, head: Head) -> None:
+    def __init__(self, gate: Gate, judged: Judged, head: Head) -> None:
         self._gate = gate
-        self._state = state
-        self._source = source
+        self._state = judged.state
+        self._source = judged.source
         self._head = head
         self._held = 0
         self._received = 0
         self._submitted = False
+        self._admission: Admission
+        self._answer: OnAnswer
 
     def grow(self, count: int) -> Refusal | None:
         """`count` more bytes of the body have come."""
@@ -110,34 +128,39 @@ class Entry:
         """The whole body. `answer` is called exactly once, perhaps before this returns."""
         gate, state, source = self._gate, self._state, self._source
         reading = intake.read(source, self._head, body, gate.clock.now_ms(), gate.intake_limits)
-        if isinstance(reading, Refusal):
-            answer(refusal_answer(reading, close=False))
-            return
-        refusal = gate.backlog_refusal() if gate.backlogged(state) else self._take(len(reading.body) - self._held)
-        if refusal is not None:
+        refusal = reading if isinstance(reading, Refusal) else self._has_room_for(reading)
+        if isinstance(reading, Refusal) or refusal is not None:
+            assert refusal is not None
             answer(refusal_answer(refusal, close=False))
             return
-        admission = intake.admit(reading, source, state.limiter, state.deferring, gate.clock.monotonic_ns())
+        self._admission = intake.admit(reading, source, state.limiter, state.deferring, gate.clock.monotonic_ns())
+        self._answer = answer
         self._submitted = True
-        gate.committer.append(state, admission, lambda result: self._committed(admission, result, answer))
+        gate.committer.append(state, self._admission, self._committed)
 
     def close(self) -> None:
         """The request is over, or its client has gone. What was submitted goes on, its room taken until its commit."""
         if not self._submitted:
             self._give_back()
 
-    def _committed(self, admission: Admission, result: Stored | StoreError, answer: OnAnswer) -> None:
+    def _has_room_for(self, reading: Reading) -> Refusal | None:
+        """The backlog may have filled meanwhile, and what was unpacked takes memory until its commit."""
+        if self._gate.backlogged(self._state):
+            return self._gate.backlog_refusal()
+        unpacked = len(reading.body) - self._held
+        return self._take(unpacked) if unpacked > 0 else None
+
+    def _committed(self, result: Stored | StoreError) -> None:
         self._give_back()
         if isinstance(result, Stored):
-            answer(Answer(200, intake.answer(self._source, admission, result.id)))
+            self._answer(Answer(200, intake.answer(self._source, self._admission, result.id)))
         else:
-            answer(refusal_answer(storage_refusal(result), close=False))
+            self._answer(refusal_answer(storage_refusal(result), close=False))
 
     def _take(self, count: int) -> Refusal | None:
-        if count > 0:
-            if not self._gate.in_flight.take(self._state.id, count):
-                return refuse("overloaded", "too many bytes are in flight")
-            self._held += count
+        if not self._gate.in_flight.take(self._state.id, count):
+            return refuse("overloaded", "too many bytes are in flight")
+        self._held += count
         return None
 
     def _give_back(self) -> None:

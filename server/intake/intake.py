@@ -6,6 +6,7 @@ contract's order: signature, Content-Encoding, JSON, normalisation, rate limit.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import orjson
 
@@ -18,9 +19,10 @@ from server.intake.rate_limit import Gcra
 from server.refusal import UNAUTHORIZED, Refusal, refuse
 from server.source import Source
 from storage.model import Facts, Fate
+from storage.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Head:
     """A request before its body."""
 
@@ -32,6 +34,8 @@ class Head:
     """None where the body is chunked."""
     remote_addr: str
     _scanned: Scanned | None = None
+    judged: Any = None
+    """What the gate found out about this head, for as long as it holds."""
 
     @property
     def scanned(self) -> Scanned:
@@ -40,6 +44,10 @@ class Head:
             object.__setattr__(self, "_scanned", scan(self.headers))
         assert self._scanned is not None
         return self._scanned
+
+    def remember(self, judged: object) -> None:
+        """Keep this as `judged`."""
+        object.__setattr__(self, "judged", judged)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +59,7 @@ class Limits:
     batch_events_max: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Reading:
     """A good body, decoded, and what was found in it."""
 
@@ -59,7 +67,7 @@ class Reading:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Admission:
     """What the rate limit makes of a reading: its first `admitted` events go on, the others have the fate `rest`."""
 
@@ -111,19 +119,21 @@ def admit(reading: Reading, source: Source, limiter: Gcra, deferring: bool, now_
 
 def answer(source: Source, admission: Admission, delivery_id: str) -> bytes:
     """The body of the 200. Its four numbers add up to the items sent."""
-    left = admission.reading.facts.count - admission.admitted
+    facts = admission.reading.facts
+    left = facts.count - admission.admitted
     dropped = left if admission.rest is Fate.DROPPED else 0
-    said: dict[str, object] = {
-        "status": "accepted",
-        "accepted": admission.admitted,
-        "deferred": left - dropped,
-        "dropped": dropped,
-        "rejected": [
-            {"index": index, "code": code, "message": message}
-            for index, code, message in admission.reading.facts.rejected
-        ],
-        "delivery": delivery_id,
-    }
-    if source.type == "segment":
-        said["success"] = True
-    return orjson.dumps(said)
+    rejected = orjson.dumps([_rejection(each) for each in facts.rejected]) if facts.rejected else b"[]"
+    success = b',"success":true' if source.type == "segment" else b""
+    return (b'{"status":"accepted","accepted":%d,"deferred":%d,"dropped":%d,"rejected":%b,"delivery":"%b"%b}') % (
+        admission.admitted,
+        left - dropped,
+        dropped,
+        rejected,
+        delivery_id.encode(),
+        success,
+    )
+
+
+def _rejection(entry: tuple[int, str, str]) -> dict[str, object]:
+    index, code, message = entry
+    return {"index": index, "code": code, "message": message}

@@ -12,6 +12,7 @@ import trio.testing
 from server.http import hypercorn
 from server.http.answer import Answer
 from server.http.connection import Connection, Listener
+from server.http.head import RequestHead
 from tests.integration.http_server import ACCEPTED, INGEST, TOKEN, FakeGate, SomeLimits, serving
 from tests.integration.raw import WAIT_SECONDS, Raw, ask, connected, request
 
@@ -205,10 +206,10 @@ async def test_no_request_is_begun_too_late(how: str) -> None:
     """A connection that was given away, or whose listener ends, takes up no other request, even one that is there."""
     served = 0
 
-    async def exchange(connection: Connection, head: bytes) -> bool:
+    async def exchange(connection: Connection, head: RequestHead) -> bool:
         nonlocal served
         served += 1
-        del connection.received[: len(head)]
+        del connection.received[: len(head.raw)]
         connection.has_answered()
         if how == "evicted after the answer":
             assert listener.connections.evict()

@@ -1,6 +1,7 @@
 """storage/records.py, log_record.py, fates.py: what is written is read back, and nothing else is."""
 
 from collections.abc import Callable
+from dataclasses import fields
 
 import numpy
 import pytest
@@ -12,9 +13,9 @@ from storage import records
 from storage.errors import IllegalOutcome, StoreDamaged
 from storage.fates import ROW, Part, apply, decode_fates, encode_fates, new_rows
 from storage.log_record import LOG_RECORD_BYTES_MAX, decode_log, decode_log_head, encode_log, split_log
-from storage.model import Fate, Stored, Totals
+from storage.model import Append, Facts, Fate, Stored, Totals
 from storage.records import RESULTS_RECORD_BYTES_MAX, key_of
-from tests.storing import AT_MS, delivery, outcome
+from tests.storing import delivery, numbered, outcome
 
 KEY = key_of(7)
 TOTALS = Totals(received=9, requeued=1, processed=4, dead=2, pending=4, oldest=3)
@@ -26,9 +27,11 @@ def log_record(*deliveries: Stored) -> bytes:
     return encode_log(deliveries, PACK)
 
 
+SOME_DROPPED = Append(delivery(1, list("abcdefghi")), 4, Fate.DROPPED)
+
 KINDS: dict[str, tuple[bytes, Callable[[bytes, bytes], object]]] = {
     "ids": (records.encode_ids(KEY, bytes(range(64))), records.decode_ids),
-    "fates": (encode_fates(KEY, new_rows(9, 4, Fate.DROPPED, AT_MS)), decode_fates),
+    "fates": (encode_fates(KEY, new_rows([SOME_DROPPED])), decode_fates),
     "results": (records.encode_results(KEY, {7: b'{"result":1}', 9: b'{"error":"x"}'}), records.decode_results),
     "log": (log_record(delivery(7, ["a", None])), lambda key, value: decode_log(key, value, UNPACK)),
     "meta": (records.encode_totals(KEY, TOTALS), records.decode_totals),
@@ -77,12 +80,15 @@ def test_a_delivery_is_read_back_as_it_was() -> None:
     assert decode_log(KEY, log_record(one, other), UNPACK) == [one, other]
 
 
+FACTS = [field.name for field in fields(Facts)]
+
+
 def test_facts_that_differ_event_by_event_are_read_back() -> None:
     """What is alike is folded in the record, and what differs is not."""
     stored = delivery(7, ["a", "b", "b"])
     facts = stored.facts
     mixed = type(facts)(
-        **{name: getattr(facts, name) for name in facts.__slots__}
+        **{name: getattr(facts, name) for name in FACTS}
         | {
             "types": ["x", "y", "x"],
             "provider_ids": [None, "b", "c"],
@@ -165,7 +171,7 @@ def test_rows_are_read_back_whatever_their_runs(values: list[tuple[int, int, int
 
 def test_a_batch_of_one_fate_is_one_run() -> None:
     """A thousand events that went the same way, or that repeat another batch, take the bytes of one."""
-    rows = new_rows(1000, 1000, Fate.DEFERRED, AT_MS)
+    rows = new_rows([numbered(1, 1000)])
     alone = len(encode_fates(KEY, rows[:1]))
     assert len(encode_fates(KEY, rows)) == alone
     resent = outcome(Fate.DUPLICATE, range(2001, 3001), originals=range(1, 1001))
@@ -195,4 +201,4 @@ def test_only_a_pending_event_may_have_an_outcome(had: Fate, becomes: Fate) -> N
 def test_numbers_must_ascend() -> None:
     """An outcome that names an event twice is our bug."""
     with pytest.raises(IllegalOutcome):
-        apply(new_rows(3, 3, Fate.DEFERRED, AT_MS), 1, Part(outcome(Fate.DEAD, [2, 2]), 0, 2, None))
+        apply(new_rows([numbered(1, 3)]), 1, Part(outcome(Fate.DEAD, [2, 2]), 0, 2, None))
