@@ -27,6 +27,7 @@ from server.reload import Reload
 from server.shares import SharedBytes
 from server.sources_report import describe_sources
 from server.supervision import drain_on_signals, notify
+from server.tuning import tune
 from server.worker import Worker
 from storage.environment import Store
 from storage.errors import StoreError
@@ -123,6 +124,7 @@ class Server:
         nursery.start_soon(self.reload.on_sighup)
         await nursery.start(self._serve_admin, admin)
         await nursery.start(self._serve_public, public)
+        tune()
         self.health.started = True
         notify(f"READY=1\nMAINPID={os.getpid()}")
         self.log.info(
