@@ -231,13 +231,13 @@ class SourceQueue:
 def _joined(source_id: str, run: Sequence[Committed]) -> Span | None:
     """All events of these deliveries as one span without bodies; None where some are not to go on at once."""
     first, end = run[0].stored.first, run[-1].end
-    if sum(committed.admitted for committed in run) != end - first:
+    if first == end or sum([committed.admitted for committed in run]) != end - first:
         return None
     return Span(
         stored=None,
         source_id=source_id,
         numbers=range(first, end),
-        digests=b"".join([committed.digests for committed in run]),
+        digests=b"".join([committed.digests[: DIGEST_BYTES * committed.admitted] for committed in run]),
         attempts=(0,) * (end - first),
         deferred=False,
         received_at_ms=run[0].stored.facts.received_at_ms,

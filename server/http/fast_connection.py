@@ -8,18 +8,16 @@ client does not read as fast as we write), and at the end LINGER (says nothing m
 import math
 import socket
 from enum import Enum, auto
-from typing import TYPE_CHECKING
+from typing import Protocol as Interface
 
 from server.http.answer import Answer, refusal_answer, written
 from server.http.body import BROKEN, TOO_SLOW
-from server.http.connection import BROKEN_HEAD, LINGER_SECONDS, READ_BYTES
+from server.http.connection import BROKEN_HEAD, LINGER_SECONDS, READ_BYTES, Limits, Observe
+from server.http.connections import Connections
 from server.http.head import TOO_SLOW as HEAD_TOO_SLOW
 from server.http.protocol import Delivery, Elsewhere, Heads, Protocol
-from server.http.routes import Entry
+from server.http.routes import Entry, Gate
 from server.refusal import Refusal
-
-if TYPE_CHECKING:
-    from server.http.fast_lane import FastLane
 
 CONTINUE = b"HTTP/1.1 100 \r\n\r\n"
 
@@ -36,6 +34,25 @@ class State(Enum):
     FLUSH = auto()
     LINGER = auto()
     CLOSED = auto()
+
+
+class Lane(Interface):
+    """What a connection needs of its lane."""
+
+    gate: Gate
+    limits: Limits
+    observe: Observe
+    connections: Connections
+    now: float
+
+    @property
+    def is_draining(self) -> bool: ...
+    def time(self) -> float: ...
+    def date(self) -> bytes: ...
+    def watch(self, connection: "FastConnection", *, reading: bool, writing: bool = False) -> None: ...
+    def again(self, connection: "FastConnection") -> None: ...
+    def hand_over(self, connection: "FastConnection") -> None: ...
+    def forget(self, connection: "FastConnection") -> None: ...
 
 
 class FastConnection:
@@ -58,7 +75,7 @@ class FastConnection:
         "state",
     )
 
-    def __init__(self, lane: "FastLane", sock: socket.socket, peer: str, heads: Heads, now: float) -> None:
+    def __init__(self, lane: Lane, sock: socket.socket, peer: str, heads: Heads, now: float) -> None:
         self._lane = lane
         self.sock = sock
         self.file = sock.fileno()

@@ -47,8 +47,7 @@ class FastLane:
         self.limits: Limits = listener.limits
         self.observe: Observe = listener.observe
         self.connections = listener.connections
-        self.time = time.monotonic
-        self.now = self.time()
+        self.now = time.monotonic()
         """Of this turn."""
         self._listener = listener
         self._hand_over = hand_over
@@ -102,7 +101,7 @@ class FastLane:
     async def _take_turns(self) -> None:
         while True:
             await trio.lowlevel.wait_readable(self._epoll.fileno())
-            self.now = self.time()
+            self.now = time.monotonic()
             self._turn()
 
     def watch(self, connection: FastConnection, *, reading: bool, writing: bool = False) -> None:
@@ -128,6 +127,10 @@ class FastLane:
         connection.state = State.CLOSED
         self.forget(connection)
         self._hand_over(connection.sock, connection.protocol.buffer, connection.answers, connection.is_known)
+
+    def time(self) -> float:
+        """Now, exactly."""
+        return time.monotonic()
 
     def date(self) -> bytes:
         """For the Date header; made once a second."""
@@ -203,7 +206,7 @@ class FastLane:
     async def _sweep(self) -> None:
         while True:
             await trio.sleep(SWEEP_SECONDS)
-            self.now = self.time()
+            self.now = time.monotonic()
             for file in self._paused:
                 if file in self._listening:
                     self._epoll.modify(file, select.EPOLLIN)

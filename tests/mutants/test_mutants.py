@@ -50,9 +50,9 @@ class Mutant:
 
 EARLY_ANSWER = (
     "server/http/gate.py",
-    "gate.committer.append(state, admission, lambda result: self._committed(admission, result, answer))",
-    "gate.committer.append(state, admission, lambda result: self._give_back()); "
-    'answer(Answer(200, intake.answer(source, admission, "early")))',
+    "gate.committer.append(state, self._admission, self._committed)",
+    "gate.committer.append(state, self._admission, lambda _: None); "
+    'answer(Answer(200, intake.answer(source, self._admission, "early")))',
 )
 FORGETFUL_INDEX = (
     "server/app.py",

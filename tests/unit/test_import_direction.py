@@ -25,7 +25,7 @@ HOMES: Mapping[str, tuple[str, ...]] = {
 ONLY: Mapping[str, frozenset[str]] = {
     "storage/": frozenset({"storage", "lmdb", "numpy", "orjson", "zstandard"}),
     "server/intake/": frozenset(
-        {"server.intake", "server.source", "server.refusal", "storage.model", "orjson", "zstandard"}
+        {"server.intake", "server.source", "server.refusal", "storage.model", "storage.record", "orjson", "zstandard"}
     ),
 }
 """All that a folder may import beside the standard library."""
