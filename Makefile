@@ -23,6 +23,7 @@ run: $(INSTALLED) ## serve config/tidegate.toml with its demo sources
 
 test: lint ## lint, types and the whole test suite
 	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --front-end complete tests/integration
 
 lint: $(INSTALLED) ## ruff and mypy
 	$(BIN)/ruff check

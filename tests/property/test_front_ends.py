@@ -1,0 +1,195 @@
+"""The fast lane and the complete front end give the same answers and leave the same in the store."""
+
+import gzip
+import itertools
+import json
+import re
+import socket
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from storage.environment import Store
+from storage.reader import Reader
+from tests import front_end
+from tests.child import TOKEN, Child, Children
+
+CONFIG = f"""
+[limits]
+body_bytes_max = 2000
+batch_events_max = 20
+[sources.hook]
+type = "webhook"
+tokens = ["{TOKEN}"]
+[sources.app]
+type = "segment"
+tokens = ["{TOKEN}"]
+[sources.slow]
+type = "webhook"
+tokens = ["{TOKEN}"]
+rate_limit_events_per_second = 0.0001
+rate_limit_burst_events = 3
+over_limit = "drop"
+"""
+
+HOSTILE = (
+    b"POST /ingest/inbound/hook HTTP/1.1\nHost: a\n\n",
+    b"POST /ingest/inbound/hook HTTP/1.1\r\nHost: a\r\n b\r\n\r\n",
+    b"POST /ingest/inbound/hook HTTP/1.1\r\nHost: a\r\nX\x00: b\r\n\r\n",
+    b"POST /ingest/inbound/hook HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nx",
+    b"POST /ingest/inbound/hook HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
+    b"POST http://a/ingest/inbound/hook HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"POST /ingest/inbound/hook HTTP/1.1\r\nHost: a\r\nX: " + b"y" * 17000 + b"\r\n\r\n",
+    b"POST /ingest/inbound/ho%6fk HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"POST /ingest/inbound/hook HTTP/1.0\r\nContent-Length: 2\r\n\r\n{}",
+    b"POST /ingest/inbound/hook\r\n\r\n",
+    b"GET /ingest/inbound/hook HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"\r\n\r\n",
+    b"\x16\x03\x01",
+    b"POST /ing",
+)
+
+DELIVERY = re.compile(rb',"delivery":"[0-9a-z]{13}-[a-z2-7]{6}"')
+
+
+def head(source: str, *lines: str, token: str = TOKEN) -> bytes:
+    first = f"POST /ingest/inbound/{source} HTTP/1.1\r\nHost: gate\r\nAuthorization: Bearer {token}\r\n"
+    return (first + "".join(f"{line}\r\n" for line in lines) + "\r\n").encode()
+
+
+def sized(source: str, body: bytes, *lines: str, token: str = TOKEN) -> bytes:
+    return head(source, f"Content-Length: {len(body)}", *lines, token=token) + body
+
+
+@st.composite
+def chunked(draw: st.DrawFn, source: str, body: bytes) -> bytes:
+    """The body in chunks of any sizes, perhaps with extensions and trailers."""
+    cuts = sorted({0, len(body), *draw(st.lists(st.integers(0, len(body)), max_size=4))})
+    extension = draw(st.sampled_from([b"", b";a=b", b" "]))
+    pieces = [body[start:end] for start, end in itertools.pairwise(cuts)]
+    chunks = b"".join(b"%x%b\r\n%b\r\n" % (len(piece), extension, piece) for piece in pieces)
+    trailer = draw(st.sampled_from([b"", b"X-Sum: 1\r\n"]))
+    return head(source, "Transfer-Encoding: chunked") + chunks + b"0\r\n" + trailer + b"\r\n"
+
+
+NUMBERS = itertools.count()
+
+
+def webhook(number: int) -> bytes:
+    return json.dumps({"inbound_event_id": f"event-{number}", "payload": {"n": number}}).encode()
+
+
+def batch(number: int, count: int) -> bytes:
+    items: list[Any] = [{"type": "track", "messageId": f"m-{number}-{at}", "event": "e"} for at in range(count)]
+    return json.dumps({"batch": [*items, 7], "sentAt": "2026-01-01T00:00:00Z"}).encode()
+
+
+@st.composite
+def a_request(draw: st.DrawFn) -> bytes:
+    """A good one, or one that is refused for a reason of its own."""
+    number = draw(st.integers(0, 50))
+    body = draw(st.sampled_from([webhook(number), b"[" + webhook(number) + b"," + webhook(number + 1) + b"]"]))
+    return draw(
+        st.one_of(
+            st.just(sized("hook", body)),
+            chunked("hook", body),
+            st.just(sized("app", batch(number, number % 25))),
+            chunked("app", batch(number, number % 15)),
+            st.just(sized("slow", body)),
+            st.just(sized("hook", gzip.compress(body, mtime=0), "Content-Encoding: gzip")),
+            st.just(sized("hook", body, "webhook-id: w-1", "X-Kept: yes", "Connection: close")),
+            st.just(sized("hook", body, token="wrong")),
+            st.just(sized("nobody", body)),
+            st.just(sized("hook", body[:-1])),
+            st.just(sized("hook", b"a=b", "Content-Type: application/x-www-form-urlencoded")),
+            st.just(sized("hook", b" " * 2001)),
+            st.just(sized("hook", b"")),
+            st.just(sized("hook", body)[:-5]),
+            st.sampled_from(HOSTILE),
+        )
+    )
+
+
+@st.composite
+def conversations(draw: st.DrawFn) -> list[bytes]:
+    """What a client sends on one connection, in the pieces in which it sends it: perhaps with a byte changed."""
+    data = b"".join(draw(st.lists(a_request(), min_size=1, max_size=3)))
+    if draw(st.integers(0, 3)) == 0:
+        at = draw(st.integers(0, min(len(data), 400) - 1))
+        data = data[:at] + bytes([draw(st.integers(0, 255))]) + data[at + 1 :]
+    cuts = sorted({0, len(data), *draw(st.lists(st.integers(0, len(data)), max_size=3))})
+    return [data[start:end] for start, end in itertools.pairwise(cuts)]
+
+
+def talk(port: int, pieces: Sequence[bytes]) -> list[tuple[Any, bool]]:
+    """Of each answer the body or the refusal's code, and whether it is the last; what differs by nature is left out."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as sock:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            for piece in pieces:
+                sock.sendall(piece)
+            sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # answered and closed before all was sent
+        received = b"".join(iter(lambda: sock.recv(65536), b""))
+    answers = []
+    while received:
+        lines, _, rest = received.partition(b"\r\n\r\n")
+        length = int(re.search(rb"content-length: (\d+)", lines)[1])  # type: ignore[index]
+        body = DELIVERY.sub(b"", rest[:length])
+        said = body if lines[9:12] == b"200" else json.loads(body)["code"]
+        # Which fault of a bad head is seen first, and the words for it, may depend on how its bytes came in.
+        said = "a bad head" if said in {"invalid_request", "headers_too_large"} else said
+        answers.append((said, b"connection: close" in lines.lower()))
+        received = rest[length:]
+    return answers
+
+
+def kept(child: Child) -> list[Any]:
+    """What the store counts of each source, and the number after its last event."""
+    store = Store.open(child.store, mode="read")
+    try:
+        reader = Reader(store)
+        totals = sorted(reader.totals().items())
+        return [(source_id, each.received, each.dropped, each.duplicate, each.oldest) for source_id, each in totals]
+    finally:
+        store.close()
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Child, Child]]:
+    """The same server twice, with either front end."""
+    chosen = front_end.fast_lane
+    with Children(Path(tmp_path_factory.mktemp("front-ends"))) as children:
+        made = []
+        for fast_lane in (True, False):
+            front_end.fast_lane = fast_lane
+            made.append(children(CONFIG))
+            front_end.fast_lane = chosen
+        for child in made:
+            child.start()
+        yield made[0], made[1]
+
+
+@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(pieces=conversations())
+def test_same_answers(pair: tuple[Child, Child], pieces: list[bytes]) -> None:
+    """Whatever comes, in whatever pieces, both say the same."""
+    fast, complete = pair
+    assert talk(fast.port, pieces) == talk(complete.port, pieces)
+
+
+def test_same_store(pair: tuple[Child, Child]) -> None:
+    """After all that, both have received, dropped and numbered the same, and nothing waits."""
+    fast, complete = pair
+    for child in pair:
+        assert child.stop() == 0
+    assert kept(fast) == kept(complete)
+    for child in pair:
+        assert child.errors == []
