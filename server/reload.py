@@ -15,6 +15,7 @@ class Reload:
 
     def __init__(self, config: Config, engine: Engine) -> None:
         self.config = config
+        self._at_start = config
         self._engine = engine
         self._log = log.get("tidegate.reload")
 
@@ -33,7 +34,7 @@ class Reload:
             return self._kept(error.mistakes)
         except ProcessorError as error:
             return self._kept([str(error)])
-        for key in restart_needed(self.config, config):
+        for key in restart_needed(self._at_start, config):
             self._log.warning("a restart is needed for a changed setting", key=key)
         self._engine.configure(config.sources, functions)
         self.config = config

@@ -51,6 +51,7 @@ class Runner:
         self._worker = Worker(f"processor {state.id}")
         self._changed = trio.Event()
         self._stopping = False
+        self._former_hangs = False
         self.queue: SourceQueue | None = None
         self.consumer: Consumer | None = None
 
@@ -81,8 +82,8 @@ class Runner:
 
     @property
     def stuck(self) -> bool:
-        """A call of a removed or replaced processor does not come back."""
-        return self._worker.busy and (self.consumer is None or self.consumer.stopping)
+        """A call of a removed or replaced processor has outrun its timeout and does not come back."""
+        return self._former_hangs and self._worker.busy and not self._stopping
 
     async def run(self) -> None:
         """Work until told to stop."""
@@ -124,12 +125,19 @@ class Runner:
         state.queue, state.consumer = self.queue, self.consumer
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.queue.feed)
+            nursery.start_soon(self._wait_for_former)
             await parts.index_ready.wait()
             await self.consumer.run()
             nursery.cancel_scope.cancel()
+        self._former_hangs = self._worker.busy
         state.queue = self.queue = None
         await self.consumer.committed()
         state.consumer = self.consumer = None
+
+    async def _wait_for_former(self) -> None:
+        """The call of a former processor, if one hangs, has come back before another one can be made."""
+        await self._worker.idle()
+        self._former_hangs = False
 
     def _stop_consumer(self) -> None:
         if self.consumer is not None:

@@ -1,7 +1,10 @@
 """SIGHUP on the running server: sources and secrets change at once, or not at all, and nothing in hand is lost."""
 
+import signal
 import threading
 from dataclasses import dataclass, field
+
+import pytest
 
 from tests.books import calls, check_identity, noted, pending, read_books, shut_gate
 from tests.child import TOKEN, Child, Children, eventually, item, source
@@ -94,6 +97,18 @@ def test_key_that_needs_a_restart(children: Children) -> None:
     assert child.post("another", [{"id": 1}, {"id": 2}]).status == 200
 
 
+def test_what_needs_a_restart_is_told_until_it_is_restored(children: Children) -> None:
+    """Each reload compares with what the process was started with, not with what was read last."""
+    child = children(ARCHIVE)
+    child.start()
+    changed = "[limits]\nbatch_events_max = 1\n" + ARCHIVE
+    child.write(changed)
+    for _ in range(2):
+        assert [line["key"] for line in child.reload() if "key" in line] == ["limits.batch_events_max"]
+    child.write(ARCHIVE)
+    assert [line for line in child.reload() if "key" in line] == []
+
+
 def check_removed_source(children: Children) -> None:
     """401 at once; the call in hand finishes and counts; what is pending is counted, looked up, and goes on later."""
     worked = source("worked", processor="work:plain", processor_batch_events_max=1)
@@ -147,10 +162,29 @@ def test_hanging_former_processor(children: Children) -> None:
         child.write(source("worked", processor="work:other"))
         child.reload()
         eventually(lambda: child.admin("/readyz").json["warnings"])
+        child.post("worked", item("b"))
+        eventually(lambda: child.admin("/sources").json["sources"][0]["since_start"]["last_error"])
         (warning,) = child.admin("/readyz").json["warnings"]
         assert (warning["warning"], "worked" in warning["message"]) == ("processor_hanging", True)
     eventually(lambda: pending(child, "worked") == 0)
     assert not child.admin("/readyz").json["warnings"]
+
+
+@pytest.mark.parametrize("then", ["replaced", "removed", "stopped"])
+def test_a_call_within_its_time_does_not_hang(children: Children, then: str) -> None:
+    """A call in hand is no hanging one: not when its processor is replaced or removed, nor when the server drains."""
+    child = children(ARCHIVE + source("worked", processor="work:plain"))
+    child.start()
+    with shut_gate(child):
+        child.post("worked", item("a", do="hang"))
+        eventually(lambda: calls(child))
+        if then == "stopped":
+            child.signal(signal.SIGTERM)
+            eventually(lambda: child.admin("/readyz").status == 503)
+        else:
+            child.write(ARCHIVE + (source("worked", processor="work:other") if then == "replaced" else ""))
+            child.reload()
+        assert [child.admin("/readyz").json["warnings"] for _ in range(30)] == [[]] * 30
 
 
 def test_module_is_not_imported_anew(children: Children) -> None:
