@@ -14,8 +14,8 @@ Order of operations
 4. *Settle*, on the trio thread: new totals, then the queues, then the callbacks.
 
 When a group fails, its deliveries are refused and forgotten; its outcomes wait. From then on deliveries are refused
-at the door, and a group of outcomes alone tries every second until one succeeds. After an I/O error (`StoreFailed`)
-nothing is written any more until a restart, since the page cache may no longer hold what fsync lost.
+at the door, and a group of outcomes alone tries every second until one succeeds. While the store is full, each try has
+half of them, down to one; each success doubles that, until none waits. After an I/O error (`StoreFailed`) nothing is written any more until a restart, since the page cache may no longer hold what fsync lost.
 
 Rejected: committing on the loop (one slow fsync would stop every answer), a timer that collects groups (a group is as
 large as what came during the last fsync, which adds no delay when there is little to do).
@@ -31,7 +31,7 @@ from server.histogram import EVENTS, SECONDS, Histogram
 from server.intake.intake import Admission
 from server.worker import Worker
 from storage.environment import Store
-from storage.errors import StoreError, StoreFailed
+from storage.errors import StoreError, StoreFailed, StoreFull
 from storage.model import Append, Fate, Group, Outcomes, Stored, Written
 from storage.record import record
 from storage.records import delivery_id
@@ -77,6 +77,7 @@ class Committer:
         self._suffix = "".join(secrets.choice(DELIVERY_SUFFIX_ALPHABET) for _ in range(6))
         self._appends: list[_Waiting] = []
         self._outcomes: list[_Finishing] = []
+        self._outcomes_max: int | None = None  # in a group; None: all
         self._work = trio.Event()
         self._quiet = trio.Event()
         self._quiet.set()
@@ -135,7 +136,7 @@ class Committer:
         if self.failure is not None:  # came while it slept
             self._refuse(appends, self.failure)
             appends = []
-        outcomes, self._outcomes = self._outcomes, []
+        outcomes = self._take_outcomes()
         runs = _runs(appends)
         group = self._gather(runs, outcomes)
         started = trio.current_time()
@@ -145,10 +146,19 @@ class Committer:
             self.failure = error
             self._outcomes = outcomes + self._outcomes
             self._refuse(appends, error)
+            if isinstance(error, StoreFull):
+                self._outcomes_max = max(1, len(outcomes) // 2)
             return
         self.failure = None
+        if self._outcomes_max is not None:
+            self._outcomes_max = self._outcomes_max * 2 if self._outcomes else None
         self.commit_seconds.observe(trio.current_time() - started)
         self._settle(group, runs, outcomes, written)
+
+    def _take_outcomes(self) -> list[_Finishing]:
+        taken = self._outcomes[: self._outcomes_max]
+        self._outcomes = self._outcomes[len(taken) :]
+        return taken
 
     def _gather(self, runs: list[_Run], outcomes: list[_Finishing]) -> Group:
         number = self.next_number
@@ -162,7 +172,7 @@ class Committer:
                 number += facts.count
         touched = {run.state.id: run.state for run in runs} | {state.id: state for state, _, _ in outcomes}
         oldest = {
-            source_id: found[0] for source_id, state in touched.items() if (found := state.oldest_pending()) is not None
+            source_id: bound for source_id, state in touched.items() if (bound := state.oldest_bound()) is not None
         }
         return Group(appends, [entry for _, entry, _ in outcomes], oldest)
 

@@ -142,9 +142,11 @@ class Engine:
         on_disk = trio.Event()
 
         def give_back() -> None:
+            runner.state.returning -= 1
             runner.requeued(events)
             on_disk.set()
 
+        runner.state.returning += 1
         self._parts.committer.finish(runner.state, outcomes, give_back)
         await on_disk.wait()
 

@@ -3,6 +3,8 @@
 A source is *live* or *behind*. Live: what is committed goes into the channel at once. Behind: something of it waits on
 disk only, so everything new waits behind that, and `feed` reads the log from `cursor` to `end` in order. It turns live
 in the same synchronous step in which the last waiting event is fed, so no event is fed twice and none is passed over.
+While requeued events are on their way to the disk nothing is fed: they could be read there before it is settled whether
+they enter here or at the consumer.
 
 Room is counted in events (`queue.events_max`, this source) and in bytes (`queue.bytes_max`, shared by all sources),
 from the entry into the channel until the consumer gives it back with `taken_off`. One delivery is always let in where
@@ -147,7 +149,7 @@ class SourceQueue:
         """Feed what waits on disk, for ever."""
         while True:
             self._wake = trio.Event()
-            if not self.behind:
+            if not self.behind or self._state.returning:
                 await self._wake.wait()
             elif not self._has_room():
                 with self._shared.listening(self.poke):
@@ -155,7 +157,7 @@ class SourceQueue:
             else:
                 self._outdated = False
                 page = await self._worker.run(self._read, self.cursor, self.end)
-                if self._outdated:
+                if self._outdated or self._state.returning:
                     continue
                 tokens_after_ns = self._push_page(page)
                 if tokens_after_ns:

@@ -76,9 +76,11 @@ class Runner:
 
     def requeued(self, events: Sequence[Aside]) -> None:
         """These dead events are pending again, on disk: each enters once, here or when the log is read."""
+        queue = self.queue
         if self.consumer is not None:
-            queue = self.queue
             self.consumer.requeued([event for event in events if queue is None or not queue.will_feed(event.number)])
+        if queue is not None:
+            queue.poke()
 
     @property
     def stuck(self) -> bool:

@@ -44,6 +44,9 @@ class Queue(Protocol):
 class Consumer(Protocol):
     """What a source's state needs of its consumer."""
 
+    @property
+    def stopping(self) -> bool: ...
+
     def oldest(self) -> tuple[int, int] | None: ...
 
 
@@ -72,6 +75,8 @@ class SourceState:
         self.limiter = Gcra(0, 0)
         self.unreleased = totals.deferred_now
         """Deferred events on disk that still wait for a token."""
+        self.returning = 0
+        """Requeues on their way to the disk."""
         self.queue: Queue | None = None
         self.consumer: Consumer | None = None
         self._appending = 0
@@ -131,6 +136,16 @@ class SourceState:
             self.unreleased += deferred
         if self.queue is not None:
             self.queue.offer(run)
+
+    def oldest_bound(self) -> int | None:
+        """No event before this number is pending, as far as is known; None where that is not known.
+
+        A consumer that stops has let go of events without an outcome, so what it still holds says nothing.
+        """
+        if self.queue is None or self.consumer is None or self.consumer.stopping:
+            return None
+        oldest = self.oldest_pending()
+        return None if oldest is None else oldest[0]
 
     def oldest_pending(self) -> tuple[int, int] | None:
         """(number, received_at_ms) of the oldest pending event, or None where nothing is pending.

@@ -5,7 +5,7 @@ with the bytes that came already. Heads are checked by the same code there and h
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from server.http.body import BROKEN
@@ -49,6 +49,12 @@ class Heads:
         self._trusted_proxies = trusted_proxies
         self._young: dict[tuple[str, bytes], Delivery] = {}
         self._old: dict[tuple[str, bytes], Delivery] = {}
+
+    def __len__(self) -> int:
+        return len(self._young) + len(self._old)
+
+    def __iter__(self) -> Iterator[Delivery]:
+        yield from (*self._young.values(), *self._old.values())
 
     def delivery(self, peer: str, raw: bytes) -> Delivery | Refusal | Elsewhere | None:
         """What this complete head asks for."""

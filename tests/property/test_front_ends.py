@@ -95,7 +95,7 @@ def a_request(draw: st.DrawFn) -> bytes:
     """A good one, or one that is refused for a reason of its own."""
     number = draw(st.integers(0, 50))
     body = draw(st.sampled_from([webhook(number), b"[" + webhook(number) + b"," + webhook(number + 1) + b"]"]))
-    return draw(
+    made: bytes = draw(
         st.one_of(
             st.just(sized("hook", body)),
             chunked("hook", body),
@@ -114,6 +114,7 @@ def a_request(draw: st.DrawFn) -> bytes:
             st.sampled_from(HOSTILE),
         )
     )
+    return made
 
 
 @st.composite
