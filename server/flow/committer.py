@@ -15,7 +15,8 @@ Order of operations
 
 When a group fails, its deliveries are refused and forgotten; its outcomes wait. From then on deliveries are refused
 at the door, and a group of outcomes alone tries every second until one succeeds. While the store is full, each try has
-half of them, down to one; each success doubles that, until none waits. After an I/O error (`StoreFailed`) nothing is written any more until a restart, since the page cache may no longer hold what fsync lost.
+half of them, down to one; each success doubles that, until none waits. After an I/O error (`StoreFailed`) nothing is
+written any more until a restart, since the page cache may no longer hold what fsync lost.
 
 Rejected: committing on the loop (one slow fsync would stop every answer), a timer that collects groups (a group is as
 large as what came during the last fsync, which adds no delay when there is little to do).

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +39,9 @@ class Writing(Writer):
 
 
 @asynccontextmanager
-async def committing(path: Path) -> AsyncIterator[tuple[Committer, Writing, Store]]:
+async def committing(path: Path, kind: type[Writing] = Writing) -> AsyncIterator[tuple[Committer, Writing, Store]]:
     store = Store.open(path, map_size_bytes=MAP_SIZE_BYTES, mode="write")
-    writer = Writing(store)
+    writer = kind(store)
     committer = Committer(writer, Worker("writer"), store)
     try:
         async with trio.open_nursery() as nursery:
@@ -122,6 +123,35 @@ async def test_outcomes_outlive_a_failed_group(tmp_path: Path, autojump_clock: t
         assert committer.failure is None
         assert not writer.groups[-1].appends
         assert state.totals.processed == 1
+
+
+async def test_outcomes_that_do_not_fit_together_are_written_in_smaller_groups(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    """A group larger than the room left in the store failed for ever, though each of its outcomes would have fitted."""
+
+    class Tight(Writing):
+        tries = 0
+
+        def write(self, group: Group) -> Written:
+            self.tries += 1
+            assert self.tries < 20, "the same group again and again"
+            if len(group.outcomes) > 1:
+                raise StoreFull("full")
+            return super().write(group)
+
+    async with committing(tmp_path, Tight) as (committer, _, _):
+        state = SourceState("demo", Totals())
+        committer.append(state, admission(*"abcde"), lambda result: None)
+        await committer.settled()
+        finished: list[int] = []
+        for number in range(1, 6):
+            outcomes = Outcomes("demo", Fate.PROCESSED, [number], [0], 5)
+            committer.finish(state, outcomes, partial(finished.append, number))
+        await committer.settled()
+        assert finished == [1, 2, 3, 4, 5]
+        assert committer.failure is None
+        assert state.totals.processed == 5
 
 
 async def test_without_outcomes_recovery_is_found_out_all_the_same(
