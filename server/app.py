@@ -30,7 +30,7 @@ from server.supervision import drain_on_signals, notify
 from server.tuning import tune
 from server.worker import Worker
 from storage.environment import Store
-from storage.errors import StoreError
+from storage.errors import StoreDamaged, StoreError
 from storage.index import DedupIndex
 from storage.reader import Reader
 from storage.writer import Writer
@@ -51,14 +51,35 @@ def serve(path: Path) -> int:
         store = Store.open(config.storage.path, map_size_bytes=config.storage.map_size_bytes, mode="write")
     except ConfigError as error:
         return _complain(2, *error.mistakes)
+    except StoreDamaged as error:
+        return _complain(1, f"the store is damaged: {error}; run `tidegate verify`")
     except (ProcessorError, StoreError, OSError) as error:
         return _complain(2 if isinstance(error, ProcessorError) else 1, str(error))
+    if store.is_new:
+        log.get("tidegate").info("new store", path=str(store.path))
     _raise_open_files()
     try:
         trio.run(_serve, config, functions, store, public, admin)
-    finally:
-        store.close()
+    except Exception as error:  # noqa: BLE001 - whatever ends the server is said, in one line
+        return _ended_by(error, store.path)  # the store stays open: a thread may still be in it
+    store.close()
     return 0
+
+
+def _ended_by(error: Exception, path: Path) -> int:
+    """Say what ended the server while it ran; the exit code of the process."""
+    damage = _damage_in(error)
+    if damage is not None:
+        log.get("tidegate").error("the store is damaged: run tidegate verify", path=str(path), error=str(damage))
+    else:
+        log.get("tidegate").error("the server has failed", error=repr(error), exc_info=error)
+    return 1
+
+
+def _damage_in(error: BaseException) -> StoreDamaged | None:
+    if isinstance(error, BaseExceptionGroup):
+        return next(filter(None, map(_damage_in, error.exceptions)), None)
+    return error if isinstance(error, StoreDamaged) else None
 
 
 async def _serve(

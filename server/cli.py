@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from server.commands import check, inspect, requeue, send, serve, verify
 from server.commands.common import ERROR, MISTAKE, VERSION, AnyOrder, CommandFailed, say
 from server.config import ConfigError
-from storage.errors import StoreError
+from storage.errors import StoreDamaged, StoreError
 
 BROKEN_PIPE = 141
 """As a shell reports a program that SIGPIPE ended."""
@@ -32,6 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(MISTAKE, *error.mistakes)
     except BrokenPipeError:
         return _stdout_is_gone()
+    except StoreDamaged as error:
+        return _complain(ERROR, f"the store is damaged: {error}; run `tidegate verify`")
     except (StoreError, OSError) as error:
         return _complain(ERROR, str(error))
     except KeyboardInterrupt:

@@ -1,8 +1,8 @@
 """One open store: the LMDB environment, its databases, its lock, its room.
 
 Guarantees: one writing process (flock on `writer.lock`); the directory is 0700 and the files 0600; a store of another
-format is refused; every lmdb.Error leaves as a StoreError, except PanicError: after it nothing can be trusted and the
-process must end.
+format is refused, and so is one whose file was cut; every lmdb.Error leaves as a StoreError, except PanicError: after
+it nothing can be trusted and the process must end.
 
 Commits are LMDB's default: data, then the meta page, each flushed before commit returns. `writemap` is never used (a
 full disk would be SIGBUS), nor any of the flags that trade durability for speed.
@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 import lmdb
 
+from storage import disk
 from storage.errors import (
     StoreDamaged,
     StoreError,
@@ -29,6 +30,7 @@ from storage.errors import (
     StoreMissing,
     StoreVersion,
 )
+from storage.reach import check_reach
 from storage.records import FORMAT, seal, unseal
 
 DATABASES = ("meta", "log", "ids", "fates", "results")
@@ -40,6 +42,8 @@ RESERVE_SHARE_OF_TINY = 4
 
 OpenEnvironment = Callable[..., Any]
 _FORMAT_KEY = b"format"
+_MADE = b"a store was made here\n"
+"""In `writer.lock` from then on: an empty data.mdb beside it is a loss, and no start that was interrupted."""
 _FIXED_PAGES = 3
 """Two meta pages, and the one that names the databases."""
 
@@ -51,6 +55,8 @@ class Store:
         self.env = env
         self.path = path
         self.map_size_bytes = map_size_bytes
+        self.is_new = False
+        """There was none before it was opened."""
         self.reserve_bytes = min(
             max(map_size_bytes // RESERVE_SHARE, RESERVE_BYTES_MIN), map_size_bytes // RESERVE_SHARE_OF_TINY
         )
@@ -68,25 +74,32 @@ class Store:
         map_size_bytes: int = 0,
         mode: Literal["write", "read"],
         open_environment: OpenEnvironment = lmdb.open,
+        reach: bool = True,
     ) -> "Store":
         """Open the store in the directory `path`; `write` makes it where there is none.
 
         `read` works beside a running writer in another process, on a stopped store and on a copy; it takes the size of
-        the map from the file. One process opens a store once. Raises StoreMissing, StoreLocked, StoreVersion,
-        StoreDamaged, StoreError.
+        the map from the file. One process opens a store once. `reach=False` opens a cut file too: reading it may end
+        the process by SIGBUS. Raises StoreMissing, StoreLocked, StoreVersion, StoreDamaged, StoreError.
         """
         if mode == "read":
-            return cls._open_to_read(path, open_environment)
+            return cls._open_to_read(path, open_environment, reach=reach)
         lock_file = _lock(path)
         try:
+            if os.fstat(lock_file).st_size:
+                _check_not_empty(path)
+            disk.allocate_lock_file(path)
             env = _open(path, open_environment, map_size=map_size_bytes)
             try:
-                with lmdb_errors():
-                    _initialise(env)
+                with lmdb_errors(path):
+                    check_reach(env, path)
+                    is_new = _initialise(env)
                     _check_format(env)
-                    _settle(path)
+                    _settle(path, lock_file)
                     env.reader_check()
-                    return cls(env, path, map_size_bytes, lock_file)
+                    store = cls(env, path, map_size_bytes, lock_file)
+                    store.is_new = is_new
+                    return store
             except BaseException:
                 env.close()
                 raise
@@ -95,15 +108,18 @@ class Store:
             raise
 
     @classmethod
-    def _open_to_read(cls, path: Path, open_environment: OpenEnvironment) -> "Store":
+    def _open_to_read(cls, path: Path, open_environment: OpenEnvironment, *, reach: bool) -> "Store":
         if not (path / "data.mdb").exists():
             raise StoreMissing(f"there is no store in {path}")
+        _check_not_empty(path)
         try:
             env = _open(path, open_environment, map_size=0, readonly=True)
         except _Unwritable:  # no lock can be taken where nothing can be written, and nobody can write either
             env = _open(path, open_environment, map_size=0, readonly=True, lock=False)
         try:
             with lmdb_errors():
+                if reach:
+                    check_reach(env, path)
                 _check_format(env)
                 return cls(env, path, env.info()["map_size"], None)
         except BaseException:
@@ -137,7 +153,7 @@ class Store:
 
         Begin to end on one thread; for another the next write transaction would hang for ever.
         """
-        with lmdb_errors():
+        with lmdb_errors(self.path):
             txn = self.env.begin(write=True)
             try:
                 yield txn
@@ -176,20 +192,23 @@ class _Unwritable(StoreError):
 
 
 @contextmanager
-def lmdb_errors() -> Iterator[None]:
+def lmdb_errors(written: Path | None = None) -> Iterator[None]:
+    """Every lmdb.Error as a StoreError. `written`: the directory of the store, where something is written."""
     try:
         yield
     except lmdb.PanicError:
         raise
     except lmdb.Error as error:
-        raise _translated(error) from error
+        raise _translated(error, written) from error
 
 
-def _translated(error: lmdb.Error) -> StoreError:
+def _translated(error: lmdb.Error, written: Path | None) -> StoreError:
     words = str(error)
     if isinstance(error, lmdb.MapFullError) or _says(words, errno.ENOSPC, errno.EDQUOT):
         return StoreFull(words)
     if _says(words, errno.EIO):
+        if written is not None and disk.is_full(written):
+            return StoreFull(f"{words}, and the disk is full")
         return StoreFailed(words)
     if isinstance(error, lmdb.VersionMismatchError):
         return StoreVersion(words)
@@ -231,16 +250,23 @@ def _open(path: Path, open_environment: OpenEnvironment, **options: Any) -> Any:
     except lmdb.Error as error:
         if options.get("lock", True) and options.get("readonly") and _says(str(error), errno.EACCES, errno.EROFS):
             raise _Unwritable(str(error)) from error
-        raise _translated(error) from error
+        raise _translated(error, None if options.get("readonly") else path) from error
 
 
-def _initialise(env: Any) -> None:
-    """Make the databases and the format, in one transaction; nothing where there is something already."""
+def _check_not_empty(path: Path) -> None:
+    data = path / "data.mdb"
+    if data.exists() and not data.stat().st_size:
+        raise StoreDamaged(f"data.mdb in {path} is empty: what it held is gone")
+
+
+def _initialise(env: Any) -> bool:
+    """Make the databases and the format, in one transaction; nothing, and False, where there is something already."""
     if env.stat()["entries"]:
-        return
+        return False
     with env.begin(write=True) as txn:
         databases = [env.open_db(name.encode(), txn=txn) for name in DATABASES]
         txn.put(_FORMAT_KEY, seal(b"meta", _FORMAT_KEY, FORMAT), db=databases[0])
+    return True
 
 
 def _check_format(env: Any) -> None:
@@ -260,8 +286,8 @@ def _check_format(env: Any) -> None:
         raise StoreVersion(f"the store has the format {theirs!r}, this version reads {ours!r}")
 
 
-def _settle(path: Path) -> None:
-    """The files are private, and their names survive a power cut."""
+def _settle(path: Path, lock_file: int) -> None:
+    """The files are private, their names survive a power cut, and it is known that there is a store."""
     for name in ("data.mdb", "lock.mdb", "writer.lock"):
         (path / name).chmod(0o600)
     for directory in (path, path.parent):
@@ -270,3 +296,5 @@ def _settle(path: Path) -> None:
             os.fsync(opened)
         finally:
             os.close(opened)
+    if not os.fstat(lock_file).st_size:
+        os.write(lock_file, _MADE)

@@ -5,7 +5,6 @@ The child (`python -m storage.verify PATH`) prints JSON lines: `{"reading": [dat
 """
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from storage.audit import Audit
+from storage.child import command, environment
 from storage.environment import Store
 from storage.errors import StoreError, StoreMissing
 from storage.model import Fate
@@ -85,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _audit(path: Path, problem: Callable[[str], None], left_out: Callable[[], int]) -> None:
     _say(reading=["meta", 0])
-    store = Store.open(path, mode="read")
+    store = Store.open(path, mode="read", reach=False)
     try:
         audit = Audit(store, problem, lambda database, number: _say(reading=[database, number]))
         audit.run()
@@ -102,13 +102,12 @@ def _say(**line: object) -> None:
 
 
 def _start(path: Path, errors: IO[bytes]) -> subprocess.Popen[bytes]:
-    roots = [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
     return subprocess.Popen(  # noqa: S603 - our own interpreter and module
-        [sys.executable, "-P", "-m", "storage.verify", str(path.absolute())],
+        command("storage.verify", path),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=errors,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, roots))},
+        env=environment(),
     )
 
 

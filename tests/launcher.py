@@ -1,7 +1,7 @@
 """The `tidegate` command with something of its world replaced: `launcher.py [--waits S,S…] [--faults FILE] COMMAND …`.
 
 `--waits`: the seconds between attempts. `--faults`: while this file exists, every commit of the store fails as it says:
-`full` (the map is full), `no space` (the disk is full), `eio` (fsync failed), `other`.
+`full` (the map is full), `no space` (the disk is full), `eio` (fsync failed), `other`, `bug` (our own).
 """
 
 import argparse
@@ -17,11 +17,12 @@ import server.cli
 from server.flow import attempts
 from storage.environment import Store
 
-FAULTS = {
+FAULTS: dict[str, Exception] = {
     "full": lmdb.MapFullError("mdb_put: Environment mapsize limit reached"),
     "no space": lmdb.Error(f"mdb_txn_commit: {os.strerror(errno.ENOSPC)}"),
     "eio": lmdb.Error(f"mdb_txn_commit: {os.strerror(errno.EIO)}"),
     "other": lmdb.Error("mdb_txn_commit: something else"),
+    "bug": ZeroDivisionError("a bug"),
 }
 
 
