@@ -10,6 +10,9 @@ from storage.record import record
 PHRASES = {status: phrase.encode() for status, phrase in responses.items()}
 
 JSON_TYPE = (b"content-type", b"application/json")
+PLAIN: tuple[tuple[bytes, bytes], ...] = (JSON_TYPE,)
+PLAIN_LINES = b"content-type: application/json\r\n"
+"""The headers of nearly every answer, and how they are written."""
 
 
 @record
@@ -19,24 +22,31 @@ class Answer:
     status: int
     body: bytes
     code: str = ""
-    headers: tuple[tuple[bytes, bytes], ...] = (JSON_TYPE,)
+    headers: tuple[tuple[bytes, bytes], ...] = PLAIN
     close: bool = False
 
 
 def written(answer: Answer, date: bytes, *, last: bool) -> bytes:
     """The answer in HTTP/1.1. `last`: it is the connection's last one, whatever it says of itself."""
-    lines = [b"HTTP/1.1 %d %s" % (answer.status, PHRASES[answer.status])]
-    lines += [b"%s: %s" % header for header in answer.headers]
-    lines.append(b"content-length: %d" % len(answer.body))
-    lines.append(b"date: " + date)
-    if last or answer.close:
-        lines.append(b"connection: close")
-    return b"\r\n".join([*lines, b"", answer.body])
+    if answer.headers is PLAIN:
+        headers = PLAIN_LINES
+    else:
+        headers = b"".join([b"%b: %b\r\n" % header for header in answer.headers])
+    close = b"connection: close\r\n" if last or answer.close else b""
+    return b"HTTP/1.1 %d %b\r\n%bcontent-length: %d\r\ndate: %b\r\n%b\r\n%b" % (
+        answer.status,
+        PHRASES[answer.status],
+        headers,
+        len(answer.body),
+        date,
+        close,
+        answer.body,
+    )
 
 
 def refusal_answer(refusal: Refusal, *, close: bool) -> Answer:
     """The refusal as `{"code","message"}`, with Retry-After where sending again helps."""
-    headers: tuple[tuple[bytes, bytes], ...] = (JSON_TYPE,)
+    headers = PLAIN
     if refusal.retry_after_seconds is not None:
         headers += ((b"retry-after", b"%d" % refusal.retry_after_seconds),)
     body = orjson.dumps({"code": refusal.code, "message": refusal.message})

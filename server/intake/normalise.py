@@ -8,7 +8,7 @@ provider's id, which may be missing, a bad one counts as absent.
 import hashlib
 from collections.abc import Callable, Sequence
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 
@@ -29,24 +29,19 @@ _BAD_TYPE = f"event_type must be a string of 1 to {TYPE_BYTES_MAX} bytes"
 _BAD_SEGMENT_TYPE = f"type must be one of {', '.join(sorted(SEGMENT_TYPES))}"
 
 
-class Found(NamedTuple):
-    """One good item."""
-
-    id: str | None
-    id_from: str
-    provider_id: str | None
-    type: str
+Found = tuple[str | None, str, str | None, str]
+"""One good item: id, id_from, provider id, type."""
 
 
-class Columns(NamedTuple):
-    """The good items column by column, and the others."""
-
-    ids: Sequence[str | None]
-    id_from: Sequence[str]
-    provider_ids: Sequence[str | None]
-    types: Sequence[str]
-    indexes: Sequence[int]
-    rejected: Sequence[tuple[int, str, str]]
+Columns = tuple[
+    Sequence[str | None],
+    Sequence[str],
+    Sequence[str | None],
+    Sequence[str],
+    Sequence[int],
+    Sequence[tuple[int, str, str]],
+]
+"""The good items column by column: ids, id_from, provider ids, types, indexes; and the others, as rejected."""
 
 
 def facts(
@@ -58,9 +53,12 @@ def facts(
         return refuse("invalid_event", items)
     if len(items) > batch_events_max:
         return refuse("too_large", f"the batch holds more than {batch_events_max} items")
-    columns = _columns(source, None if batched else scanned.event_id, items)
-    if not columns.types:
-        return _no_event(columns, batched)
+    columns = _columns(source, items) if batched else _alone(source, scanned.event_id, items[0])
+    if isinstance(columns, str):
+        return refuse("invalid_event", columns)
+    ids, id_from, provider_ids, types, indexes, rejected = columns
+    if not types:
+        return _no_event(rejected)
     return Facts(
         source_id=source.id,
         source_type=source.type,
@@ -69,12 +67,12 @@ def facts(
         headers=scanned.kept,
         batched=batched,
         batch_size=len(items),
-        ids=columns.ids,
-        id_from=columns.id_from,
-        provider_ids=columns.provider_ids,
-        types=columns.types,
-        indexes=columns.indexes,
-        rejected=columns.rejected,
+        ids=ids,
+        id_from=id_from,
+        provider_ids=provider_ids,
+        types=types,
+        indexes=indexes,
+        rejected=rejected,
         sent_at=_sent_at(parsed) if source.type == "segment" else None,
     )
 
@@ -93,11 +91,10 @@ def _items(source: Source, parsed: object) -> tuple[list[object] | str, bool]:
     return (batch, True) if isinstance(batch, list) else ("batch must be an array", True)
 
 
-def _no_event(columns: Columns, batched: bool) -> Refusal:
-    if not columns.rejected:
+def _no_event(rejected: Sequence[tuple[int, str, str]]) -> Refusal:
+    if not rejected:
         return refuse("invalid_event", "the batch is empty")
-    message = columns.rejected[0][2]
-    return refuse("invalid_event", f"no item is an event; the first: {message}" if batched else message)
+    return refuse("invalid_event", f"no item is an event; the first: {rejected[0][2]}")
 
 
 def _sent_at(parsed: object) -> str | None:
@@ -105,10 +102,22 @@ def _sent_at(parsed: object) -> str | None:
     return value if isinstance(value, str) and _fits(value, SENT_AT_BYTES_MAX) else None
 
 
-def _columns(source: Source, header: HeaderId | None, items: list[object]) -> Columns:
+def _alone(source: Source, header: HeaderId | None, item: Any) -> Columns | str:
+    """The columns of a body that is one object, or why it is no event."""
+    found = _segment_item(source, item) if source.type == "segment" else _webhook_item(source, header, item)
+    if isinstance(found, str):
+        return found
+    event_id, id_from, provider_id, kind = found
+    return [event_id], [id_from], [provider_id], [kind], _FIRST, ()
+
+
+_FIRST = (0,)
+
+
+def _columns(source: Source, items: list[object]) -> Columns:
     if source.type == "segment":
         return _plain_segment(source, items) or _careful(lambda item: _segment_item(source, item), items)
-    return _careful(lambda item: _webhook_item(source, header, item), items)
+    return _careful(lambda item: _webhook_item(source, None, item), items)
 
 
 def _plain_segment(source: Source, items: list[object]) -> Columns | None:
@@ -124,7 +133,7 @@ def _plain_segment(source: Source, items: list[object]) -> Columns | None:
     count = len(items)
     if source.event_type_override:
         types = [source.event_type_override] * count
-    return Columns(ids, ["body.messageId"] * count, ids, types, list(range(count)), [])
+    return ids, ["body.messageId"] * count, ids, types, list(range(count)), []
 
 
 _message_id: Callable[[Any], Any] = itemgetter("messageId")
@@ -142,11 +151,8 @@ def _careful(look: Callable[[dict[str, object]], Found | str], items: list[objec
         else:
             found.append(seen)
             indexes.append(index)
-    if len(found) == 1:
-        [one] = found
-        return Columns([one.id], [one.id_from], [one.provider_id], [one.type], indexes, rejected)
     ids, id_from, provider_ids, types = zip(*found, strict=True) if found else ((), (), (), ())
-    return Columns(ids, id_from, provider_ids, types, indexes, rejected)
+    return ids, id_from, provider_ids, types, indexes, rejected
 
 
 def _segment_item(source: Source, item: dict[str, object]) -> Found | str:
@@ -158,7 +164,7 @@ def _segment_item(source: Source, item: dict[str, object]) -> Found | str:
     if value is None:
         return _without_id(source, item, None, kind)
     event_id = _text_id(value)
-    return f"messageId {_BAD_ID}" if event_id is None else Found(event_id, "body.messageId", event_id, kind)
+    return f"messageId {_BAD_ID}" if event_id is None else (event_id, "body.messageId", event_id, kind)
 
 
 def _webhook_item(source: Source, header: HeaderId | None, item: dict[str, object]) -> Found | str:
@@ -174,12 +180,12 @@ def _webhook_item(source: Source, header: HeaderId | None, item: dict[str, objec
         event_id = _text_id(value)
         if event_id is None:
             return f"inbound_event_id {_BAD_ID}"
-        return Found(event_id, "body.inbound_event_id", provider_id, kind)
+        return (event_id, "body.inbound_event_id", provider_id, kind)
     if header is None:
         return _without_id(source, item, provider_id, kind)
     if from_header is None:
         return f"header {header.name} must come once, as 1 to {ID_BYTES_MAX} bytes of UTF-8"
-    return Found(from_header, f"header.{header.name}", provider_id, kind)
+    return (from_header, f"header.{header.name}", provider_id, kind)
 
 
 def _provider_id(item: dict[str, object]) -> str | None:
@@ -190,10 +196,10 @@ def _without_id(source: Source, item: dict[str, object], provider_id: str | None
     """`missing_event_id`, for an item in which no id was found."""
     match source.missing_event_id:
         case "generate":
-            return Found(None, GENERATED, provider_id, kind)
+            return (None, GENERATED, provider_id, kind)
         case "hash":
             written = orjson.dumps(item, option=orjson.OPT_SORT_KEYS)
-            return Found(hashlib.blake2b(written, digest_size=16).hexdigest(), "hash", provider_id, kind)
+            return (hashlib.blake2b(written, digest_size=16).hexdigest(), "hash", provider_id, kind)
         case "reject":
             return "the item has no id"
 
