@@ -2,13 +2,19 @@
 
 A processor is async or plain. An async one runs in its source's consumer task; a plain one in a thread of its
 source's own, where a second call never starts beside one that hangs, and what a hanging one returns late is discarded.
+The answers of both are read in that thread: they may be large, and looking at a foreign object runs its methods.
+
+Nothing that a processor raises or returns ends the server, whatever its methods do when they are looked at.
 """
 
 import importlib
 import inspect
+import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +31,12 @@ ERROR_CHARACTERS_MAX = 1000
 
 FILE_ERRORS = (FileNotFoundError, PermissionError, FileExistsError, IsADirectoryError, NotADirectoryError)
 """`OSError`s that say something about this host's files, not that the world is away."""
+
+PLAIN = (str, int, float, bool)
+"""Types whose values need no second look: what orjson writes for them it can read."""
+
+TYPE_NAME = type.__dict__["__name__"]
+"""The name of a class as it is, where its metaclass would say something else, or raise."""
 
 
 class ProcessorError(Exception):
@@ -66,8 +78,8 @@ def load(spec: str, directory: Path) -> Callable[..., Any]:
         found = importlib.import_module(module_name)
         for name in function_name.split("."):
             found = getattr(found, name)
-    except (Exception, SystemExit) as error:  # importing runs code that is not ours
-        raise ProcessorError(f"cannot load processor {spec!r}: {describe(error)}") from error
+    except BaseException as error:  # noqa: BLE001  # importing runs code that is not ours
+        raise ProcessorError(f"cannot load processor {spec!r}: {' '.join(describe(error).split())}") from None
     if not callable(found):
         raise ProcessorError(f"processor {spec!r} is not callable")
     return found
@@ -79,9 +91,7 @@ class Processor:
     def __init__(self, function: Callable[..., Any], worker: Worker) -> None:
         self._function = function
         self._worker = worker
-        self._is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-            getattr(function, "__call__", None)  # noqa: B004  # the method itself is inspected, not callability
-        )
+        self._is_async = _is_async(function)
 
     @property
     def hanging(self) -> bool:
@@ -95,69 +105,115 @@ class Processor:
     async def __call__(self, events: list[dict[str, Any]], timeout_seconds: float) -> list[Done | Failed]:
         """One entry an event, or `BatchFailed`."""
         count = len(events)
-        try:
-            return _entries(await self._call(events, timeout_seconds), count)
-        except BatchFailed:
-            raise
-        except trio.TooSlowError as error:
-            raise BatchFailed(f"outran its timeout of {timeout_seconds:g} s") from error
-        except BaseException as error:  # whatever foreign code raises is its failure, in its answer's methods too
-            if _is_ours(error):
-                raise
-            raise BatchFailed(describe(error), outage=is_outage(error)) from error
-
-    async def _call(self, events: list[dict[str, Any]], timeout_seconds: float) -> object:
+        call: Callable[[], object] = partial(self._function, events)
         if self._is_async:
-            with trio.fail_after(timeout_seconds):
+            returned = await self._awaited(events, timeout_seconds)
+            if returned is None:
+                return [Done()] * count
+            call = partial(_same, returned)
+        try:
+            entries = await self._worker.run(_entries, call, count, timeout_seconds=timeout_seconds)
+        except trio.TooSlowError as error:
+            raise _outran(timeout_seconds) from error
+        if isinstance(entries, BatchFailed):
+            raise entries
+        return entries
+
+    async def _awaited(self, events: list[dict[str, Any]], timeout_seconds: float) -> object:
+        try:
+            with trio.move_on_after(timeout_seconds):
                 return await self._function(events)
-        returned = await self._worker.run(self._function, events, timeout_seconds=timeout_seconds)
+        except BaseException as error:  # noqa: BLE001  # whatever foreign code raises is its failure
+            if trio.current_effective_deadline() == -math.inf:  # cancelled from outside: what it raised says nothing
+                await trio.lowlevel.checkpoint()
+            raise _failure(error) from None
+        raise _outran(timeout_seconds)
+
+
+def _is_async(function: Callable[..., Any]) -> bool:
+    try:
+        return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+            getattr(function, "__call__", None)  # noqa: B004  # the method itself is inspected, not callability
+        )
+    except BaseException:  # noqa: BLE001  # a foreign object may raise anything while it is looked at
+        return False
+
+
+def _same(returned: object) -> object:
+    return returned
+
+
+def _outran(timeout_seconds: float) -> BatchFailed:
+    return BatchFailed(f"outran its timeout of {timeout_seconds:g} s")
+
+
+def _failure(error: BaseException) -> BatchFailed:
+    return BatchFailed(describe(error), outage=is_outage(error))
+
+
+def _entries(call: Callable[[], object], count: int) -> list[Done | Failed] | BatchFailed:
+    """In the worker: what `call` returns, as entries. Raises nothing."""
+    try:
+        returned = call()
+        if returned is None:
+            return [Done()] * count
         if inspect.iscoroutine(returned):
             returned.close()
-            raise TypeError("a plain function returned a coroutine; declare it async")
-        return returned
-
-
-def _entries(returned: object, count: int) -> list[Done | Failed]:
-    if returned is None:
-        return [Done()] * count
-    if not isinstance(returned, Sequence) or isinstance(returned, (str, bytes)) or len(returned) != count:
-        raise BatchFailed(f"returned neither None nor one entry for each of {count} events")
-    return [_entry(entry) for entry in returned]
+            return BatchFailed("TypeError: a plain function returned a coroutine; declare it async")
+        if isinstance(returned, Sequence) and not isinstance(returned, (str, bytes)):
+            entries = list(islice(returned, count + 1))  # its length is what it yields, not what it says
+            if len(entries) == count:
+                return [_entry(entry) for entry in entries]
+    except BaseException as error:  # noqa: BLE001  # in its answer's methods too
+        return _failure(error)
+    return BatchFailed(f"returned neither None nor one entry for each of {count} events")
 
 
 def _entry(entry: object) -> Done | Failed:
     if entry is None:
         return Done()
-    if isinstance(entry, BaseException):
+    if issubclass(type(entry), BaseException):
         return Failed(describe(entry))
     try:
-        result = orjson.dumps(entry, option=orjson.OPT_PASSTHROUGH_DATACLASS)  # one with an empty slot: SIGSEGV
-    except Exception as error:  # noqa: BLE001  # a foreign object may raise anything while it is looked at
+        result = _json(entry)
+    except BaseException as error:  # noqa: BLE001  # a foreign object may raise anything while it is looked at
         return Failed(f"its result is no JSON: {describe(error)}")
     if len(result) > RESULT_BYTES_MAX:
         return Failed(f"its result of {len(result)} bytes is over {RESULT_BYTES_MAX}")
     return Done(result)
 
 
-def _is_ours(error: BaseException) -> bool:
-    """The call was cancelled from outside, alone or beside something else that it raised."""
-    if isinstance(error, BaseExceptionGroup):
-        return error.subgroup(trio.Cancelled) is not None
-    return isinstance(error, trio.Cancelled)
+def _json(entry: object) -> bytes:
+    """Text that can be read and written again. An `orjson.Fragment`, however deep inside, may be anything at first."""
+    text = orjson.dumps(entry, option=orjson.OPT_PASSTHROUGH_DATACLASS)  # one with an empty slot: SIGSEGV
+    if type(entry) in PLAIN or len(text) > RESULT_BYTES_MAX:
+        return text
+    return orjson.dumps(orjson.loads(text))
 
 
 def is_outage(error: BaseException) -> bool:
-    """Says this exception that the world behind the processor is away? Of a group, all of it must."""
-    if isinstance(error, BaseExceptionGroup):
-        return all(is_outage(inner) for inner in error.exceptions)
-    return isinstance(error, OSError) and not isinstance(error, FILE_ERRORS)
+    """Says this exception that the world behind the processor is away? Of a group, all of it must.
+
+    By type alone, without asking the exception: its methods are not ours.
+    """
+    todo = [error]
+    while todo:
+        each = todo.pop()
+        kind = type(each)
+        if issubclass(kind, BaseExceptionGroup):
+            todo += BaseExceptionGroup.exceptions.__get__(each)
+        elif not issubclass(kind, OSError) or issubclass(kind, FILE_ERRORS):
+            return False
+    return True
 
 
-def describe(error: BaseException) -> str:
-    """Type and message, of bounded length and always valid Unicode."""
+def describe(error: object) -> str:
+    """An exception's type and message, of bounded length and always valid Unicode. Raises nothing."""
+    name, text = "an exception", ""
     try:
-        text = str(error)
-    except Exception:  # noqa: BLE001  # a foreign __str__ may raise anything
-        text = ""
-    words = f"{type(error).__name__}: {text}" if text else type(error).__name__
+        name = str.__str__(TYPE_NAME.__get__(type(error)))
+        text = str.__str__(str(error))
+    except BaseException:  # noqa: BLE001, S110  # a foreign __str__ may raise anything
+        pass
+    words = f"{name}: {text}" if text else name
     return words[:ERROR_CHARACTERS_MAX].encode("utf-8", "replace").decode()

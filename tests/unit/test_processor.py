@@ -1,13 +1,15 @@
 """Loading and calling processors."""
 
 import asyncio
+import itertools
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 import trio
 
@@ -124,7 +126,7 @@ async def test_an_answer_whose_methods_raise_is_a_failure() -> None:
     """A foreign sequence ended the server; a data class with an empty slot ended the interpreter (orjson 3.13)."""
 
     class Sequence(list[Any]):
-        def __len__(self) -> int:
+        def __iter__(self) -> Iterator[Any]:
             raise ZeroDivisionError
 
     @dataclass(slots=True)
@@ -136,6 +138,160 @@ async def test_an_answer_whose_methods_raise_is_a_failure() -> None:
     with pytest.raises(BatchFailed, match="ZeroDivisionError"):
         await call(lambda events: Sequence())
     assert [type(entry) for entry in await call(lambda events: [value, 1])] == [Failed, Done]
+
+
+@pytest.mark.parametrize(
+    "items", [[None], [None, None, None], itertools.repeat(None)], ids=["fewer", "more", "endless"]
+)
+async def test_an_answer_that_yields_another_number_than_its_length(items: Any) -> None:
+    """A list whose iterator disagrees with its length ended the server, or never ended."""
+
+    class Answer(list[Any]):
+        def __iter__(self) -> Iterator[Any]:
+            return iter(items)
+
+    with pytest.raises(BatchFailed, match="one entry"):
+        await call(lambda events: Answer([None, None]))
+
+
+class Text(str):
+    """A string that cannot be formatted."""
+
+    __slots__ = ()
+
+    def __format__(self, spec: str) -> str:
+        raise KeyError(spec)
+
+
+class Nameless(type):
+    """A metaclass that does not tell the name."""
+
+    @property
+    def __name__(cls) -> str:  # type: ignore[override]
+        raise ValueError("no name")
+
+
+class Exits(Exception):
+    def __str__(self) -> str:
+        raise SystemExit(3)
+
+
+class Formats(Exception):
+    def __str__(self) -> str:
+        return Text("hi")
+
+
+class Unnamed(Exception, metaclass=Nameless):
+    pass
+
+
+class Disguised(Exception):
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        raise SystemExit(4)
+
+
+HOSTILE = [(Exits, "Exits"), (Formats, "Formats: hi"), (Unnamed, "Unnamed"), (Disguised, "Disguised")]
+
+
+@pytest.mark.parametrize(("kind", "words"), HOSTILE, ids=[words for _, words in HOSTILE])
+@pytest.mark.parametrize("plain", [True, False])
+async def test_an_exception_that_does_not_let_itself_be_looked_at(
+    kind: type[Exception], words: str, plain: bool
+) -> None:
+    """A SystemExit in `__str__`, a text with a raising `__format__`, a class without a name: each ended the server."""
+
+    def function(events: list[dict[str, Any]]) -> None:
+        raise kind
+
+    async def asynchronous(events: list[dict[str, Any]]) -> None:
+        raise kind
+
+    with pytest.raises(BatchFailed) as caught:
+        await call(function if plain else asynchronous)
+    assert caught.value.error == words
+    assert await call(lambda events: [kind(), 1]) == [Failed(words), Done(b"1")]
+
+
+@pytest.mark.parametrize("text", [b"not json", b"1 2", b"\xff", b"1e400", b"[" * 1000 + b"]" * 1000])
+@pytest.mark.parametrize("deep", [False, True])
+async def test_a_fragment_is_checked(text: bytes, deep: bool) -> None:
+    """orjson writes a Fragment as it is; one that was no JSON made the event's receipt unreadable."""
+    fragment = orjson.Fragment(text)
+    failed, done = await call(lambda events: [{"inner": [fragment]} if deep else fragment, 1])
+    assert isinstance(failed, Failed)
+    assert failed.error.startswith("its result is no JSON")
+    assert done == Done(b"1")
+    good = orjson.Fragment(b' {"a":\n1}')
+    assert await call(lambda events: [good, [good]]) == [Done(b'{"a":1}'), Done(b'[{"a":1}]')]
+
+
+@pytest.mark.parametrize("plain", [True, False])
+async def test_answers_are_read_off_the_loop(plain: bool) -> None:
+    """Hundreds of large results, made into JSON on the loop, held up every other source for seconds."""
+    threads = []
+
+    class Answer(list[Any]):
+        def __iter__(self) -> Iterator[Any]:
+            threads.append(threading.get_ident())
+            return super().__iter__()
+
+    async def asynchronous(events: list[dict[str, Any]]) -> list[Any]:
+        return Answer([1, 2])
+
+    assert await call((lambda events: Answer([1, 2])) if plain else asynchronous) == [Done(b"1"), Done(b"2")]
+    assert threads
+    assert threading.get_ident() not in threads
+
+
+async def test_a_timeout_of_the_processors_own_is_its_error() -> None:
+    """A TooSlowError from a scope of its own was told as if the whole call had outrun its timeout."""
+
+    async def asynchronous(events: list[dict[str, Any]]) -> None:
+        with trio.fail_after(0):
+            await trio.sleep_forever()
+
+    def function(events: list[dict[str, Any]]) -> None:
+        raise trio.TooSlowError
+
+    for each in (asynchronous, function):
+        with pytest.raises(BatchFailed, match=r"^TooSlowError$"):
+            await call(each)
+
+
+async def test_a_stale_cancellation_is_a_failure() -> None:
+    """Raised again outside of its scope it cancels nobody: taken for our own it led to calls without pause."""
+    saved: list[trio.Cancelled] = []
+
+    async def function(events: list[dict[str, Any]]) -> None:
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            try:
+                await trio.sleep_forever()
+            except trio.Cancelled as error:
+                saved.append(error)
+                raise
+        raise saved[0]
+
+    with pytest.raises(BatchFailed, match=r"^Cancelled"):
+        await call(function)
+
+
+async def test_what_is_raised_beside_a_cancellation_does_not_come_through() -> None:
+    """A call that is cancelled from outside and fails in its own clean-up is cancelled, and nothing else."""
+
+    async def function(events: list[dict[str, Any]]) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep_forever)
+            try:
+                await trio.sleep_forever()
+            finally:
+                raise SystemExit(1)
+
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await call(function)
+    assert scope.cancelled_caught
 
 
 async def test_a_plain_call_that_outruns_its_time_keeps_its_thread() -> None:
@@ -210,3 +366,38 @@ def test_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for spec in ("loading_good:absent", "loading_good:value", "loading_bad:work", "loading_absent:work"):
         with pytest.raises(ProcessorError, match=spec):
             load(spec, tmp_path)
+
+
+BROKEN_MODULES = {
+    "raises": "class Own(BaseException): pass\nraise Own('x')\n",
+    "cancelled": "import asyncio\nraise asyncio.CancelledError\n",
+    "interrupted": "raise KeyboardInterrupt\n",
+    "closed": "raise GeneratorExit\n",
+    "unprintable": "class Own(Exception):\n    def __str__(self): raise SystemExit\nraise Own\n",
+    "attribute": "def __getattr__(name): raise KeyboardInterrupt\n",
+    "lines": "raise ValueError('one\\ntwo')\n",
+}
+
+
+@pytest.mark.parametrize("name", BROKEN_MODULES)
+def test_a_module_that_raises_anything_is_a_mistake(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only exceptions of the common kind were: others ended a running server at a reload; the mistake is one line."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / f"broken_{name}.py").write_text(BROKEN_MODULES[name])
+    with pytest.raises(ProcessorError) as caught:
+        load(f"broken_{name}:work", tmp_path)
+    assert str(caught.value).startswith(f"cannot load processor 'broken_{name}:work': ")
+    assert "\n" not in str(caught.value)
+
+
+async def test_an_object_that_does_not_let_itself_be_looked_at_is_called_all_the_same() -> None:
+    """Whether it is async was asked of the object itself, and its answer ended the server."""
+
+    class Opaque:
+        def __getattribute__(self, name: str) -> Any:
+            raise SystemExit
+
+        def __call__(self, events: list[dict[str, Any]]) -> None:
+            pass
+
+    assert await call(Opaque()) == [Done(), Done()]
