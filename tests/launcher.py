@@ -1,7 +1,8 @@
 """The `tidegate` command with something of its world replaced: `launcher.py [--waits S,S…] [--faults FILE] COMMAND …`.
 
 `--waits`: the seconds between attempts. `--faults`: while this file exists, every commit of the store fails as it says:
-`full` (the map is full), `no space` (the disk is full), `eio` (fsync failed), `other`, `bug` (our own).
+`full` (the map is full), `no space` (the disk is full), `eio` (fsync failed), `short write` (as a full disk
+does it), `other`, `bug` (our own).
 """
 
 import argparse
@@ -15,12 +16,14 @@ import lmdb
 
 import server.cli
 from server.flow import attempts
+from storage import disk
 from storage.environment import Store
 
 FAULTS: dict[str, Exception] = {
     "full": lmdb.MapFullError("mdb_put: Environment mapsize limit reached"),
     "no space": lmdb.Error(f"mdb_txn_commit: {os.strerror(errno.ENOSPC)}"),
     "eio": lmdb.Error(f"mdb_txn_commit: {os.strerror(errno.EIO)}"),
+    "short write": lmdb.Error(f"mdb_txn_commit: {os.strerror(errno.EIO)}"),
     "other": lmdb.Error("mdb_txn_commit: something else"),
     "bug": ZeroDivisionError("a bug"),
 }
@@ -44,7 +47,9 @@ class Transaction:
 
     def commit(self) -> None:
         if self._faults.exists():
-            raise FAULTS[self._faults.read_text()]
+            fault = self._faults.read_text()
+            disk.free_bytes = lambda path: 0 if fault == "short write" else 2**40
+            raise FAULTS[fault]
         self._inner.commit()
 
 

@@ -47,10 +47,19 @@ def test_no_answer_without_its_commit(children: Children) -> None:
 
 
 @pytest.mark.parametrize(
-    ("how", "code"), [("full", "storage_full"), ("no space", "storage_full"), ("other", "storage_failed")]
+    ("how", "code"),
+    [
+        ("full", "storage_full"),
+        ("no space", "storage_full"),
+        ("short write", "storage_full"),
+        ("other", "storage_failed"),
+    ],
 )
 def test_failed_commit(children: Children, how: str, code: str) -> None:
-    """Deliveries get 503 with the reason, readiness names it; when writing works again, all goes on as before."""
+    """Deliveries get 503 with the reason, readiness names it; when writing works again, all goes on as before.
+
+    A write that a full disk stops short is an I/O error to LMDB, and had wedged the server until a restart.
+    """
     child = children(SECTIONS, launch=LAUNCH)
     child.start()
     assert child.post("archive", [item("a"), item("b")]).status == 200

@@ -1,15 +1,21 @@
 """Opening a store: one writer, one format, private files, errors with the right name."""
 
+import errno
 import os
+import random
+import resource
 import shutil
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import lmdb
 import pytest
 
+from storage import disk
 from storage.environment import RESERVE_BYTES_MIN, Store, lmdb_errors
 from storage.errors import (
     StoreDamaged,
@@ -22,6 +28,7 @@ from storage.errors import (
 )
 from storage.model import Group
 from storage.records import seal
+from storage.verify import verify
 from tests.storing import MAP_SIZE_BYTES, filled, numbered, opened
 
 READ = """
@@ -193,3 +200,68 @@ def test_the_reserve_is_a_share_of_the_map(tmp_path: Path) -> None:
         assert not store.has_room((1 << 28) - store.reserve_bytes + 1)
     finally:
         store.close()
+
+
+@contextmanager
+def files_up_to(size: int) -> Iterator[None]:
+    """Within the block a file's write stops short at this size, as on a disk that is full there."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize(("free_bytes", "expected"), [(0, StoreFull), (disk.LOW_BYTES, StoreFailed)])
+def test_a_write_that_stops_short_is_a_full_disk_where_the_disk_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_bytes: int, expected: type[Exception]
+) -> None:
+    """LMDB says EIO for a short write: that is StoreFull on a full disk, else StoreFailed; the next group is whole."""
+    path = tmp_path / "store"
+    monkeypatch.setattr(disk, "free_bytes", lambda path: free_bytes)
+    body = random.Random(1).randbytes(1_000_000)
+    with opened(path) as (_, writer):
+        writer.write(Group([numbered(1, 1)]))
+        with files_up_to((path / "data.mdb").stat().st_size + 100_001), pytest.raises(StoreError) as caught:
+            writer.write(Group([numbered(2, 1, body=body)]))
+        assert type(caught.value) is expected
+        assert os.strerror(errno.EIO) in str(caught.value)
+        writer.write(Group([numbered(2, 1, body=body)]))
+    report = verify(path)
+    assert (report.problems, report.events) == ([], 2)
+
+
+def test_an_io_error_of_a_read_is_no_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what writes can find the disk full; and where that cannot be asked, the error is the disk's own."""
+    monkeypatch.setattr(disk, "free_bytes", lambda path: 0)
+    error = lmdb.Error(f"mdb_get: {os.strerror(errno.EIO)}")
+    with pytest.raises(StoreFailed), lmdb_errors():
+        raise error
+    monkeypatch.undo()
+    with pytest.raises(StoreFailed), lmdb_errors(Path("/nowhere")):
+        raise error
+
+
+def test_a_first_start_on_a_full_disk_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no room for LMDB's lock file that is StoreFull; LMDB would store into it and end by SIGBUS."""
+
+    def full(descriptor: int, offset: int, size: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(StoreFull, match=r"lock\.mdb cannot be made: No space left"):
+        Store.open(tmp_path / "store", map_size_bytes=MAP_SIZE_BYTES, mode="write")
+    monkeypatch.undo()
+    filled(tmp_path / "store", [Group([numbered(1, 1)])])
+
+
+def test_the_lock_file_has_its_room_on_the_disk(tmp_path: Path) -> None:
+    """The lock file has no holes, also where a crash left one that is nothing but a hole."""
+    path = tmp_path / "store"
+    path.mkdir()
+    (path / "lock.mdb").touch()
+    os.truncate(path / "lock.mdb", disk.LOCK_FILE_BYTES)
+    with opened(path):
+        found = (path / "lock.mdb").stat()
+        assert (found.st_size, found.st_blocks * 512 >= found.st_size) == (disk.LOCK_FILE_BYTES, True)

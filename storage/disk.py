@@ -1,0 +1,57 @@
+"""The disk under a store: is an I/O error a full disk, and is there room for the file that LMDB maps to write in?"""
+
+import errno
+import os
+from pathlib import Path
+
+from storage.errors import StoreError, StoreFull
+
+LOW_BYTES = 16 * 2**20
+"""A disk with less is full: it was a write of some MiB at most that found no room."""
+
+LOCK_FILE_BYTES = 8192
+"""Of lock.mdb: LMDB's table of 126 readers."""
+
+
+def is_full(path: Path) -> bool:
+    """Whether an I/O error of a write in this directory says that the disk is full.
+
+    LMDB reports a write that stopped short as EIO, and a disk that becomes full stops nearly every write short. An EIO
+    of the disk itself looks the same and must stay what it is; what tells them apart is that a full disk is full.
+
+    Taking the disk's own error for a full disk, where both come at once, loses nothing: the transaction was aborted and
+    nothing of it acknowledged; the meta page still names the one before, whose every page was flushed before it was
+    named. The next transaction starts there, writes anew all pages that it adds, and flushes them before it is named
+    itself, so it relies on nothing that the failed flush may have dropped. Where the meta page itself could not be
+    written LMDB refuses all that follows with PanicError.
+    """
+    try:
+        return free_bytes(path) < LOW_BYTES
+    except OSError:
+        return False
+
+
+def free_bytes(path: Path) -> int:
+    """What this process may still write there."""
+    found = os.statvfs(path)
+    return found.f_bavail * found.f_frsize
+
+
+def allocate_lock_file(path: Path) -> None:
+    """Give lock.mdb its room on the disk before LMDB stores through a map of it, which a full disk ends by SIGBUS.
+
+    Raises StoreFull, StoreError. What is in the file stays.
+    """
+    try:
+        opened = os.open(path / "lock.mdb", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            found = os.fstat(opened)
+            if min(found.st_size, found.st_blocks * 512) < LOCK_FILE_BYTES:
+                os.posix_fallocate(opened, 0, LOCK_FILE_BYTES)
+        finally:
+            os.close(opened)
+    except OSError as error:
+        if error.errno in {errno.EOPNOTSUPP, errno.EINVAL}:  # a filesystem that knows no such thing
+            return
+        words = f"{path / 'lock.mdb'} cannot be made: {error.strerror}"
+        raise (StoreFull if error.errno in {errno.ENOSPC, errno.EDQUOT} else StoreError)(words) from error
