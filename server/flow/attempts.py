@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import orjson
 import trio
 
+from server.clock import Clock
 from server.flow.aside import Aside
 from server.flow.closing import Closing
 from server.flow.item import Item, events_of
@@ -36,12 +37,20 @@ class Attempts:
     """The processor of one source at work. `source` is the configuration in force."""
 
     def __init__(
-        self, state: SourceState, source: Source, processor: Processor, closing: Closing, stop: trio.Event
+        self,
+        state: SourceState,
+        source: Source,
+        processor: Processor,
+        *,
+        closing: Closing,
+        clock: Clock,
+        stop: trio.Event,
     ) -> None:
         self.source = source
         self._state = state
         self._processor = processor
         self._closing = closing
+        self._clock = clock
         self._stop = stop
         self._failures = 0
 
@@ -83,11 +92,12 @@ class Attempts:
         try:
             entries = await self._processor(events_of(items), self.source.processor_timeout_seconds)
         except BatchFailed as failure:
-            self._state.processor_failed([failure.error], outage=failure.outage)
+            self._state.processor_failed([failure.error], self._clock.now_ms(), outage=failure.outage)
             raise
         finally:
             self._state.processor_seconds.observe(trio.current_time() - started)
-        self._state.processor_failed([entry.error for entry in entries if isinstance(entry, Failed)])
+        failed = [entry.error for entry in entries if isinstance(entry, Failed)]
+        self._state.processor_failed(failed, self._clock.now_ms())
         return entries
 
     async def _wait_out(self) -> None:
@@ -131,6 +141,7 @@ class Attempts:
     def _failed(self, item: Item, error: str) -> None:
         attempts = item.attempts + 1
         if attempts >= self.source.processor_attempts_max:
+            self._state.event_died(error)
             detail = orjson.dumps({"error": error})
             self._closing.dead(item.number, item.digest, attempts, item.received_at_ms, detail)
         else:

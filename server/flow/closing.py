@@ -57,8 +57,13 @@ class Closing:
         """(number, received_at_ms) of the oldest event whose outcome is on its way."""
         return min(self._waiting.values(), default=None)
 
+    def hurry(self) -> None:
+        """Somebody waits for these outcomes."""
+        self._committer.hurry()
+
     async def done(self) -> None:
         """Return when every outcome is on disk, or when nothing will be written any more."""
+        self.hurry()
         while self._waiting and not self._committer.lost:
             self._arrived = trio.Event()
             await self._arrived.wait()

@@ -41,6 +41,10 @@ from storage.writer import Writer
 RETRY_SECONDS = 1.0
 """Between two tries of a group of outcomes after a failed commit: soon after somebody made room on the disk."""
 
+OUTCOMES_WAIT_SECONDS = 0.005
+"""How long outcomes wait for a delivery to ride along with. At a few hundred deliveries a second one comes in that
+time, which halves the commits; when none comes, a receipt is that much later."""
+
 DELIVERY_SUFFIX_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 
 Appended = Callable[[Stored | StoreError], None]
@@ -80,6 +84,8 @@ class Committer:
         self._outcomes: list[_Finishing] = []
         self._outcomes_max: int | None = None  # in a group; None: all
         self._work = trio.Event()
+        self._carrier = trio.Event()
+        self._hurried = False
         self._quiet = trio.Event()
         self._quiet.set()
         self.failure: StoreError | None = None
@@ -97,6 +103,7 @@ class Committer:
         pending = admission.reading.facts.count if admission.rest is Fate.DEFERRED else admitted
         state.appending(pending, pending - admitted)
         self._appends.append(_Waiting(state, admission, pending, done))
+        self._carrier.set()
         self._wake()
 
     def finish(self, state: SourceState, outcomes: Outcomes, done: Finished) -> None:
@@ -110,14 +117,30 @@ class Committer:
             await self._work.wait()
             self._work = trio.Event()
             while (self._appends or self._outcomes or self.failure) and not self.lost:
+                if not self._appends and not self.failure:
+                    await self._wait_for_carrier()
                 await self._commit()
             self._refuse_waiting()
             self._quiet.set()
 
+    def hurry(self) -> None:
+        """Somebody waits for outcomes: let them not wait for a delivery."""
+        self._hurried = True
+        self._carrier.set()
+
     async def settled(self) -> None:
         """Return when nothing waits to be written, or when nothing will be written any more."""
+        self.hurry()
         while not self._quiet.is_set() and not self.lost:
             await self._quiet.wait()
+
+    async def _wait_for_carrier(self) -> None:
+        """Only outcomes wait: give a delivery a moment to come, since its transaction can carry them."""
+        if not self._hurried:
+            self._carrier = trio.Event()
+            with trio.move_on_after(OUTCOMES_WAIT_SECONDS):
+                await self._carrier.wait()
+        self._hurried = False
 
     @property
     def lost(self) -> bool:
@@ -206,7 +229,8 @@ class Committer:
         )
         counts = run.state.counts
         for waiting, append in zip(run.waiting, appends, strict=True):
-            counts.over_limit += waiting.admission.over_limit
+            if waiting.admission.over_limit:
+                run.state.went_over(waiting.admission.over_limit)
             counts.rejected += len(append.stored.facts.rejected)
             waiting.done(append.stored)
 

@@ -59,7 +59,11 @@ class Consumer:
         self._aside = AsideEvents()
         self._closing = Closing(state, self._aside, committer=committer, index=index, clock=clock, changed=self.poke)
         self._stop = trio.Event()
-        self._attempts = Attempts(state, source, processor, self._closing, self._stop) if processor else None
+        self._attempts = (
+            Attempts(state, source, processor, closing=self._closing, clock=clock, stop=self._stop)
+            if processor
+            else None
+        )
         self._span: Span | None = None
         self._span_start = 0
         self._hand: tuple[int, int] | None = None
@@ -140,6 +144,7 @@ class Consumer:
         due = None if self._results_wait else self._aside.next_time()
         with trio.CancelScope(deadline=trio.current_time() + 3600 if due is None else due) as self._resting:
             if self._blocked:
+                self._closing.hurry()
                 await trio.sleep_forever()
             self._span, self._span_start = await self._queue.receive(), 0
 

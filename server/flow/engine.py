@@ -148,6 +148,7 @@ class Engine:
 
         runner.state.returning += 1
         self._parts.committer.finish(runner.state, outcomes, give_back)
+        self._parts.committer.hurry()
         await on_disk.wait()
 
     async def _look_after_index(self) -> None:

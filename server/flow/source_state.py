@@ -71,7 +71,11 @@ class SourceState:
         self.processor_seconds = Histogram(SECONDS)
         self.last_error: str | None = None
         """Of the processor, since the start."""
+        self.last_error_at_ms: int | None = None
         self._failures = Throttled("tidegate.processor", "processor failed")
+        self._deaths = Throttled("tidegate.processor", "event died")
+        self._overs = Throttled("tidegate.limit", "over the rate limit")
+        self._overs_said = 0
         self.limiter = Gcra(0, 0)
         self.unreleased = totals.deferred_now
         """Deferred events on disk that still wait for a token."""
@@ -82,12 +86,24 @@ class SourceState:
         self._appending = 0
         self._appending_deferred = 0
 
-    def processor_failed(self, errors: Sequence[str], *, outage: bool = False) -> None:
+    def processor_failed(self, errors: Sequence[str], now_ms: int, *, outage: bool = False) -> None:
         """A call failed, or these entries of one. The log hears the kind of error: its words may hold a payload."""
         for error in errors:
             self.counts.processor_failures += 1
-            self.last_error = error
-            self._failures.warn(self.id, source=self.id, kind=error.partition(":")[0], outage=outage)
+            self.last_error, self.last_error_at_ms = error, now_ms
+            self._failures.warn(self.id, source=self.id, kind=kind_of(error), outage=outage)
+
+    def event_died(self, error: str) -> None:
+        """An event has failed too often. Said as `processor_failed` does."""
+        self._deaths.warn(self.id, source=self.id, kind=kind_of(error))
+
+    def went_over(self, events: int) -> None:
+        """So many events of a delivery on disk were over the rate limit. The log hears how many since its last line."""
+        self.counts.over_limit += events
+        mode = self.source.over_limit if self.source is not None else None
+        count = self.counts.over_limit - self._overs_said
+        if self._overs.warn(self.id, source=self.id, mode=mode, count=count):
+            self._overs_said = self.counts.over_limit
 
     def configure(self, source: Source | None) -> None:
         """Another configuration, or None where it was removed. What is deferred stays so."""
@@ -154,3 +170,8 @@ class SourceState:
         """
         parts = (self.queue, self.consumer)
         return min((found for part in parts if part is not None and (found := part.oldest()) is not None), default=None)
+
+
+def kind_of(error: str) -> str:
+    """The kind of an error, without its words, which may hold a payload."""
+    return error.partition(":")[0]

@@ -198,3 +198,30 @@ async def _until(condition: Any) -> None:
 def test_the_wait_between_tries_is_short() -> None:
     """Somebody who makes room on the disk wants to see it work."""
     assert module.RETRY_SECONDS <= 1
+
+
+async def test_outcomes_ride_along_with_a_delivery(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
+    """They wait a moment for one; when none comes, or somebody waits for them, they are a group of their own."""
+    async with committing(tmp_path) as (committer, writer, _):
+        state = SourceState("demo", Totals())
+        committer.append(state, admission("1", "2", "3"), lambda result: None)
+        await committer.settled()
+        finished: list[int] = []
+
+        def finish(number: int) -> None:
+            outcomes = Outcomes("demo", Fate.PROCESSED, [number], [0], 5)
+            committer.finish(state, outcomes, lambda: finished.append(number))
+
+        finish(1)
+        await trio.lowlevel.checkpoint()
+        assert finished == []
+        committer.append(state, admission("4"), lambda result: None)
+        await committer.settled()
+        assert [(len(group.appends), len(group.outcomes)) for group in writer.groups] == [(1, 0), (1, 1)]
+        finish(2)
+        await _until(lambda: finished == [1, 2])
+        assert trio.current_time() < 1
+        finish(3)
+        committer.hurry()
+        await committer.settled()
+        assert finished == [1, 2, 3]
