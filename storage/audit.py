@@ -75,22 +75,29 @@ class Audit:
 
     def _walk_blocks(self) -> None:
         start: int | None = 0
-        end: int | None = None
+        last: int | None = None
         while start is not None:
             at, start = start, None
             with self._reported(), self._snapshots.take() as snapshot:
                 totals = snapshot.totals()
+                end = self._end_now(snapshot, last)
                 for first in snapshot.first_numbers("fates", at):
                     if end is not None and first != end:
                         self._problem(f"fates, key {first}: the block before ends with {end - 1}")
-                    end = None
+                    last = end = None
                     with self._reported():
-                        end = self._check_block(snapshot, first, totals)
+                        last, end = first, self._check_block(snapshot, first, totals)
                     if snapshot.exhausted:
                         start = first + 1
                         break
                 else:
                     self._check_end(snapshot, end)
+
+    def _end_now(self, snapshot: Snapshot, first: int | None) -> int | None:
+        """The number behind the block that was checked last: a writer may have added to it since that snapshot."""
+        with self._reported():
+            return None if first is None else snapshot.block_at(first).end
+        return None
 
     def _check_block(self, snapshot: Snapshot, first: int, totals: dict[str, Totals]) -> int:
         """Returns the number behind the block."""

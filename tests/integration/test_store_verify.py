@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from storage import snapshot
+from storage.audit import Audit
 from storage.errors import StoreMissing
 from storage.fates import encode_fates
 from storage.model import Append, Fate, Group, Totals
@@ -145,6 +147,28 @@ def test_a_live_store_is_verified(tmp_path: Path) -> None:
             thread.join()
     assert [report.problems for report in reports] == [[], [], []]
     assert reports[0].events < reports[2].events
+
+
+@pytest.mark.parametrize("added", [[3], [300], [3, 300, 2]])
+def test_a_last_block_that_grows_between_two_snapshots_is_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, added: list[int]
+) -> None:
+    """A block that a writer adds to after it was checked ends later in the next snapshot: that is no damage."""
+    monkeypatch.setattr(snapshot, "SNAPSHOT_RECORDS_MAX", 1)
+    problems: list[str] = []
+    with opened(tmp_path / "store") as (store, writer):
+        writer.write(Group([numbered(1, 300)]))
+        writer.write(Group([numbered(301, 2)]))
+
+        def reading(database: str, number: int) -> None:
+            if (database, number) == ("fates", 301):
+                for count in added:
+                    writer.write(Group([numbered(writer.next_number, count)]))
+
+        audit = Audit(store, problems.append, reading)
+        audit.run()
+    assert problems == []
+    assert audit.counts.blocks >= 2
 
 
 DAMAGED = [
