@@ -1,30 +1,36 @@
-"""Which ids were processed: from a digest to the number of its processed event, in memory.
+"""Which ids were processed: from a digest to the number of its processed event, in memory and, beyond it, in files.
 
-Exact in two steps. New entries stand in a dict by their whole digest; sealed ones in immutable sorted generations as
-(8 bytes of the digest, number), so a hit there is to be confirmed against the digests on disk (`Reader.confirm`), and a
-miss needs nothing. An entry is kept for at least the window: a generation is dropped whole when its newest entry leaves
-it, and generations are merged only while together they span an eighth of the window, so what is kept longer is bounded.
+Exact in two steps. New entries stand in a dict by their whole digest; sealed ones in immutable sorted generations
+(`generation.py`) as (8 bytes of the digest, number), so a hit there is to be confirmed against the digests on disk
+(`Reader.confirm`), and a miss needs nothing. An entry is kept for at least the window: a generation is dropped whole
+when its newest entry leaves it, and generations are merged only while together they span an eighth of the window, so
+what is kept longer is bounded.
 
-Sealing and merging sort millions of integers, which takes too long for an event loop:
+Where more entries are in memory than `memory_ids_max`, the oldest generations go into mapped files (`overflow.py`).
+Where the disk has no room for them they stay in memory, `overflow_error` says so, and every job tries again. A look-up
+asks the filters of mapped generations at once; what passes them is left to `Probe.candidates`, off the loop.
+
+Sealing and merging sort many integers, which takes too long for an event loop:
 
     job = index.merge_job()     # on the loop: what is due, if anything
     job.run()                   # on any thread; the index serves on meanwhile
     index.install(job)          # on the loop
 
-Everything but `job.run` and `rebuild` belongs to one thread. A set of Python bytes would take six times the memory; one
-sorted array for everything would have to be rewritten for every batch.
+Everything but `job.run`, `Probe.candidates` and `rebuild` belongs to one thread. A set of Python bytes would take six
+times the memory; one sorted array for everything would have to be rewritten for every batch.
 """
 
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
 
 import numpy
-from numpy.typing import NDArray
 
+from storage import overflow
+from storage.generation import Generation, Hit, Places, Run, Wanted, WantedFew, Words, build, find, sort
 from storage.records import DIGEST_BYTES
-
-Words = NDArray[numpy.uint64]
 
 SEAL_EVENTS = 65536
 """Entries in the dict before it is sealed: about 10 MB."""
@@ -32,22 +38,15 @@ MERGE_RATIO = 4
 """A generation is merged with newer ones that together are more than a quarter of it."""
 SPANS = 8
 """Generations of full span in a window."""
-GENERATION_EVENTS_MAX = 1 << 23
-"""Entries in one generation: what a merge copies, 128 MiB."""
+GENERATION_EVENTS_MAX = 1 << 22
+"""Entries in one generation in memory: what a merge copies, 72 MiB."""
+MAPPED_EVENTS_MAX = 1 << 24
+"""Entries in one mapped generation: a merge writes 288 MiB."""
+MEMORY_PARTS = 4
+"""Generations in memory when it is full, at least: the oldest leaves, and the newer ones stay."""
+FEW = 16
+"""Up to so many are looked up one by one: 1.5 µs each, where a call with arrays takes 30."""
 _ENTRY_BYTES = sys.getsizeof(bytes(DIGEST_BYTES)) + sys.getsizeof(1 << 40)
-
-
-@dataclass(frozen=True, slots=True)
-class Generation:
-    """Entries sorted by fingerprint."""
-
-    fingerprints: Words
-    numbers: Words
-    oldest_ms: int
-    newest_ms: int
-
-    def __len__(self) -> int:
-        return len(self.fingerprints)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +55,20 @@ class Probe:
 
     known: dict[int, int]
     """Position to the number of the processed event: certain."""
-    unsure: list[tuple[int, int]]
+    unsure: list[Hit]
     """Position and a candidate: the same id if the event of this number has this digest. A position may come twice."""
+    unread: list[tuple[Run, Words, Places]]
+    """Mapped entries that are still to be looked through for these fingerprints, at these positions."""
+
+    @property
+    def certain(self) -> bool:
+        """What is known is all there is."""
+        return not self.unsure and not self.unread
+
+    def candidates(self) -> list[Hit]:
+        """What is unsure, and what the mapped files add to it. May wait for the disk; for any thread."""
+        found = chain.from_iterable(find(*each) for each in self.unread)
+        return [*self.unsure, *(hit for hit in found if hit[0] not in self.known)]
 
 
 @dataclass(slots=True)
@@ -68,42 +79,75 @@ class _Tail:
     oldest_ms: int = 0
     newest_ms: int = 0
 
+    def sealed(self) -> Run:
+        numbers = numpy.fromiter(self.numbers.values(), numpy.uint64, len(self.numbers))
+        return sort(_fingerprints(b"".join(self.numbers)), numbers)
+
+
+@dataclass(slots=True)
+class _Moves:
+    """Groups of generations, each to become one mapped file."""
+
+    groups: list[list[Generation]]
+    directory: Path
+    files: list[tuple[list[Generation], Generation]] = field(default_factory=list)
+    error: OSError | None = None
+
+    def run(self) -> None:
+        try:
+            for group in self.groups:
+                runs = [part.run for part in group]
+                self.files.append((group, overflow.write(runs, *_times(group), self.directory)))
+        except OSError as error:
+            self.error = error
+
 
 @dataclass(slots=True)
 class Job:
-    """A tail to seal and generations to merge with it."""
+    """A tail to seal, generations to merge with it, and others that leave the memory."""
 
     tail: _Tail
     merged: list[Generation]
+    moves: _Moves | None
     result: Generation | None = None
 
     def run(self) -> None:
-        """Sort. Touches nothing of the index; the sorting itself leaves the interpreter free."""
-        digests = b"".join(self.tail.numbers)
-        numbers = numpy.fromiter(self.tail.numbers.values(), numpy.uint64, len(self.tail.numbers))
-        sealed = _sorted([_fingerprints(digests)], [numbers], self.tail.oldest_ms, self.tail.newest_ms)
-        self.result = _merge([*self.merged, sealed])
+        """Sort and write. Touches nothing of the index; the sorting itself leaves the interpreter free."""
+        oldest_ms, newest_ms = _times([*self.merged, self.tail])
+        self.result = build([*(part.run for part in self.merged), self.tail.sealed()], oldest_ms, newest_ms)
+        if self.moves is not None:
+            self.moves.run()
 
 
 class DedupIndex:
-    """The index of all sources."""
+    """The index of all sources. Without a directory it is all in memory."""
 
-    def __init__(self, window_ms: int) -> None:
+    def __init__(self, window_ms: int, memory_ids_max: int = sys.maxsize, directory: Path | None = None) -> None:
         self._window_ms = window_ms
         self._span_ms = max(window_ms // SPANS, 1)
+        self._memory_ids_max = memory_ids_max
+        self._generation_events_max = max(min(GENERATION_EVENTS_MAX, memory_ids_max // MEMORY_PARTS), SEAL_EVENTS)
+        self._directory = directory
         self._tail = _Tail()
         self._sealing: Job | None = None
         self._generations: list[Generation] = []
+        self._mapped: list[Generation] = []
+        self.overflow_error: OSError | None = None
+        """Why more is in memory than should be, if so."""
 
     def __len__(self) -> int:
-        return sum(map(len, self._generations)) + sum(len(tail.numbers) for tail in self._tails())
+        return sum(map(len, [*self._mapped, *self._generations])) + sum(len(tail.numbers) for tail in self._tails())
+
+    @property
+    def mapped_ids(self) -> int:
+        """Entries in files."""
+        return sum(map(len, self._mapped))
 
     @property
     def memory_bytes(self) -> int:
-        """About what the index holds of memory."""
-        arrays = sum(part.fingerprints.nbytes + part.numbers.nbytes for part in self._generations)
+        """About what the index holds of memory; mapped files do not count."""
         dicts = sum(sys.getsizeof(tail.numbers) + len(tail.numbers) * _ENTRY_BYTES for tail in self._tails())
-        return arrays + dicts
+        return dicts + sum(part.nbytes for part in self._generations)
 
     def add(self, digests: bytes, numbers: Sequence[int], at_ms: int) -> None:
         """These events were processed: 16 bytes of digest an event."""
@@ -122,23 +166,32 @@ class DedupIndex:
             for position, digest in enumerate(_split(digests)):
                 if digest in numbers:
                     known.setdefault(position, numbers[digest])
-        unsure: list[tuple[int, int]] = []
-        if self._generations and len(known) * DIGEST_BYTES < len(digests):
-            fingerprints = _fingerprints(digests)
-            order = fingerprints.argsort()
-            wanted = fingerprints[order]
-            for generation in reversed(self._generations):
-                _hits(generation, wanted, order, unsure)
-        return Probe(known, [hit for hit in unsure if hit[0] not in known] if known else unsure)
+        probe = Probe(known, [], [])
+        if (self._generations or self._mapped) and len(known) * DIGEST_BYTES < len(digests):
+            self._probe_sealed(_fingerprints(digests), probe)
+        return probe
+
+    def _probe_sealed(self, fingerprints: Words, probe: Probe) -> None:
+        wanted = WantedFew(fingerprints) if len(fingerprints) <= FEW else Wanted(fingerprints)
+        for part in chain(reversed(self._generations), reversed(self._mapped)):
+            passing, positions = wanted.passing(part)
+            if not len(passing):
+                continue
+            if part.mapped:
+                probe.unread.append((part.run, passing, positions))
+            else:
+                found = find(part.run, passing, positions)
+                probe.unsure.extend(hit for hit in found if hit[0] not in probe.known)
 
     def expire(self, now_ms: int) -> None:
         """Drop what left the window."""
         bound = now_ms - self._window_ms
         self._generations = [part for part in self._generations if part.newest_ms >= bound]
+        self._mapped = [part for part in self._mapped if part.newest_ms >= bound]
         if self._tail.numbers and self._tail.newest_ms < bound:
             self._tail = _Tail()
 
-    # Sealing and merging.
+    # Sealing, merging, and moving to files.
 
     def merge_job(self) -> Job | None:
         """What is due now; None where nothing is, or while another job is not installed."""
@@ -146,7 +199,10 @@ class DedupIndex:
         due = len(tail.numbers) >= SEAL_EVENTS or tail.newest_ms - tail.oldest_ms >= self._span_ms
         if self._sealing is not None or not due:
             return None
-        self._sealing = Job(tail, self._to_merge(tail))
+        merged = self._mergeable(self._generations, tail.newest_ms, len(tail.numbers), self._generation_events_max)
+        staying = len(tail.numbers) + sum(map(len, merged))
+        moves = self._moves(self._generations[: len(self._generations) - len(merged)], staying)
+        self._sealing = Job(tail, merged, moves)
         self._tail = _Tail()
         return self._sealing
 
@@ -155,9 +211,8 @@ class DedupIndex:
         if job is not self._sealing or job.result is None:
             raise ValueError("only the job in hand, after it ran, can be installed")
         self._sealing = None
-        made_of = set(map(id, job.merged))
-        self._generations = [part for part in self._generations if id(part) not in made_of]
-        self._generations.append(job.result)
+        self._generations = [*_without(self._generations, job.merged), job.result]
+        self._install_moves(job.moves)
 
     def rebuild(self, chunks: Iterable[tuple[bytes, Words, int]], now_ms: int) -> None:
         """Fill an empty index from (digests, numbers, at_ms of the newest), in about the order of time.
@@ -166,23 +221,60 @@ class DedupIndex:
         """
         if len(self):
             raise ValueError("only an empty index can be rebuilt")
+        if self._directory is not None:
+            overflow.remove_leftovers(self._directory)
         pile = _Pile()
         for digests, numbers, at_ms in chunks:
-            if pile.count and (at_ms - pile.oldest_ms >= self._span_ms or pile.count >= GENERATION_EVENTS_MAX):
-                self._generations.append(pile.sealed())
+            full = pile.count + len(numbers) > self._generation_events_max
+            if pile.count and (full or at_ms - pile.oldest_ms >= self._span_ms):
+                self._take_in(pile)
                 pile = _Pile()
             pile.add(digests, numbers, at_ms)
         if pile.count:
-            self._generations.append(pile.sealed())
+            self._take_in(pile)
         self.expire(now_ms)
 
-    def _to_merge(self, tail: _Tail) -> list[Generation]:
-        """The newest generations that are not much larger than what is newer, as far as their span allows."""
-        count = len(tail.numbers)
+    def _take_in(self, pile: "_Pile") -> None:
+        self._generations.append(pile.sealed())
+        moves = self._moves(self._generations, 0)
+        if moves is not None:
+            moves.run()
+        self._install_moves(moves)
+
+    def _moves(self, movable: list[Generation], staying: int) -> _Moves | None:
+        """The oldest of what is movable, as far as there is too much in memory, with the mapped ones to merge with."""
+        excess = staying + sum(map(len, movable)) - self._memory_ids_max
+        leaving: list[Generation] = []
+        for part in movable:
+            if excess <= 0 or self._directory is None:
+                break
+            leaving.append(part)
+            excess -= len(part)
+        if not leaving or self._directory is None:
+            return None
+        left, groups = [*self._mapped, *leaving], []
+        while left and not left[-1].mapped:
+            part = left.pop()
+            older = self._mergeable(left, part.newest_ms, len(part), MAPPED_EVENTS_MAX)
+            del left[len(left) - len(older) :]
+            groups.append([*older, part])
+        return _Moves(groups[::-1], self._directory)
+
+    def _install_moves(self, moves: _Moves | None) -> None:
+        if moves is None:
+            return
+        for group, made in moves.files:
+            self._generations = _without(self._generations, group)
+            self._mapped = [*_without(self._mapped, group), made]
+        self._mapped.sort(key=lambda part: part.newest_ms)
+        self.overflow_error = moves.error
+
+    def _mergeable(self, parts: Sequence[Generation], newest_ms: int, count: int, limit: int) -> list[Generation]:
+        """The last ones that are not much larger than what is newer, as far as their span and the limit allow."""
         taken: list[Generation] = []
-        for part in reversed(self._generations):
-            spans = tail.newest_ms - part.oldest_ms >= self._span_ms
-            if spans or len(part) > MERGE_RATIO * count or len(part) + count > GENERATION_EVENTS_MAX:
+        for part in reversed(parts):
+            spans = newest_ms - part.oldest_ms >= self._span_ms
+            if spans or len(part) > MERGE_RATIO * count or len(part) + count > limit:
                 break
             taken.append(part)
             count += len(part)
@@ -197,8 +289,7 @@ class DedupIndex:
 class _Pile:
     """Chunks that become one generation."""
 
-    fingerprints: list[Words] = field(default_factory=list)
-    numbers: list[Words] = field(default_factory=list)
+    runs: list[Run] = field(default_factory=list)
     count: int = 0
     oldest_ms: int = 0
     newest_ms: int = 0
@@ -206,12 +297,11 @@ class _Pile:
     def add(self, digests: bytes, numbers: Words, at_ms: int) -> None:
         self.oldest_ms = min(self.oldest_ms, at_ms) if self.count else at_ms
         self.newest_ms = max(self.newest_ms, at_ms)
-        self.fingerprints.append(_fingerprints(digests))
-        self.numbers.append(numbers)
+        self.runs.append(sort(_fingerprints(digests), numbers))
         self.count += len(numbers)
 
     def sealed(self) -> Generation:
-        return _sorted(self.fingerprints, self.numbers, self.oldest_ms, self.newest_ms)
+        return build(self.runs, self.oldest_ms, self.newest_ms)
 
 
 def _split(digests: bytes) -> list[bytes]:
@@ -223,31 +313,11 @@ def _fingerprints(digests: bytes) -> Words:
     return numpy.frombuffer(digests, "<u8")[::2].copy()
 
 
-def _sorted(fingerprints: Sequence[Words], numbers: Sequence[Words], oldest_ms: int, newest_ms: int) -> Generation:
-    """Stable, so that sorted parts are merged and not sorted again."""
-    together = numpy.concatenate(fingerprints)
-    order = together.argsort(kind="stable")
-    return Generation(together[order], numpy.concatenate(numbers)[order], oldest_ms, newest_ms)
+def _times(parts: Sequence[Generation | _Tail]) -> tuple[int, int]:
+    return min(part.oldest_ms for part in parts), max(part.newest_ms for part in parts)
 
 
-def _merge(parts: Sequence[Generation]) -> Generation:
-    if len(parts) == 1:
-        return parts[0]
-    return _sorted(
-        [part.fingerprints for part in parts],
-        [part.numbers for part in parts],
-        min(part.oldest_ms for part in parts),
-        max(part.newest_ms for part in parts),
-    )
-
-
-def _hits(generation: Generation, wanted: Words, order: NDArray[numpy.intp], found: list[tuple[int, int]]) -> None:
-    """Add a (position, number) for every entry of the generation whose fingerprint is wanted."""
-    fingerprints = generation.fingerprints
-    places = fingerprints.searchsorted(wanted)
-    places[places == len(fingerprints)] = 0
-    for at in numpy.flatnonzero(fingerprints[places] == wanted).tolist():
-        place = int(places[at])
-        while place < len(fingerprints) and fingerprints[place] == wanted[at]:
-            found.append((int(order[at]), int(generation.numbers[place])))
-            place += 1
+def _without(parts: Iterable[Generation], gone: Iterable[Generation]) -> list[Generation]:
+    """By identity: generations are never compared by their content."""
+    ids = set(map(id, gone))
+    return [part for part in parts if id(part) not in ids]

@@ -1,0 +1,195 @@
+"""storage/overflow.py and the index: what does not fit into memory is in files that nobody else can touch."""
+
+import errno
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy
+import pytest
+
+from storage import generation, overflow
+from storage import index as module
+from storage.generation import Words
+from storage.index import DedupIndex
+
+WINDOW_MS = 800
+MEMORY_IDS_MAX = 64
+
+
+def digests(numbers: Sequence[int]) -> bytes:
+    return b"".join(hashlib.blake2b(str(number).encode(), digest_size=16).digest() for number in numbers)
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SEAL_EVENTS", 16)
+    monkeypatch.setattr(generation, "SLICE_ENTRIES", 64)
+    monkeypatch.setattr(overflow, "STEP_BYTES", 1024)
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> DedupIndex:
+    return DedupIndex(WINDOW_MS, MEMORY_IDS_MAX, tmp_path)
+
+
+def known(index: DedupIndex, numbers: Sequence[int]) -> set[int]:
+    """Which of these the index knows, with candidates confirmed as a reader would."""
+    asked = digests(numbers)
+    probe = index.probe(asked)
+    found = set(probe.known.values())
+    for position, number in probe.candidates():
+        if digests([number]) == asked[position * 16 : position * 16 + 16]:
+            found.add(number)
+    return found
+
+
+def add(index: DedupIndex, numbers: Sequence[int], at_ms: int = 0) -> None:
+    """Add these, 16 at a time, and do what is due after each time."""
+    for start in range(0, len(numbers), 16):
+        part = numbers[start : start + 16]
+        index.add(digests(part), part, at_ms)
+        while job := index.merge_job():
+            job.run()
+            index.install(job)
+
+
+def chunks(count: int, newest_ms: int = 0) -> Iterator[tuple[bytes, Words, int]]:
+    """What a reader gives of a store: events one a millisecond, or all at once."""
+    for first in range(0, count, 50):
+        numbers = range(first, first + 50)
+        yield digests(numbers), numpy.array(numbers, numpy.uint64), min(first + 49, newest_ms)
+
+
+def test_memory_has_a_limit(index: DedupIndex) -> None:
+    """Beyond `memory_ids_max` the oldest entries are in files, everything is known, and memory stays the same."""
+    add(index, range(320))
+    before = index.memory_bytes
+    add(index, range(320, 3200))
+    assert index.mapped_ids >= 3200 - MEMORY_IDS_MAX - module.SEAL_EVENTS
+    assert index.memory_bytes <= before + module.SEAL_EVENTS * 200
+    assert len(index) == 3200
+    assert known(index, range(3300)) == set(range(3200))
+
+
+def test_no_more_files_than_needed_and_fewer_generations(index: DedupIndex) -> None:
+    """Mapped generations of one span are merged with one another."""
+    add(index, range(3200))
+    assert len(index._mapped) <= 6
+
+
+def test_all_in_memory_where_it_fits(tmp_path: Path) -> None:
+    """Up to `memory_ids_max` entries no file is made."""
+    index = DedupIndex(WINDOW_MS, 10_000, tmp_path)
+    add(index, range(3200))
+    assert index.mapped_ids == 0
+
+
+def test_a_probe_does_not_read_files(index: DedupIndex) -> None:
+    """`probe` leaves mapped entries to `candidates`, which may run later, when their generation has left the index."""
+    add(index, range(640))
+    probe = index.probe(digests(range(16)))
+    assert probe.unsure == []
+    assert not probe.certain
+    index.expire(WINDOW_MS + 1)
+    assert len(index) == 0
+    assert set(probe.candidates()) >= {(number, number) for number in range(16)}
+
+
+def test_files_leave_with_their_window(index: DedupIndex) -> None:
+    """A mapped generation is dropped whole, and its file with it, when its newest entry leaves the window."""
+    for at_ms in range(0, 3000, 4):
+        add(index, range(at_ms, at_ms + 4), at_ms)
+        index.expire(at_ms)
+        assert len(index) <= WINDOW_MS + 2 * WINDOW_MS // module.SPANS + 8
+    assert index.mapped_ids
+    assert open_index_files()
+    inside = range(3000 - WINDOW_MS, 3000)
+    assert known(index, inside) == set(inside)
+    assert known(index, range(1900)) == set()
+    index.expire(10_000)
+    assert index.mapped_ids == len(index) == 0
+    assert open_index_files() == []
+
+
+def open_index_files() -> list[str]:
+    """What this process has mapped of files of the index."""
+    return [line for line in Path("/proc/self/maps").read_text().splitlines() if "test_files_leave" in line]
+
+
+def test_nothing_is_left_in_the_directory(index: DedupIndex, tmp_path: Path) -> None:
+    """The files have no names: nobody can cut or overwrite them, and a crash leaves none behind."""
+    add(index, range(640))
+    assert index.mapped_ids
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_leftovers_are_removed(index: DedupIndex, tmp_path: Path) -> None:
+    """A file that a crash left where files need a name, whatever it holds, is removed at start and never read."""
+    (tmp_path / "index-abcdefgh").write_bytes(b"garbage" * 1000)
+    (tmp_path / "data.mdb").write_bytes(b"the store")
+    index.rebuild(chunks(500), 0)
+    assert [path.name for path in tmp_path.iterdir()] == ["data.mdb"]
+    assert known(index, range(600)) == set(range(500))
+
+
+def test_a_rebuild_keeps_to_the_limit(index: DedupIndex) -> None:
+    """While it goes over the store a rebuild moves what is too much into files."""
+    index.rebuild(chunks(3000), 0)
+    assert index.mapped_ids >= 3000 - MEMORY_IDS_MAX
+    assert known(index, range(3100)) == set(range(3000))
+
+
+def test_a_rebuild_forgets_what_left_the_window(index: DedupIndex) -> None:
+    """Mapped or not, what is older than the window is not kept."""
+    index.rebuild(chunks(3000, 3000), 3000)
+    assert known(index, range(2000)) == set()
+    assert known(index, range(3000 - WINDOW_MS, 3000)) == set(range(3000 - WINDOW_MS, 3000))
+
+
+def test_a_full_disk_leaves_it_in_memory(index: DedupIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the disk has no room, all stays in memory and exact, the reason is told; later it is tried again."""
+    monkeypatch.setattr(overflow, "DISK_RESERVE_BYTES", 1 << 62)
+    add(index, range(640))
+    assert index.mapped_ids == 0
+    assert index.overflow_error is not None
+    assert index.overflow_error.errno == errno.ENOSPC
+    assert known(index, range(700)) == set(range(640))
+    monkeypatch.setattr(overflow, "DISK_RESERVE_BYTES", 0)
+    add(index, range(640, 656))
+    assert index.overflow_error is None
+    assert index.mapped_ids >= 656 - MEMORY_IDS_MAX - module.SEAL_EVENTS
+    assert known(index, range(700)) == set(range(656))
+
+
+@pytest.mark.parametrize("call", ["posix_fallocate", "pwrite", "fdatasync"])
+def test_a_failing_disk_leaves_it_in_memory(index: DedupIndex, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    """Whichever call fails, what was to be moved stays where it was, and nothing that was written is used."""
+
+    def fails(*_: object) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, call, fails)
+    add(index, range(640))
+    assert index.mapped_ids == 0
+    assert index.overflow_error is not None
+    assert index.overflow_error.errno == errno.EIO
+    assert known(index, range(700)) == set(range(640))
+
+
+def test_short_writes_are_completed(index: DedupIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that takes a few bytes at a time gets them all."""
+    whole = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda file, content, at: whole(file, content[:100], at))
+    add(index, range(640))
+    assert index.mapped_ids
+    assert known(index, range(700)) == set(range(640))
+
+
+def test_a_directory_that_cannot_be_written_is_no_failure(tmp_path: Path) -> None:
+    """A missing directory is told as any other trouble with the disk."""
+    index = DedupIndex(WINDOW_MS, MEMORY_IDS_MAX, tmp_path / "gone")
+    add(index, range(640))
+    assert index.overflow_error is not None
+    assert known(index, range(700)) == set(range(640))
