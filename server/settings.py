@@ -136,7 +136,7 @@ SOURCE_SETTINGS: Mapping[str, Setting] = {
     ),
     "rate_limit_events_per_second": _of_source(
         "rate_limit_events_per_second",
-        number(0, 1e9, zero="no limit"),
+        number(0, 1e9, least=1e-6, zero="no limit"),
         "The rate limit, counted in events before queueing; fractions are allowed.",
     ),
     "rate_limit_burst_events": _of_source(

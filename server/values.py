@@ -82,17 +82,18 @@ def count(minimum: int, maximum: int, *, zero: str = "") -> Kind:
     return Kind(words, read)
 
 
-def number(above: float, maximum: float, *, zero: str = "") -> Kind:
-    """A finite number greater than `above`; `zero` as in count()."""
+def number(above: float, maximum: float, *, least: float = 0, zero: str = "") -> Kind:
+    """A finite number greater than `above` and at least `least`; `zero` as in count()."""
 
     def read(value: object, _: Places) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise Wrong(f"must be {words}, not {show(value)}")
-        if not (above < value <= maximum or (zero and value == 0)):
+        if not (above < value <= maximum and least <= value) and not (zero and value == 0):
             raise Wrong(f"must be {words}, not {show(value)}")
         return value
 
-    words = f"a number greater than {above:g} and at most {maximum:.15g}" + (f", or 0 ({zero})" if zero else "")
+    bounds = f"from {least:g} to" if least else f"greater than {above:g} and at most"
+    words = f"a number {bounds} {maximum:.15g}" + (f", or 0 ({zero})" if zero else "")
     return Kind(words, read)
 
 

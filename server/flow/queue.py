@@ -40,6 +40,9 @@ FEED_BYTES_MAX = 1048576
 RELEASE_SECONDS = 0.1
 """How long tokens gather before deferred events are read again: ten reads a second at most."""
 
+TOKENS_WAIT_NS_MAX = 3600 * 10**9
+"""Of one wait for tokens; then it is reckoned anew. At the lowest rates the whole of it is no time that a clock has."""
+
 
 class SourceQueue:
     """The queue of one source. `feed` runs as a task; the rest is synchronous but for `receive`."""
@@ -197,7 +200,7 @@ class SourceQueue:
 
     async def _wait_for_tokens(self, nanoseconds: int) -> None:
         self._limit_changed = trio.Event()
-        with trio.move_on_after(nanoseconds / 1e9):
+        with trio.move_on_after(min(nanoseconds, TOKENS_WAIT_NS_MAX) / 1e9):
             await self._limit_changed.wait()
 
     def _has_room(self) -> bool:

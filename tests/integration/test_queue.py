@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import trio
@@ -11,6 +12,7 @@ from server.clock import Clock
 from server.flow.queue import SourceQueue
 from server.flow.source_state import Committed, SourceState
 from server.shares import SharedBytes
+from server.source import Source
 from server.worker import Worker
 from storage.model import Page, Span, Totals
 from tests.storing import delivery
@@ -126,3 +128,24 @@ def test_a_consumer_that_stops_gives_no_bound() -> None:
     consumer.stopping = True
     assert state.oldest_bound() is None
     assert state.oldest_pending() == (9, 1000)
+
+
+async def test_a_wait_for_tokens_may_be_longer_than_any_clock() -> None:
+    """At a rate of 1e-300 the seconds until the next token were no float, and the queue ended the server."""
+
+    class Deferred(Log):
+        def feed(self, source_id: str, start: int, end: int, **keys: Any) -> Page:
+            page = super().feed(source_id, start, end, **keys)
+            return Page([replace(each, deferred=True) for each in page.spans], page.next)
+
+    log = Deferred([1, 2])
+    source = Source("demo", "webhook", (), rate_limit_events_per_second=1e-300)
+    async with feeding(log, start=1, end=1) as (queue, state):
+        state.configure(source)
+        queue.offer([committed(1, 2, admitted=0)])
+        assert await taken(queue) == [1]
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert queue.receive_nowait() is None
+        state.configure(replace(source, rate_limit_events_per_second=0))
+        queue.reconsider()
+        assert await taken(queue) == [2]

@@ -135,6 +135,8 @@ def test_all_mistakes_come_at_once(read: Load) -> None:
         ("sources.demo", f'event_type_override = "{"ä" * 129}"'),
         ("sources.demo", "rate_limit_events_per_second = -1"),
         ("sources.demo", "rate_limit_events_per_second = nan"),
+        ("sources.demo", "rate_limit_events_per_second = 1e-300"),
+        ("sources.demo", "rate_limit_events_per_second = 9e-7"),
         ("sources.demo", "rate_limit_burst_events = 0.5"),
         ("sources.demo", "processor_attempts_max = 0"),
     ],
