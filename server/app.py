@@ -10,6 +10,7 @@ from typing import Any
 import trio
 
 from server import log
+from server.capacity import memory_ids_max, read_machine
 from server.clock import Clock
 from server.config import Address, Config, ConfigError, load
 from server.flow.committer import Committer
@@ -105,7 +106,11 @@ class Server:
         self.clock = Clock()
         writer = Writer(store)
         self.committer = Committer(writer, Worker("writer"), store)
-        self.index = DedupIndex(int(config.dedup.window_hours * HOUR_MS))
+        self.index = DedupIndex(
+            int(config.dedup.window_hours * HOUR_MS),
+            memory_ids_max(config, read_machine(config.storage.path)),
+            config.storage.path,
+        )
         self.index_ready = trio.Event()
         self.lookup, self.looking_up = Reader(store), Worker("look-ups")
         parts = Parts(
@@ -120,7 +125,7 @@ class Server:
         )
         self.engine = Engine(parts, writer.totals, self.lookup, self.looking_up)
         self.engine.configure(config.sources, functions)
-        self.health = Health(self.committer, self.engine, self.index_ready)
+        self.health = Health(self.committer, self.engine, self.index, self.index_ready)
         self.requests = Requests()
         self.refusals = log.Throttled("tidegate.http", "refused")
         self.gate = Gate(
@@ -179,11 +184,12 @@ class Server:
             found.append("requests of slow clients")
         return "; ".join(found) or "the last commit"
 
-    def observe(self, status: int, code: str, seconds: float) -> None:
-        """One answer was given, whichever listener and layer gave it."""
+    def observe(self, status: int, code: str, seconds: float, remote_addr: str = "", source: str = "", /) -> None:
+        """One answer was given, whichever listener and layer gave it. The log names the source that let it in."""
         self.requests.observe(status, code, seconds)
         if code:
-            self.refusals.warn(code, code=code, status=status)
+            known = {"source": source} if source else {}
+            self.refusals.warn(code, code=code, status=status, remote_addr=remote_addr, **known)
 
     async def _work(self) -> None:
         await self.engine.run()
@@ -249,7 +255,7 @@ class Server:
         chunks = Reader(self.store).processed_since(since_ms)
         await Worker("index").run(self.index.rebuild, chunks, now_ms)
         self.index_ready.set()
-        self.log.info("index ready", known_ids=len(self.index))
+        self.log.info("index ready", known_ids=len(self.index), in_files=self.index.mapped_ids)
 
     async def _check_readers(self) -> None:
         while True:

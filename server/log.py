@@ -79,11 +79,12 @@ class Throttled:
         self._next: dict[str, float] = {}
         self._left_out: dict[str, int] = {}
 
-    def warn(self, reason: str, **keys: object) -> None:
-        """Say it, if its time has come. Reasons come from a closed list, or are ids of sources that exist."""
+    def warn(self, reason: str, **keys: object) -> bool:
+        """Say it, if its time has come; was it said? Reasons come from a closed list, or are ids of known sources."""
         now = time.monotonic()
         if now < self._next.get(reason, 0.0):
             self._left_out[reason] = self._left_out.get(reason, 0) + 1
-            return
+            return False
         self._next[reason] = now + THROTTLE_SECONDS
-        self._log.warning(self._event, **keys, more_since_last_line=self._left_out.pop(reason, 0))
+        self._log.warning(self._event, **keys, suppressed=self._left_out.pop(reason, 0))
+        return True

@@ -223,7 +223,10 @@ def _sources(numbers: Numbers, ages: dict[str, float | None]) -> Iterator[Metric
     yield seconds
     failures = [each.processor_failures for each in sources]
     yield _counter(
-        "tidegate_processor_failures", "Calls of a processor that failed, since the start.", sources, failures
+        "tidegate_processor_failures",
+        "Failed calls of a processor, and failed entries of calls, since the start.",
+        sources,
+        failures,
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 
 from server.flow.source_state import SourceState
+from server.intake.events import rfc3339
 from server.source import Source
 
 LIMITS = (
@@ -32,7 +33,11 @@ def _describe(state: SourceState) -> dict[str, object]:
         "deferred": totals["deferred_now"],
         "behind": state.queue is not None and state.queue.behind,
         "totals": {name: totals[name] for name in TOTALS},
-        "since_start": {**asdict(state.counts), "last_error": state.last_error},
+        "since_start": {
+            **asdict(state.counts),
+            "last_error": state.last_error,
+            "last_error_at": rfc3339(state.last_error_at_ms) if state.last_error_at_ms is not None else None,
+        },
     }
 
 

@@ -94,7 +94,7 @@ class EventIdConverter(BaseConverter):
     regex = ".+"
 
 
-def _uncounted(status: int, code: str, seconds: float) -> None:
+def _uncounted(status: int, code: str, seconds: float, remote_addr: str = "", source: str = "", /) -> None:
     """Who watches the server is no traffic."""
 
 

@@ -32,8 +32,11 @@ TURN_AWAY_SECONDS = 0.5
 BROKEN_HEAD = refuse("invalid_request", "the head is malformed, or ended early")
 FULL = refuse("overloaded", "too many connections")
 
-Observe = Callable[[int, str, float], None]
-"""Status, code ("" for a 200) and seconds of one answer."""
+
+class Observe(Protocol):
+    """Hears of one answer: status, code ("" for a 200), seconds; of a refusal also its sender's address and source."""
+
+    def __call__(self, status: int, code: str, seconds: float, remote_addr: str = "", source: str = "", /) -> None: ...
 
 
 class Limits(Protocol):
@@ -201,7 +204,7 @@ class Connection:
         lines = [b"HTTP/1.1 %d %s" % (answer.status, HTTPStatus(answer.status).phrase.encode())]
         lines += [b"%s: %s" % header for header in headers]
         self._unsent += b"\r\n".join([*lines, b"", answer.body if with_body else b""])
-        self.listener.observe(answer.status, answer.code, 0.0)
+        self.listener.observe(answer.status, answer.code, 0.0, self.client[0] if self.client else "")
         await self.flush()
 
     async def _turn_away(self) -> None:

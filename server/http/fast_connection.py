@@ -16,6 +16,7 @@ from server.http.connection import BROKEN_HEAD, LINGER_SECONDS, READ_BYTES, Limi
 from server.http.connections import Connections
 from server.http.head import TOO_SLOW as HEAD_TOO_SLOW
 from server.http.protocol import Delivery, Elsewhere, Heads, Protocol
+from server.http.remote import sender
 from server.http.routes import Entry, Gate
 from server.refusal import Refusal
 
@@ -134,7 +135,7 @@ class FastConnection:
         if self.state is State.HEAD and self.protocol.buffer:
             self._refuse(HEAD_TOO_SLOW)
         elif self.state is State.BODY:
-            self._refuse(TOO_SLOW)
+            self._refuse(TOO_SLOW, self._delivery)
         else:
             self.close()
 
@@ -170,7 +171,7 @@ class FastConnection:
         self._started = lane.now
         entry = lane.gate.enter(delivery.head)
         if isinstance(entry, Refusal):
-            self._refuse(entry)
+            self._refuse(entry, delivery)
             return
         self.is_known = True
         self._delivery, self._entry = delivery, entry
@@ -186,9 +187,9 @@ class FastConnection:
             if self.protocol.has_more:
                 self._lane.again(self)
             elif self.at_end:
-                self._refuse(BROKEN)
+                self._refuse(BROKEN, self._delivery)
         elif isinstance(body, Refusal):
-            self._refuse(body)
+            self._refuse(body, self._delivery)
         else:
             self.state = State.ANSWER
             self.deadline = math.inf
@@ -198,18 +199,23 @@ class FastConnection:
         assert self._delivery is not None
         self._leave()
         lane = self._lane
-        lane.observe(answer.status, answer.code, lane.time() - self._started)
+        seconds = lane.time() - self._started
+        if answer.code:
+            lane.observe(answer.status, answer.code, seconds, *sender(self._delivery.head))
+        else:
+            lane.observe(answer.status, "", seconds)
         if self.state is State.CLOSED:
             return
         self._is_last = answer.close or self._delivery.is_last or lane.is_draining
         self.state = State.FLUSH
         self._send(written(answer, lane.date(), last=self._is_last))
 
-    def _refuse(self, refusal: Refusal) -> None:
+    def _refuse(self, refusal: Refusal, delivery: Delivery | None = None) -> None:
         """An answer before all of the request was read: the connection's last."""
         self._leave()
         answer = refusal_answer(refusal, close=True)
-        self._lane.observe(answer.status, answer.code, self._lane.time() - self._started)
+        who = sender(delivery.head) if delivery is not None else (self.protocol.peer, "")
+        self._lane.observe(answer.status, answer.code, self._lane.time() - self._started, *who)
         self._is_last = True
         self.state = State.FLUSH
         self._send(written(answer, self._lane.date(), last=True))

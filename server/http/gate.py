@@ -59,9 +59,9 @@ class Gate:
         judged = head.judged
         if judged is None or judged.generation != self._engine.generation:
             judged = self._judge(head)
+            head.remember(judged)
             if judged is None:
                 return UNAUTHORIZED
-            head.remember(judged)
         if self.backlogged(judged.state):
             return self.backlog_refusal()
         entry = Entry(self, judged, head)

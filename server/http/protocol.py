@@ -96,11 +96,11 @@ class Heads:
 class Protocol:
     """One connection's bytes. `next_delivery`, then `next_body` until it gives one, then `next_delivery` again."""
 
-    __slots__ = ("_chunks", "_heads", "_left", "_peer", "_pieces", "buffer")
+    __slots__ = ("_chunks", "_heads", "_left", "_pieces", "buffer", "peer")
 
     def __init__(self, heads: Heads, peer: str) -> None:
         self._heads = heads
-        self._peer = peer
+        self.peer = peer
         self.buffer = b""
         """Received and not yet taken."""
         self._pieces: list[bytes] = []
@@ -121,7 +121,7 @@ class Protocol:
         if end < 4:
             found = complete_head(buffer)
             return found if isinstance(found, Refusal) else None
-        delivery = self._heads.delivery(self._peer, buffer[:end])
+        delivery = self._heads.delivery(self.peer, buffer[:end])
         if isinstance(delivery, Delivery):
             self.buffer = buffer[end:]
             length = delivery.head.content_length

@@ -4,6 +4,8 @@ import ipaddress
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
+from server.intake.intake import Head
+
 Network = IPv4Network | IPv6Network
 Address = IPv4Address | IPv6Address
 
@@ -26,6 +28,11 @@ def remote_address(peer: str, headers: Iterable[tuple[bytes, bytes]], trusted_pr
             break
         current = earlier
     return str(current)
+
+
+def sender(head: Head) -> tuple[str, str]:
+    """Whose request this is, for the log: the address, and the source that its token is right for, or ""."""
+    return head.remote_addr, head.source_id if head.judged is not None else ""
 
 
 def _is_trusted(address: Address, trusted_proxies: Sequence[Network]) -> bool:

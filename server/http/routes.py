@@ -14,16 +14,14 @@ from werkzeug.routing import BaseConverter, MapAdapter
 
 from server.http.answer import Answer, refusal_answer
 from server.http.body import READER, BodyReader, Scope, with_body_reader
-from server.http.remote import Network, remote_address
+from server.http.connection import Observe
+from server.http.remote import Network, remote_address, sender
 from server.intake.intake import Head
 from server.refusal import Refusal, refuse
 
 NO_PATH = "/ "
 NO_METHOD = " "
 """Match no route: neither a target nor a method holds a space."""
-
-Observe = Callable[[int, str, float], None]
-"""Status, code ("" for a 200) and seconds of one answer."""
 
 
 class Entry(Protocol):
@@ -56,12 +54,17 @@ def build_public_app(
     trusted_proxies: Sequence[Network] = (),
 ) -> QuartTrio:
     """The application of `bind`. `observe` hears of every answer that it gives."""
-    app = quiet_quart(body_timeout_seconds, observe)
+    app = quiet_quart(body_timeout_seconds, observe, trusted_proxies)
 
     async def ingest(source_id: str) -> Response:
         started = trio.current_time()
-        answer = await take(gate, source_id, trusted_proxies)
-        observe(answer.status, answer.code, trio.current_time() - started)
+        head = _head(source_id, trusted_proxies)
+        answer = await take(gate, head)
+        seconds = trio.current_time() - started
+        if answer.code:
+            observe(answer.status, answer.code, seconds, *sender(head))
+        else:
+            observe(answer.status, "", seconds)
         return response(answer)
 
     app.add_url_rule("/ingest/inbound/<source_id:source_id>", view_func=ingest, methods=["POST"])
@@ -69,9 +72,9 @@ def build_public_app(
     return app
 
 
-async def take(gate: Gate, source_id: str, trusted_proxies: Sequence[Network]) -> Answer:
-    """Brings the current request through the gate: head, body, decision, commit. The body is read if the gate opens."""
-    entry = gate.enter(_head(source_id, trusted_proxies))
+async def take(gate: Gate, head: Head) -> Answer:
+    """Brings the current request through the gate: body, decision, commit. The body is read if the gate opens."""
+    entry = gate.enter(head)
     if isinstance(entry, Refusal):
         return refusal_answer(entry, close=True)
     try:
@@ -170,7 +173,7 @@ class QuietQuart(QuartTrio):
         )
 
 
-def quiet_quart(body_timeout_seconds: float, observe: Observe) -> QuietQuart:
+def quiet_quart(body_timeout_seconds: float, observe: Observe, trusted_proxies: Sequence[Network] = ()) -> QuietQuart:
     """An application without routes that refuses in JSON. Bodies come through `body_reader()` alone.
 
     A handler's exception ends in the server, which contains and logs it: no traceback page, no status outside the
@@ -191,7 +194,8 @@ def quiet_quart(body_timeout_seconds: float, observe: Observe) -> QuietQuart:
 
     async def refused(error: HTTPException) -> Response:
         answer = http_answer(error)
-        observe(answer.status, answer.code, 0.0)
+        scope = cast(Scope, request.scope)
+        observe(answer.status, answer.code, 0.0, remote_address(scope["client"][0], scope["headers"], trusted_proxies))
         return response(answer)
 
     app.register_error_handler(HTTPException, refused)

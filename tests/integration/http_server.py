@@ -92,11 +92,15 @@ class Server:
     stop: trio.Event = field(default_factory=trio.Event)
     stopped: trio.Event = field(default_factory=trio.Event)
     observed: list[tuple[int, str]] = field(default_factory=list)
+    senders: list[tuple[str, str]] = field(default_factory=list)
+    """Of the refusals: address and source."""
     errors: list[BaseException] = field(default_factory=list)
 
-    def observe(self, status: int, code: str, seconds: float) -> None:
+    def observe(self, status: int, code: str, seconds: float, remote_addr: str = "", source: str = "", /) -> None:
         assert seconds >= 0
         self.observed.append((status, code))
+        if code:
+            self.senders.append((remote_addr, source))
 
 
 AppBuilder = Callable[[Server, SomeLimits], App]

@@ -144,5 +144,20 @@ async def test_answers_are_quiet(capfd: pytest.CaptureFixture[str]) -> None:
 
 def test_quart_has_no_clocks_of_its_own() -> None:
     """Quart's own time and size limits are off: one set of limits is in force, ours."""
-    config = quiet_quart(1, lambda _status, _code, _seconds: None).config
+    config = quiet_quart(1, lambda *_: None).config
     assert [config[key] for key in ("BODY_TIMEOUT", "RESPONSE_TIMEOUT", "MAX_CONTENT_LENGTH")] == [None] * 3
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [
+        (request("POST", INGEST, body=b"{}"), "unauthorized"),
+        (request("GET", "/nothing"), "not_found"),
+        (b"nonsense\r\n\r\n", "invalid_request"),
+    ],
+)
+async def test_a_refusal_names_its_sender(sent: bytes, code: str) -> None:
+    """Whoever observes the answers hears from where each refused request came."""
+    async with serving() as server:
+        assert (await ask(server.port, sent)).code == code
+        assert server.senders == [("127.0.0.1", "")]

@@ -12,6 +12,7 @@ import structlog
 
 from server import log
 from server.flow.source_state import SourceState
+from server.source import Source
 from storage.model import Totals
 
 Lines = Callable[[], list[Any]]
@@ -52,7 +53,7 @@ def test_a_flood_is_one_line_a_second_for_each_reason(lines: Lines, monkeypatch:
     throttled.warn("timeout", code="timeout")
     now += log.THROTTLE_SECONDS
     throttled.warn("unauthorized", code="unauthorized")
-    assert [(line["code"], line["more_since_last_line"]) for line in lines()] == [
+    assert [(line["code"], line["suppressed"]) for line in lines()] == [
         ("unauthorized", 0),
         ("timeout", 0),
         ("unauthorized", 4),
@@ -62,10 +63,10 @@ def test_a_flood_is_one_line_a_second_for_each_reason(lines: Lines, monkeypatch:
 def test_a_failing_processor_is_heard_of(lines: Lines) -> None:
     """The line names the source and the kind of error, never its words, which may hold a payload."""
     state = SourceState("crm", Totals())
-    state.processor_failed(["ValueError: card 4111 refused", "ValueError: another"])
-    state.processor_failed(["ConnectionError: away"], outage=True)
+    state.processor_failed(["ValueError: card 4111 refused", "ValueError: another"], 7)
+    state.processor_failed(["ConnectionError: away"], 8, outage=True)
     assert state.counts.processor_failures == 3
-    assert state.last_error == "ConnectionError: away"
+    assert (state.last_error, state.last_error_at_ms) == ("ConnectionError: away", 8)
     [line] = lines()
     assert (line["event"], line["source"], line["kind"], line["outage"]) == (
         "processor failed",
@@ -73,3 +74,34 @@ def test_a_failing_processor_is_heard_of(lines: Lines) -> None:
         "ValueError",
         False,
     )
+
+
+def test_a_death_is_heard_of(lines: Lines) -> None:
+    """The line names the source and the kind of error; more of them in the same second are counted in the next."""
+    state = SourceState("crm", Totals())
+    state.event_died("ValueError: card 4111 refused")
+    state.event_died("ValueError: card 4112 refused")
+    [line] = lines()
+    assert (line["event"], line["source"], line["kind"], "card" in str(line)) == (
+        "event died",
+        "crm",
+        "ValueError",
+        False,
+    )
+
+
+def test_a_rate_limit_that_is_reached_is_heard_of(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line names source and mode, and how many events were over the limit since the line before."""
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    state = SourceState("crm", Totals())
+    state.configure(Source("crm", "webhook", (b"",), rate_limit_events_per_second=1, over_limit="drop"))
+    for events in (2, 3, 4):
+        state.went_over(events)
+    now += log.THROTTLE_SECONDS
+    state.went_over(5)
+    assert [(line["event"], line["source"], line["mode"], line["count"], line["suppressed"]) for line in lines()] == [
+        ("over the rate limit", "crm", "drop", 2, 0),
+        ("over the rate limit", "crm", "drop", 12, 2),
+    ]
+    assert state.counts.over_limit == 14

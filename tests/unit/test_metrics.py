@@ -94,6 +94,7 @@ async def test_every_metric_is_there() -> None:
     families = {family.name: family for family in text_string_to_metric_families(text)}
     assert {name: families[name].type for name in NAMES} == NAMES
     assert all(families[name].documentation for name in NAMES)
+    assert "and failed entries of calls" in families["tidegate_processor_failures"].documentation
     assert "process_resident_memory_bytes" in families
     assert "python_info" in families
 
