@@ -187,6 +187,10 @@ class Server:
     def observe(self, status: int, code: str, seconds: float, remote_addr: str = "", source: str = "", /) -> None:
         """One answer was given, whichever listener and layer gave it. The log names the source that let it in."""
         self.requests.observe(status, code, seconds)
+        self.heard(status, code, seconds, remote_addr, source)
+
+    def heard(self, status: int, code: str, _seconds: float, remote_addr: str = "", source: str = "", /) -> None:
+        """The same on the admin side: who watches the server is no traffic, and counts in no metric."""
         if code:
             known = {"source": source} if source else {}
             self.refusals.warn(code, code=code, status=status, remote_addr=remote_addr, **known)
@@ -245,7 +249,7 @@ class Server:
             limits,
             shutdown_trigger=trigger,
             name="admin",
-            observe=self.observe,
+            observe=self.heard,
             task_status=task_status,
         )
 

@@ -131,7 +131,7 @@ class Entry:
         refusal = reading if isinstance(reading, Refusal) else self._has_room_for(reading)
         if isinstance(reading, Refusal) or refusal is not None:
             assert refusal is not None
-            answer(refusal_answer(refusal, close=False))
+            answer(refusal_answer(refusal, close=refusal is UNAUTHORIZED))  # as for a wrong token, to the byte
             return
         self._admission = intake.admit(reading, source, state.limiter, state.deferring, gate.clock.monotonic_ns())
         self._answer = answer
