@@ -31,6 +31,8 @@ class Counts:
     results: int = 0
     fates: dict[str, list[int]] = field(default_factory=dict)
     """By source: how many events have each fate."""
+    requeued: dict[str, int] = field(default_factory=dict)
+    """By source, as the totals say that were read last."""
     complete: bool = True
     """No record was unreadable; otherwise the counts are not compared."""
 
@@ -49,6 +51,7 @@ class Audit:
         self._walk_blocks()
         self._walk_results()
         after = self._totals()
+        self.counts.requeued = {source_id: totals.requeued for source_id, totals in after.items()}
         if self.counts.complete:
             for source_id in sorted(before.keys() | after.keys() | self.counts.fates.keys()):
                 self._compare(source_id, before.get(source_id, Totals()), after.get(source_id, Totals()))

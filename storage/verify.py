@@ -34,7 +34,7 @@ class Report:
     deliveries: int = 0
     blocks: int = 0
     sources: dict[str, dict[str, int]] = field(default_factory=dict)
-    """By source: how many events have each fate, by its lower-case name."""
+    """By source: its accounts, by the names that `/sources` has for them."""
 
     @property
     def ok(self) -> bool:
@@ -92,9 +92,23 @@ def _audit(path: Path, problem: Callable[[str], None], left_out: Callable[[], in
     finally:
         store.close()
     counts = asdict(audit.counts)
-    names = [fate.name.lower() for fate in Fate]
-    sources = {source_id: dict(zip(names, fates, strict=True)) for source_id, fates in counts.pop("fates").items()}
+    requeued = counts.pop("requeued")
+    sources = {each: _accounts(fates, requeued.get(each, 0)) for each, fates in counts.pop("fates").items()}
     _say(summary=counts | {"sources": sources, "problems_left_out": left_out()})
+
+
+def _accounts(fates: Sequence[int], requeued: int) -> dict[str, int]:
+    """A source's counts, which add up: who was given back counts among the dead, who is deferred among the pending."""
+    return {
+        "received": sum(fates),
+        "requeued": requeued,
+        "processed": fates[Fate.PROCESSED],
+        "duplicate": fates[Fate.DUPLICATE],
+        "dropped": fates[Fate.DROPPED],
+        "dead": fates[Fate.DEAD] + requeued,
+        "pending": fates[Fate.PENDING] + fates[Fate.DEFERRED],
+        "deferred": fates[Fate.DEFERRED],
+    }
 
 
 def _say(**line: object) -> None:

@@ -88,7 +88,7 @@ def read(source: Source, head: Head, body: Buffer, now_ms: int, limits: Limits) 
         return decoded
     parsed = parse(decoded, limits.json_containers_max)
     if isinstance(parsed, Refusal):
-        return _NOT_A_FORM if scanned.form and parsed.code == "invalid_json" else parsed
+        return _no_form(parsed) if scanned.form and parsed.code == "invalid_json" else parsed
     facts = normalise.facts(
         source,
         scanned,
@@ -100,7 +100,9 @@ def read(source: Source, head: Head, body: Buffer, now_ms: int, limits: Limits) 
     return facts if isinstance(facts, Refusal) else Reading(facts, decoded)
 
 
-_NOT_A_FORM = refuse("unsupported_media_type", "the body must be JSON, not a form")
+def _no_form(refusal: Refusal) -> Refusal:
+    """For a body that came as a form: it may be one, or JSON with a mistake from a client that says so of any body."""
+    return refuse("unsupported_media_type", f"{refusal.message}; its Content-Type is a form's, and only JSON is taken")
 
 
 def admit(reading: Reading, source: Source, limiter: Gcra, deferring: bool, now_ns: int) -> Admission:

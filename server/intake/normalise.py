@@ -25,6 +25,9 @@ SENT_AT_BYTES_MAX = 64
 SEGMENT_TYPES = frozenset(("track", "identify", "page", "screen", "group", "alias"))
 
 _BAD_ID = f"must be a string of 1 to {ID_BYTES_MAX} bytes or an integer from 0 to 2^64 - 1"
+_NO_MESSAGE_ID = "no messageId"
+_NO_ID = "no inbound_event_id (a body's id is not one), and no id header"
+_NO_ID_IN_BATCH = "no inbound_event_id (an item's id is not one, and an id header is for a body that is one object)"
 _BAD_TYPE = f"event_type must be a string of 1 to {TYPE_BYTES_MAX} bytes"
 _BAD_SEGMENT_TYPE = f"type must be one of {', '.join(sorted(SEGMENT_TYPES))}"
 
@@ -104,7 +107,7 @@ def _sent_at(parsed: object) -> str | None:
 
 def _alone(source: Source, header: HeaderId | None, item: Any) -> Columns | str:
     """The columns of a body that is one object, or why it is no event."""
-    found = _segment_item(source, item) if source.type == "segment" else _webhook_item(source, header, item)
+    found = _segment_item(source, item) if source.type == "segment" else _webhook_item(source, header, item, _NO_ID)
     if isinstance(found, str):
         return found
     event_id, id_from, provider_id, kind = found
@@ -117,7 +120,7 @@ _FIRST = (0,)
 def _columns(source: Source, items: list[object]) -> Columns:
     if source.type == "segment":
         return _plain_segment(source, items) or _careful(lambda item: _segment_item(source, item), items)
-    return _careful(lambda item: _webhook_item(source, None, item), items)
+    return _careful(lambda item: _webhook_item(source, None, item, _NO_ID_IN_BATCH), items)
 
 
 def _plain_segment(source: Source, items: list[object]) -> Columns | None:
@@ -162,12 +165,12 @@ def _segment_item(source: Source, item: dict[str, object]) -> Found | str:
     kind = source.event_type_override or kind
     value = item.get("messageId")
     if value is None:
-        return _without_id(source, item, None, kind)
+        return _without_id(source, item, None, kind) or _NO_MESSAGE_ID
     event_id = _text_id(value)
     return f"messageId {_BAD_ID}" if event_id is None else (event_id, "body.messageId", event_id, kind)
 
 
-def _webhook_item(source: Source, header: HeaderId | None, item: dict[str, object]) -> Found | str:
+def _webhook_item(source: Source, header: HeaderId | None, item: dict[str, object], no_id: str) -> Found | str:
     kind = source.event_type_override or item.get("event_type")
     if kind is None:
         kind = "unknown"
@@ -182,7 +185,7 @@ def _webhook_item(source: Source, header: HeaderId | None, item: dict[str, objec
             return f"inbound_event_id {_BAD_ID}"
         return (event_id, "body.inbound_event_id", provider_id, kind)
     if header is None:
-        return _without_id(source, item, provider_id, kind)
+        return _without_id(source, item, provider_id, kind) or no_id
     if from_header is None:
         return f"header {header.name} must come once, as 1 to {ID_BYTES_MAX} bytes of UTF-8"
     return (from_header, f"header.{header.name}", provider_id, kind)
@@ -192,8 +195,8 @@ def _provider_id(item: dict[str, object]) -> str | None:
     return _text_id(item.get("provider_event_id")) or _text_id(item.get("id"))
 
 
-def _without_id(source: Source, item: dict[str, object], provider_id: str | None, kind: str) -> Found | str:
-    """`missing_event_id`, for an item in which no id was found."""
+def _without_id(source: Source, item: dict[str, object], provider_id: str | None, kind: str) -> Found | None:
+    """`missing_event_id`, for an item in which no id was found; None: it is refused."""
     match source.missing_event_id:
         case "generate":
             return (None, GENERATED, provider_id, kind)
@@ -201,7 +204,7 @@ def _without_id(source: Source, item: dict[str, object], provider_id: str | None
             written = orjson.dumps(item, option=orjson.OPT_SORT_KEYS)
             return (hashlib.blake2b(written, digest_size=16).hexdigest(), "hash", provider_id, kind)
         case "reject":
-            return "the item has no id"
+            return None
 
 
 def _text_id(value: object) -> str | None:

@@ -18,7 +18,7 @@ def parse(body: bytes, json_containers_max: int) -> object | Refusal:
     try:
         parsed: object = orjson.loads(body)
     except ValueError as error:
-        return refuse("invalid_json", f"the body is not JSON: {error}")
+        return refuse("invalid_json", f"the body is not JSON: {error}" if body else "the body is empty")
     if len(body) > 2 * BODY_DEPTH_MAX and not _printable(parsed):
         return refuse("invalid_json", f"the body nests deeper than {BODY_DEPTH_MAX} levels")
     return parsed

@@ -75,16 +75,20 @@ def change(path: Path, database: str, key: bytes, value: Callable[[bytes], bytes
 
 
 def test_a_right_store_is_found_right(path: Path) -> None:
-    """Every event is counted by source and fate, and there is no problem."""
+    """Every event is counted by source and fate, the counts add up, and there is no problem."""
     before = (path / "data.mdb").read_bytes()
     report = verify(path)
     assert report.problems == []
     assert report.ok
     assert (report.events, report.deliveries, report.blocks) == (864, 6, 3)
     assert report.sources["other"] == {
-        "pending": 298, "deferred": 0, "processed": 0, "duplicate": 0, "dropped": 0, "dead": 2
+        "received": 300, "requeued": 1, "processed": 0, "duplicate": 0, "dropped": 0, "dead": 3, "pending": 298,
+        "deferred": 0,
     }  # fmt: skip
-    assert report.sources["demo"]["deferred"] == 1
+    demo = report.sources["demo"]
+    assert demo["deferred"] == 1
+    ends = demo["processed"] + demo["duplicate"] + demo["dropped"] + demo["dead"] + demo["pending"]
+    assert demo["received"] + demo["requeued"] == ends == 564
     assert (path / "data.mdb").read_bytes() == before
 
 

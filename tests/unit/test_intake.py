@@ -86,6 +86,17 @@ def test_no_json(body: bytes) -> None:
         assert code(take(webhook(), body, [(b"content-type", form)])) == "unsupported_media_type"
 
 
+def test_no_json_says_why() -> None:
+    """The message has the place of the mistake, also for what came as a form; or says that the body is empty."""
+    form = [(b"content-type", b"application/x-www-form-urlencoded")]
+    for headers in (list[tuple[bytes, bytes]](), form):
+        mistake, empty = take(webhook(), b'{"a":1,}', headers), take(webhook(), b"", headers)
+        assert isinstance(mistake, Refusal)
+        assert isinstance(empty, Refusal)
+        assert "trailing comma is not allowed: line 1 column 7" in mistake.message
+        assert ("the body is empty" in empty.message, "JSON: " in empty.message) == (True, False)
+
+
 @pytest.mark.parametrize("content_type", [b"application/x-www-form-urlencoded", b"text/plain", b"\xff", b""])
 def test_content_type_of_json_is_not_looked_at(content_type: bytes) -> None:
     """A body that is JSON is read, whatever its Content-Type says."""

@@ -248,6 +248,21 @@ def test_missing_id_rejected() -> None:
 
 
 @pytest.mark.parametrize(
+    ("source", "body", "words"),
+    [
+        (SEGMENT, {"type": "page"}, "no messageId"),
+        (WEBHOOK, {"id": 7}, "no inbound_event_id (a body's id is not one), and no id header"),
+        (WEBHOOK, [{"id": 7}], "no inbound_event_id (an item's id is not one"),
+    ],
+)
+def test_a_missing_id_is_named(source: Source, body: Any, words: str) -> None:
+    """The message says what was looked for, and that a body's `id` is not it."""
+    refusal = take(with_source(source, missing_event_id="reject"), body, [(b"x-other", b"1")])
+    assert isinstance(refusal, Refusal)
+    assert words in refusal.message
+
+
+@pytest.mark.parametrize(
     ("value", "expected"),
     [
         ("lead.new", "lead.new"),
