@@ -13,6 +13,8 @@ from pathlib import Path
 
 from server.config import Config
 from server.source import Source
+from storage.generation import ENTRY_BYTES
+from storage.index import GENERATION_EVENTS_MAX, MEMORY_PARTS
 
 BASE_BYTES = 96 * 2**20
 """Interpreter and libraries (56 MiB after the imports, CPython 3.11), caches, and the tail of the dedup index."""
@@ -29,8 +31,11 @@ CONTAINER_BYTES = 232
 ASIDE_BYTES = 512
 """A number, a digest and a few facts: an event that waits for its retry, its twin, or its outcome's commit."""
 
-ID_BYTES = 16
-"""A fingerprint and a number in the dedup index; as much again while its generations are merged."""
+ID_BYTES = ENTRY_BYTES
+"""An id in the dedup index; as much again for those of one generation while it is merged."""
+
+INDEX_SHARE = 8
+"""The dedup index may have an eighth of the memory before its older part goes into files."""
 
 EVENT_DISK_BYTES = 600
 """An event of 1 KB that came alone: packed about 2:1, its digest, its place. In batches it is a third of that."""
@@ -71,7 +76,11 @@ class Plan:
     """The sources that are not in that sum."""
     disk_day_bytes: int
     dedup_bytes_per_rate: int
-    """Memory of the dedup index for each event a second."""
+    """Of the dedup index for each event a second: memory, or disk once that has `memory_ids_max`."""
+    memory_ids_max: int
+    """Ids that the dedup index holds in memory."""
+    dedup_file_bytes: int
+    """What it has on disk beside the store, at the configured rates."""
     open_files: int
     warnings: tuple[str, ...]
 
@@ -85,18 +94,32 @@ def plan(config: Config, machine: Machine) -> Plan:
     events_per_second = math.fsum(
         each.rate_limit_events_per_second for each in config.sources.values() if _keeps_to_rate(each)
     )
-    per_rate = round(config.dedup.window_hours * 3600 * ID_BYTES * 2)
-    memory = _memory(config, round(events_per_second * per_rate))
+    window_seconds = config.dedup.window_hours * 3600
+    ids, ids_max = round(events_per_second * window_seconds), memory_ids_max(config, machine)
+    memory = _memory(config, _index_bytes(min(ids, ids_max)))
     open_files = config.limits.connections_max + OTHER_FILES
     return Plan(
         memory=memory,
         events_per_second=events_per_second,
         unlimited=tuple(each.id for each in config.sources.values() if not _keeps_to_rate(each)),
         disk_day_bytes=round(events_per_second * DAY_SECONDS * EVENT_DISK_BYTES),
-        dedup_bytes_per_rate=per_rate,
+        dedup_bytes_per_rate=round(window_seconds * ID_BYTES),
+        memory_ids_max=ids_max,
+        dedup_file_bytes=max(0, ids - ids_max) * ID_BYTES,
         open_files=open_files,
         warnings=tuple(_warnings(config, machine, sum(part.memory_bytes for part in memory), open_files)),
     )
+
+
+def memory_ids_max(config: Config, machine: Machine) -> int:
+    """`dedup.memory_ids_max`, or what this machine's memory has room for."""
+    room = machine.memory_bytes // INDEX_SHARE
+    return config.dedup.memory_ids_max or room * MEMORY_PARTS // (MEMORY_PARTS + 1) // ID_BYTES
+
+
+def _index_bytes(ids: int) -> int:
+    """With the copy of a generation that is being merged."""
+    return (ids + min(ids, GENERATION_EVENTS_MAX)) * ID_BYTES
 
 
 def _keeps_to_rate(source: Source) -> bool:
@@ -125,7 +148,7 @@ def _memory(config: Config, dedup_bytes: int) -> tuple[Part, ...]:
         Part(
             "with processors", PARSED_TIMES * queue.bytes_max if processed else 0, "events built from queue.bytes_max"
         ),
-        Part("dedup", dedup_bytes, "dedup.window_hours at the configured rates"),
+        Part("dedup", dedup_bytes, "dedup.window_hours at the configured rates, at most dedup.memory_ids_max"),
     )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from server.capacity import DAY_SECONDS, EVENT_DISK_BYTES, Machine, Plan, plan, read_machine, size
+from server.capacity import DAY_SECONDS, EVENT_DISK_BYTES, ID_BYTES, Machine, Plan, plan, read_machine, size
 from server.config import Config
 from server.source import Source
 
@@ -52,6 +52,10 @@ def _plan(config: Config, found: Plan, machine: Machine) -> Iterator[str]:
     yield f"memory: {size(found.memory_bytes)} (this machine: {size(machine.memory_bytes)})"
     for part in found.memory:
         yield f"  {part.name:<21} {size(part.memory_bytes):>10}   {part.why}"
+    chosen = "dedup.memory_ids_max" if config.dedup.memory_ids_max else "by an eighth of this machine's memory"
+    yield f"dedup: {found.memory_ids_max:,} ids in memory ({chosen}), older ones in files of {ID_BYTES} bytes an id"
+    if found.dedup_file_bytes:
+        yield f"  at the configured rates these files take {size(found.dedup_file_bytes)} of the store's disk"
     yield f"open files: {found.open_files} (allowed here: {machine.open_files_max})"
     if found.disk_day_bytes:
         days = min(config.storage.map_size_bytes, machine.disk_free_bytes) / found.disk_day_bytes
@@ -60,5 +64,5 @@ def _plan(config: Config, found: Plan, machine: Machine) -> Iterator[str]:
     if found.unlimited:
         memory, disk = SAMPLE_RATE * found.dedup_bytes_per_rate, SAMPLE_RATE * DAY_SECONDS * EVENT_DISK_BYTES
         yield f"without a rate limit, so not in these sums: {', '.join(found.unlimited)}"
-        yield f"  each {SAMPLE_RATE} events/s of theirs add {size(memory)} of memory and {size(disk)} of disk a day"
+        yield f"  each {SAMPLE_RATE} events/s of theirs add {size(memory)} to dedup and {size(disk)} of disk a day"
     yield from (f"warning: {warning}" for warning in found.warnings)

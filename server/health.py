@@ -8,6 +8,7 @@ from server.flow.committer import Committer
 from server.flow.engine import Engine
 from server.refusal import Refusal, refuse
 from storage.errors import StoreError, StoreFull
+from storage.index import DedupIndex
 
 DRAINING = refuse("draining", "the server is shutting down")
 STARTING = refuse("starting", "the server is starting")
@@ -18,11 +19,12 @@ STORAGE_FAILED = refuse("storage_failed", "the store cannot be written now")
 class Health:
     """Asked by the gate before anything else, and by the health routes."""
 
-    def __init__(self, committer: Committer, engine: Engine, index_ready: trio.Event) -> None:
+    def __init__(self, committer: Committer, engine: Engine, index: DedupIndex, index_ready: trio.Event) -> None:
         self._committer = committer
         self._engine = engine
         self.started = False
         self.draining = False
+        self._index = index
         self._index_ready = index_ready
 
     def refusal(self) -> Refusal | None:
@@ -52,6 +54,9 @@ class Health:
         if not self._index_ready.is_set():
             message = "the dedup index is being rebuilt; deliveries are kept, their processing starts afterwards"
             warnings.append({"warning": "index_rebuilding", "message": message})
+        if self._index.overflow_error is not None:
+            message = f"the dedup index outgrows dedup.memory_ids_max, no file takes it: {self._index.overflow_error}"
+            warnings.append({"warning": "index_in_memory", "message": message})
         for source_id in self._engine.stuck:
             message = f"source {source_id}: a call of its former processor does not return; restart the server"
             warnings.append({"warning": "processor_hanging", "message": message})

@@ -113,6 +113,11 @@ class DedupConfig:
         number(0, 87_600),
         "How long a processed id is known. Longer than the last retry of common senders, at 75.6 h.",
     )
+    memory_ids_max: int = setting(
+        0,
+        count(0, 2**40),
+        "Known ids in memory; older ones are in files. 0: what an eighth of this machine's memory holds.",
+    )
 
 
 def _of_source(key: str, kind: Kind, why: str) -> Setting:

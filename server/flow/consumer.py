@@ -23,7 +23,7 @@ from server.flow.queue import SourceQueue, part
 from server.flow.source_state import SourceState
 from server.source import Source
 from server.worker import Worker
-from storage.index import DedupIndex
+from storage.index import DedupIndex, Probe
 from storage.model import Span
 from storage.reader import Reader
 
@@ -256,9 +256,12 @@ class Consumer:
     async def _known(self, digests: Sequence[bytes]) -> dict[int, int]:
         """Of these ids, by position: the number of the event of that id that was processed."""
         probe = self._index.probe(b"".join(digests))
-        if not probe.unsure:
+        if probe.certain:
             return probe.known
-        pairs = [(digests[at], number) for at, number in probe.unsure]
-        confirmed = await self._reading.run(self._reader.confirm, pairs)
-        found = {at: number for (at, number), same in zip(probe.unsure, confirmed, strict=True) if same}
-        return probe.known | found
+        return probe.known | await self._reading.run(self._confirmed, probe, digests)
+
+    def _confirmed(self, probe: Probe, digests: Sequence[bytes]) -> dict[int, int]:
+        """Those of the candidates whose whole digest is the one that was asked for; reads files of the index too."""
+        candidates = probe.candidates()
+        same = self._reader.confirm([(digests[at], number) for at, number in candidates])
+        return {at: number for (at, number), is_same in zip(candidates, same, strict=True) if is_same}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import trio
 
+from server import log
 from server.flow.aside import Aside
 from server.flow.processor import load
 from server.flow.runner import Function, Parts, Runner
@@ -42,6 +43,7 @@ class Engine:
         self._lookup = lookup
         self._looking_up = looking_up
         self._requeueing = trio.Lock()
+        self._log = log.get("tidegate.index")
         self.generation = 0
         """Rises with every `configure`: what was found out about a sender holds for one of them."""
         self._runners: dict[str, Runner] = {}
@@ -91,10 +93,10 @@ class Engine:
             self._nursery = nursery
             for runner in self._runners.values():
                 nursery.start_soon(runner.run)
-            while not self._stopped.is_set():
-                await self._look_after_index()
-                with trio.move_on_after(MERGE_POLL_SECONDS):
-                    await self._stopped.wait()
+            async with trio.open_nursery() as caring:
+                caring.start_soon(self._look_after_index)
+                await self._stopped.wait()
+                caring.cancel_scope.cancel()  # a merge in its thread needs nobody to wait for it
 
     def stop(self) -> None:
         """Finish the calls in hand and take no more events."""
@@ -152,14 +154,22 @@ class Engine:
         await on_disk.wait()
 
     async def _look_after_index(self) -> None:
-        index = self._parts.index
-        if not self._parts.index_ready.is_set():
-            return
-        index.expire(self._parts.clock.now_ms())
-        job = index.merge_job()
-        if job is not None:
-            await self._looking_up.run(job.run)
-            index.install(job)
+        index, worker = self._parts.index, Worker("index")
+        told = ""
+        await self._parts.index_ready.wait()
+        while True:
+            index.expire(self._parts.clock.now_ms())
+            job = index.merge_job()
+            if job is not None:
+                await worker.run(job.run)
+                index.install(job)
+            trouble = str(index.overflow_error or "")
+            if trouble != told:
+                told = trouble
+                self._log.warning("index files", error=trouble) if trouble else self._log.info(
+                    "index files written again"
+                )
+            await trio.sleep(MERGE_POLL_SECONDS)
 
     def _add(self, state: SourceState) -> None:
         runner = Runner(state, self._parts)

@@ -13,6 +13,8 @@ from storage import generation, overflow
 from storage import index as module
 from storage.generation import Words
 from storage.index import DedupIndex
+from tests.books import pending, read_books
+from tests.child import Children, eventually, item, source
 
 WINDOW_MS = 800
 MEMORY_IDS_MAX = 64
@@ -193,3 +195,20 @@ def test_a_directory_that_cannot_be_written_is_no_failure(tmp_path: Path) -> Non
     add(index, range(640))
     assert index.overflow_error is not None
     assert known(index, range(700)) == set(range(640))
+
+
+def test_a_server_knows_ids_that_are_in_files(children: Children) -> None:
+    """With no room in memory the ids of an earlier run are in files, and an id that comes again is a duplicate."""
+    child = children("[dedup]\nmemory_ids_max = 1\n" + source("archive"))
+    child.start()
+    assert child.post("archive", [item(str(number)) for number in range(100)]).status == 200
+    eventually(lambda: pending(child, "archive") == 0)
+    child.kill()
+    child.start()
+    ready = child.wait_for_line("index ready")
+    assert (ready["known_ids"], ready["in_files"]) == (100, 100)
+    assert child.post("archive", [item(str(number)) for number in range(99, 101)]).status == 200
+    eventually(lambda: pending(child, "archive") == 0)
+    assert child.stop() == 0
+    books = read_books(child)
+    assert [books.fates("archive", each) for each in ("99", "100")] == [["processed", "duplicate"], ["processed"]]

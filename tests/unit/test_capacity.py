@@ -10,6 +10,7 @@ from server.capacity import DAY_SECONDS, EVENT_DISK_BYTES, ID_BYTES, Machine, pl
 from server.check import describe
 from server.config import Config, load
 from server.source import Source
+from storage.index import GENERATION_EVENTS_MAX
 
 PLENTY = Machine(memory_bytes=2**40, disk_free_bytes=2**45, open_files_max=10**6)
 DIGEST = hashlib.sha256(b"hunter2hunter2").digest()
@@ -48,12 +49,35 @@ def test_memory_grows_with_each_limit(config: Config) -> None:
 
 
 def test_dedup_and_disk_follow_the_rates(config: Config) -> None:
-    """Rates add up; a window of ids costs its bytes twice (merging); a day costs its events' bytes on disk."""
+    """Rates add up; a window of ids costs its bytes and a merge's copy; a day costs its events' bytes on disk."""
     found = plan(with_sources(config, source("a", rate=10), source("b", rate=2.5)), PLENTY)
     dedup = next(part for part in found.memory if part.name == "dedup")
-    assert dedup.memory_bytes == 12.5 * 96 * 3600 * ID_BYTES * 2
+    assert dedup.memory_bytes == (12.5 * 96 * 3600 + GENERATION_EVENTS_MAX) * ID_BYTES
     assert found.disk_day_bytes == 12.5 * DAY_SECONDS * EVENT_DISK_BYTES
     assert found.unlimited == ()
+
+
+def test_known_ids_have_a_share_of_memory(config: Config) -> None:
+    """By default as many ids are in memory as an eighth of it holds, with room to merge them; check says how many."""
+    machine = replace(PLENTY, memory_bytes=2**30)
+    found = plan(config, machine)
+    assert found.memory_ids_max * ID_BYTES * 5 / 4 == pytest.approx(2**27, rel=0.001)
+    assert f"{found.memory_ids_max:,} ids in memory (by an eighth" in describe(config, machine)
+    config = replace(config, dedup=replace(config.dedup, memory_ids_max=1000))
+    assert plan(config, machine).memory_ids_max == 1000
+    assert "1,000 ids in memory (dedup.memory_ids_max)" in describe(config, machine)
+
+
+def test_ids_beyond_their_share_are_on_disk(config: Config) -> None:
+    """What the configured rates add beyond `dedup.memory_ids_max` is disk, and no more memory."""
+    config = replace(config, dedup=replace(config.dedup, memory_ids_max=1_000_000))
+    found = plan(with_sources(config, source("a", rate=1000)), PLENTY)
+    dedup = next(part for part in found.memory if part.name == "dedup")
+    assert dedup.memory_bytes == 1_000_000 * ID_BYTES * 2
+    assert found.dedup_file_bytes == (1000 * 96 * 3600 - 1_000_000) * ID_BYTES
+    assert f"{size(found.dedup_file_bytes)} of the store's disk" in describe(
+        with_sources(config, source("a", rate=1000)), PLENTY
+    )
 
 
 def test_a_rate_that_is_only_observed_is_no_limit(config: Config) -> None:
