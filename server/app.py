@@ -9,7 +9,7 @@ from typing import Any
 
 import trio
 
-from server import log
+from server import __version__, log
 from server.capacity import memory_ids_max, read_machine
 from server.clock import Clock
 from server.config import Address, Config, ConfigError, load
@@ -155,8 +155,10 @@ class Server:
         notify(f"READY=1\nMAINPID={os.getpid()}")
         self.log.info(
             "ready",
+            version=__version__,
             ingest=f"http://{_address(public)}/ingest/inbound/<source>",
             admin=f"http://{_address(admin)}",
+            store=str(self.config.storage.path),
             sources=sorted(self.config.sources),
             pending=sum(state.pending for state in self.engine.states),
         )

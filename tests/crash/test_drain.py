@@ -86,7 +86,7 @@ def test_hanging_processor(children: Children, function: str) -> None:
 
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
 def test_second_signal(children: Children, second: signal.Signals) -> None:
-    """A second signal ends the drain at once, with exit 1."""
+    """A second signal ends the drain at once, with a last line and exit 1."""
     child = children(source("worked", processor="work:plain"))
     child.start()
     with shut_gate(child):
@@ -96,6 +96,8 @@ def test_second_signal(children: Children, second: signal.Signals) -> None:
         child.wait_for_line("draining")
         child.signal(second)
         assert child.wait(10) == 1
+    [line] = child.errors
+    assert line.startswith("a second signal ends the drain; left in hand: processors of worked")
 
 
 def test_request_in_hand(children: Children) -> None:

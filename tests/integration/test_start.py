@@ -3,6 +3,7 @@
 import socket
 import subprocess
 
+import server
 from tests.books import pending
 from tests.child import Child, Children, eventually, item, source
 
@@ -36,6 +37,15 @@ def test_ready_means_listening(children: Children) -> None:
             assert child.post("archive", item("a")).status == 200
             assert child.stop() == 0
             assert supervisor.recv(1000) == b"STOPPING=1"
+
+
+def test_ready_says_what_runs(children: Children) -> None:
+    """The line has the version, the store's path and both addresses."""
+    child = children(ARCHIVE)
+    child.start()
+    line = child.wait_for_line("ready")
+    assert (line["version"], line["store"]) == (server.__version__, str(child.store))
+    assert {"ingest", "admin", "sources", "pending"} <= line.keys()
 
 
 def test_second_server_on_a_store(children: Children) -> None:
