@@ -45,3 +45,11 @@ def refuse(code: str, message: str) -> Refusal:
 
 
 UNAUTHORIZED = refuse("unauthorized", "unknown source, or wrong or missing token or signature")
+
+
+class Refused(Exception):
+    """Ends what was asked for with this refusal."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal

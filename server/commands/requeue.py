@@ -11,7 +11,7 @@ from server.clock import Clock
 from server.commands.client import Client, NoAnswer
 from server.commands.common import ERROR, MISTAKE, CommandFailed, Subparsers, new_command, print_json, utf8
 from server.config import ServerConfig, StorageConfig, load_section
-from server.flow.engine import REQUEUE_EVENTS_MAX, dead_of
+from server.flow.requeue import REQUEUE_EVENTS_MAX, dead_of
 from storage.environment import Store
 from storage.errors import StoreLocked
 from storage.model import Fate, Group, Outcomes
@@ -66,7 +66,7 @@ def _by_server(config: Path, source_id: str, event_ids: Sequence[str] | None) ->
     count, unknown = 0, list[str]()
     try:
         for order in _orders(event_ids):
-            done = _post(client, orjson.dumps({"source": source_id} | order), headers)
+            done = _post(client, orjson.dumps({"source": source_id} | order), headers, count)
             count, unknown = count + done[0], unknown + done[1]
     finally:
         client.close()
@@ -81,13 +81,15 @@ def _orders(event_ids: Sequence[str] | None) -> Iterator[dict[str, object]]:
         yield {"event_ids": list(event_ids[at : at + EVENT_IDS_A_REQUEST])}
 
 
-def _post(client: Client, body: bytes, headers: dict[str, str]) -> Done:
+def _post(client: Client, body: bytes, headers: dict[str, str], before: int) -> Done:
+    """`before`: how many were given back by the orders before this one; told where this one is refused."""
     try:
         answer = client.post("/requeue", body, headers, ("requeued", "unknown"))
     except NoAnswer as error:
         raise CommandFailed(ERROR, f"another process writes to the store, and it cannot be asked: {error}") from None
     if answer.status != 200:
-        raise CommandFailed(ERROR, f"the server refused: {answer.status} {answer.value['message']}")
+        earlier = f"; {before} more were given back before" if before else ""
+        raise CommandFailed(ERROR, f"the server refused: {answer.status} {answer.value['message']}{earlier}")
     return int(answer.value["requeued"]), list(answer.value["unknown"])
 
 

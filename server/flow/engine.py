@@ -1,38 +1,22 @@
 """The engine: every source at work, changed by a reload, stopped by a drain; and the way back of dead events."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import trio
 
 from server import log
-from server.flow.aside import Aside
 from server.flow.processor import load
+from server.flow.requeue import Requeued, Requeueing
 from server.flow.runner import Function, Parts, Runner
 from server.flow.source_state import SourceState
 from server.source import Source
 from server.worker import Worker
-from storage.model import EventRecord, Fate, Outcomes, Totals
+from storage.model import Totals
 from storage.reader import Reader
-from storage.records import digest
-
-REQUEUE_EVENTS_MAX = 10000
-"""Dead events given back in one transaction: it rewrites the blocks that hold them."""
-
-REQUEUE_POLL_SECONDS = 0.1
-"""How often a requeue looks whether the consumer has room for more."""
 
 MERGE_POLL_SECONDS = 0.5
 """How often the dedup index is looked after: its small generations are merged, its old ones dropped."""
-
-
-@dataclass(frozen=True, slots=True)
-class Requeued:
-    """How many events were given back, and the ids of which none is dead."""
-
-    requeued: int
-    unknown: Sequence[str]
 
 
 class Engine:
@@ -42,7 +26,7 @@ class Engine:
         self._parts = parts
         self._lookup = lookup
         self._looking_up = looking_up
-        self._requeueing = trio.Lock()
+        self._requeueing: dict[str, Requeueing] = {}
         self._log = log.get("tidegate.index")
         self.generation = 0
         """Rises with every `configure`: what was found out about a sender holds for one of them."""
@@ -105,53 +89,12 @@ class Engine:
             runner.stop()
 
     async def requeue(self, source_id: str, event_ids: Sequence[str] | None) -> Requeued:
-        """Give dead events back to the processor: those with these ids, or all where `event_ids` is None."""
-        async with self._requeueing:
-            if event_ids is None:
-                return Requeued(await self._requeue_all(source_id), ())
-            unknown: list[str] = []
-            events: list[Aside] = []
-            for event_id in dict.fromkeys(event_ids):
-                dead = await self._looking_up.run(dead_of, self._lookup, source_id, event_id)
-                events += dead
-                if not dead:
-                    unknown.append(event_id)
-            return Requeued(await self._requeue(source_id, events), unknown)
+        """Give dead events back to the processor: those with these ids, or all where `event_ids` is None.
 
-    async def _requeue_all(self, source_id: str) -> int:
-        count = after = 0
-        while records := await self._looking_up.run(self._lookup.dead, source_id, after):
-            count += await self._requeue(source_id, [requeued_event(record) for record in records])
-            after = records[-1].number
-        return count
-
-    async def _requeue(self, source_id: str, events: Sequence[Aside]) -> int:
-        waiting = sorted(events, key=lambda event: event.number)
-        runner = self._runners.get(source_id)
-        while waiting and runner is not None:
-            consumer = runner.consumer
-            room = REQUEUE_EVENTS_MAX if consumer is None else min(REQUEUE_EVENTS_MAX, consumer.room)
-            if room <= 0:
-                await trio.sleep(REQUEUE_POLL_SECONDS)
-                continue
-            step, waiting = waiting[:room], waiting[room:]
-            await self._give_back(runner, step)
-        return len(events)
-
-    async def _give_back(self, runner: Runner, events: Sequence[Aside]) -> None:
-        numbers = [event.number for event in events]
-        outcomes = Outcomes(runner.state.id, Fate.PENDING, numbers, [0] * len(numbers), self._parts.clock.now_ms())
-        on_disk = trio.Event()
-
-        def give_back() -> None:
-            runner.state.returning -= 1
-            runner.requeued(events)
-            on_disk.set()
-
-        runner.state.returning += 1
-        self._parts.committer.finish(runner.state, outcomes, give_back)
-        self._parts.committer.hurry()
-        await on_disk.wait()
+        Raises `Refused`.
+        """
+        requeueing = self._requeueing.get(source_id)
+        return Requeued(0, event_ids or ()) if requeueing is None else await requeueing.requeue(event_ids)
 
     async def _look_after_index(self) -> None:
         index, worker = self._parts.index, Worker("index")
@@ -174,6 +117,13 @@ class Engine:
     def _add(self, state: SourceState) -> None:
         runner = Runner(state, self._parts)
         self._runners[state.id] = runner
+        self._requeueing[state.id] = Requeueing(
+            runner,
+            committer=self._parts.committer,
+            now_ms=self._parts.clock.now_ms,
+            lookup=self._lookup,
+            looking_up=self._looking_up,
+        )
         if self._nursery is not None:
             self._nursery.start_soon(runner.run)
 
@@ -181,15 +131,3 @@ class Engine:
 def load_processors(sources: Mapping[str, Source], directory: Path) -> dict[str, Function]:
     """The processor of each source that has one. Raises ProcessorError for the first that cannot be loaded."""
     return {source_id: load(source.processor, directory) for source_id, source in sources.items() if source.processor}
-
-
-def dead_of(reader: Reader, source_id: str, event_id: str) -> list[Aside]:
-    """The dead events of this id, on their way back."""
-    return [requeued_event(record) for record in reader.find_each(source_id, event_id, [Fate.DEAD])]
-
-
-def requeued_event(record: EventRecord) -> Aside:
-    """A dead event on its way back."""
-    facts = record.stored.facts
-    event_digest = digest(facts.source_id, record.stored.event_id(record.position))
-    return Aside(record.number, event_digest, facts.received_at_ms, attempts=0)

@@ -17,7 +17,7 @@ from server.http.body import Scope, up_to
 from server.http.routes import add_health, body_reader, quiet_quart, response
 from server.json_text import json_text
 from server.metrics import CONTENT_TYPE
-from server.refusal import Refusal, refuse
+from server.refusal import Refusal, Refused, refuse
 from server.worker import Worker
 from storage.errors import StoreError
 from storage.reader import Reader
@@ -52,17 +52,9 @@ class Requeued(Protocol):
 
 
 Requeue = Callable[[str, Sequence[str] | None], Awaitable[Requeued]]
-"""Gives back a source's dead events of these ids; None: all of them."""
+"""Gives back a source's dead events of these ids; None: all of them. Raises `Refused`."""
 Sources = Callable[[], Sequence[lookup.Value]]
 """Every source, as `/sources` shows it; `id` is its id."""
-
-
-class Refused(Exception):
-    """Ends a handler with this refusal."""
-
-    def __init__(self, refusal: Refusal) -> None:
-        super().__init__(refusal.message)
-        self.refusal = refusal
 
 
 def build_admin_app(

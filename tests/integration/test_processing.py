@@ -5,6 +5,7 @@ The waits between attempts are shortened by `launcher.py`; everything else is th
 
 import json
 import signal
+import socket
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from tests.books import calls, check_identity, pending, read_books, shut_gate
 from tests.child import Child, Children, eventually, item, source
 
+JSON = {"Content-Type": "application/json"}
 QUICK = ("--waits", "0.01")
 
 
@@ -241,6 +243,34 @@ def test_requeue_of_what_was_processed_meanwhile(children: Children) -> None:
     settle(child)
     assert read_books(child).fates("worked", "a") == ["duplicate", "processed"]
     assert calls(child) == before
+
+
+def test_requeue_of_one_source_does_not_wait_for_another(children: Children) -> None:
+    """A source whose consumer has no room held up the orders of all others."""
+    other = source("other", processor="work:always_fails", processor_attempts_max=1)
+    queue = "[queue]\nevents_max = 1\n"
+    child = children(queue + worked(processor_attempts_max=1) + other, launch=("--waits", "3600"))
+    child.start()
+    post(child, item("dead", do="fail"))
+    assert child.post("other", item("dead")).status == 200
+    eventually(lambda: child.metrics()['tidegate_events_total{outcome="dead",source="other"}'] == 1)
+    settle(child)
+    child.write(queue + worked() + other)
+    child.reload()
+    post(child, item("in retry", do="fail"))
+    eventually(lambda: receipt(child, "in%20retry").get("attempts") == 1)
+    order = b'{"source":"worked","all":true}'
+    with socket.create_connection(("127.0.0.1", child.admin_port)) as waiting:
+        head = b"POST /requeue HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        waiting.sendall(head + b"Content-Length: %d\r\nExpect: 100-continue\r\n\r\n" % len(order))
+        assert waiting.recv(100).startswith(b"HTTP/1.1 100 ")
+        waiting.sendall(order)
+        done = child.admin("/requeue", method="POST", body=order.replace(b"worked", b"other"), headers=JSON)
+        assert (done.status, done.json["requeued"]) == (200, 1)
+        waiting.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            waiting.recv(1)
+    assert receipt(child, "dead")["outcome"] == "dead"
 
 
 def test_requeue_on_a_stopped_server(children: Children) -> None:

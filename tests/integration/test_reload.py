@@ -1,5 +1,6 @@
 """SIGHUP on the running server: sources and secrets change at once, or not at all, and nothing in hand is lost."""
 
+import os
 import signal
 import threading
 from dataclasses import dataclass, field
@@ -85,6 +86,23 @@ def test_bad_file_keeps_the_old(children: Children) -> None:
     (line,) = child.reload()
     assert "nowhere:nothing" in line["mistake"]
     assert child.post("archive", {"id": 1}).status == 200
+
+
+@pytest.mark.parametrize("raised", ["KeyboardInterrupt", "GeneratorExit", "BaseException('own')", "SystemExit(4)"])
+def test_module_that_raises_anything(children: Children, raised: str) -> None:
+    """A processor that cannot be imported changes nothing, whatever it raises; a start and `check` exit 2."""
+    child = children(ARCHIVE)
+    (child.directory / "broken.py").write_text(f"raise {raised}\n")
+    child.start()
+    child.write(source("archive", processor="broken:work"))
+    (line,) = child.reload()
+    assert "broken:work" in line["mistake"]
+    assert child.post("archive", {"id": 1}).status == 200
+    assert child.stop() == 0
+    for command in ("serve", "check"):
+        done = child.cli(command)
+        assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+        assert "broken:work" in done.stderr
 
 
 def test_key_that_needs_a_restart(children: Children) -> None:

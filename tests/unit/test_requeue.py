@@ -1,0 +1,156 @@
+"""Orders to give dead events back: how they wait, end, and keep out of each other's way."""
+
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from server.flow.aside import Aside
+from server.flow.requeue import REQUEUE_WAIT_SECONDS, Requeued, Requeueing
+from server.flow.source_state import SourceState
+from server.refusal import Refusal, Refused
+from storage.errors import StoreError, StoreFailed, StoreFull
+from storage.model import EventRecord, Fate, Outcomes, Totals
+from tests.storing import delivery
+
+
+class Disk:
+    """A committer and a reader of dead events; `write` puts on disk what was handed over."""
+
+    def __init__(self, dead: Sequence[int]) -> None:
+        self.dead_events = list(dead)
+        self.handed_over: list[tuple[Outcomes, Callable[[], None]]] = []
+        self.failure: StoreError | None = None
+        self.lost = False
+
+    def finish(self, state: SourceState, outcomes: Outcomes, done: Callable[[], None]) -> None:
+        assert set(outcomes.numbers) <= set(self.dead_events), "given back twice"
+        self.handed_over.append((outcomes, done))
+
+    def hurry(self) -> None:
+        pass
+
+    def write(self) -> None:
+        handed_over, self.handed_over = self.handed_over, []
+        for outcomes, done in handed_over:
+            self.dead_events = [each for each in self.dead_events if each not in outcomes.numbers]
+            done()
+
+    def dead(self, source_id: str, after: int = 0) -> list[EventRecord]:
+        return [record(number) for number in self.dead_events if number > after]
+
+    def find_each(self, source_id: str, event_id: str, fates: Sequence[Fate]) -> list[EventRecord]:
+        return [record(number) for number in self.dead_events if event_id == f"id-{number}"]
+
+
+def record(number: int) -> EventRecord:
+    stored = delivery(number, [f"id-{number}"])
+    return EventRecord(stored, 0, Fate.DEAD, 1, 0, None, {})
+
+
+class Here:
+    """Looks things up at once."""
+
+    async def run(self, function: Callable[..., Any], *args: Any) -> Any:
+        await trio.lowlevel.checkpoint()
+        return function(*args)
+
+
+class Source:
+    """A source at work, with so much room in its consumer."""
+
+    def __init__(self, room: int) -> None:
+        self.state = SourceState("demo", Totals())
+        self.consumer = SimpleNamespace(room=room)
+        self.returned: list[int] = []
+
+    def requeued(self, events: Sequence[Aside]) -> None:
+        self.returned += [event.number for event in events]
+        self.consumer.room -= len(events)
+
+
+def requeueing(source: Source, disk: Disk) -> Requeueing:
+    parts: dict[str, Any] = {"committer": disk, "lookup": disk, "looking_up": Here()}
+    return Requeueing(source, now_ms=lambda: 1, **parts)  # type: ignore[arg-type]
+
+
+async def refused(requeueing: Requeueing) -> Refusal:
+    with pytest.raises(Refused) as caught:
+        await requeueing.requeue(None)
+    return caught.value.refusal
+
+
+async def test_an_order_is_given_back_as_there_is_room(autojump_clock: trio.testing.MockClock) -> None:
+    """Step by step, each on disk before the next, however long the whole takes while it goes on."""
+    source, disk = Source(2), Disk(range(1, 41))
+    order = requeueing(source, disk)
+    async with trio.open_nursery() as nursery:
+
+        async def progress() -> None:
+            while disk.dead_events:
+                await trio.sleep(REQUEUE_WAIT_SECONDS - 1)
+                disk.write()
+                source.consumer.room = 2
+
+        nursery.start_soon(progress)
+        assert await order.requeue(None) == Requeued(40, ())
+    assert source.returned == list(range(1, 41))
+    assert trio.current_time() > REQUEUE_WAIT_SECONDS * 10
+
+
+async def test_an_order_without_room_is_refused(autojump_clock: trio.testing.MockClock) -> None:
+    """It waited for ever, with its connection; what was given back is told and stays so."""
+    source, disk = Source(2), Disk([1, 2, 3])
+    async with trio.open_nursery() as nursery:
+
+        async def write() -> None:
+            await trio.sleep(1)
+            disk.write()
+
+        nursery.start_soon(write)
+        refusal = await refused(requeueing(source, disk))
+    assert (refusal.status, refusal.code) == (503, "overloaded")
+    assert "so far: 2;" in refusal.message
+    assert (source.returned, disk.dead_events) == ([1, 2], [3])
+    assert trio.current_time() < REQUEUE_WAIT_SECONDS + 2
+
+
+async def test_an_order_behind_one_that_waits_is_refused_too(autojump_clock: trio.testing.MockClock) -> None:
+    """Orders that pile up behind one without room end as it does."""
+    order = requeueing(Source(0), Disk([1]))
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(refused, order)
+    assert trio.current_time() < REQUEUE_WAIT_SECONDS + 1
+
+
+async def test_a_store_that_is_lost_ends_an_order(autojump_clock: trio.testing.MockClock) -> None:
+    """What was handed over to a committer that writes no more was waited for until the process ended."""
+    source, disk = Source(9), Disk([1])
+    async with trio.open_nursery() as nursery:
+
+        async def lose() -> None:
+            await trio.sleep(1)
+            disk.failure, disk.lost = StoreFailed("EIO"), True
+
+        nursery.start_soon(lose)
+        refusal = await refused(requeueing(source, disk))
+    assert (refusal.status, refusal.code) == (503, "storage_failed")
+    assert trio.current_time() < 2
+
+
+async def test_nothing_is_given_back_twice_while_it_is_on_its_way(autojump_clock: trio.testing.MockClock) -> None:
+    """An order that was given up leaves a step on its way to a full disk; the next order waits until it is there."""
+    source, disk = Source(9), Disk([1, 2])
+    order = requeueing(source, disk)
+    disk.failure = StoreFull("full")
+    assert (await refused(order)).code == "storage_full"
+    assert (await refused(order)).code == "storage_full"
+    assert len(disk.handed_over) == 1
+    disk.failure = None
+    disk.write()
+    assert source.returned == [1, 2]
+    assert await order.requeue(["id-1"]) == Requeued(0, ["id-1"])
