@@ -5,8 +5,8 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -34,6 +34,7 @@ __all__ = [
     "QueueConfig",
     "ServerConfig",
     "StorageConfig",
+    "check_reload",
     "load",
     "load_section",
     "restart_needed",
@@ -105,6 +106,34 @@ def restart_needed(old: Config, new: Config) -> list[str]:
         if f"{name}.{key}" != "server.admin_token"
         if getattr(getattr(old, name), key) != getattr(getattr(new, name), key)
     ]
+
+
+def open_to_everybody(config: Config) -> Iterator[tuple[str, str]]:
+    """What would stand open at the addresses of this configuration: key and words of each such mistake."""
+    server = config.server
+    if not server.admin_bind.is_loopback:
+        if not server.admin_token:
+            yield "server.admin_token", f"is required, since server.admin_bind {server.admin_bind} is not loopback"
+        if server.admin_token == secret.PUBLIC_TOKEN:
+            yield "server.admin_token", "everybody knows this one; it is for trying only, on loopback"
+    if not server.bind.is_loopback:
+        for source in config.sources.values():
+            if secret.PUBLIC_DIGEST in source.token_digests:
+                words = f"everybody knows the demo's token, and server.bind {server.bind} is not loopback"
+                yield f"sources.{source.id}.tokens", words
+
+
+def check_reload(bound: ServerConfig, sources: Mapping[str, Source], config: Config) -> None:
+    """Raises ConfigError where a server with these `sources` must not take the configuration over.
+
+    It listens at the addresses of `bound`, with which it was started, whatever the file says of them now.
+    """
+    server = replace(config.server, bind=bound.bind, admin_bind=bound.admin_bind)
+    mistakes = [f"{key}: {message}" for key, message in open_to_everybody(replace(config, server=server))]
+    if sources and not config.sources:
+        mistakes.append("sources: the file has none any more; a server that shall take nothing is stopped instead")
+    if mistakes:
+        raise ConfigError(mistakes)
 
 
 def sending_token(config: Config, source_id: str, environ: Mapping[str, str] = os.environ) -> bytes | None:
@@ -206,20 +235,9 @@ def _check_relations(reader: _Reader, config: Config) -> None:
     server, limits = config.server, config.limits
     if reader.sound("server.bind", "server.admin_bind") and server.bind.overlaps(server.admin_bind):
         reader.wrong("server.admin_bind", f"{server.admin_bind} and server.bind {server.bind} are the same port")
-    if reader.sound("server.admin_bind", "server.admin_token") and not server.admin_bind.is_loopback:
-        if not server.admin_token:
-            reader.wrong(
-                "server.admin_token", f"is required, since server.admin_bind {server.admin_bind} is not loopback"
-            )
-        if server.admin_token == secret.PUBLIC_TOKEN:
-            reader.wrong("server.admin_token", "everybody knows this one; it is for trying only, on loopback")
-    if reader.sound("server.bind") and not server.bind.is_loopback:
-        for source in config.sources.values():
-            if secret.PUBLIC_DIGEST in source.token_digests:
-                reader.wrong(
-                    f"sources.{source.id}.tokens",
-                    f"everybody knows the demo's token, and server.bind {server.bind} is not loopback",
-                )
+    for key, message in open_to_everybody(config):
+        if reader.sound(key):
+            reader.wrong(key, message)
     reading, in_flight = "limits.body_bytes_max", "limits.in_flight_bytes_max"
     if reader.sound(reading, in_flight) and limits.in_flight_bytes_max < limits.body_bytes_max:
         reader.wrong(in_flight, f"must be at least {reading}, which is {limits.body_bytes_max}")

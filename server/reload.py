@@ -1,35 +1,41 @@
-"""SIGHUP: another configuration for a running server, all of it or nothing."""
+"""SIGHUP: another configuration for a running server, all of it or nothing.
+
+It is read in a thread of its own, since a processor's module may take its time to be imported, and is put in the place
+of the old one on the loop, in one step.
+"""
 
 import signal
 
 import trio
 
 from server import log
-from server.config import Config, ConfigError, load, restart_needed
+from server.config import Config, ConfigError, check_reload, load, restart_needed
 from server.flow.engine import Engine, load_processors
 from server.flow.processor import ProcessorError
+from server.flow.runner import Function
+from server.worker import Worker
 
 
 class Reload:
-    """Holds the configuration in force."""
+    """Holds the configuration in force. Made inside `trio.run`."""
 
     def __init__(self, config: Config, engine: Engine) -> None:
         self.config = config
         self._at_start = config
         self._engine = engine
+        self._reading = Worker("reload")
         self._log = log.get("tidegate.reload")
 
     async def on_sighup(self) -> None:
         """Reload at every SIGHUP, for ever."""
         with trio.open_signal_receiver(signal.SIGHUP) as hangups:
             async for _ in hangups:
-                self.reload()
+                await self.reload()
 
-    def reload(self) -> bool:
-        """Read the file again; swap sources and secrets at once, or keep the old ones and say why."""
+    async def reload(self) -> bool:
+        """Read the file again; then swap sources and secrets at once, or keep the old ones and say why."""
         try:
-            config = load(self.config.path)
-            functions = load_processors(config.sources, config.path.parent)
+            config, functions = await self._reading.run(self._read)
         except ConfigError as error:
             return self._kept(error.mistakes)
         except ProcessorError as error:
@@ -40,6 +46,11 @@ class Reload:
         self.config = config
         self._log.info("reloaded", sources=sorted(config.sources))
         return True
+
+    def _read(self) -> tuple[Config, dict[str, Function]]:
+        config = load(self.config.path)
+        check_reload(self._at_start.server, self.config.sources, config)
+        return config, load_processors(config.sources, config.path.parent)
 
     def _kept(self, mistakes: list[str]) -> bool:
         for mistake in mistakes:

@@ -1,7 +1,9 @@
 """Secrets of the configuration: where they come from. Nothing here ever puts one into a message."""
 
 import hashlib
+import os
 import re
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +81,9 @@ def _from_environment(name: str, places: Places) -> bytes:
 
 def _from_file(name: str, places: Places) -> bytes:
     try:
-        with (places.directory / name).open("rb") as file:
+        with open(places.directory / name, "rb", opener=_without_waiting) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise Wrong(f"the file {name!r} is no regular file")
             found = file.read(SECRET_BYTES_MAX + 3)  # enough to tell that it is too long
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "no possible file name"
@@ -88,3 +92,8 @@ def _from_file(name: str, places: Places) -> bytes:
     if not secret:
         raise Wrong(f"the file {name!r} is empty")
     return secret
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Opens a FIFO at once: otherwise that takes until somebody writes to it."""
+    return os.open(path, flags | os.O_NONBLOCK)

@@ -221,6 +221,44 @@ def test_module_is_not_imported_anew(children: Children) -> None:
     assert len(noted(child, "imports")) == 1
 
 
+def test_a_module_that_takes_long_to_import_stops_nobody(children: Children) -> None:
+    """While a reload imports a processor's module, deliveries are answered as before."""
+    child = children(ARCHIVE + source("worked", processor="work:plain"))
+    child.start()
+    (child.directory / "slow.py").write_text(
+        "import work\nwork.note('slow')\nwork.wait_for_gate()\nplain = work.plain\n"
+    )
+    with shut_gate(child):
+        child.write(ARCHIVE + source("slow", processor="slow:plain"))
+        child.signal(signal.SIGHUP)
+        eventually(lambda: noted(child, "slow"))
+        assert child.post("archive", {"id": 1}).status == 200
+        assert child.post("slow", {"id": 1}).status == 401
+    child.wait_for_line("reloaded")
+    assert child.post("slow", {"id": 1}).status == 200
+
+
+def test_a_secret_in_a_fifo_stops_nobody(children: Children) -> None:
+    """A FIFO is no file that holds a secret: a reload says so at once, and goes on with the old ones."""
+    child = children(ARCHIVE)
+    child.start()
+    os.mkfifo(child.directory / "fifo")
+    child.write(source("archive", tokens=["file:fifo"]))
+    (line,) = child.reload()
+    assert "no regular file" in line["mistake"]
+    assert child.post("archive", {"id": 1}).status == 200
+
+
+def test_an_emptied_file_is_not_taken_over(children: Children) -> None:
+    """A file without any source, as an editor or a full disk leaves it, closes no source."""
+    child = children(ARCHIVE)
+    child.start()
+    child.config.write_text("")
+    (mistake,) = [line["mistake"] for line in child.reload() if "mistake" in line]
+    assert mistake.startswith("sources: the file has none")
+    assert child.post("archive", {"id": 1}).status == 200
+
+
 def test_token_of_the_tests_is_no_secret(children: Children) -> None:
     """Neither a start nor a reload, good or bad, says a secret in the log."""
     child = children(ARCHIVE)

@@ -272,15 +272,21 @@ def test_secrets_from_everywhere(read: Load, tmp_path: Path) -> None:
         ('["file:none"]', "No such file"),
         ('["file:"]', "directory"),
         ('["file:a\\u0000b"]', "no possible file name"),
-        ('["file:/dev/null"]', "is empty"),
-        ('["file:/dev/zero"]', "longer than 4096"),
+        ('["file:empty"]', "is empty"),
+        ('["file:large"]', "longer than 4096"),
+        ('["file:/dev/null"]', "no regular file"),
+        ('["file:/dev/zero"]', "no regular file"),
+        ('["file:fifo"]', "no regular file"),
         ('["sha256:abc"]', "64 hex digits"),
         ('["two words"]', "no client could send it"),
         ('["line\\nbreak"]', "no client could send it"),
     ],
 )
-def test_a_secret_that_cannot_be_had_is_an_error(read: Load, tokens: str, words: str) -> None:
-    """An empty, unset, unreadable or unusable secret is a mistake of its list."""
+def test_a_secret_that_cannot_be_had_is_an_error(read: Load, tmp_path: Path, tokens: str, words: str) -> None:
+    """An empty, unset, unreadable or unusable secret is a mistake of its list; a FIFO is not waited for."""
+    (tmp_path / "empty").touch()
+    (tmp_path / "large").write_bytes(bytes(4100))
+    os.mkfifo(tmp_path / "fifo")
     mistake = only(read, f'[sources.demo]\ntype = "webhook"\ntokens = {tokens}\n', EMPTY="")
     assert mistake.startswith("sources.demo.tokens: ")
     assert words in mistake
