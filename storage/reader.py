@@ -18,6 +18,8 @@ from storage.model import EventRecord, Fate, Page, Span, Totals
 from storage.records import DIGEST_BYTES
 from storage.snapshot import Snapshot, Snapshots
 
+PROCESSED_EVENTS_MAX = 1 << 17
+"""A chunk of `processed_since` ends with the block that reaches it: 3 MB, and what one block may have."""
 _DIGEST = f"V{DIGEST_BYTES}"
 
 
@@ -169,6 +171,7 @@ def _confirm_block(
 
 def _collect_processed(snapshot: Snapshot, start: int, at_ms: int, chunks: list[Processed]) -> int | None:
     """The number to go on from; None at the end of the store."""
+    count = 0
     for block in snapshot.blocks(start):
         rows = block.rows
         places = numpy.flatnonzero((rows["fate"] == Fate.PROCESSED) & (rows["at_ms"] >= at_ms))
@@ -176,6 +179,7 @@ def _collect_processed(snapshot: Snapshot, start: int, at_ms: int, chunks: list[
             digests = numpy.frombuffer(snapshot.digests(block), _DIGEST)[places].tobytes()
             numbers = (places + block.first).astype(numpy.uint64)
             chunks.append(Processed(digests, numbers, int(rows["at_ms"][places].max())))
-        if snapshot.exhausted:
+            count += len(numbers)
+        if snapshot.exhausted or count >= PROCESSED_EVENTS_MAX:
             return block.end
     return None

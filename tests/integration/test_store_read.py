@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from storage import reader as reader_module
 from storage.environment import Store
 from storage.lookup import _places
 from storage.model import Append, Fate, Group, Span, Stored
@@ -319,6 +320,18 @@ def test_processed_since_gives_what_the_index_needs(store_and_writer: tuple[Stor
     assert packed == b"".join(digest("demo", f"id-{number}") for number in numbers)
     assert max(chunk.at_ms for chunk in chunks) == AT_MS + 19
     assert list(reader.processed_since(AT_MS + 20)) == []
+
+
+def test_processed_since_gives_bounded_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many events a block holds, a chunk ends with the block that fills it."""
+    monkeypatch.setattr(reader_module, "PROCESSED_EVENTS_MAX", 600)
+    with opened(tmp_path / "store") as (store, writer):
+        for _ in range(5):
+            numbers = range(writer.next_number, writer.next_number + 500)
+            writer.write(Group([numbered(numbers.start, 500)]))
+            writer.write(Group([], [outcome(Fate.PROCESSED, numbers)]))
+        counts = [len(chunk.numbers) for chunk in Reader(store).processed_since(0)]
+    assert counts == [1000, 1000, 500]
 
 
 def test_what_is_read_outlives_the_store(tmp_path: Path) -> None:
