@@ -1,6 +1,7 @@
 """What `tidegate check` prints: the listeners, the sources with their secrets masked, and the capacity plan."""
 
 from collections.abc import Iterator
+from dataclasses import MISSING, fields
 
 from server.capacity import DAY_SECONDS, EVENT_DISK_BYTES, ID_BYTES, Machine, Plan, plan, read_machine, size
 from server.config import Config
@@ -36,6 +37,18 @@ def _source(source: Source) -> Iterator[str]:
     yield f"{source.id}: {source.type}; {secrets}"
     yield f"    rate limit: {_rate(source)}"
     yield f"    processor: {source.processor or 'none, archive only'}"
+    for name, needed in _without_effect(source):
+        yield f"    warning: {name} has no effect without {needed}"
+
+
+def _without_effect(source: Source) -> Iterator[tuple[str, str]]:
+    """Settings that are not at their default and mean nothing here, and what they would need."""
+    changed = [each.name for each in fields(Source) if each.default not in (MISSING, getattr(source, each.name))]
+    if not source.rate_limit_events_per_second:
+        needed = "rate_limit_events_per_second"
+        yield from ((name, needed) for name in changed if name in ("rate_limit_burst_events", "over_limit"))
+    if not source.processor:
+        yield from ((name, "processor") for name in changed if name.startswith("processor_"))
 
 
 def _rate(source: Source) -> str:

@@ -1,6 +1,7 @@
 """The configuration: read from its file and checked once, every mistake at once, into frozen objects."""
 
 import difflib
+import itertools
 import json
 import os
 import re
@@ -39,6 +40,7 @@ __all__ = [
     "load_section",
     "restart_needed",
     "sending_token",
+    "source_ids",
 ]
 
 CONFIG_BYTES_MAX = 4 * 2**20
@@ -136,6 +138,12 @@ def check_reload(bound: ServerConfig, sources: Mapping[str, Source], config: Con
         raise ConfigError(mistakes)
 
 
+def source_ids(path: Path) -> list[str]:
+    """The ids of the sources in this file, whatever else is in it. Raises ConfigError where it cannot be read."""
+    sources = _parse(_absolute(path)).get("sources", {})
+    return list(sources) if isinstance(sources, dict) else []
+
+
 def sending_token(config: Config, source_id: str, environ: Mapping[str, str] = os.environ) -> bytes | None:
     """A token that this source accepts, for a client on this host. None where only hashes are configured.
 
@@ -170,6 +178,8 @@ class _Reader:
         self.tree = tree
         self.places = places
         self.mistakes: list[tuple[str, str]] = []
+        self.public: list[str] = []
+        """Sources that accept the token that everybody knows, and have another mistake."""
 
     def section(self, name: str) -> Any:
         """The section as its dataclass; bad values are replaced by defaults, so that reading can go on."""
@@ -193,6 +203,8 @@ class _Reader:
                 self.wrong(f"{key}.signing_secrets", "is for sources of type webhook only")
             if len(self.mistakes) == before:
                 found[name] = Source(id=name, token_digests=values.pop("tokens"), **values)
+            elif secret.PUBLIC_DIGEST in values.get("tokens", ()):
+                self.public.append(key)
         return found
 
     def wrong(self, key: str, message: str) -> None:
@@ -206,8 +218,8 @@ class _Reader:
         known = list(known)
         for name in table:
             if name not in known:
-                close = difflib.get_close_matches(name[:64], known, 1)
-                self.wrong(_key(prefix, name), f"unknown key; did you mean {close[0]}?" if close else "unknown key")
+                close = _closest(name[:64], known)
+                self.wrong(_key(prefix, name), f"unknown key; did you mean {close}?" if close else "unknown key")
 
     def _table(self, key: str, value: object) -> Table:
         if isinstance(value, dict):
@@ -238,9 +250,25 @@ def _check_relations(reader: _Reader, config: Config) -> None:
     for key, message in open_to_everybody(config):
         if reader.sound(key):
             reader.wrong(key, message)
+    if reader.sound("server.bind") and not server.bind.is_loopback:
+        for key in reader.public:
+            reader.wrong(
+                f"{key}.tokens", f"everybody knows the demo's token, and server.bind {server.bind} is not loopback"
+            )
     reading, in_flight = "limits.body_bytes_max", "limits.in_flight_bytes_max"
     if reader.sound(reading, in_flight) and limits.in_flight_bytes_max < limits.body_bytes_max:
         reader.wrong(in_flight, f"must be at least {reading}, which is {limits.body_bytes_max}")
+
+
+def _closest(name: str, known: list[str]) -> str | None:
+    """The key that was probably meant: of those that look alike the one with the same beginning."""
+    alike = [*(each for each in known if name and each.startswith(name)), *difflib.get_close_matches(name, known)]
+    return max(alike, key=lambda each: _same_letters(name, each), default=None)
+
+
+def _same_letters(one: str, other: str) -> int:
+    """With how many letters both begin."""
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 def _absolute(path: Path) -> Path:

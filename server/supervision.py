@@ -20,7 +20,8 @@ def drain_on_signals(drain: Callable[[], None], timeout_seconds: float, in_hand:
     """Within the block, SIGTERM or SIGINT calls `drain` on the trio thread.
 
     When that has not ended the process after `timeout_seconds`, it exits 0 all the same: what is left is on disk.
-    `in_hand` says what that is. A second signal says so and exits 1 at once. Made inside `trio.run`, on the main thread.
+    `in_hand` says what that is. A second signal says so and exits 1 at once. Made inside `trio.run`, on the
+    main thread.
     """
     token = trio.lowlevel.current_trio_token()
     signalled = threading.Event()

@@ -20,7 +20,7 @@ def add(commands: Subparsers) -> None:
         commands,
         "check",
         "validate the configuration; print its sources and the capacity plan",
-        "Imports every processor. Exits 2 with one line for each mistake.",
+        "Imports every processor; looks whether the store's directory can be used. Exits 2 with one line a mistake.",
     )
     parser.set_defaults(run=run)
 
@@ -31,11 +31,23 @@ def run(arguments: argparse.Namespace) -> int:
         config = load(arguments.config)
     except ConfigError as error:
         raise CommandFailed(MISTAKE, *error.mistakes, *_processor_mistakes(error.sources, directory)) from None
-    mistakes = _processor_mistakes(config.sources, directory)
+    mistakes = _processor_mistakes(config.sources, directory) + _store_mistakes(config.storage.path)
     if mistakes:
         raise CommandFailed(MISTAKE, *mistakes)
     print_bytes(describe(config).encode() + b"\n")
     return 0
+
+
+def _store_mistakes(path: Path) -> list[str]:
+    """Why this user could not make or use the store's directory. Nothing is made."""
+    place = next(each for each in (path, *path.parents) if os.path.lexists(each))
+    if not place.is_dir():
+        return [f"storage.path: {place} is no directory"]
+    if not os.access(place, os.R_OK | os.W_OK | os.X_OK):
+        return [f"storage.path: {place} cannot be written to by this user"]
+    if place == path and os.geteuid() not in (0, path.stat().st_uid):
+        return [f"storage.path: {path} belongs to another user"]
+    return []
 
 
 def _processor_mistakes(sources: Mapping[str, Source], directory: Path) -> list[str]:

@@ -21,6 +21,8 @@ ERROR = 1
 MISTAKE = 2
 """Exit code: the arguments or the configuration cannot be used."""
 
+CONFIG_VARIABLE = "TIDEGATE_CONFIG"
+
 VERSION = f"tidegate {__version__}"
 
 
@@ -62,7 +64,15 @@ class CommandFailed(Exception):
 def new_command(commands: Subparsers, name: str, words: str, more: str = "") -> argparse.ArgumentParser:
     """A subcommand with --config, --version and --help."""
     parser = commands.add_parser(name, help=words, description=f"{words[0].upper()}{words[1:]}. {more}")
-    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the configuration, in TOML")
+    named = os.environ.get(CONFIG_VARIABLE)
+    parser.add_argument(
+        "--config",
+        type=Path,
+        required=not named,
+        default=named,
+        metavar="FILE",
+        help=f"the configuration, in TOML; default: what the environment variable {CONFIG_VARIABLE} names",
+    )
     parser.add_argument("--version", action="version", version=VERSION)
     return parser
 

@@ -14,6 +14,7 @@ from server.commands.common import (
     print_json,
     utf8,
 )
+from server.config import source_ids
 from server.json_text import json_text
 
 AFTER_DASHES = "An id that starts with - goes after --."
@@ -41,7 +42,12 @@ def add(commands: Subparsers) -> None:
     )
     parser.add_argument("delivery", type=utf8, metavar="DELIVERY", help="its id, as the answer and receipts have it")
     parser.set_defaults(run=run_delivery)
-    parser = new_command(commands, "dead", "list dead events with their last error, as JSON lines")
+    parser = new_command(
+        commands,
+        "dead",
+        "list dead events with their last error, as JSON lines",
+        "Exits 1 where neither the configuration nor the store knows SOURCE.",
+    )
     parser.add_argument("source", nargs="?", type=utf8, metavar="SOURCE", help="of this source only")
     parser.set_defaults(run=run_dead)
 
@@ -98,8 +104,11 @@ def run_delivery(arguments: argparse.Namespace) -> int:
 
 
 def run_dead(arguments: argparse.Namespace) -> int:
+    source_id = arguments.source
     with open_reader(arguments.config) as reader:
-        for value in lookup.dead(reader, arguments.source):
+        if source_id is not None and source_id not in (*source_ids(arguments.config), *reader.totals()):
+            raise CommandFailed(ERROR, f"neither the configuration nor the store has a source {source_id!r}")
+        for value in lookup.dead(reader, source_id):
             print_bytes(json_text(value) + b"\n")
     return 0
 

@@ -39,7 +39,9 @@ def add(commands: Subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    if arguments.all == bool(arguments.event_ids):
+    if arguments.all and arguments.event_ids:
+        raise CommandFailed(MISTAKE, "name the events to be requeued, or say --all; not both")
+    if not arguments.all and not arguments.event_ids:
         raise CommandFailed(MISTAKE, "name the events to be requeued, or say --all")
     event_ids = None if arguments.all else list(dict.fromkeys(arguments.event_ids))
     storage = load_section(arguments.config, StorageConfig)

@@ -223,15 +223,20 @@ def test_delivery(config: Path, capsys: Capture) -> None:
 
 
 def test_dead(config: Path, capsys: Capture) -> None:
-    """Dead events are printed as lines of JSON, of all sources or of one."""
+    """Dead events are printed as lines of JSON, of all sources or of one that is configured or was."""
     fill(config)
     assert run("dead", config) == 0
     [line] = capsys.readouterr().out.splitlines()
     assert orjson.loads(line)["error"] == "ValueError: no"
     assert run("dead", config, "demo") == 0
     assert capsys.readouterr().out.splitlines() == [line]
-    assert run("dead", config, "other") == 0
+    config.write_text(config.read_text() + source("quiet"))
+    assert run("dead", config, "quiet") == 0
     assert capsys.readouterr() == ("", "")
+    assert run("dead", config, "other") == 1
+    assert capsys.readouterr() == ("", "tidegate: neither the configuration nor the store has a source 'other'\n")
+    config.write_text(config.read_text().replace("[sources.demo]", "[sources.another]"))
+    assert run("dead", config, "demo") == 0
 
 
 def test_requeue_without_a_server(config: Path, capsys: Capture) -> None:
@@ -270,8 +275,9 @@ def test_requeue_needs_to_know_what(config: Path, capsys: Capture) -> None:
     """No id and no --all, or both, is exit code 2; a source without any event is 1."""
     fill(config)
     assert run("requeue", config, "demo") == 2
+    assert capsys.readouterr().err.endswith("or say --all\n")
     assert run("requeue", config, "demo", "dead", "--all") == 2
-    assert "--all" in capsys.readouterr().err
+    assert "not both" in capsys.readouterr().err
     assert run("requeue", config, "oops", "--all") == 1
     assert capsys.readouterr() == ("", "tidegate: the store has no event of source 'oops'\n")
 
@@ -321,6 +327,58 @@ def test_check(config: Path, capsys: Capture) -> None:
     out, err = capsys.readouterr()
     assert "demo: webhook; tokens ***" in out
     assert TOKEN not in out + err
+
+
+def test_check_looks_at_the_place_of_the_store(config: Path, capsys: Capture) -> None:
+    """What serve would refuse is a mistake here: a file where the store's directory, or one above it, should be."""
+    (config.parent / "file").write_text("")
+    for path in ("file", "file/deep/store"):
+        config.write_text(f'[storage]\npath = "{path}"\n')
+        assert run("check", config) == 2
+        assert capsys.readouterr() == ("", f"tidegate: storage.path: {config.parent / 'file'} is no directory\n")
+    config.write_text('[storage]\npath = "to/be/made"\n')
+    assert run("check", config) == 0
+    assert not (config.parent / "to").exists()
+
+
+def test_check_looks_whether_the_store_can_be_written(
+    config: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A directory that this user cannot write to is a mistake."""
+    monkeypatch.setattr(os, "access", lambda path, _: path != config.parent)  # root may write anywhere
+    assert run("check", config) == 2
+    assert "cannot be written to" in capsys.readouterr().err
+
+
+def test_check_names_settings_without_effect(config: Path, capsys: Capture) -> None:
+    """A burst without a rate, and a processor's limits without a processor, are told; with them they are not."""
+    keys = {"rate_limit_burst_events": 5, "over_limit": "drop", "processor_timeout_seconds": 7}
+    config.write_text(config.read_text() + source("vain", **keys))
+    assert run("check", config) == 0
+    found = [line.strip() for line in capsys.readouterr().out.splitlines() if "no effect" in line]
+    assert found == [
+        "warning: rate_limit_burst_events has no effect without rate_limit_events_per_second",
+        "warning: over_limit has no effect without rate_limit_events_per_second",
+        "warning: processor_timeout_seconds has no effect without processor",
+    ]
+    used = source("used", rate_limit_events_per_second=1, processor="os:listdir", **keys)
+    config.write_text(config.read_text().partition("[sources.vain]")[0] + used)
+    assert run("check", config) == 0
+    assert "no effect" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_configuration_of_the_environment(
+    command: str, config: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where --config is not said, TIDEGATE_CONFIG names the file; an empty one names none."""
+    monkeypatch.setenv("TIDEGATE_CONFIG", str(config))
+    arguments = [command, *ARGUMENTS.get(command, [])]
+    assert parser().parse_args(arguments).config == config
+    assert parser().parse_args([*arguments, "--config", "other"]).config == Path("other")
+    monkeypatch.setenv("TIDEGATE_CONFIG", "")
+    assert run_usage(*arguments) == 2
+    assert "--config" in capsys.readouterr().err
 
 
 def test_check_imports_processors(config: Path, capsys: Capture) -> None:
@@ -418,7 +476,7 @@ def test_samples_are_events(kind: str, batched: bool) -> None:
     assert isinstance(reading, Reading)
     assert list(reading.facts.ids) == ids
     assert len(set(ids)) == count
-    assert (reading.facts.batched, reading.facts.rejected) == (batched, [])
+    assert (reading.facts.batched, list(reading.facts.rejected)) == (batched, [])
 
 
 def test_progress_line() -> None:

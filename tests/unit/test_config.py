@@ -366,6 +366,29 @@ def test_the_token_for_trying_is_refused_beyond_loopback(read: Load, token: str,
     read('[server]\nbind = "127.8.0.1:8080"\n' + text, **environ)
 
 
+def test_the_token_for_trying_is_told_beside_another_mistake(read: Load) -> None:
+    """A source with a mistake in it is not let off: both are named."""
+    text = SOURCE.replace("s3cr3t-token", "for-trying-only") + "colour = 1\n"
+    found = mistakes(read, '[server]\nbind = "0.0.0.0:8080"\n' + text)
+    assert [each.partition(": ")[0] for each in found] == ["sources.demo.colour", "sources.demo.tokens"]
+    assert "everybody knows" in found[1]
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("rate_limit", "rate_limit_events_per_second"),
+        ("rate_limit_burst", "rate_limit_burst_events"),
+        ("processor_timeout", "processor_timeout_seconds"),
+        ("tokn", "tokens"),
+        ("overlimit", "over_limit"),
+    ],
+)
+def test_the_key_that_was_meant(read: Load, written: str, meant: str) -> None:
+    """Of the keys that look like a mistyped one, the one that begins alike is proposed."""
+    assert only(read, f"{SOURCE}{written} = 1\n") == f"sources.demo.{written}: unknown key; did you mean {meant}?"
+
+
 @pytest.mark.parametrize(
     ("bind", "admin_bind", "good"),
     [
