@@ -1,7 +1,8 @@
 """The admin listener: health, metrics, sources, look-ups, requeue. Nothing here reads the store on the loop."""
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, Protocol, cast
 from urllib.parse import unquote_to_bytes
 
@@ -27,6 +28,12 @@ REQUEUE_BODY_BYTES_MAX = 8 * 2**20
 REQUEUE_EVENT_IDS_MAX = 2500
 """In one request; each is looked up. As many as a batch may have."""
 
+RECEIPTS_IN_HAND_MAX = 500
+"""Of a list of receipts: read and sent at a time."""
+
+CONVERTED = re.compile("<(?:[^<>]*:)?([^<>]+)>")
+VARIABLE = r"{\1}"
+"""A variable part of a route, as werkzeug writes it, and as people do."""
 BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 NO_EVENT = refuse("not_found", "there is no event of this id")
 NO_DELIVERY = refuse("not_found", "there is no delivery of this id")
@@ -76,6 +83,7 @@ def build_admin_app(
     _add_reports(app, metrics, sources)
     _add_lookups(app, reader, worker)
     _add_requeue(app, requeue, sources, health)
+    _add_root(app)
     return app
 
 
@@ -117,6 +125,20 @@ def _add_reports(app: QuartTrio, metrics: Callable[[], Awaitable[bytes]], source
     app.add_url_rule("/sources", view_func=show_sources, methods=["GET"])
 
 
+def _add_root(app: QuartTrio) -> None:
+    """Last of all: it tells what the others have added."""
+    routes = [
+        f"{method} {CONVERTED.sub(VARIABLE, rule.rule)}"
+        for rule in app.url_map.iter_rules()
+        for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})
+    ]
+
+    async def show_routes() -> Response:
+        return response(Answer(200, json_text(routes)))
+
+    app.add_url_rule("/", view_func=show_routes, methods=["GET"])
+
+
 def _add_lookups(app: QuartTrio, reader: Reader, worker: Worker) -> None:
     async def find(finding: Finding, missing: Refusal, *key: str) -> Response:
         body = await worker.run(_found, finding, reader, *key)
@@ -125,7 +147,16 @@ def _add_lookups(app: QuartTrio, reader: Reader, worker: Worker) -> None:
         return response(Answer(200, body))
 
     async def receipts(source_id: str, event_id: str | None = None) -> Response:
+        if _query("all") == "true":
+            return await every_receipt(source_id, _event_id(event_id))
         return await find(lookup.receipt, NO_EVENT, source_id, _event_id(event_id))
+
+    async def every_receipt(source_id: str, event_id: str) -> Response:
+        found = lookup.receipts(reader, source_id, event_id)
+        first = await worker.run(_receipts, found)  # what fails here is still answered
+        if not first:
+            raise Refused(NO_EVENT)
+        return Response(_receipt_list(worker, first, found), 200, {"content-type": "application/json"})
 
     async def events(source_id: str, event_id: str | None = None) -> Response:
         try:
@@ -153,6 +184,20 @@ def _found(finding: Finding, reader: Reader, *key: str) -> bytes | None:
     """In the worker: what is found, as JSON; the text of a large event takes its time too."""
     value = finding(reader, *key)
     return None if value is None else json_text(value)
+
+
+def _receipts(found: Iterator[lookup.Value]) -> bytes:
+    """In the worker: the next receipts of a list; empty at its end."""
+    return b",\n".join(json_text(value) for value in islice(found, RECEIPTS_IN_HAND_MAX))
+
+
+async def _receipt_list(worker: Worker, piece: bytes, found: Iterator[lookup.Value]) -> AsyncIterator[bytes]:
+    """Written as it is read: an id may have come a million times."""
+    yield b"["
+    while piece:
+        following = await worker.run(_receipts, found)
+        yield piece + (b",\n" if following else b"]")
+        piece = following
 
 
 async def _dead_lines(

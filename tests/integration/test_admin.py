@@ -115,7 +115,9 @@ def test_slashes_may_stay_as_they_are(server: Child) -> None:
         ("/deliveries/0000000000001-zzzzzz", 404, "not_found"),
         ("/deliveries/%ff", 400, "invalid_request"),
         ("/dead?source=%ff", 400, "invalid_request"),
-        ("/", 404, "not_found"),
+        ("//", 404, "not_found"),
+        ("/receipts/demo/nobody?all=true", 404, "not_found"),
+        ("/receipts/demo?all=true", 400, "invalid_request"),
         ("/ingest/inbound/demo", 404, "not_found"),
         ("/requeue", 405, "method_not_allowed"),
     ],
@@ -126,6 +128,30 @@ def test_refusals(server: Child, path: str, status: int, code: str) -> None:
     assert (response.status, response.json["code"]) == (status, code)
     assert response.json["message"]
     assert response.headers["content-type"] == "application/json"
+
+
+def test_the_root_names_the_routes(server: Child) -> None:
+    """Who comes without a path sees what there is; each route without a variable part is there."""
+    found = server.admin("/")
+    assert (found.status, found.headers["content-type"]) == (200, "application/json")
+    assert {"GET /receipts/{source_id}/{event_id}", "GET /deliveries/{delivery_id}", "POST /requeue"} <= set(found.json)
+    for route in found.json:
+        method, _, path = route.partition(" ")
+        if method == "GET" and "{" not in path:
+            assert server.admin(path).status == 200
+
+
+def test_every_receipt(server: Child) -> None:
+    """?all=true gives every receipt of an id, the newest first, as the command's --all does, however many there are."""
+    for _ in range(3):
+        post(server, "demo", *["often"] * 400)
+    eventually(lambda: server.admin("/sources").json["sources"][0]["pending"] == 0)
+    found = server.admin("/receipts/demo/often?all=true")
+    assert (found.status, found.headers["content-type"]) == (200, "application/json")
+    assert [each["outcome"] for each in found.json] == ["duplicate"] * 1199 + ["processed"]
+    assert found.json == json.loads(server.cli("receipt", "demo", "often", "--all").stdout)
+    assert server.admin("/receipts/demo?all=true&event_id=often").body == found.body
+    assert server.admin("/receipts/demo/often?all=false").json == found.json[-1]
 
 
 def test_pending_event(server: Child) -> None:
@@ -290,7 +316,7 @@ def test_token(children: Children) -> None:
     token: Path = child.directory / "admin-token"
     token.write_text("secret-1\n")
     with child:
-        for path in ("/metrics", "/sources", "/receipts/demo/x", "/dead", "/deliveries/x", "/nothing"):
+        for path in ("/", "/metrics", "/sources", "/receipts/demo/x", "/dead", "/deliveries/x", "/nothing"):
             refused = child.admin(path)
             assert (refused.status, refused.json["code"]) == (401, "unauthorized")
             assert child.admin(path, headers={"Authorization": "Bearer secret-2"}).status == 401
