@@ -179,7 +179,7 @@ def _processor(value: str) -> bool:
     return value == "" or (all(part.isidentifier() for part in module.split(".")) and function.isidentifier())
 
 
-ADDRESS = Kind('an IP address and a port, such as "127.0.0.1:8080" or "[::1]:8080"', _address)
+ADDRESS = Kind('an IP address or localhost, and a port, such as "127.0.0.1:8080" or "[::1]:8080"', _address)
 PATH = Kind("a path", _path)
 NETWORKS = listing('a list of networks, such as ["10.0.0.0/8"]', _network, empty=True)
 TOKENS = listing(

@@ -16,8 +16,9 @@ import pytest
 
 from server.cli import parser
 from server.refusal import STATUS
-from server.settings import SECTIONS, SOURCE_SETTINGS
+from server.settings import SECTIONS, SOURCE_SETTINGS, StorageConfig
 from server.values import settings_of
+from storage.environment import RESERVE_BYTES_MIN, RESERVE_SHARE
 from tests.child import ROOT, Children, installed_command, source
 
 README = (ROOT / "README.md").read_text()
@@ -156,6 +157,14 @@ def test_metrics_and_the_readme_agree(children: Children) -> None:
     exported = re.findall(r"^# TYPE (tidegate_\S+) ", child.admin("/metrics").body.decode(), re.MULTILINE)
     named = {re.sub(r"_(bucket|sum|count)$", "", each) for each in re.findall(r"\btidegate_[a-z_]+", README)}
     assert named == set(exported)
+
+
+def test_the_alert_for_a_full_store_knows_the_reserve() -> None:
+    """Its threshold is where a store of the default size refuses deliveries."""
+    [share] = re.findall(r"tidegate_store_map_bytes \* ([0-9.]+)", README)
+    map_bytes = StorageConfig().map_size_bytes
+    assert float(share) == 1 - 1 / RESERVE_SHARE
+    assert map_bytes // RESERVE_SHARE > RESERVE_BYTES_MIN
 
 
 def test_every_command_is_in_the_readme() -> None:
