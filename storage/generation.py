@@ -22,6 +22,8 @@ ENTRY_BYTES = 8 + 8 + 8 // ENTRIES_A_WORD
 """Fingerprint, number, filter."""
 SLICE_ENTRIES = 1 << 17
 """Entries merged in one step: some milliseconds."""
+GUIDE_STEP = 512
+"""Fingerprints in a page of a file."""
 _BITS = (0, 6, 12, 18)
 """Where in a fingerprint the places of its bits are taken from. The upper half says which word."""
 _NONE: tuple[Words, Places] = (numpy.empty(0, numpy.uint64), numpy.empty(0, numpy.intp))
@@ -38,20 +40,31 @@ class Run(NamedTuple):
 class Generation:
     """Entries, and when the oldest and the newest of them were processed. Never changed, compared by identity."""
 
-    __slots__ = ("filter", "mapped", "newest_ms", "oldest_ms", "run", "words")
+    __slots__ = ("filter", "guide", "newest_ms", "oldest_ms", "run", "words")
 
-    def __init__(self, run: Run, words: Words, oldest_ms: int, newest_ms: int, *, mapped: bool = False) -> None:
+    def __init__(self, run: Run, words: Words, oldest_ms: int, newest_ms: int, *, guide: Words | None = None) -> None:
         self.run = run
         self.filter = words
         self.words = words.data
         """The filter again: one word is read from it ten times as fast as from an array."""
         self.oldest_ms = oldest_ms
         self.newest_ms = newest_ms
-        self.mapped = mapped
-        """In a file: reading `run` may have to wait for the disk."""
+        self.guide = guide
+        """Of one in a file: every GUIDE_STEP-th fingerprint. Reading all else of it may have to wait for the disk."""
 
     def __len__(self) -> int:
         return len(self.run.fingerprints)
+
+    @property
+    def mapped(self) -> bool:
+        """It is in a file."""
+        return self.guide is not None
+
+    def places(self, fingerprints: Words) -> Places:
+        """Where the first entry is, for each, that is not less."""
+        if self.guide is None:
+            return self.run.fingerprints.searchsorted(fingerprints)
+        return _places_in_pages(self.run.fingerprints, self.guide, fingerprints)
 
     @property
     def nbytes(self) -> int:
@@ -81,7 +94,7 @@ class Wanted:
     def passing(self, generation: Generation) -> tuple[Words, Places]:
         """Those that may be in this generation: fingerprints and positions."""
         words = generation.filter
-        found = words[(self._high * numpy.uint64(len(words))) >> _HALF]
+        found = words.take(((self._high * numpy.uint64(len(words))) >> _HALF).astype(numpy.intp))
         places = numpy.flatnonzero((found & self._masks) == self._masks)
         return self.fingerprints[places], self.positions[places]
 
@@ -105,9 +118,9 @@ class WantedFew:
         )
 
 
-def find(run: Run, fingerprints: Words, positions: Places) -> list[Hit]:
+def find(generation: Generation, fingerprints: Words, positions: Places) -> list[Hit]:
     """Every entry that has one of these fingerprints, as (its position, number)."""
-    places = run.fingerprints.searchsorted(fingerprints)
+    run, places = generation.run, generation.places(fingerprints)
     places[places == len(run.fingerprints)] = 0
     equal = numpy.flatnonzero(run.fingerprints.take(places) == fingerprints)
     places = places[equal]
@@ -118,6 +131,20 @@ def find(run: Run, fingerprints: Words, positions: Places) -> list[Hit]:
             found.append((int(positions[at]), int(run.numbers[beyond])))
             beyond += 1
     return found
+
+
+def _places_in_pages(fingerprints: Words, guide: Words, wanted: Words) -> Places:
+    """As searchsorted, all of them a step at a time, each within one page. (`take` does not hold up other threads
+    while it waits for the disk, as an index in brackets does.)"""
+    page = guide.searchsorted(wanted)
+    low = numpy.maximum((page - 1) * GUIDE_STEP + 1, 0)
+    high = numpy.minimum(page * GUIDE_STEP, len(fingerprints))
+    for _ in range(GUIDE_STEP.bit_length()):
+        middle = (low + high) >> 1
+        less = (fingerprints.take(middle, mode="clip") < wanted) & (low < high)
+        low = numpy.where(less, middle + 1, low)
+        high = numpy.where(less, high, middle)
+    return low
 
 
 def sort(fingerprints: Words, numbers: Words) -> Run:

@@ -7,17 +7,18 @@ when its newest entry leaves it, and generations are merged only while together 
 what is kept longer is bounded.
 
 Where more entries are in memory than `memory_ids_max`, the oldest generations go into mapped files (`overflow.py`).
-Where the disk has no room for them they stay in memory, `overflow_error` says so, and every job tries again. A look-up
-asks the filters of mapped generations at once; what passes them is left to `Probe.candidates`, off the loop.
+Where the disk has no room for them they stay in memory, `overflow_error` says so, and every job tries again. Asking a
+file may wait for the disk, so `probe` leaves that to `Probe.candidates`, off the loop.
 
 Sealing and merging sort many integers, which takes too long for an event loop:
 
     job = index.merge_job()     # on the loop: what is due, if anything
     job.run()                   # on any thread; the index serves on meanwhile
     index.install(job)          # on the loop
+    job.let_go()                # on any thread: freeing what was replaced takes milliseconds too
 
-Everything but `job.run`, `Probe.candidates` and `rebuild` belongs to one thread. A set of Python bytes would take six
-times the memory; one sorted array for everything would have to be rewritten for every batch.
+All but `job.run`, `job.let_go`, `Probe.candidates` and `rebuild` belongs to one thread. A set of Python bytes would
+take five times the memory; one sorted array for everything would have to be rewritten for every batch.
 """
 
 import sys
@@ -29,7 +30,7 @@ from pathlib import Path
 import numpy
 
 from storage import overflow
-from storage.generation import Generation, Hit, Places, Run, Wanted, WantedFew, Words, build, find, sort
+from storage.generation import Generation, Hit, Run, Wanted, WantedFew, Words, build, find, sort
 from storage.records import DIGEST_BYTES
 
 SEAL_EVENTS = 65536
@@ -57,8 +58,9 @@ class Probe:
     """Position to the number of the processed event: certain."""
     unsure: list[Hit]
     """Position and a candidate: the same id if the event of this number has this digest. A position may come twice."""
-    unread: list[tuple[Run, Words, Places]]
-    """Mapped entries that are still to be looked through for these fingerprints, at these positions."""
+    wanted: Wanted | None
+    unread: list[Generation]
+    """Mapped generations, the newest first, that are still to be asked for what is `wanted`."""
 
     @property
     def certain(self) -> bool:
@@ -67,8 +69,11 @@ class Probe:
 
     def candidates(self) -> list[Hit]:
         """What is unsure, and what the mapped files add to it. May wait for the disk; for any thread."""
-        found = chain.from_iterable(find(*each) for each in self.unread)
-        return [*self.unsure, *(hit for hit in found if hit[0] not in self.known)]
+        found = list(self.unsure)
+        if self.wanted is not None:
+            for part in self.unread:
+                found += _hits(part, self.wanted, self.known)
+        return found
 
 
 @dataclass(slots=True)
@@ -118,6 +123,10 @@ class Job:
         if self.moves is not None:
             self.moves.run()
 
+    def let_go(self) -> None:
+        """Of everything that it was made of."""
+        self.merged, self.moves, self.result = [], None, None
+
 
 class DedupIndex:
     """The index of all sources. Without a directory it is all in memory."""
@@ -166,30 +175,24 @@ class DedupIndex:
             for position, digest in enumerate(_split(digests)):
                 if digest in numbers:
                     known.setdefault(position, numbers[digest])
-        probe = Probe(known, [], [])
-        if (self._generations or self._mapped) and len(known) * DIGEST_BYTES < len(digests):
-            self._probe_sealed(_fingerprints(digests), probe)
-        return probe
+        if not (self._generations or self._mapped) or len(known) * DIGEST_BYTES >= len(digests):
+            return Probe(known, [], None, [])
+        fingerprints = _fingerprints(digests)
+        many = Wanted(fingerprints) if self._mapped or len(fingerprints) > FEW else None
+        asked = many if many is not None and len(fingerprints) > FEW else WantedFew(fingerprints)
+        unsure = [hit for part in reversed(self._generations) for hit in _hits(part, asked, known)]
+        return Probe(known, unsure, many, self._mapped[::-1])
 
-    def _probe_sealed(self, fingerprints: Words, probe: Probe) -> None:
-        wanted = WantedFew(fingerprints) if len(fingerprints) <= FEW else Wanted(fingerprints)
-        for part in chain(reversed(self._generations), reversed(self._mapped)):
-            passing, positions = wanted.passing(part)
-            if not len(passing):
-                continue
-            if part.mapped:
-                probe.unread.append((part.run, passing, positions))
-            else:
-                found = find(part.run, passing, positions)
-                probe.unsure.extend(hit for hit in found if hit[0] not in probe.known)
-
-    def expire(self, now_ms: int) -> None:
-        """Drop what left the window."""
+    def expire(self, now_ms: int) -> list[Generation]:
+        """Drop what left the window. Returns it, to be let go of on another thread: freeing it takes milliseconds."""
         bound = now_ms - self._window_ms
-        self._generations = [part for part in self._generations if part.newest_ms >= bound]
-        self._mapped = [part for part in self._mapped if part.newest_ms >= bound]
+        dropped = [part for part in chain(self._generations, self._mapped) if part.newest_ms < bound]
+        if dropped:
+            self._generations = _without(self._generations, dropped)
+            self._mapped = _without(self._mapped, dropped)
         if self._tail.numbers and self._tail.newest_ms < bound:
             self._tail = _Tail()
+        return dropped
 
     # Sealing, merging, and moving to files.
 
@@ -311,6 +314,11 @@ def _split(digests: bytes) -> list[bytes]:
 def _fingerprints(digests: bytes) -> Words:
     """The first half of each digest; a copy, since a view would keep the other half alive."""
     return numpy.frombuffer(digests, "<u8")[::2].copy()
+
+
+def _hits(part: Generation, wanted: Wanted | WantedFew, known: dict[int, int]) -> list[Hit]:
+    passing, positions = wanted.passing(part)
+    return [hit for hit in find(part, passing, positions) if hit[0] not in known] if len(passing) else []
 
 
 def _times(parts: Sequence[Generation | _Tail]) -> tuple[int, int]:

@@ -21,7 +21,7 @@ from typing import BinaryIO
 
 import numpy
 
-from storage.generation import Generation, Run, filter_words, merge
+from storage.generation import GUIDE_STEP, Generation, Run, Words, filter_words, merge
 
 DISK_RESERVE_BYTES = 256 * 1024 * 1024
 """Left free on the disk: the store needs it more than the index does."""
@@ -34,15 +34,17 @@ def write(runs: Sequence[Run], oldest_ms: int, newest_ms: int, directory: Path) 
     """A mapped generation of all that is in these. Raises OSError where the disk has no room, or fails."""
     count = sum(len(run.fingerprints) for run in runs)
     words = filter_words(count)
-    size = 8 * (words + 2 * count)
+    start = -(-8 * words // mmap.PAGESIZE) * mmap.PAGESIZE // 8  # of the fingerprints: a page
+    size = 8 * (start + 2 * count)
     with tempfile.TemporaryFile(dir=directory, prefix=_PREFIX, buffering=0) as file:
         _reserve(file, size)
-        _write_slices(file, runs, words, count)
+        guide = _write_slices(file, runs, start, count)
         mapped = mmap.mmap(file.fileno(), size, prot=mmap.PROT_READ)
-    mapped.madvise(mmap.MADV_RANDOM)
+    if count:
+        mapped.madvise(mmap.MADV_RANDOM, 8 * start)
     content = numpy.frombuffer(mapped, numpy.uint64)
-    run = Run(content[words : words + count], content[words + count :])
-    return Generation(run, content[:words], oldest_ms, newest_ms, mapped=True)
+    run = Run(content[start : start + count], content[start + count :])
+    return Generation(run, content[:words], oldest_ms, newest_ms, guide=guide)
 
 
 def remove_leftovers(directory: Path) -> None:
@@ -59,17 +61,21 @@ def _reserve(file: BinaryIO, size: int) -> None:
     os.posix_fallocate(file.fileno(), 0, size)
 
 
-def _write_slices(file: BinaryIO, runs: Sequence[Run], words: int, count: int) -> None:
+def _write_slices(file: BinaryIO, runs: Sequence[Run], start: int, count: int) -> Words:
+    """Write the filter, from `start` on the fingerprints, then the numbers; returns the guide."""
     descriptor = file.fileno()
     dirty = 0
+    guide = []
     for part in merge(runs):
         dirty += _write_at(descriptor, part.filter.tobytes(), 8 * part.word)
-        dirty += _write_at(descriptor, part.run.fingerprints.tobytes(), 8 * (words + part.place))
-        dirty += _write_at(descriptor, part.run.numbers.tobytes(), 8 * (words + count + part.place))
+        dirty += _write_at(descriptor, part.run.fingerprints.tobytes(), 8 * (start + part.place))
+        dirty += _write_at(descriptor, part.run.numbers.tobytes(), 8 * (start + count + part.place))
+        guide.append(part.run.fingerprints[-part.place % GUIDE_STEP :: GUIDE_STEP].copy())
         if dirty >= STEP_BYTES:
             os.fdatasync(descriptor)
             dirty = 0
     os.fdatasync(descriptor)
+    return numpy.concatenate(guide)
 
 
 def _write_at(descriptor: int, content: bytes, offset: int) -> int:

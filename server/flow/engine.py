@@ -101,17 +101,21 @@ class Engine:
         told = ""
         await self._parts.index_ready.wait()
         while True:
-            index.expire(self._parts.clock.now_ms())
+            dropped = index.expire(self._parts.clock.now_ms())
+            if dropped:
+                await worker.run(dropped.clear)
             job = index.merge_job()
             if job is not None:
                 await worker.run(job.run)
                 index.install(job)
+                await worker.run(job.let_go)
             trouble = str(index.overflow_error or "")
             if trouble != told:
                 told = trouble
-                self._log.warning("index files", error=trouble) if trouble else self._log.info(
-                    "index files written again"
-                )
+                if trouble:
+                    self._log.warning("index files cannot be written", error=trouble)
+                else:
+                    self._log.info("index files are written again")
             await trio.sleep(MERGE_POLL_SECONDS)
 
     def _add(self, state: SourceState) -> None:

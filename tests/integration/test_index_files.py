@@ -11,7 +11,7 @@ import pytest
 
 from storage import generation, overflow
 from storage import index as module
-from storage.generation import Words
+from storage.generation import Run, Words
 from storage.index import DedupIndex
 from tests.books import pending, read_books
 from tests.child import Children, eventually, item, source
@@ -97,6 +97,20 @@ def test_a_probe_does_not_read_files(index: DedupIndex) -> None:
     index.expire(WINDOW_MS + 1)
     assert len(index) == 0
     assert set(probe.candidates()) >= {(number, number) for number in range(16)}
+
+
+def test_a_file_is_searched_as_memory_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a file the guide leads to the same places as a search of everything, equal fingerprints included."""
+    monkeypatch.setattr(generation, "GUIDE_STEP", 8)
+    monkeypatch.setattr(overflow, "GUIDE_STEP", 8)
+    values = numpy.random.default_rng(1).integers(0, 100, 300).astype(numpy.uint64) << numpy.uint64(57)
+    run = generation.sort(values, numpy.arange(300, dtype=numpy.uint64))
+    asked = numpy.concatenate([values, values + numpy.uint64(1), numpy.array([0, 2**64 - 1], numpy.uint64)])
+    for count in (1, 7, 8, 9, 300):
+        part = Run(run.fingerprints[:count], run.numbers[:count])
+        made = overflow.write([part], 0, 0, tmp_path)
+        assert made.mapped
+        assert made.places(asked).tolist() == part.fingerprints.searchsorted(asked).tolist()
 
 
 def test_files_leave_with_their_window(index: DedupIndex) -> None:
@@ -205,7 +219,8 @@ def test_a_server_knows_ids_that_are_in_files(children: Children) -> None:
     eventually(lambda: pending(child, "archive") == 0)
     child.kill()
     child.start()
-    ready = child.wait_for_line("index ready")
+    eventually(lambda: len(child.lines_of("index ready")) == 2)
+    ready = child.lines_of("index ready")[-1]
     assert (ready["known_ids"], ready["in_files"]) == (100, 100)
     assert child.post("archive", [item(str(number)) for number in range(99, 101)]).status == 200
     eventually(lambda: pending(child, "archive") == 0)

@@ -33,7 +33,7 @@ def runs_of(parts: list[list[int]]) -> list[Run]:
 def found_in(made: Generation, asked: list[int], *, few: bool) -> set[tuple[int, int]]:
     wanted = WantedFew(words(asked)) if few else Wanted(words(asked))
     passing, positions = wanted.passing(made)
-    return set(find(made.run, passing, positions)) if len(passing) else set()
+    return set(find(made, passing, positions)) if len(passing) else set()
 
 
 @given(st.lists(st.lists(fingerprints, max_size=40), min_size=1, max_size=5), st.lists(fingerprints, max_size=20))
