@@ -200,7 +200,7 @@ def test_the_wait_between_tries_is_short() -> None:
     assert module.RETRY_SECONDS <= 1
 
 
-async def test_outcomes_ride_along_with_a_delivery(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
+async def test_outcomes_ride_along_with_a_delivery(tmp_path: Path, mock_clock: trio.testing.MockClock) -> None:
     """They wait a moment for one; when none comes, or somebody waits for them, they are a group of their own."""
     async with committing(tmp_path) as (committer, writer, _):
         state = SourceState("demo", Totals())
@@ -213,15 +213,16 @@ async def test_outcomes_ride_along_with_a_delivery(tmp_path: Path, autojump_cloc
             committer.finish(state, outcomes, lambda: finished.append(number))
 
         finish(1)
-        await trio.lowlevel.checkpoint()
+        await trio.testing.wait_all_tasks_blocked()
         assert finished == []
         committer.append(state, admission("4"), lambda result: None)
-        await committer.settled()
+        await _until(lambda: finished == [1])
         assert [(len(group.appends), len(group.outcomes)) for group in writer.groups] == [(1, 0), (1, 1)]
         finish(2)
+        await trio.testing.wait_all_tasks_blocked()
+        mock_clock.jump(module.OUTCOMES_WAIT_SECONDS)
         await _until(lambda: finished == [1, 2])
-        assert trio.current_time() < 1
         finish(3)
+        await trio.testing.wait_all_tasks_blocked()
         committer.hurry()
-        await committer.settled()
-        assert finished == [1, 2, 3]
+        await _until(lambda: finished == [1, 2, 3])
