@@ -17,6 +17,7 @@ from server.flow.committer import Committer
 from server.flow.engine import Engine, load_processors
 from server.flow.processor import ProcessorError
 from server.flow.runner import Function, Parts
+from server.forking import let_go_in_children
 from server.health import Health
 from server.http.admin import build_admin_app
 from server.http.gate import Gate
@@ -58,6 +59,7 @@ def serve(path: Path) -> int:
         return _complain(2 if isinstance(error, ProcessorError) else 1, str(error))
     if store.is_new:
         log.get("tidegate").info("new store", path=str(store.path))
+    let_go_in_children(store.lock_path, [sock.getsockname()[1] for sock in (public, admin)])
     _raise_open_files()
     try:
         trio.run(_serve, config, functions, store, public, admin)

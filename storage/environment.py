@@ -126,6 +126,11 @@ class Store:
             env.close()
             raise
 
+    @property
+    def lock_path(self) -> Path:
+        """The file whose flock says that there is a writer."""
+        return self.path / "writer.lock"
+
     def close(self) -> None:
         """No transaction may be open. Idempotent."""
         self.env.close()

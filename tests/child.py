@@ -102,6 +102,13 @@ class Child:
 
     def start(self) -> None:
         """Return when it says that it is ready."""
+        self.start_if_it_can()
+        if not self.port:
+            self.kill()
+            raise AssertionError(f"the server did not become ready: {self.lines} {self.errors}")
+
+    def start_if_it_can(self) -> None:
+        """Return when it says that it is ready, or has ended."""
         self.port = self.admin_port = 0
         self.process = subprocess.Popen(
             [*self.command, "serve", "--config", str(self.config)],
@@ -115,9 +122,7 @@ class Child:
         self._said: dict[str, threading.Event] = {}
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        if not self._ready.wait(START_SECONDS) or not self.port:
-            self.kill()
-            raise AssertionError(f"the server did not become ready: {self.lines} {self.errors}")
+        self._ready.wait(START_SECONDS)
 
     def kill(self) -> None:
         """SIGKILL, if it is running; returns when it is gone."""

@@ -1,13 +1,26 @@
 """A start: when it says that it is ready, what it tells a supervisor, and why it refuses."""
 
+import signal
 import socket
 import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
 
 import server
-from tests.books import pending
-from tests.child import Child, Children, eventually, item, source
+from tests.books import noted, pending, shut_gate
+from tests.child import ROOT, Child, Children, eventually, item, source
 
 ARCHIVE = source("archive")
+SLOW = """
+import work
+work.note("slow")
+work.wait_for_gate()
+plain = work.plain
+"""
 
 
 def refused(child: Child) -> tuple[int, str]:
@@ -91,6 +104,42 @@ def test_processor_that_cannot_be_loaded(children: Children) -> None:
     assert code == 2
     assert "work:missing" in words
     assert "Traceback" not in words
+
+
+@contextmanager
+def starting(children: Children) -> Iterator[Child]:
+    """A server that is importing its processor, within the block; it becomes ready after that, if it still runs."""
+    child = children(source("worked", processor="slow:plain"))
+    (child.directory / "slow.py").write_text(SLOW)
+    thread = threading.Thread(target=child.start_if_it_can)
+    with shut_gate(child):
+        thread.start()
+        eventually(lambda: noted(child, "slow"))
+        yield child
+    thread.join()
+
+
+def test_sighup_before_it_is_ready(children: Children) -> None:
+    """A reload that is asked for too early does not end the process, as SIGHUP does by itself."""
+    with starting(children) as child:
+        child.signal(signal.SIGHUP)
+    assert child.post("worked", item("a")).status == 200
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_start_that_is_not_wanted_any_more(children: Children, number: signal.Signals) -> None:
+    """SIGTERM and SIGINT end a start at once, with exit code 0 and without a word."""
+    with starting(children) as child:
+        child.signal(number)
+        assert child.wait() == 0
+    assert (child.lines, child.errors) == ([], [])
+
+
+def test_signals_come_before_the_imports() -> None:
+    """What says what signals do while a server starts imports nothing of the server itself."""
+    program = "import sys, server.entry; print(*sorted(name for name in sys.modules if name.startswith('server')))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.split() == ["server", "server.entry"]
 
 
 def test_start_with_a_backlog(children: Children) -> None:

@@ -1,0 +1,101 @@
+"""Processes that a processor forked: they may outlive the server, and must not stand in the way of the next one."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.books import noted
+from tests.child import TOKEN, Child, Children, eventually, item, source
+from tests.integration.test_start import refused
+
+FORKS = """
+import multiprocessing
+import os
+import signal
+
+import work
+
+
+def by_hand(events):
+    if os.fork() == 0:
+        stay()
+
+
+def pool(events):
+    multiprocessing.get_context("fork").Process(target=stay).start()
+
+
+def stay():
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    defaults = [signal.getsignal(number) is signal.SIG_DFL for number in (signal.SIGTERM, signal.SIGHUP)]
+    interrupts = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    work.note("forked", pid=os.getpid(), signals=[*defaults, interrupts, signal.set_wakeup_fd(-1) == -1])
+    while True:
+        signal.pause()
+"""
+FUNCTIONS = ("by_hand", "pool")
+
+
+@contextmanager
+def forked(children: Children, function: str) -> Iterator[tuple[Child, dict[str, Any]]]:
+    """A server with a forked process, and what that noted of itself; it is ended with the block."""
+    child = children(source("archive") + source("worked", processor=f"forks:{function}"))
+    (child.directory / "forks.py").write_text(FORKS)
+    child.start()
+    child.post("worked", item("a"))
+    eventually(lambda: noted(child, "forked"))
+    (line,) = noted(child, "forked")
+    try:
+        yield child, line
+    finally:
+        if is_running(line["pid"]):
+            os.kill(line["pid"], signal.SIGKILL)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_server_starts_while_a_forked_process_of_a_killed_one_lives(children: Children, function: str) -> None:
+    """It holds neither the store's lock nor a socket: clients hear of the end, and the next server starts."""
+    with forked(children, function) as (child, line), child.session() as session:
+        assert session.post("archive", item("a")).status == 200
+        child.kill()
+        assert is_running(line["pid"])
+        with pytest.raises(ConnectionError):
+            session.post("archive", item("b"), token=TOKEN)
+        with pytest.raises(ConnectionRefusedError):
+            child.post("archive", item("b"))
+        child.start()
+        assert child.post("archive", item("b")).status == 200
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_fork_takes_nothing_from_the_server(children: Children, function: str) -> None:
+    """The server keeps its lock and its listeners, and goes on as if nothing had been forked."""
+    with forked(children, function) as (child, _):
+        code, words = refused(child)
+        assert (code, "another process writes to the store" in words) == (1, True)
+        assert child.post("archive", item("b")).status == 200
+        assert child.admin("/livez").status == 200
+        assert child.stop() == 0
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_forked_process_has_signals_of_its_own(children: Children, function: str) -> None:
+    """SIGTERM ends it, and drains nothing: the server's handlers had come along."""
+    with forked(children, function) as (child, line):
+        assert line["signals"] == [True, True, True, True]
+        os.kill(line["pid"], signal.SIGTERM)
+        eventually(lambda: not is_running(line["pid"]))
+        assert child.post("archive", item("b")).status == 200
+        assert not child.lines_of("draining")
