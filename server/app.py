@@ -261,9 +261,19 @@ class Server:
         now_ms = self.clock.now_ms()
         since_ms = now_ms - int(self.config.dedup.window_hours * HOUR_MS)
         chunks = Reader(self.store).processed_since(since_ms)
-        await Worker("index").run(self.index.rebuild, chunks, now_ms)
+        worker = Worker("index")
+        await worker.run(self.index.rebuild, chunks, now_ms)
+        await self._feed_passed_over(worker)
         self.index_ready.set()
         self.log.info("index ready", known_ids=len(self.index), in_files=self.index.mapped_ids)
+
+    async def _feed_passed_over(self, worker: Worker) -> None:
+        """Where totals name too high a number as their oldest pending event, what waits before it is found and fed."""
+        oldest = {state.id: state.totals.oldest for state in self.engine.states if state.totals.pending}
+        found = await worker.run(Reader(self.store).passed_over, oldest)
+        for span in found:
+            self.log.warning("events had been passed over", source=span.source_id, first=span.numbers[0])
+        self.engine.feed_passed_over(found)
 
     async def _check_readers(self) -> None:
         while True:

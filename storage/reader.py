@@ -5,7 +5,7 @@ is checked: StoreDamaged names the database and the key.
 """
 
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy
@@ -82,6 +82,18 @@ class Reader:
                     return received_at(snapshot, waiting)
         return None
 
+    def passed_over(self, oldest: Mapping[str, int]) -> list[Span]:
+        """For each source the first event that waits before the number given for it, if one does; without its body.
+
+        Reads the fates of everything before the greatest of these numbers.
+        """
+        found: dict[str, Span] = {}
+        start, end = 0, max(oldest.values(), default=0)
+        while start < end:
+            with self._snapshots.take() as snapshot:
+                start = _look_for_passed_over(snapshot, start, end, oldest, found)
+        return list(found.values())
+
     # Deduplication.
 
     def confirm(self, pairs: Sequence[tuple[bytes, int]]) -> list[bool]:
@@ -135,6 +147,22 @@ class Reader:
         """The totals of every source, all from one commit."""
         with self._snapshots.take() as snapshot:
             return snapshot.totals()
+
+
+def _look_for_passed_over(
+    snapshot: Snapshot, start: int, end: int, oldest: Mapping[str, int], found: dict[str, Span]
+) -> int:
+    """The number to go on from."""
+    for block in snapshot.blocks(start):
+        for waiting in pending_in(snapshot, block, start, end):
+            source_id = waiting.head.source_id
+            if source_id not in found and waiting.numbers[0] < oldest.get(source_id, 0):
+                taking = Taking(1, 0, bodies=False)
+                taking.take(snapshot, waiting)
+                found[source_id] = taking.spans[0]
+        if snapshot.exhausted:
+            return block.end
+    return end
 
 
 def _take_block(snapshot: Snapshot, numbers: list[int], taking: Taking) -> list[int]:

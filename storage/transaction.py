@@ -71,7 +71,7 @@ class _Count:
 
     added: Counter[str] = field(default_factory=Counter)
     first_pending: int | None = None
-    """The smallest number that the group made pending."""
+    """The smallest number of which the group says that it is pending."""
 
     def made_pending(self, number: int) -> None:
         self.first_pending = number if self.first_pending is None else min(number, self.first_pending)
@@ -185,21 +185,21 @@ class Transaction:
             first, rows = self._block_with(numbers[at], cursor)
             stop = bisect_left(numbers, first + len(rows), at)
             part = fates.Part(outcomes, at, stop, None if refs is None else refs[at:stop])
-            self._count_change(outcomes, fates.apply(rows, first, part))
+            self._count_change(outcomes, numbers[at], fates.apply(rows, first, part))
             at = stop
 
-    def _count_change(self, outcomes: Outcomes, change: fates.Change) -> None:
+    def _count_change(self, outcomes: Outcomes, first: int, change: fates.Change) -> None:
+        """`first` is the smallest number of these events. That it is pending now is sure, also where it was before."""
         count = self._count(outcomes.source_id)
         if outcomes.fate != Fate.DEFERRED:
             count.added["deferred_now"] -= change.deferred
         if outcomes.fate in PENDING_FATES:
+            count.made_pending(first)
             count.added["requeued"] += change.dead
             count.added["pending"] += change.dead
         else:
             count.added["pending"] -= change.pending + change.deferred
             count.added[outcomes.fate.name.lower()] += change.pending + change.deferred
-        if change.first_dead is not None:
-            count.made_pending(change.first_dead)
 
     def _block_with(self, number: int, cursor: Any) -> tuple[int, Rows]:
         """First number and rows of the block that holds this number, as the group has changed it so far."""

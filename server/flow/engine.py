@@ -12,7 +12,7 @@ from server.flow.runner import Function, Parts, Runner
 from server.flow.source_state import SourceState
 from server.source import Source
 from server.worker import Worker
-from storage.model import Totals
+from storage.model import Fate, Outcomes, Span, Totals
 from storage.reader import Reader
 
 MERGE_POLL_SECONDS = 0.5
@@ -87,6 +87,19 @@ class Engine:
         self._stopped.set()
         for runner in self._runners.values():
             runner.stop()
+
+    def feed_passed_over(self, events: Sequence[Span]) -> None:
+        """These events wait before the oldest pending event that the totals of their sources name.
+
+        To be called while no outcome of them can be on its way yet. What is recorded is what they are, which lowers the
+        number in the totals; then their sources are fed from there.
+        """
+        for span in events:
+            runner = self._runners[span.source_id]
+            fate = Fate.DEFERRED if span.deferred else Fate.PENDING
+            now_ms = self._parts.clock.now_ms()
+            outcomes = Outcomes(span.source_id, fate, span.numbers, span.attempts, now_ms)
+            self._parts.committer.finish(runner.state, outcomes, runner.read_again)
 
     async def requeue(self, source_id: str, event_ids: Sequence[str] | None) -> Requeued:
         """Give dead events back to the processor: those with these ids, or all where `event_ids` is None.

@@ -74,6 +74,10 @@ class Runner:
         self._stop_consumer()
         self._changed.set()
 
+    def read_again(self) -> None:
+        """Events wait before what was fed: read the log anew from the oldest pending event, after the call in hand."""
+        self._stop_consumer()
+
     def requeued(self, events: Sequence[Aside]) -> None:
         """These dead events are pending again, on disk: each enters once, here or when the log is read."""
         queue = self.queue

@@ -7,11 +7,14 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
 import server
-from tests.books import noted, pending, shut_gate
+from storage.environment import Store
+from storage.records import decode_totals, encode_totals, totals_key
+from tests.books import calls, check_identity, noted, pending, read_books, shut_gate
 from tests.child import ROOT, Child, Children, eventually, item, source
 
 ARCHIVE = source("archive")
@@ -157,3 +160,35 @@ def test_start_with_a_backlog(children: Children) -> None:
     child.write(source("worked", processor="work:plain"))
     child.start()
     eventually(lambda: pending(child, "worked") == 0)
+
+
+@pytest.mark.parametrize("limit", [{}, {"rate_limit_events_per_second": 1e-6}])
+def test_events_that_were_passed_over_are_fed(children: Children, limit: dict[str, float]) -> None:
+    """Events before the oldest pending one that the totals name, as a bug had left them, are worked after a start."""
+    child = children(source("worked", processor="work:plain", **limit))
+    child.start()
+    with shut_gate(child):
+        child.post("worked", [item("a", do="hang"), item("b"), item("c")])
+        eventually(lambda: calls(child))
+        child.post("worked", [item("d"), item("e")])
+        child.kill()
+    raise_oldest(child, "worked", 5)
+    child.write(source("worked", processor="work:plain"))
+    child.start()
+    child.post("worked", item("f"))
+    eventually(lambda: pending(child, "worked") == 0)
+    assert child.wait_for_line("events had been passed over")["first"] == 1
+    assert sorted(event_id for _, event_id in read_books(child).processed()) == ["a", "b", "c", "d", "e", "f"]
+    check_identity(child)
+
+
+def raise_oldest(child: Child, source_id: str, number: int) -> None:
+    """Make the totals of a source name this event as its oldest pending one."""
+    key = totals_key(source_id)
+    store = Store.open(child.store, map_size_bytes=2**30, mode="write")
+    try:
+        with store.write_transaction() as txn:
+            totals = replace(decode_totals(key, txn.get(key, db=store.meta)), oldest=number)
+            txn.put(key, encode_totals(key, totals), db=store.meta)
+    finally:
+        store.close()

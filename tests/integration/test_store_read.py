@@ -346,3 +346,19 @@ def test_what_is_read_outlives_the_store(tmp_path: Path) -> None:
     assert span.stored is not None
     assert span.stored.body == body
     assert span.digests == written.digests[0] == digests_of(span.stored)
+
+
+def test_the_first_event_that_was_passed_over_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of each source the first that waits before its number, with what is recorded of it; in short snapshots too."""
+    monkeypatch.setattr("storage.snapshot.SNAPSHOT_RECORDS_MAX", 1)
+    with opened(tmp_path / "store") as (store, writer):
+        writer.write(Group([numbered(1, 300), numbered(301, 300, source_id="other")]))
+        done = [*range(1, 250), *range(251, 301)]
+        tried = outcome(Fate.PENDING, [250], attempts=3)
+        writer.write(Group([numbered(601, 300, source_id="third")], [outcome(Fate.PROCESSED, done), tried]))
+        found = Reader(store).passed_over({"demo": 601, "other": 301, "third": 700, "nobody": 900})
+        assert [(span.source_id, list(span.numbers), list(span.attempts)) for span in found] == [
+            ("demo", [250], [3]),
+            ("third", [601], [0]),
+        ]
+        assert Reader(store).passed_over({}) == []

@@ -189,3 +189,13 @@ def fill(store: Store, writer: Writer, *, beyond_reserve: bool) -> None:
     while beyond_reserve or store.has_room(used):
         used = writer.write(Group([big(writer.next_number)])).used_bytes
         assert used == store.used_bytes()
+
+
+def test_an_event_that_stays_pending_bounds_the_oldest(tmp_path: Path) -> None:
+    """What says that an event is pending lowers the oldest pending number to it, where that was too high."""
+    with opened(tmp_path / "store") as (_, writer):
+        writer.write(Group([numbered(1, 10)], oldest={"demo": 5}))
+        writer.write(Group([], [outcome(Fate.PENDING, [7])], oldest={"demo": 5}))
+        assert writer.totals["demo"].oldest == 5
+        writer.write(Group([], [outcome(Fate.PENDING, [3, 4], attempts=1)], oldest={"demo": 5}))
+        assert writer.totals["demo"].oldest == 3
