@@ -121,6 +121,7 @@ class Committer:
                     await self._wait_for_carrier()
                 await self._commit()
             self._refuse_waiting()
+            self._hurried = False
             self._quiet.set()
 
     def hurry(self) -> None:

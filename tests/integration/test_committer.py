@@ -115,6 +115,7 @@ async def test_outcomes_outlive_a_failed_group(tmp_path: Path, autojump_clock: t
         writer.failures = [StoreFull("full")] * 3
         finished: list[str] = []
         committer.finish(state, Outcomes("demo", Fate.PROCESSED, [1], [0], 5), lambda: finished.append("yes"))
+        committer.hurry()
         await _until(lambda: committer.failure is not None)
         committer.append(state, admission("2"), results.append)
         await committer.settled()
