@@ -30,11 +30,13 @@ bench: $(INSTALLED) ## measure beside the peers, which are built first: about th
 	$(BIN)/python -m bench.compare --quick
 	$(BIN)/python -m bench.latency --quick
 
-bench-full: $(INSTALLED) ## the same with every workload and medians of three: about an hour
+bench-full: $(INSTALLED) ## the same with every workload, medians of three, growth and plots: more than an hour
 	@PYTHON=$(PYTHON) bench/peers/setup.sh
 	$(BIN)/python -m bench.micro
 	$(BIN)/python -m bench.compare
 	$(BIN)/python -m bench.latency
+	$(BIN)/python -m bench.growth
+	bench/.venv/bin/python -m bench.plots
 
 lint: $(INSTALLED) ## ruff and mypy
 	$(BIN)/ruff check

@@ -1,36 +1,69 @@
 #!/usr/bin/env bash
-# Build the peers and what the benchmarks need, all pinned, into bench/.venv and bench/build. Debian; as root, or with
-# the packages installed already. Run it again after a pull: it does only what is missing or older than its source.
+# Build the peers and what the benchmarks need, pinned, into bench/.venv and bench/build. For Debian 12: as root, or
+# where the packages are installed already. Run it again at any time: it does only what is missing or out of date.
 set -euo pipefail
 cd "$(dirname "$0")"
-readonly peers=$PWD build=$PWD/../build venv=$PWD/../.venv
-readonly packages=(wrk nginx-light util-linux golang-go golang-github-valyala-fasthttp-dev
-  golang-github-valyala-fastjson-dev golang-github-dgraph-io-badger-dev)
+build=$(realpath -m ../build)
+venv=$(realpath -m ../.venv)
 
-missing=()
-for package in "${packages[@]}"; do
-  dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
-done
-if ! command -v nginx >/dev/null && [ ! -x /usr/sbin/nginx ]; then :; else missing=("${missing[@]/nginx-light/}"); fi
-command -v node >/dev/null || missing+=(nodejs npm)
-if [ -n "${missing[*]// /}" ]; then
-  # shellcheck disable=SC2068 # an emptied entry must vanish
-  apt-get update -q </dev/null && apt-get install -q -y --no-install-recommends ${missing[@]} </dev/null
-fi
+NODE_MAJOR_MIN=20 # what Fastify 5 asks for; Debian 12 has 18 itself
 
-if [ ! -e "$venv/.installed" ] || [ requirements.lock -nt "$venv/.installed" ]; then
-  "${PYTHON:-python3}" -m venv --clear "$venv"
-  "$venv/bin/pip" install -q --disable-pip-version-check --require-hashes -r requirements.lock
-  touch "$venv/.installed"
-fi
+main() {
+  packages
+  python_peers
+  go_peer
+  fastify_peer
+}
 
-mkdir -p "$build/go" "$build/fastify"
-if [ -n "$(find go -newer "$build/go/peer" 2>/dev/null || echo first)" ]; then
-  (cd go && GO111MODULE=off GOFLAGS='' GOPATH=/usr/share/gocode GOCACHE="$build/go-cache" CGO_CFLAGS=-w go build -o "$build/go/peer" .)
-fi
+packages() {
+  local missing=() each
+  for each in golang-go gcc libc6-dev golang-github-{valyala-fasthttp,valyala-fastjson,dgraph-io-badger}-dev; do
+    dpkg-query -W -f='${db:Status-Status}' "$each" 2>/dev/null | grep -qx installed || missing+=("$each")
+  done
+  command -v wrk >/dev/null || missing+=(wrk)
+  command -v setpriv >/dev/null || missing+=(util-linux)
+  command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || missing+=(nginx-light)
+  if [ ${#missing[@]} -gt 0 ]; then
+    echo "installing ${missing[*]} ..."
+    apt-get update -qq </dev/null
+    apt-get install -qq -y --no-install-recommends "${missing[@]}" </dev/null >/dev/null
+  fi
+}
 
-cp "$peers"/fastify/*.mjs "$peers"/fastify/package.json "$build/fastify/"
-if [ ! -d "$build/fastify/node_modules" ] || [ fastify/package-lock.json -nt "$build/fastify/package-lock.json" ]; then
-  cp "$peers/fastify/package-lock.json" "$build/fastify/"
-  (cd "$build/fastify" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error </dev/null)
-fi
+python_peers() {
+  if [ ! -e "$venv/.installed" ] || [ requirements.lock -nt "$venv/.installed" ]; then
+    echo "installing the Python peers ..."
+    "${PYTHON:-python3}" -m venv --clear "$venv"
+    "$venv/bin/pip" install -q --disable-pip-version-check --require-hashes -r requirements.lock
+    touch "$venv/.installed"
+  fi
+}
+
+go_peer() {
+  mkdir -p "$build/go"
+  if [ ! -e "$build/go/peer" ] || [ -n "$(find go -newer "$build/go/peer")" ]; then
+    echo "building the Go peer ..."
+    (
+      cd go
+      export GO111MODULE=off GOFLAGS='' GOPATH=/usr/share/gocode GOCACHE="$build/go-cache" CGO_CFLAGS='-O2 -w'
+      go build -o "$build/go/peer" .
+    )
+  fi
+}
+
+fastify_peer() {
+  if ! command -v npm >/dev/null || [ "$(node -p 'process.versions.node.split(".")[0]')" -lt "$NODE_MAJOR_MIN" ]; then
+    echo "no Node from $NODE_MAJOR_MIN up, or no npm: Fastify is left out" >&2
+    return
+  fi
+  local there=$build/fastify
+  mkdir -p "$there"
+  if [ ! -d "$there/node_modules" ] || ! cmp -s fastify/package-lock.json "$there/package-lock.json"; then
+    echo "installing the Fastify peer ..."
+    cp fastify/package.json fastify/package-lock.json "$there/"
+    (cd "$there" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error </dev/null >/dev/null)
+  fi
+  cp fastify/*.mjs "$there/"
+}
+
+main
