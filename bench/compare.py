@@ -36,6 +36,8 @@ class Run:
 
     events_per_second: float
     cpu_us_per_event: float
+    core_share: float
+    """Of its core, that the server used. Well below 1 under a closed loop: something else ran there."""
     p50_ms: float
     p99_ms: float
     refused: int
@@ -83,6 +85,7 @@ def run_once(
     return Run(
         events / load.seconds,
         cpu / max(1, events) * 1e6,
+        cpu / (load.seconds + behind),
         load.p50_ms,
         load.p99_ms,
         load.refused,
@@ -114,7 +117,15 @@ def compare(peers: Sequence[str], workloads: Sequence[Workload], repeats: int, s
 
 def median(runs: Sequence[Run]) -> dict[str, object]:
     """The median of each figure, and all runs."""
-    figures = ("events_per_second", "cpu_us_per_event", "p50_ms", "p99_ms", "anonymous_mb", "catch_up_seconds")
+    figures = (
+        "events_per_second",
+        "cpu_us_per_event",
+        "core_share",
+        "p50_ms",
+        "p99_ms",
+        "anonymous_mb",
+        "catch_up_seconds",
+    )
     said: dict[str, object] = {
         name: round(statistics.median(getattr(run, name) for run in runs), 3) for name in figures
     }

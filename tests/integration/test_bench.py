@@ -81,9 +81,9 @@ def test_packed_bodies_have_ids_of_their_own() -> None:
 
 def test_results_say_where_they_come_from(tmp_path: Path) -> None:
     """A file of results has a date, the machine, versions and the figures; the table puts the ratio first."""
-    figures = {"events_per_second": 100.0, "cpu_us_per_event": 5.0, "p99_ms": 1.0}
+    figures = {"events_per_second": 100.0, "cpu_us_per_event": 5.0, "p99_ms": 1.0, "core_share": 1.0}
     results = {"tiny": {"tidegate": figures, "go": figures | {"events_per_second": 50.0}}}
-    assert "| tiny | Go, fasthttp, Badger | 2.00 × | 50 |" in report.table(results)
+    assert "| tiny | Go, fasthttp, Badger | 2.00 × | 1.00 × | 50 |" in report.table(results)
     said = orjson.loads(report.write(results, tmp_path, "tiny", {}).read_bytes())
     assert said["results"] == results
     assert {"at", "commit", "machine", "versions"} <= said.keys()
