@@ -149,7 +149,9 @@ def main() -> None:
     started = time.monotonic()
     results = compare(report.chosen(options.peers), workloads, repeats, seconds)
     print(report.table(results))
-    path = report.write({"closed_loop": results}, options.results, "compare", vars(options))
+    part = options.quick or options.peers or options.workloads
+    name = "compare-part" if part else "compare"
+    path = report.write({"closed_loop": results}, options.results, name, vars(options))
     report.say(f"{time.monotonic() - started:.0f} s; {path}")
 
 

@@ -136,7 +136,8 @@ def main() -> None:
     repeats = options.repeats or (1 if options.quick else 3)
     results = measure(report.chosen(options.peers), rates, seconds, repeats)
     print(table(results))
-    print(report.write({"open_loop": results}, options.results, "latency", vars(options)))
+    name = "latency-part" if options.quick else "latency"
+    print(report.write({"open_loop": results}, options.results, name, vars(options)))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Pictures of the newest results: bench/results/throughput.png and latency.png.
+"""Pictures of the newest full results: bench/results/throughput.png and latency.png.
 
     bench/.venv/bin/python -m bench.plots [--results DIRECTORY]
 
@@ -21,7 +21,7 @@ PERCENTILES = (("p50_ms", "p50"), ("p99_ms", "p99"), ("p99_9_ms", "p99.9"))
 
 
 def newest(directory: Path, name: str) -> dict[str, Any] | None:
-    """The newest results of this name."""
+    """The newest results of this name; parts and quick looks have other names."""
     files = sorted(directory.glob(f"*-{name}.json"))
     return json.loads(files[-1].read_text()) if files else None
 

@@ -95,11 +95,12 @@ def say(words: str) -> None:
 
 
 def _said(*command: str) -> str:
-    """The first line that a command prints, "" where there is no such command."""
+    """The first line that a command prints, "" where it fails or there is none."""
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=10, check=False
         )
     except OSError:
         return ""
-    return ((done.stdout or done.stderr).splitlines() or [""])[0]
+    # wrk says its version and then fails.
+    return ((done.stdout or ("" if done.returncode else done.stderr)).splitlines() or [""])[0]
