@@ -7,10 +7,10 @@ INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run test lint format lock clean
+.PHONY: help install run test bench bench-full lint format lock clean
 
 help: ## show this list
-	@grep -E '^[a-z]+:.*## ' Makefile | awk -F ':.*## ' '{ printf "make %-8s %s\n", $$1, $$2 }'
+	@grep -E '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{ printf "make %-10s %s\n", $$1, $$2 }'
 
 install: $(INSTALLED) ## make .venv with the pinned dependencies and the tidegate command
 
@@ -24,6 +24,20 @@ run: $(INSTALLED) ## serve config/tidegate.toml with its demo sources
 test: lint ## lint, types and the whole test suite
 	$(BIN)/python -m pytest
 	$(BIN)/python -m pytest --front-end complete tests/integration
+
+bench: $(INSTALLED) ## measure beside the peers, which are built first: about three minutes
+	@PYTHON=$(PYTHON) bench/peers/setup.sh
+	$(BIN)/python -m bench.micro
+	$(BIN)/python -m bench.compare --quick
+	$(BIN)/python -m bench.latency --quick
+
+bench-full: $(INSTALLED) ## the same with every workload, medians of three, growth and plots: more than an hour
+	@PYTHON=$(PYTHON) bench/peers/setup.sh
+	$(BIN)/python -m bench.micro
+	$(BIN)/python -m bench.compare
+	$(BIN)/python -m bench.latency
+	$(BIN)/python -m bench.growth
+	bench/.venv/bin/python -m bench.plots
 
 lint: $(INSTALLED) ## ruff and mypy
 	$(BIN)/ruff check

@@ -1,0 +1,67 @@
+"""After the load: every acknowledged event is in the store, nothing is pending, and the store is whole."""
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from storage.environment import Store
+from storage.reader import Reader
+from storage.records import DIGEST_BYTES, digest
+from storage.verify import verify
+
+CATCH_UP_SECONDS = 60
+"""Ingest is never slowed by what comes after it, so outcomes may come later than the load ends."""
+
+
+def catch_up(path: Path, source: str) -> float:
+    """How long it took, in seconds, until nothing was pending. Raises RuntimeError after a minute."""
+    started = time.monotonic()
+    with _reading(path) as store:
+        while (found := Reader(store).totals()[source]).pending:
+            if time.monotonic() - started > CATCH_UP_SECONDS:
+                raise RuntimeError(f"still pending: {found}")
+            time.sleep(0.02)
+    return time.monotonic() - started
+
+
+def check(path: Path, source: str, acknowledged: int, unanswered: int) -> dict[str, object]:
+    """What the store of a stopped server says. `unanswered` events may be there too: the load ended before their
+    answers came. Raises RuntimeError where an acknowledged event is missing or unfinished, or the store is damaged.
+    """
+    report = verify(path)
+    with _reading(path) as store:
+        found = Reader(store).totals()[source]
+        used = store.used_bytes()
+    if not acknowledged <= found.received <= acknowledged + unanswered or found.pending or not report.ok:
+        raise RuntimeError(f"acknowledged {acknowledged}, in the store {found}; {report.problems}")
+    return {
+        "acknowledged": acknowledged,
+        "stored": found.received,
+        "pending": found.pending,
+        "duplicates": found.duplicate,
+        "disk_bytes_per_event": round(used / max(1, found.received)),
+        "verified": True,
+    }
+
+
+def check_ids(path: Path, source: str, acknowledged: Iterable[str]) -> int:
+    """How many ids were looked for. Raises RuntimeError where one of them is not among the processed events."""
+    wanted = {digest(source, event_id) for event_id in acknowledged}
+    count = len(wanted)
+    with _reading(path) as store:
+        for part in Reader(store).processed_since(0):
+            found = part.digests
+            wanted.difference_update(found[at : at + DIGEST_BYTES] for at in range(0, len(found), DIGEST_BYTES))
+    if wanted:
+        raise RuntimeError(f"{len(wanted)} of {count} acknowledged ids are not in the store")
+    return count
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[Store]:
+    store = Store.open(path, mode="read")
+    try:
+        yield store
+    finally:
+        store.close()

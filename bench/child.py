@@ -1,0 +1,110 @@
+"""A server under measurement: its own process, on its own core, in its own directory, which never outlives us."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+SERVER_CORE = 0
+LOAD_CORE = 1
+"""The server has one core to itself, the load another."""
+
+READY_SECONDS = 30
+STOP_SECONDS = 60
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class Child:
+    """Started with a command, ready when its log says so, and pinned to a core where one is named."""
+
+    def __init__(self, command: Sequence[str], log: Path, core: int | None, environment: Mapping[str, str]) -> None:
+        # It gets a SIGTERM when we die, however we die.
+        pinned = ["setpriv", "--pdeathsig", "TERM", *(["taskset", "-c", str(core)] if core is not None else [])]
+        self.log = log
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [*pinned, *command],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **environment},
+            )
+
+    def wait_ready(self, words: str, port: int | None = None) -> None:
+        """Until the log has these words and the port is open. Raises RuntimeError with the log where it never does."""
+        end = time.monotonic() + READY_SECONDS
+        while time.monotonic() < end and self.process.poll() is None:
+            if words in self.output() and (port is None or _open(port)):
+                return
+            time.sleep(0.05)
+        self.kill()
+        raise RuntimeError(f"{self.process.args!r} is not ready:\n{self.output()}")
+
+    def output(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def cpu_seconds(self) -> float:
+        """CPU time so far, of the process and of all below it."""
+        return sum(_cpu_seconds(pid) for pid in self._tree())
+
+    def status_kb(self, name: str) -> int:
+        """A line of /proc/PID/status, in kB, of the process and of all below it."""
+        return sum(_status_kb(pid, name) for pid in self._tree())
+
+    def stop(self) -> None:
+        """SIGTERM, and wait. Raises RuntimeError where it does not end in time."""
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise RuntimeError(f"{self.process.args!r} did not stop:\n{self.output()}") from None
+
+    def kill(self) -> None:
+        """The process and all below it, at once."""
+        for pid in reversed(self._tree()):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        self.process.wait()
+
+    def _tree(self) -> list[int]:
+        """The process first, then its children, theirs, and so on."""
+        tree = [self.process.pid]
+        for pid in tree:
+            for children in Path(f"/proc/{pid}/task").glob("*/children"):
+                try:
+                    tree += map(int, children.read_text().split())
+                except OSError:  # that thread has ended
+                    continue
+        return tree
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _open(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _cpu_seconds(pid: int) -> float:
+    """Its own and its ended children's, in user mode and in the kernel."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return sum(map(int, fields[11:15])) / TICKS
+
+
+def _status_kb(pid: int, name: str) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(name + ":")).split()[1])

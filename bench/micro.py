@@ -1,0 +1,130 @@
+"""The steps of an event's way, each alone: µs an event, the best of some rounds.
+
+    python -m bench.micro [--events 1000] [--rounds 20]
+
+Goals: say which step a change made slower. Non-goals: adding up to the whole; a step alone has warm caches.
+"""
+
+import argparse
+import json
+import random
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import orjson
+import zstandard
+
+from bench.workload import SEED, batch
+from server.intake.headers import scan
+from server.intake.normalise import facts
+from server.intake.parse import parse
+from server.intake.rate_limit import Gcra
+from server.refusal import Refusal
+from server.source import Source
+from storage.environment import Store
+from storage.index import DedupIndex
+from storage.log_record import COMPRESSION_LEVEL, encode_log
+from storage.model import Append, Facts, Fate, Group, Stored
+from storage.records import delivery_id, digests_of
+from storage.writer import Writer
+
+SOURCE = Source("segment", "segment", ())
+HEADERS = ((b"content-type", b"application/json"), (b"user-agent", b"bench"), (b"x-request-id", b"0123456789"))
+CONTAINERS_MAX = 10**6
+MAP_BYTES = 4 << 30
+WINDOW_MS = 96 * 3600 * 1000
+NOW_MS = 1_790_000_000_000
+GCRA_TAKES = 1000
+
+
+class Steps:
+    """The steps for one batch of so many events; each is a callable that can be called again and again."""
+
+    def __init__(self, events: int, store: Store) -> None:
+        self.events = events
+        self._body = batch(random.Random(SEED), events)
+        self._parsed = orjson.loads(self._body)
+        self._compressor = zstandard.ZstdCompressor(level=COMPRESSION_LEVEL)
+        self._limiter = Gcra(10**9)
+        self._writer = Writer(store)
+        self._stored = self._delivery()
+        self._digests = digests_of(self._stored)
+        self._index = DedupIndex(WINDOW_MS)
+        self._index.add(self._digests, range(1, events + 1), NOW_MS)
+
+    def all(self) -> dict[str, tuple[Callable[[], object], int]]:
+        """By name: the step, and how many events it handles."""
+        return {
+            "parse": (lambda: parse(self._body, CONTAINERS_MAX), self.events),
+            "facts": (self._facts, self.events),
+            "rate limit": (self._take, GCRA_TAKES),
+            "digests": (lambda: digests_of(self._stored), self.events),
+            "dedup, known": (lambda: self._index.probe(self._digests), self.events),
+            "encode the block": (lambda: encode_log([self._stored], self._compressor), self.events),
+            "commit": (self._commit, self.events),
+        }
+
+    def _facts(self) -> Facts:
+        found = facts(
+            SOURCE,
+            scan(HEADERS),
+            self._parsed,
+            received_at_ms=NOW_MS,
+            remote_addr="127.0.0.1",
+            batch_events_max=self.events,
+        )
+        if isinstance(found, Refusal):
+            raise TypeError(f"a body of our own is refused: {found}")
+        return found
+
+    def _take(self) -> None:
+        for now_ns in range(GCRA_TAKES):
+            self._limiter.take(1, now_ns)
+
+    def _delivery(self) -> Stored:
+        first = self._writer.next_number
+        return Stored(first, delivery_id(first, "abcdef"), self._facts(), self._body)
+
+    def _commit(self) -> None:
+        """Encoded, compressed, written and flushed."""
+        self._writer.write(Group(appends=[Append(self._delivery(), self.events, Fate.DEFERRED)]))
+
+
+def measure(events: int, rounds: int) -> dict[str, float]:
+    """µs an event of each step, the best of the rounds: what disturbs a round only ever makes it slower."""
+    with _store() as store:
+        return {
+            name: round(min(_timed(step) for _ in range(rounds)) / count * 1e6, 3)
+            for name, (step, count) in Steps(events, store).all().items()
+        }
+
+
+def _timed(step: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    step()
+    return time.perf_counter() - start
+
+
+@contextmanager
+def _store() -> Iterator[Store]:
+    with tempfile.TemporaryDirectory(prefix="bench-") as directory:
+        store = Store.open(Path(directory), map_size_bytes=MAP_BYTES, mode="write")
+        try:
+            yield store
+        finally:
+            store.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--events", type=int, default=1000, help="in the batch (default: 1000)")
+    parser.add_argument("--rounds", type=int, default=20, help="of which the best counts (default: 20)")
+    options = parser.parse_args()
+    print(json.dumps(measure(options.events, options.rounds), indent=1))
+
+
+if __name__ == "__main__":
+    main()

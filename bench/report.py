@@ -1,0 +1,106 @@
+"""Results: a table for people, ratios first, and dated JSON with machine and versions."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from bench.peers import PEERS, ROOT
+
+DIRECTORY = Path(__file__).parent / "results"
+
+Results = dict[str, dict[str, dict[str, Any]]]
+"""By workload and peer."""
+
+PACKAGES = ("hypercorn", "httptools", "lmdb", "numpy", "orjson", "quart", "trio", "zstandard")
+
+
+def table(results: Results) -> str:
+    """Markdown, ratios first: how many times Tidegate's events/s a server does not reach, and its CPU time by ours."""
+    lines = ["| workload | server | Tidegate is faster by | CPU by ours | events/s | CPU µs an event | core | p99 ms |"]
+    lines.append("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |")
+    for workload, peers in results.items():
+        ours = peers.get("tidegate")
+        for name, found in peers.items():
+            rate, cpu = found["events_per_second"], found["cpu_us_per_event"]
+            faster = leaner = ""
+            if ours is not None and found is not ours:
+                faster = f"{ours['events_per_second'] / rate:.2f} ×"
+                leaner = f"{cpu / ours['cpu_us_per_event']:.2f} ×"
+            mark = "" if PEERS[name].same_job else " (ceiling)"
+            lines.append(
+                f"| {workload} | {PEERS[name].title}{mark} | {faster} | {leaner} | {rate:,.0f} | {cpu:.1f} "
+                f"| {found['core_share']:.0%} | {found['p99_ms']:.1f} |"
+            )
+    return "\n".join(lines)
+
+
+def write(results: Mapping[str, Any], directory: Path, name: str, options: Mapping[str, object]) -> Path:
+    """A file named by the time, in UTC, and this name; its path."""
+    directory.mkdir(parents=True, exist_ok=True)
+    now = datetime.now(UTC)
+    path = directory / f"{now:%Y-%m-%dT%H%M%SZ}-{name}.json"
+    said = {
+        "at": now.isoformat(timespec="seconds"),
+        "commit": _said("git", "-C", str(ROOT), "describe", "--always", "--dirty"),
+        "machine": machine(),
+        "versions": versions(),
+        "options": {name: str(value) for name, value in options.items()},
+        "results": results,
+    }
+    path.write_text(json.dumps(said, indent=1, ensure_ascii=False) + "\n")
+    return path
+
+
+def machine() -> dict[str, object]:
+    cpu = next(
+        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        platform.machine(),
+    )
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return {"cpu": cpu, "cores": os.cpu_count(), "memory_gib": round(memory / 2**30), "kernel": platform.release()}
+
+
+def versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    pins = (Path(__file__).parent / "peers" / "requirements.in").read_text().split()
+    found["peers"] = ", ".join(pins)
+    commands = {"go": ("go", "version"), "node": ("node", "--version"), "nginx": ("nginx", "-v"), "wrk": ("wrk", "-v")}
+    return found | {name: _said(*command) for name, command in commands.items()}
+
+
+def chosen(names: str | None) -> list[str]:
+    """The peers by name, or all; without those whose programs are missing, which are named."""
+    wanted = names.split(",") if names else list(PEERS)
+    missing = [name for name in wanted if not PEERS[name].needs.exists()]
+    for name in missing:
+        say(f"left out: {PEERS[name].title}: {PEERS[name].needs} is missing; run bench/peers/setup.sh")
+    return [name for name in wanted if name not in missing]
+
+
+def say(words: str) -> None:
+    """To people, while the results go to stdout."""
+    print(words, file=sys.stderr, flush=True)
+
+
+def _said(*command: str) -> str:
+    """The first line that a command prints, "" where it fails or there is none."""
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=10, check=False
+        )
+    except OSError:
+        return ""
+    # wrk says its version and then fails.
+    return ((done.stdout or ("" if done.returncode else done.stderr)).splitlines() or [""])[0]

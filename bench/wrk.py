@@ -1,0 +1,69 @@
+"""Closed-loop load by wrk: one thread on a core of its own, bodies from a pool file."""
+
+import json
+import random
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.workload import SEED, TOKEN, Workload, pool
+
+POOL_EVENTS = 5000
+"""Distinct events in a pool; sent again and again with other ids."""
+
+PACKED_EVENTS = 600_000
+"""The same where bodies are packed and cannot get other ids: as many as a server takes within a run. Where one takes
+more, the rest are duplicates, which cost it no less to receive."""
+
+OVERTIME_SECONDS = 30
+"""After the load's time, for the answers that are still to come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """What wrk saw. Requests that have an answer, whatever its status."""
+
+    requests: int
+    seconds: float
+    refused: int
+    """Answers that are not 200."""
+    broken: int
+    """Connections that failed, and answers that took longer than wrk waits."""
+    p50_ms: float
+    p99_ms: float
+
+
+def installed() -> bool:
+    """Whether there is a wrk, and what it is started with."""
+    return all(shutil.which(program) for program in ("wrk", "setpriv", "taskset"))
+
+
+def write_pool(workload: Workload, path: Path, events: int | None = None) -> None:
+    """The bodies of a workload: each after its length and a line feed."""
+    wanted = events or (PACKED_EVENTS if workload.gzip else POOL_EVENTS)
+    with path.open("wb") as file:
+        for body in pool(workload, max(1, wanted // workload.events), random.Random(SEED)):
+            file.write(b"%d\n%b" % (len(body), body))
+
+
+def run(workload: Workload, pool_file: Path, port: int, seconds: float, *, core: int | None, start: int = 0) -> Closed:
+    """Load for so long, with ids that follow from the numbers after `start`: a second load on the same server starts
+    behind the first one. Raises CalledProcessError or TimeoutExpired where wrk fails or does not end."""
+    pinned = ["setpriv", "--pdeathsig", "KILL", *(["taskset", "-c", str(core)] if core is not None else [])]
+    options = [word for word, wanted in (("vary", workload.vary), ("gzip", workload.gzip)) if wanted]
+    command = [
+        *pinned, "wrk", "--threads", "1", "--connections", str(workload.connections),
+        "--duration", f"{seconds:.0f}s", "--timeout", "20s",
+        "--script", str(Path(__file__).with_name("requests.lua")),
+        f"http://127.0.0.1:{port}/ingest/inbound/{workload.kind}", "--", str(pool_file), TOKEN, str(start), *options,
+    ]  # fmt: skip
+    said = subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=seconds + OVERTIME_SECONDS,
+    )
+    return Closed(**json.loads(said.stdout.splitlines()[-1]))
