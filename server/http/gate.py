@@ -27,6 +27,10 @@ from storage.record import record
 OnAnswer = Callable[[Answer], None]
 
 
+JUDGED_MAX = 4096
+"""Right tokens remembered, by source and Authorization header: more than anybody has."""
+
+
 class Gate:
     """Lets requests in, or says why not."""
 
@@ -43,6 +47,8 @@ class Gate:
         self._engine = engine
         self._health = health
         self._backlog_events_max = backlog_events_max
+        self._generation = -1
+        self._judged: dict[tuple[str, bytes | None], Judged] = {}
         self.committer = committer
         self.clock = clock
         self.body_bytes_max = limits.body_bytes_max
@@ -56,12 +62,11 @@ class Gate:
         refusal = self._health.refusal()
         if refusal is not None:
             return refusal
-        judged = head.judged
-        if judged is None or judged.generation != self._engine.generation:
-            judged = self._judge(head)
-            head.remember(judged)
-            if judged is None:
-                return UNAUTHORIZED
+        judged = self._judge(head)
+        if judged is None:
+            head.mark(is_authenticated=False)
+            return UNAUTHORIZED
+        head.mark(is_authenticated=True)
         if self.backlogged(judged.state):
             return self.backlog_refusal()
         entry = Entry(self, judged, head)
@@ -70,14 +75,24 @@ class Gate:
         return entry
 
     def _judge(self, head: Head) -> "Judged | None":
-        """The source, if the token is one of its own."""
+        """The source, if the token is one of its own. What was found right is remembered until the next reload."""
+        if self._generation != self._engine.generation or len(self._judged) >= JUDGED_MAX:
+            self._generation = self._engine.generation
+            self._judged.clear()
+        key = (head.source_id, head.authorization)
+        found = self._judged.get(key)
+        if found is None:
+            found = self._look_at(head)
+            if found is not None:
+                self._judged[key] = found
+        return found
+
+    def _look_at(self, head: Head) -> "Judged | None":
         state = self._engine.state(head.source_id)
         source = state.source if state is not None else None
         digests = source.token_digests if source is not None else UNKNOWN_SOURCE_DIGESTS
         matches = token_matches(token_of(head.authorization), digests)
-        if state is None or source is None or not matches:
-            return None
-        return Judged(self._engine.generation, state, source)
+        return Judged(state, source) if state is not None and source is not None and matches else None
 
     def backlogged(self, state: SourceState) -> bool:
         """The source has as many pending events as it may have."""
@@ -89,9 +104,8 @@ class Gate:
 
 @record
 class Judged:
-    """A head whose token is right, until the next reload. Kept with the head, since senders repeat theirs."""
+    """A source whose sender had a right token."""
 
-    generation: int
     state: SourceState
     source: Source
 

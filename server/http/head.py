@@ -28,6 +28,29 @@ TOO_LARGE = refuse("headers_too_large", f"the head is limited to {HEAD_BYTES_MAX
 TOO_SLOW = refuse("timeout", "the head did not come in time")
 
 
+class Fields:
+    """The header lines: lower-case names, values without the blanks around them, in order."""
+
+    __slots__ = ("_last", "_repeats", "lines")
+
+    def __init__(self, lines: Sequence[tuple[bytes, bytes]]) -> None:
+        self.lines = lines
+        self._last = dict(lines)
+        self._repeats = len(self._last) != len(lines)
+
+    def all(self, name: bytes) -> Sequence[bytes]:
+        """Every value of this name."""
+        value = self._last.get(name)
+        if value is None:
+            return ()
+        return [each for key, each in self.lines if key == name] if self._repeats else (value,)
+
+    def only(self, name: bytes) -> bytes | None:
+        """The one value; None where there is none, or several to choose from."""
+        values = self.all(name)
+        return values[0] if len(values) == 1 else None
+
+
 class RequestHead(NamedTuple):
     """A head that is HTTP as we speak it."""
 
@@ -36,8 +59,7 @@ class RequestHead(NamedTuple):
     method: bytes
     target: bytes
     is_http_1_1: bool
-    headers: Sequence[tuple[bytes, bytes]]
-    """Lower-case names, values without the blanks around them, in order."""
+    fields: "Fields"
     length: int | None
     """Of the body; None where it is chunked."""
 
@@ -79,16 +101,17 @@ def _parse(raw: bytes) -> RequestHead | Refusal:
     found = HEAD.fullmatch(raw)
     if found is None:
         return _why_malformed(raw)
-    method, target, minor, fields = found.groups()
-    lines = fields.split(b"\r\n")
+    method, target, minor, written = found.groups()
+    lines = written.split(b"\r\n")
     del lines[-1]
     if len(lines) > HEAD_LINES_MAX:
         return TOO_LARGE
     headers = [(name.lower(), value.strip(b" \t")) for name, _, value in [line.partition(b":") for line in lines]]
-    framing = _framing(method, minor == b"1", headers)
+    fields = Fields(headers)
+    framing = _framing(method, minor == b"1", fields)
     if isinstance(framing, Refusal):
         return framing
-    return RequestHead(raw, method, target, minor == b"1", headers, framing.length)
+    return RequestHead(raw, method, target, minor == b"1", fields, framing.length)
 
 
 def _why_malformed(raw: bytes) -> Refusal:
@@ -101,12 +124,9 @@ class _Framing(NamedTuple):
     length: int | None
 
 
-def _framing(method: bytes, is_http_1_1: bool, headers: Sequence[tuple[bytes, bytes]]) -> _Framing | Refusal:
+def _framing(method: bytes, is_http_1_1: bool, fields: Fields) -> _Framing | Refusal:
     """The length of the body (None: chunked), or why there is no telling."""
-    names = [name for name, _ in headers]
-    hosts = _values(b"host", names, headers)
-    codings = _values(b"transfer-encoding", names, headers)
-    lengths = _values(b"content-length", names, headers)
+    hosts, codings, lengths = fields.all(b"host"), fields.all(b"transfer-encoding"), fields.all(b"content-length")
     if method == b"CONNECT":
         return _malformed("CONNECT is not served")
     if len(hosts) != 1 and (hosts or is_http_1_1):
@@ -120,10 +140,6 @@ def _framing(method: bytes, is_http_1_1: bool, headers: Sequence[tuple[bytes, by
     if lengths and (len(lengths) > 1 or not LENGTH.fullmatch(lengths[0])):
         return _malformed("Content-Length must be one number")
     return _Framing(None if codings else int(lengths[0]) if lengths else 0)
-
-
-def _values(name: bytes, names: Sequence[bytes], headers: Sequence[tuple[bytes, bytes]]) -> list[bytes]:
-    return [value for key, value in headers if key == name] if name in names else []
 
 
 def _malformed(message: str) -> Refusal:

@@ -6,7 +6,6 @@ with the bytes that came already. Heads are checked by the same code there and h
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 from server.http.body import BROKEN
 from server.http.chunks import ChunkDecoder, MalformedChunks
@@ -14,6 +13,7 @@ from server.http.head import RequestHead, complete_head
 from server.http.remote import Network, remote_address
 from server.intake.intake import Head
 from server.refusal import Refusal
+from storage.record import record
 
 PREFIX = b"POST /ingest/inbound/"
 TARGET = re.compile(rb"/ingest/inbound/([A-Za-z0-9_-]{1,64})(?:\?.*)?")
@@ -24,12 +24,11 @@ HEAD_BYTES_REMEMBERED_MAX = 1024
 """A longer head is parsed each time; so what is remembered takes a few MB at most."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Delivery:
     """A request on its way: its head as intake wants it, and what HTTP says of it."""
 
     head: Head
-    raw_bytes: int
     is_last: bool
     """The client closes after it."""
     expects_continue: bool
@@ -76,20 +75,17 @@ class Heads:
         target = TARGET.fullmatch(head.target)
         if target is None or head.method != b"POST" or not head.is_http_1_1:
             return ELSEWHERE
-        authorizations = [value for name, value in head.headers if name == b"authorization"]
-        connection = b",".join(value for name, value in head.headers if name == b"connection").lower()
-        expects = b",".join(value for name, value in head.headers if name == b"expect").lower()
+        fields = head.fields
         return Delivery(
             Head(
                 source_id=target[1].decode(),
-                authorization=authorizations[0] if len(authorizations) == 1 else None,
-                headers=head.headers,
+                authorization=fields.only(b"authorization"),
+                headers=fields.lines,
                 content_length=head.length,
-                remote_addr=remote_address(peer, head.headers, self._trusted_proxies),
+                remote_addr=remote_address(peer, fields.lines, self._trusted_proxies),
             ),
-            len(head.raw),
-            b"close" in [token.strip() for token in connection.split(b",")],
-            expects == b"100-continue",
+            b"close" in [token.strip() for token in b",".join(fields.all(b"connection")).lower().split(b",")],
+            b",".join(fields.all(b"expect")).lower() == b"100-continue",
         )
 
 

@@ -2,6 +2,7 @@
 
 import ipaddress
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from server.intake.intake import Head
@@ -16,7 +17,7 @@ def remote_address(peer: str, headers: Iterable[tuple[bytes, bytes]], trusted_pr
     An entry that is no address ends the chain: the proxy that reported it is the answer. Where all are trusted, the
     leftmost is. `headers` are lower-case pairs; `peer` is returned as it is where it is no IP address.
     """
-    current = _parse(peer)
+    current = _peer(peer)
     if current is None or not trusted_proxies:
         return peer if current is None else str(current)
     chain = b",".join(value for name, value in headers if name == b"x-forwarded-for")
@@ -32,7 +33,13 @@ def remote_address(peer: str, headers: Iterable[tuple[bytes, bytes]], trusted_pr
 
 def sender(head: Head) -> tuple[str, str]:
     """Whose request this is, for the log: the address, and the source that its token is right for, or ""."""
-    return head.remote_addr, head.source_id if head.judged is not None else ""
+    return head.remote_addr, head.source_id if head.is_authenticated else ""
+
+
+@lru_cache(maxsize=1024)
+def _peer(text: str) -> Address | None:
+    """Peers come again with each of their requests."""
+    return _parse(text)
 
 
 def _is_trusted(address: Address, trusted_proxies: Sequence[Network]) -> bool:

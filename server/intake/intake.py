@@ -6,7 +6,6 @@ contract's order: signature, Content-Encoding, JSON, normalisation, rate limit.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import orjson
 
@@ -34,8 +33,12 @@ class Head:
     """None where the body is chunked."""
     remote_addr: str
     _scanned: Scanned | None = None
-    judged: Any = None
-    """What the gate found out about this head, for as long as it holds."""
+    is_authenticated: bool = False
+    """The gate found its token right."""
+
+    def mark(self, is_authenticated: bool) -> None:
+        """Say what the gate found."""
+        object.__setattr__(self, "is_authenticated", is_authenticated)
 
     @property
     def scanned(self) -> Scanned:
@@ -44,10 +47,6 @@ class Head:
             object.__setattr__(self, "_scanned", scan(self.headers))
         assert self._scanned is not None
         return self._scanned
-
-    def remember(self, judged: object) -> None:
-        """Keep this as `judged`."""
-        object.__setattr__(self, "judged", judged)
 
 
 @dataclass(frozen=True, slots=True)

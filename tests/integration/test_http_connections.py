@@ -217,7 +217,7 @@ async def test_no_request_is_begun_too_late(how: str) -> None:
             listener.is_draining = True
         return True
 
-    listener = Listener(SomeLimits(), lambda _status, _code, _seconds: None, lambda _error: None, exchange)
+    listener = Listener(SomeLimits(), lambda *_: None, lambda _error: None, exchange)
     [socket_listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
     async with socket_listener, connected(socket_listener.socket.getsockname()[1]) as raw:
         stream = await socket_listener.accept()
