@@ -56,7 +56,7 @@ EARLY_ANSWER = (
 )
 FORGETFUL_INDEX = (
     "server/app.py",
-    'await Worker("index").run(self.index.rebuild, chunks, now_ms)',
+    "await worker.run(self.index.rebuild, chunks, now_ms)",
     "chunks.close()",
 )
 
