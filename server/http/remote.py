@@ -17,9 +17,9 @@ def remote_address(peer: str, headers: Iterable[tuple[bytes, bytes]], trusted_pr
     An entry that is no address ends the chain: the proxy that reported it is the answer. Where all are trusted, the
     leftmost is. `headers` are lower-case pairs; `peer` is returned as it is where it is no IP address.
     """
-    current = _peer(peer)
+    current, written = _peer(peer)
     if current is None or not trusted_proxies:
-        return peer if current is None else str(current)
+        return written
     chain = b",".join(value for name, value in headers if name == b"x-forwarded-for")
     for entry in reversed(chain.split(b",")):
         if not _is_trusted(current, trusted_proxies):
@@ -37,9 +37,10 @@ def sender(head: Head) -> tuple[str, str]:
 
 
 @lru_cache(maxsize=1024)
-def _peer(text: str) -> Address | None:
-    """Peers come again with each of their requests."""
-    return _parse(text)
+def _peer(text: str) -> tuple[Address | None, str]:
+    """The address and how it is written; remembered, since peers come again with each of their requests."""
+    address = _parse(text)
+    return address, text if address is None else str(address)
 
 
 def _is_trusted(address: Address, trusted_proxies: Sequence[Network]) -> bool:
