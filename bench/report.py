@@ -18,7 +18,7 @@ DIRECTORY = Path(__file__).parent / "results"
 Results = dict[str, dict[str, dict[str, Any]]]
 """By workload and peer."""
 
-PACKAGES = ("hypercorn", "httptools", "lmdb", "numpy", "orjson", "quart", "trio", "zstandard")
+PACKAGES = ("hypercorn", "lmdb", "numpy", "orjson", "quart", "trio", "zstandard")
 
 
 def table(results: Results) -> str:

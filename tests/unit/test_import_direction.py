@@ -18,7 +18,6 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     "prometheus_client": ("server/metrics.py",),
     "structlog": ("server/log.py",),
     "zstandard": ("storage/", "server/intake/decode.py"),
-    "httptools": ("server/http/",),
 }
 """Where each library may be imported: files, or folders with all below them."""
 
