@@ -66,6 +66,7 @@ class FastConnection:
         "_lane",
         "_started",
         "_unsent",
+        "_watched",
         "answers",
         "at_end",
         "deadline",
@@ -93,9 +94,14 @@ class FastConnection:
         self._unsent = b""
         self._is_last = False
         self._started = now
+        self._watched = (True, False)
 
     def readable(self) -> None:
         """The client sent something, or closed."""
+        self._receive()
+        self._watch()
+
+    def _receive(self) -> None:
         try:
             data = self.sock.recv(READ_BYTES)
         except (BlockingIOError, InterruptedError):
@@ -109,18 +115,19 @@ class FastConnection:
             return
         if not data:
             self.at_end = True
-            self._lane.watch(self, reading=False)
-        elif self.protocol.buffer or self.state is not State.HEAD:
-            self.protocol.receive(data)
-            self._bound_buffer()
         else:
+            begins = self.state is State.HEAD and not self.protocol.buffer
             self.protocol.receive(data)
-            if self.answers:
+            if begins and self.answers:
                 self.deadline = self._lane.now + self._lane.limits.header_timeout_seconds
-        self.advance()
+        self._go_on()
 
     def advance(self) -> None:
         """Go as far as the bytes in hand reach."""
+        self._go_on()
+        self._watch()
+
+    def _go_on(self) -> None:
         if self.state is State.HEAD:
             self._next_delivery()
         if self.state is State.BODY:
@@ -129,6 +136,7 @@ class FastConnection:
     def writable(self) -> None:
         """The client reads again."""
         self._send(self._unsent)
+        self._watch()
 
     def out_of_time(self) -> None:
         """The deadline has passed."""
@@ -138,6 +146,7 @@ class FastConnection:
             self._refuse(TOO_SLOW, self._delivery)
         else:
             self.close()
+        self._watch()
 
     def stop_waiting(self) -> None:
         """It has no request in hand: it is sent away."""
@@ -177,8 +186,9 @@ class FastConnection:
         self._delivery, self._entry = delivery, entry
         self.state = State.BODY
         self.deadline = lane.now + lane.limits.body_timeout_seconds
-        if delivery.expects_continue and not self.protocol.buffer and delivery.head.content_length != 0:
-            self._send_now(CONTINUE)
+        invites = delivery.expects_continue and not self.protocol.buffer and delivery.head.content_length != 0
+        if invites and self._send_now(CONTINUE):
+            self.close()  # a client that reads nothing: the rest of the line would stand in its answer
 
     def _next_body(self) -> None:
         assert self._entry is not None
@@ -209,6 +219,7 @@ class FastConnection:
         self._is_last = answer.close or self._delivery.is_last or lane.is_draining
         self.state = State.FLUSH
         self._send(written(answer, lane.date(), last=self._is_last))
+        self._watch()
 
     def _refuse(self, refusal: Refusal, delivery: Delivery | None = None) -> None:
         """An answer before all of the request was read: the connection's last."""
@@ -228,11 +239,8 @@ class FastConnection:
             if not self._unsent:
                 self.deadline = self._lane.now + self._lane.limits.body_timeout_seconds
             self._unsent = left
-            self._lane.watch(self, reading=False, writing=True)
             return
-        if self._unsent:
-            self._unsent = b""
-            self._lane.watch(self, reading=not self.at_end)
+        self._unsent = b""
         self._has_answered()
 
     def _send_now(self, data: bytes) -> bytes | None:
@@ -251,7 +259,7 @@ class FastConnection:
         lane = self._lane
         self.answers += 1
         lane.connections.fell_idle(self)
-        if self._is_last:
+        if self._is_last or lane.is_draining:
             self._linger()
             return
         self.state = State.HEAD
@@ -264,6 +272,7 @@ class FastConnection:
     def _linger(self) -> None:
         """Close only after the client has, or a while later: closing over unread bytes would take the answer along."""
         self.state = State.LINGER
+        self.protocol.buffer = b""
         self.deadline = self._lane.now + LINGER_SECONDS
         try:
             self.sock.shutdown(socket.SHUT_WR)
@@ -272,12 +281,16 @@ class FastConnection:
             return
         if self.at_end:
             self.close()
-        else:
-            self._lane.watch(self, reading=True)
 
-    def _bound_buffer(self) -> None:
-        if self.state in {State.ANSWER, State.FLUSH} and len(self.protocol.buffer) >= BUFFER_BYTES_MAX:
-            self._lane.watch(self, reading=False)
+    def _watch(self) -> None:
+        """Wait for what can be used now: nothing is read while much waits to be served, or the client does not read."""
+        if self.state is State.CLOSED:
+            return
+        writing = bool(self._unsent)
+        reading = not self.at_end and not writing and len(self.protocol.buffer) < BUFFER_BYTES_MAX
+        if (reading, writing) != self._watched:
+            self._watched = (reading, writing)
+            self._lane.watch(self, reading=reading, writing=writing)
 
     def _leave(self) -> None:
         """The request in hand is over, whatever became of it."""

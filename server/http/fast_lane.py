@@ -58,7 +58,7 @@ class FastLane:
         self._epoll.register(self._alarm, select.EPOLLIN)
         self._listening: dict[int, socket.socket] = {}
         self._open: dict[int, FastConnection] = {}
-        self._again: list[FastConnection] = []
+        self._again: dict[FastConnection, None] = {}
         self._paused: list[int] = []
         self._date: tuple[int, bytes] = (0, b"")
         self._changed = trio.Event()
@@ -113,7 +113,7 @@ class FastLane:
         """It has bytes in hand for another request: serve it in the next turn."""
         if not self._again:
             os.eventfd_write(self._alarm, 1)
-        self._again.append(connection)
+        self._again[connection] = None
 
     def forget(self, connection: FastConnection) -> None:
         """It is about to be closed, or handed over."""
@@ -160,7 +160,7 @@ class FastLane:
     def _go_on(self) -> None:
         """Serve those that have bytes in hand."""
         os.eventfd_read(self._alarm)
-        again, self._again = self._again, []
+        again, self._again = self._again, {}
         for connection in again:
             self._serve(connection, connection.advance)
 
@@ -182,14 +182,19 @@ class FastLane:
                 return
 
     def _add(self, sock: socket.socket, peer: str) -> None:
-        sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection = FastConnection(self, sock, peer, self._heads, self.now)
-        if not self.connections.add(connection):
-            self._hand_over(sock, b"", 0, False)  # to be turned away
+        try:
+            sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._epoll.register(sock.fileno(), select.EPOLLIN)
+        except OSError:  # gone already, or the machine has no room for one more
+            sock.close()
             return
-        self._open[connection.file] = connection
-        self._epoll.register(connection.file, select.EPOLLIN)
+        connection = FastConnection(self, sock, peer, self._heads, self.now)
+        if self.connections.add(connection):
+            self._open[connection.file] = connection
+        else:
+            self._epoll.unregister(connection.file)
+            self._hand_over(sock, b"", 0, False)  # to be turned away
 
     def _pause_accepting(self, file: int) -> None:
         """The machine has no room for one more connection: try again with the next sweep."""

@@ -1,0 +1,84 @@
+"""The fast lane's own promises: nobody is forgotten, nobody takes more than one turn in a turn."""
+
+from collections.abc import Callable
+
+import trio
+
+from server.http.answer import Answer
+from server.http.fast_connection import BUFFER_BYTES_MAX
+from tests.integration.http_server import ACCEPTED, INGEST, TOKEN, FakeGate, SomeLimits, serving
+from tests.integration.raw import WAIT_SECONDS, connected, request
+
+BODY = b"x" * 900
+REQUEST = request("POST", INGEST, TOKEN, f"Content-Length: {len(BODY)}") + BODY
+MANY = 2 * BUFFER_BYTES_MAX // len(REQUEST)
+
+
+async def test_more_is_pipelined_than_is_buffered() -> None:
+    """Regression: reading stopped at the bound and never went on, though every answer left at once."""
+    async with serving() as server, connected(server.port) as raw, trio.open_nursery() as nursery:
+        nursery.start_soon(raw.send, REQUEST * MANY)
+        for _ in range(MANY):
+            assert (await raw.reply()).status == 200
+        assert len(server.gate.bodies) == MANY
+
+
+async def test_more_is_pipelined_than_is_buffered_while_a_commit_is_waited_for() -> None:
+    """What was left unread is read once the answer has left, a body that is cut by the bound included."""
+    submitted = trio.Event()
+    callbacks: list[Callable[[Answer], None]] = []
+
+    def hold_the_first(_body: bytes, answer: Callable[[Answer], None]) -> None:
+        if callbacks:
+            answer(ACCEPTED)
+        else:
+            callbacks.append(answer)
+            submitted.set()
+
+    gate = FakeGate(on_submit=hold_the_first)
+    async with serving(gate=gate) as server, connected(server.port) as raw, trio.open_nursery() as nursery:
+        nursery.start_soon(raw.send, REQUEST * MANY)
+        with trio.fail_after(WAIT_SECONDS):
+            await submitted.wait()
+        callbacks[0](ACCEPTED)
+        for _ in range(MANY):
+            assert (await raw.reply()).status == 200
+
+
+async def test_one_pouring_client_has_one_turn_in_a_turn() -> None:
+    """Regression: each read of a pipelining client gave it one more turn, and its buffer no bound."""
+    served: list[bytes] = []
+
+    def note(body: bytes, answer: Callable[[Answer], None]) -> None:
+        served.append(body[:1])
+        answer(ACCEPTED)
+
+    async with (
+        serving(SomeLimits(), gate=FakeGate(on_submit=note)) as server,
+        connected(server.port) as pouring,
+        connected(server.port) as other,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(pouring.send, REQUEST * MANY)
+        while len(served) < 10:
+            await trio.lowlevel.checkpoint()
+        await other.send(request("POST", INGEST, TOKEN, body=b"o"))
+        assert (await other.reply()).status == 200
+        assert len(served) < MANY
+        for _ in range(MANY):
+            await pouring.reply()
+
+
+async def test_a_slow_reader_at_a_drain_ends_with_its_answer() -> None:
+    """Regression: an answer on its way when the drain began left its connection to the keep-alive timeout."""
+    large = Answer(200, b"y" * 20_000_000)
+    gate = FakeGate(on_submit=lambda _body, answer: answer(large))
+    async with serving(gate=gate) as server, connected(server.port, receive_buffer_bytes=4096) as raw:
+        await raw.send(request("POST", INGEST, TOKEN, body=b"{}"))
+        while not gate.closed:
+            await trio.lowlevel.checkpoint()
+        server.stop.set()
+        [reply] = await raw.replies_until_close()
+        assert len(reply.body) == len(large.body)
+        with trio.fail_after(WAIT_SECONDS):
+            await server.stopped.wait()
