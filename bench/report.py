@@ -51,7 +51,7 @@ def write(results: Mapping[str, Any], directory: Path, name: str, options: Mappi
         "commit": _said("git", "-C", str(ROOT), "describe", "--always", "--dirty"),
         "machine": machine(),
         "versions": versions(),
-        "options": {name: str(value) for name, value in options.items()},
+        "options": {name: str(value) for name, value in options.items() if name != "results"},  # a path of one machine
         "results": results,
     }
     path.write_text(json.dumps(said, indent=1, ensure_ascii=False) + "\n")
