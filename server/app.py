@@ -20,9 +20,9 @@ from server.flow.runner import Function, Parts
 from server.forking import let_go_in_children
 from server.health import Health
 from server.http.admin import build_admin_app
+from server.http.fast_lane import Fast
 from server.http.gate import Gate
 from server.http.routes import build_public_app
-from server.http.serve import Fast
 from server.http.serve import serve as serve_http
 from server.metrics import Metrics, Requests
 from server.reload import Reload
@@ -220,7 +220,9 @@ class Server:
             shutdown_trigger=trigger,
             name="public",
             observe=self.observe,
-            fast=Fast(self.gate, self.config.server.trusted_proxies) if self.config.server.fast_lane else None,
+            fast=Fast(self.gate, self.config.server.trusted_proxies, self.requests.accepted)
+            if self.config.server.fast_lane
+            else None,
             task_status=task_status,
         )
         self._public_closed.set()

@@ -45,6 +45,11 @@ class Requests:
         self.counts[key] = self.counts.get(key, 0) + 1
         self.seconds.observe(seconds)
 
+    def accepted(self, count: int, seconds: float) -> None:
+        """So many deliveries were answered with 200 at once."""
+        self.counts[200, ""] = self.counts.get((200, ""), 0) + count
+        self.seconds.observe(seconds, count)
+
 
 class Buckets(NamedTuple):
     """A histogram as exported: upper bounds with cumulative counts, and the sum."""

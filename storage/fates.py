@@ -25,15 +25,15 @@ _WORDS = ROW.itemsize // 8
 
 def new_rows(appends: Sequence[Append]) -> Rows:
     """Rows of new deliveries: of each, the first `admitted` events are pending, the others have the fate `rest`."""
-    rows = numpy.zeros(sum([len(append.stored.facts.types) for append in appends]), ROW)
+    rows = numpy.zeros(sum([append.stored.count for append in appends]), ROW)
     at = 0
     for append in appends:
-        end = at + len(append.stored.facts.types)
+        end = at + append.stored.count
         if append.admitted < end - at:
             rest = rows[at + append.admitted : end]
             rest["fate"] = append.rest
             if append.rest == Fate.DROPPED:
-                rest["at_ms"] = append.stored.facts.received_at_ms
+                rest["at_ms"] = append.stored.received_at_ms
         at = end
     return rows
 

@@ -2,20 +2,23 @@
 
 Sealed in two parts, so that the head is checked without touching the rest: the head names the source and counts the
 events, and holds the CRC-32 of the packed deliveries behind it. Those are facts as JSON, then the bodies, compressed
-together.
+together. The facts are a list of entries: an array for a delivery, an object of columns for deliveries of one event
+each that came together.
 """
 
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Any
 
 import orjson
 import zstandard
 
-from storage.model import Facts, Stored
+from storage.model import Facts, Singles, Stored
 from storage.records import CRC, damaged, key_of, number_of, seal, unseal
+from storage.singles import deliveries, entry_of, fold, from_entry, unfold
 
 COMPRESSION_LEVEL = 1
 """Higher ones cost more of the time between two commits than they save of the disk's."""
@@ -48,31 +51,35 @@ class LogHead:
         return self.first + self.count
 
 
-def split_log(deliveries: Sequence[Stored]) -> Iterator[list[Stored]]:
+def split_log(group: Sequence[Stored | Singles]) -> Iterator[list[Stored | Singles]]:
     """What goes into one record each: neighbours of one source, as long as their bodies fit."""
-    run: list[Stored] = []
+    run: list[Stored | Singles] = []
     size = 0
-    for stored in deliveries:
-        other = run and run[0].facts.source_id != stored.facts.source_id
-        if run and (other or size + len(stored.body) > LOG_RECORD_BYTES_MAX):
+    for stored in group:
+        other = run and run[0].source_id != stored.source_id
+        more = stored.size
+        if run and (other or size + more > LOG_RECORD_BYTES_MAX):
             yield run
             run, size = [], 0
         run.append(stored)
-        size += len(stored.body)
+        size += more
     if run:
         yield run
 
 
-def encode_log(deliveries: Sequence[Stored], compressor: zstandard.ZstdCompressor) -> bytes:
+def encode_log(run: Sequence[Stored | Singles], compressor: zstandard.ZstdCompressor) -> bytes:
     """One record of deliveries of one source, whose numbers follow one another."""
-    facts = orjson.dumps([_facts_out(stored) for stored in deliveries])
-    decoded = b"".join([_COUNT.pack(len(facts)), facts, *(stored.body for stored in deliveries)])
+    bodies: list[bytes] = []
+    for stored in run:
+        bodies += (stored.body,) if isinstance(stored, Stored) else stored.columns.bodies
+    facts = orjson.dumps([_entry_out(stored) for stored in run])
+    decoded = b"".join([_COUNT.pack(len(facts)), facts, *bodies])
     packed = compressor.compress(decoded)
-    one = deliveries[0]
-    source = one.facts.source_id.encode()
-    count = sum(stored.facts.count for stored in deliveries)
+    one = run[0]
+    source = one.source_id.encode()
+    count = sum([stored.count for stored in run])
     crc = zlib.crc32(packed)
-    head = _HEAD.pack(len(source), count, one.facts.received_at_ms, len(decoded), crc) + source
+    head = _HEAD.pack(len(source), count, one.received_at_ms, len(decoded), crc) + source
     return seal(b"log", key_of(one.first), head) + packed
 
 
@@ -100,35 +107,41 @@ def decode_log(
         raise damaged(b"log", key, "the checksum of the deliveries is wrong")
     try:
         decoded = decompressor.decompress(packed, max_output_size=head.decoded_bytes)
-        deliveries = _deliveries_in(decoded, head)
-    except (zstandard.ZstdError, orjson.JSONDecodeError, struct.error, ValueError, TypeError) as error:
+        found = _deliveries_in(decoded, head)
+    except (zstandard.ZstdError, orjson.JSONDecodeError, struct.error, ValueError, TypeError, LookupError) as error:
         raise damaged(b"log", key, f"the deliveries do not decode: {error}") from error
-    if sum(stored.facts.count for stored in deliveries) != head.count:
+    if sum(stored.count for stored in found) != head.count:
         raise damaged(b"log", key, "the head counts other events than there are")
-    return deliveries
+    return found
 
 
 def _deliveries_in(decoded: bytes, head: LogHead) -> list[Stored]:
     (length,) = _COUNT.unpack_from(decoded)
     at = _COUNT.size + length
+    found: list[Stored] = []
     first = head.first
-    deliveries = []
     for entry in orjson.loads(memoryview(decoded)[_COUNT.size : at]):
-        identity, body_bytes, *rest = entry
-        facts = _facts_in(head.source_id, rest)
-        deliveries.append(Stored(first, identity, facts, decoded[at : at + body_bytes]))
-        at += body_bytes
-        first += facts.count
+        sizes = entry["sizes"] if isinstance(entry, dict) else [entry[1]]
+        ends = list(accumulate(sizes, initial=at))
+        bodies = [decoded[start:end] for start, end in pairwise(ends)]
+        if isinstance(entry, dict):
+            found += deliveries(from_entry(entry, head.source_id, first, bodies))
+        else:
+            found.append(Stored(first, entry[0], _facts_in(head.source_id, entry[2:]), bodies[0]))
+        at = ends[-1]
+        first = found[-1].first + found[-1].count
     if at != len(decoded):
         raise ValueError("the bodies have another length")
-    return deliveries
+    return found
+
+
+def _entry_out(stored: Stored | Singles) -> object:
+    return _facts_out(stored) if isinstance(stored, Stored) else entry_of(stored)
 
 
 def _facts_out(stored: Stored) -> list[object]:
     """What is alike for all events of a delivery is written once."""
     facts = stored.facts
-    if len(facts.types) == 1:
-        return _one_out(stored)
     ids = list(facts.ids)
     providers = list(facts.provider_ids)
     indexes = list(facts.indexes)
@@ -142,35 +155,11 @@ def _facts_out(stored: Stored) -> list[object]:
         facts.batched,
         facts.batch_size,
         facts.count,
-        _fold(ids),
-        _fold(facts.id_from),
-        True if providers == ids else _fold(providers),
-        _fold(facts.types),
+        fold(ids),
+        fold(facts.id_from),
+        True if providers == ids else fold(providers),
+        fold(facts.types),
         True if indexes == list(range(facts.count)) else indexes,
-        facts.rejected,
-        facts.sent_at,
-    ]
-
-
-def _one_out(stored: Stored) -> list[object]:
-    """The same for one event, where there is nothing to compare."""
-    facts = stored.facts
-    [event_id], [provider_id], [index] = facts.ids, facts.provider_ids, facts.indexes
-    return [
-        stored.id,
-        len(stored.body),
-        facts.source_type,
-        facts.received_at_ms,
-        facts.remote_addr,
-        facts.headers,
-        facts.batched,
-        facts.batch_size,
-        1,
-        event_id,
-        facts.id_from[0],
-        True if provider_id == event_id else provider_id,
-        facts.types[0],
-        True if index == 0 else [index],
         facts.rejected,
         facts.sent_at,
     ]
@@ -179,7 +168,7 @@ def _one_out(stored: Stored) -> list[object]:
 def _facts_in(source_id: str, entry: Sequence[Any]) -> Facts:
     kind, received_at_ms, remote_addr, headers, batched, size, count, *columns, rejected, sent_at = entry
     ids, id_from, providers, types, indexes = columns
-    found = _unfold(ids, count)
+    found = unfold(ids, count)
     facts = Facts(
         source_id=source_id,
         source_type=kind,
@@ -189,9 +178,9 @@ def _facts_in(source_id: str, entry: Sequence[Any]) -> Facts:
         batched=batched,
         batch_size=size,
         ids=found,
-        id_from=_unfold(id_from, count),
-        provider_ids=found if providers is True else _unfold(providers, count),
-        types=_unfold(types, count),
+        id_from=unfold(id_from, count),
+        provider_ids=found if providers is True else unfold(providers, count),
+        types=unfold(types, count),
         indexes=list(range(count)) if indexes is True else indexes,
         rejected=[(index, code, message) for index, code, message in rejected],
         sent_at=sent_at,
@@ -200,12 +189,3 @@ def _facts_in(source_id: str, entry: Sequence[Any]) -> Facts:
     if any(length != count for length in lengths):
         raise ValueError("the facts have unequal lengths")
     return facts
-
-
-def _fold(values: Sequence[str | None]) -> object:
-    """One value where all are the same, else the list."""
-    return values[0] if values.count(values[0]) == len(values) else list(values)
-
-
-def _unfold(value: Any, count: int) -> list[Any]:
-    return value if isinstance(value, list) else [value] * count

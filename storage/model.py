@@ -75,6 +75,24 @@ class Stored:
     body: bytes
     """As decoded. Empty where nothing of the delivery was admitted or deferred."""
 
+    @property
+    def source_id(self) -> str:
+        return self.facts.source_id
+
+    @property
+    def received_at_ms(self) -> int:
+        return self.facts.received_at_ms
+
+    @property
+    def count(self) -> int:
+        """Of events."""
+        return len(self.facts.types)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body."""
+        return len(self.body)
+
     def event_id(self, position: int) -> str:
         """The inbound_event_id of the event at `position` in the facts."""
         found = self.facts.ids[position]
@@ -82,10 +100,66 @@ class Stored:
 
 
 @record
-class Append:
-    """A delivery to be written: its first `admitted` events are pending, the others have the fate `rest`."""
+class Columns:
+    """What intake found in requests of one source that came together and hold one event each: a list a field.
 
-    stored: Stored
+    An entry means what it means in the `Facts` of a delivery that is no batch and of which nothing was rejected.
+    """
+
+    source_id: str
+    source_type: str
+    received_at_ms: int
+    remote_addrs: list[str]
+    headers: list[Mapping[str, str]]
+    ids: list[str | None]
+    id_from: list[str]
+    provider_ids: list[str | None]
+    types: list[str]
+    sent_at: list[str | None]
+    bodies: list[bytes]
+
+    @property
+    def count(self) -> int:
+        """Of events, and of requests."""
+        return len(self.bodies)
+
+
+@record
+class Singles:
+    """Deliveries of one event each, with their numbers: `first` and the next ones. As many as there are bodies.
+
+    They are kept in columns on their way to the disk, since an object for each costs more than all else there.
+    """
+
+    first: int
+    suffix: str
+    """What the id of each ends with."""
+    columns: Columns
+
+    @property
+    def source_id(self) -> str:
+        return self.columns.source_id
+
+    @property
+    def received_at_ms(self) -> int:
+        return self.columns.received_at_ms
+
+    @property
+    def count(self) -> int:
+        """Of events, and of deliveries."""
+        return self.columns.count
+
+    @property
+    def size(self) -> int:
+        """Bytes of the bodies."""
+        return sum(map(len, self.columns.bodies))
+
+
+@record
+class Append:
+    """What is to be written: the first `admitted` events are pending, the others have the fate `rest`."""
+
+    stored: Stored | Singles
     admitted: int
     rest: Fate
     """DEFERRED or DROPPED; of no meaning where all are admitted."""

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 
 from storage.errors import StoreDamaged
-from storage.model import Stored, Totals
+from storage.model import Singles, Stored, Totals
 
 FORMAT = b"tidegate store 1"
 """The value of `format` in `meta`. A store with another one is not read."""
@@ -63,16 +63,21 @@ def digest(source_id: str, event_id: str) -> bytes:
     return hashlib.blake2b(f"{source_id}\0{event_id}".encode(), digest_size=DIGEST_BYTES).digest()
 
 
-def digests_of(stored: Stored) -> bytes:
-    """The digests of a delivery's events, in order."""
-    facts = stored.facts
-    if len(facts.types) == 1:
-        return digest(facts.source_id, stored.event_id(0))
-    prefix = f"{facts.source_id}\0"
-    own = f"{stored.id}-"
+def digests_of(stored: Stored | Singles) -> bytes:
+    """The digests of the events, in order."""
+    prefix = f"{stored.source_id}\0"
     blake2b = hashlib.blake2b
-    ids = [f"{own}{index}" if found is None else found for found, index in zip(facts.ids, facts.indexes, strict=True)]
-    return b"".join([blake2b((prefix + found).encode(), digest_size=DIGEST_BYTES).digest() for found in ids])
+    return b"".join([blake2b((prefix + id_).encode(), digest_size=DIGEST_BYTES).digest() for id_ in _event_ids(stored)])
+
+
+def _event_ids(stored: Stored | Singles) -> list[str]:
+    """The ids of the events, those that come from the delivery's included."""
+    if isinstance(stored, Stored):
+        own, pairs = stored.id, zip(stored.facts.ids, stored.facts.indexes, strict=True)
+        return [f"{own}-{index}" if found is None else found for found, index in pairs]
+    ids = stored.columns.ids
+    made = delivery_ids(stored) if None in ids else ids
+    return [f"{identity}-0" if found is None else found for identity, found in zip(made, ids, strict=True)]
 
 
 def encode_ids(key: bytes, digests: bytes) -> bytes:
@@ -167,6 +172,11 @@ FIRST_DIGITS = 13
 def delivery_id(first: int, suffix: str) -> str:
     """The id of the delivery whose first event has this number; ids sort as numbers do."""
     return f"{_leading(first >> 20)}{_PAIRS[first >> 10 & 1023]}{_PAIRS[first & 1023]}-{suffix}"
+
+
+def delivery_ids(singles: Singles) -> list[str]:
+    """The ids of these deliveries, in order."""
+    return [delivery_id(number, singles.suffix) for number in range(singles.first, singles.first + singles.count)]
 
 
 @lru_cache(maxsize=8)

@@ -145,7 +145,7 @@ class Transaction:
             first, rows, digests = last.first, numpy.concatenate([last.rows, rows]), last.digests + digests
         tail = Tail(first, rows, digests)
         self._blocks[first] = tail.rows
-        for source_id, run in groupby(appends, lambda append: append.stored.facts.source_id):
+        for source_id, run in groupby(appends, lambda append: append.stored.source_id):
             self._count_appends(self._count(source_id), list(run))
         return tail
 
@@ -153,7 +153,7 @@ class Transaction:
         """Deliveries of one source."""
         received = admitted = dropped = 0
         for append in appends:
-            events = len(append.stored.facts.types)
+            events = append.stored.count
             received += events
             admitted += append.admitted
             if append.rest == Fate.DROPPED:
@@ -279,10 +279,10 @@ def _read_block(number: int, cursor: Any) -> tuple[int, Rows]:
 def _checked_end(first: int, appends: Sequence[Append]) -> int:
     """The number after the last event. A gap in the numbers would corrupt the store: our bug, and loud."""
     for append in appends:
-        count = len(append.stored.facts.types)
+        count = append.stored.count
         if append.stored.first != first or count == 0 or not 0 <= append.admitted <= count:
-            raise ValueError(f"delivery {append.stored.id} does not follow the event {first - 1}")
+            raise ValueError(f"the delivery of event {append.stored.first} does not follow the event {first - 1}")
         if append.admitted < count and append.rest not in (Fate.DEFERRED, Fate.DROPPED):
-            raise ValueError(f"delivery {append.stored.id}: the rest cannot be {append.rest!r}")
+            raise ValueError(f"the rest of the delivery of event {first} cannot be {append.rest!r}")
         first += count
     return first

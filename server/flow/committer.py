@@ -29,11 +29,11 @@ import trio
 
 from server.flow.source_state import Committed, SourceState
 from server.histogram import EVENTS, SECONDS, Histogram
-from server.intake.intake import Admission
+from server.intake.intake import Admission, AllAdmitted, Reading
 from server.worker import Worker
 from storage.environment import Store
 from storage.errors import StoreError, StoreFailed, StoreFull
-from storage.model import Append, Fate, Group, Outcomes, Stored, Written
+from storage.model import Append, Columns, Fate, Group, Outcomes, Singles, Stored, Written
 from storage.record import record
 from storage.records import delivery_id
 from storage.writer import Writer
@@ -47,7 +47,7 @@ time, which halves the commits; when none comes, a receipt is that much later.""
 
 DELIVERY_SUFFIX_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 
-Appended = Callable[[Stored | StoreError], None]
+Appended = Callable[[Stored | Singles | StoreError], None]
 Finished = Callable[[], None]
 _Finishing = tuple[SourceState, Outcomes, Finished]
 
@@ -55,7 +55,7 @@ _Finishing = tuple[SourceState, Outcomes, Finished]
 @record
 class _Waiting:
     state: SourceState
-    admission: Admission
+    admission: Admission | AllAdmitted
     pending: int
     done: Appended
 
@@ -97,10 +97,11 @@ class Committer:
         self.commit_seconds = Histogram(SECONDS)
         self.commit_events = Histogram(EVENTS)
 
-    def append(self, state: SourceState, admission: Admission, done: Appended) -> None:
-        """Hand over a delivery. `done` gets it back with its numbers once it is on disk, or the error."""
+    def append(self, state: SourceState, admission: Admission | AllAdmitted, done: Appended) -> None:
+        """Hand over a delivery, or several of one event each that are all admitted. `done` gets them back with their
+        numbers once they are on disk, or the error."""
         admitted = admission.admitted
-        pending = admission.reading.facts.count if admission.rest is Fate.DEFERRED else admitted
+        pending = admission.reading.count if admission.rest is Fate.DEFERRED else admitted
         state.appending(pending, pending - admitted)
         self._appends.append(_Waiting(state, admission, pending, done))
         self._carrier.set()
@@ -191,20 +192,24 @@ class Committer:
         for run in runs:
             for waiting in run.waiting:
                 admission = waiting.admission
-                facts = admission.reading.facts
-                stored = Stored(number, delivery_id(number, self._suffix), facts, admission.reading.body)
+                stored = self._numbered(number, admission.reading)
                 appends.append(Append(stored, admission.admitted, admission.rest))
-                number += facts.count
+                number += admission.reading.count
         touched = {run.state.id: run.state for run in runs} | {state.id: state for state, _, _ in outcomes}
         oldest = {
             source_id: bound for source_id, state in touched.items() if (bound := state.oldest_bound()) is not None
         }
         return Group(appends, [entry for _, entry, _ in outcomes], oldest)
 
+    def _numbered(self, number: int, reading: Reading | Columns) -> Stored | Singles:
+        if isinstance(reading, Columns):
+            return Singles(number, self._suffix, reading)
+        return Stored(number, delivery_id(number, self._suffix), reading.facts, reading.body)
+
     def _settle(self, group: Group, runs: list[_Run], outcomes: list[_Finishing], written: Written) -> None:
         if group.appends:
             last = group.appends[-1].stored
-            end = last.first + last.facts.count
+            end = last.first + last.count
             self.commit_events.observe(end - self.next_number)
             self.next_number = end
         self.used_bytes = written.used_bytes
@@ -232,7 +237,8 @@ class Committer:
         for waiting, append in zip(run.waiting, appends, strict=True):
             if waiting.admission.over_limit:
                 run.state.went_over(waiting.admission.over_limit)
-            counts.rejected += len(append.stored.facts.rejected)
+            if isinstance(append.stored, Stored):
+                counts.rejected += len(append.stored.facts.rejected)
             waiting.done(append.stored)
 
     def _refuse_waiting(self) -> None:

@@ -21,11 +21,13 @@ from dataclasses import replace
 import trio
 
 from server.clock import Clock
+from server.flow.item import split
 from server.flow.source_state import Committed, SourceState
 from server.shares import SharedBytes
 from server.worker import Worker
-from storage.model import DIGEST_BYTES, Page, Span
+from storage.model import DIGEST_BYTES, Page, Span, Stored
 from storage.reader import Reader
+from storage.singles import deliveries
 
 SPAN_BYTES = 1024
 """What a delivery in memory takes beside its body: facts, headers, the objects themselves."""
@@ -83,7 +85,8 @@ class SourceQueue:
             self._push(span)
             return
         for committed in run:
-            self._offer(committed)
+            for each in _single(committed) if self.keep_bodies else (committed,):
+                self._offer(each)
 
     def _offer(self, committed: Committed) -> None:
         if not committed.pending:
@@ -217,13 +220,13 @@ class SourceQueue:
     def _span(self, committed: Committed) -> Span:
         stored, count = committed.stored, committed.admitted
         return Span(
-            stored=stored if self.keep_bodies else None,
+            stored=stored if self.keep_bodies and isinstance(stored, Stored) else None,
             source_id=self._state.id,
             numbers=range(stored.first, stored.first + count),
             digests=committed.digests[: DIGEST_BYTES * count],
             attempts=(0,) * count,
             deferred=False,
-            received_at_ms=stored.facts.received_at_ms,
+            received_at_ms=stored.received_at_ms,
         )
 
     def _push(self, span: Span) -> None:
@@ -245,8 +248,18 @@ def _joined(source_id: str, run: Sequence[Committed]) -> Span | None:
         digests=b"".join([committed.digests[: DIGEST_BYTES * committed.admitted] for committed in run]),
         attempts=(0,) * (end - first),
         deferred=False,
-        received_at_ms=run[0].stored.facts.received_at_ms,
+        received_at_ms=run[0].stored.received_at_ms,
     )
+
+
+def _single(committed: Committed) -> list[Committed]:
+    """One by one, since each is to be built by itself."""
+    if isinstance(committed.stored, Stored):
+        return [committed]
+    return [
+        Committed(stored, 1, 1, digest)
+        for stored, digest in zip(deliveries(committed.stored), split(committed.digests), strict=True)
+    ]
 
 
 def part(span: Span, start: int, stop: int) -> Span:

@@ -11,15 +11,15 @@ from server.histogram import SECONDS, Histogram
 from server.intake.rate_limit import Gcra
 from server.log import Throttled
 from server.source import Source
-from storage.model import Stored, Totals
+from storage.model import Singles, Stored, Totals
 from storage.record import record
 
 
 @record
 class Committed:
-    """A delivery on disk: its first `admitted` events go on at once; up to `pending` they are deferred."""
+    """What is on disk: its first `admitted` events go on at once; up to `pending` they are deferred."""
 
-    stored: Stored
+    stored: Stored | Singles
     admitted: int
     pending: int
     digests: bytes

@@ -1,6 +1,6 @@
 """Which connections of a listener are open, which of them wait for a request, and which one goes when it is full."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 
@@ -56,6 +56,14 @@ class Connections:
         """It has a request in hand: it cannot be sent away."""
         self._idle_strangers.pop(connection, None)
         self._idle_known.pop(connection, None)
+
+    def known_fell_idle(self, connections: Iterable[Evictable]) -> None:
+        """The same for several at once that are open and known."""
+        self._idle_known.update(dict.fromkeys(connections))
+
+    def known_fell_busy(self, connections: Iterable[Evictable]) -> None:
+        for connection in connections:
+            del self._idle_known[connection]
 
     def remove(self, connection: Evictable) -> None:
         """It is closed, or about to be. May be called again."""

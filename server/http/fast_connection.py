@@ -18,6 +18,7 @@ from server.http.head import TOO_SLOW as HEAD_TOO_SLOW
 from server.http.protocol import Delivery, Elsewhere, Heads, Protocol
 from server.http.remote import sender
 from server.http.routes import Entry, Gate
+from server.intake.intake import Head
 from server.refusal import Refusal
 
 CONTINUE = b"HTTP/1.1 100 \r\n\r\n"
@@ -40,12 +41,14 @@ class State(Enum):
 class Lane(Interface):
     """What a connection needs of its lane."""
 
-    gate: Gate
     limits: Limits
     observe: Observe
     connections: Connections
     now: float
+    whole: "list[FastConnection]"
 
+    @property
+    def gate(self) -> Gate: ...
     @property
     def is_draining(self) -> bool: ...
     def time(self) -> float: ...
@@ -64,16 +67,18 @@ class FastConnection:
         "_entry",
         "_is_last",
         "_lane",
-        "_started",
         "_unsent",
         "_watched",
         "answers",
         "at_end",
+        "body",
         "deadline",
         "file",
+        "head",
         "is_known",
         "protocol",
         "sock",
+        "started",
         "state",
     )
 
@@ -93,7 +98,10 @@ class FastConnection:
         self._entry: Entry | None = None
         self._unsent = b""
         self._is_last = False
-        self._started = now
+        self.head: Head
+        self.body: bytes
+        self.started = now
+        """When the request in hand came."""
         self._watched = (True, False)
 
     def readable(self) -> None:
@@ -118,14 +126,51 @@ class FastConnection:
         else:
             begins = self.state is State.HEAD and not self.protocol.buffer
             self.protocol.receive(data)
+            if begins and self.answers and self.is_known and self._is_whole():
+                return
             if begins and self.answers:
                 self.deadline = self._lane.now + self._lane.limits.header_timeout_seconds
         self._go_on()
+
+    def _is_whole(self) -> bool:
+        """A request came in one piece, as most do: it may go in together with the others of this turn."""
+        found = self.protocol.whole()
+        if found is None or found[0].is_last or found[0].expects_continue:
+            return False
+        self._delivery, self.body = found
+        self.head = self._delivery.head
+        self.started = self._lane.now
+        self._lane.whole.append(self)
+        return True
 
     def advance(self) -> None:
         """Go as far as the bytes in hand reach."""
         self._go_on()
         self._watch()
+
+    def go(self) -> None:
+        """The request that came whole was let in, together with others."""
+        self.protocol.buffer = b""
+        self.state = State.ANSWER
+        self.deadline = math.inf
+
+    def go_alone(self) -> None:
+        """The request that came whole is served as any other."""
+        self.advance()
+
+    def reply(self, data: bytes) -> bool:
+        """The answer to a request that was let in together with others. False where it has not left whole."""
+        if self.state is State.CLOSED:
+            return False
+        left = self._send_now(data)
+        if left:
+            self._is_last = False
+            self.state = State.FLUSH
+            self._keep(left)
+            self._watch()
+        elif left is not None:
+            self._has_answered()
+        return left == b""
 
     def _go_on(self) -> None:
         if self.state is State.HEAD:
@@ -177,7 +222,7 @@ class FastConnection:
     def _enter(self, delivery: Delivery) -> None:
         lane = self._lane
         lane.connections.fell_busy(self)
-        self._started = lane.now
+        self.started = lane.now
         entry = lane.gate.enter(delivery.head)
         if isinstance(entry, Refusal):
             self._refuse(entry, delivery)
@@ -203,13 +248,14 @@ class FastConnection:
         else:
             self.state = State.ANSWER
             self.deadline = math.inf
-            self._entry.submit(body, self._answered)
+            self._entry.submit(body, self.answered)
 
-    def _answered(self, answer: Answer) -> None:
+    def answered(self, answer: Answer) -> None:
+        """The request in hand is decided."""
         assert self._delivery is not None
         self._leave()
         lane = self._lane
-        seconds = lane.time() - self._started
+        seconds = lane.time() - self.started
         if answer.code:
             lane.observe(answer.status, answer.code, seconds, *sender(self._delivery.head))
         else:
@@ -226,7 +272,7 @@ class FastConnection:
         self._leave()
         answer = refusal_answer(refusal, close=True)
         who = sender(delivery.head) if delivery is not None else (self.protocol.peer, "")
-        self._lane.observe(answer.status, answer.code, self._lane.time() - self._started, *who)
+        self._lane.observe(answer.status, answer.code, self._lane.time() - self.started, *who)
         self._is_last = True
         self.state = State.FLUSH
         self._send(written(answer, self._lane.date(), last=True))
@@ -236,12 +282,17 @@ class FastConnection:
         if left is None:
             return
         if left:
-            if not self._unsent:
-                self.deadline = self._lane.now + self._lane.limits.body_timeout_seconds
-            self._unsent = left
+            self._keep(left)
             return
         self._unsent = b""
+        self._lane.connections.fell_idle(self)
         self._has_answered()
+
+    def _keep(self, left: bytes) -> None:
+        """For when the client reads again."""
+        if not self._unsent:
+            self.deadline = self._lane.now + self._lane.limits.body_timeout_seconds
+        self._unsent = left
 
     def _send_now(self, data: bytes) -> bytes | None:
         """What could not be sent yet; None where the client is gone."""
@@ -252,13 +303,12 @@ class FastConnection:
         except OSError:
             self.close()
             return None
-        return data[sent:]
+        return data[sent:] if sent < len(data) else b""
 
     def _has_answered(self) -> None:
         """The answer has left whole."""
         lane = self._lane
         self.answers += 1
-        lane.connections.fell_idle(self)
         if self._is_last or lane.is_draining:
             self._linger()
             return

@@ -14,15 +14,18 @@ import select
 import socket
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from email.utils import formatdate
+from typing import Protocol
 
 import trio
 
+from server.http import routes
+from server.http.answer import Answer, written
 from server.http.connection import Limits, Listener, Observe
 from server.http.fast_connection import FastConnection, State
 from server.http.protocol import Heads
 from server.http.remote import Network
-from server.http.routes import Gate
 
 READY_MAX = 256
 """Sockets served in one turn: a few milliseconds."""
@@ -39,19 +42,39 @@ HandOver = Callable[[socket.socket, bytes, int, bool], None]
 """A socket, the bytes that came already, how many answers it had, and whether its sender is known."""
 
 
+class Gate(routes.Gate, Protocol):
+    """What the lane asks of the gate."""
+
+    def take(self, requests: Sequence[FastConnection], lane: "FastLane", /) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Fast:
+    """What the fast lane needs to take deliveries by itself."""
+
+    gate: Gate
+    trusted_proxies: Sequence[Network]
+    accepted: Callable[[int, float], None]
+    """Hears of deliveries that were answered together: how many, and in how many seconds. Of the others the listener's
+    `observe` does."""
+
+
 class FastLane:
     """The connections of one listening socket, until they are closed or handed over."""
 
-    def __init__(self, gate: Gate, listener: Listener, hand_over: HandOver, trusted_proxies: Sequence[Network]) -> None:
-        self.gate = gate
+    def __init__(self, fast: Fast, listener: Listener, hand_over: HandOver) -> None:
+        self.gate = fast.gate
+        self._accepted = fast.accepted
         self.limits: Limits = listener.limits
         self.observe: Observe = listener.observe
         self.connections = listener.connections
         self.now = time.monotonic()
         """Of this turn."""
+        self.whole: list[FastConnection] = []
+        """Those whose request came whole in this turn."""
         self._listener = listener
         self._hand_over = hand_over
-        self._heads = Heads(trusted_proxies)
+        self._heads = Heads(fast.trusted_proxies)
         self._epoll = select.epoll()
         self._alarm = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         """Readable while somebody waits for the next turn."""
@@ -115,6 +138,30 @@ class FastLane:
             os.eventfd_write(self._alarm, 1)
         self._again[connection] = None
 
+    def let_in(self, connections: Sequence[FastConnection]) -> None:
+        """The requests of these, which came whole, are on their way to the disk."""
+        self.connections.known_fell_busy(connections)
+        for connection in connections:
+            connection.go()
+
+    def answer(self, connections: Sequence[FastConnection], bodies: Sequence[bytes]) -> None:
+        """They are on disk: what each gets. All of these bodies have one length."""
+        if self.is_draining:
+            for connection, body in zip(connections, bodies, strict=True):
+                connection.answered(Answer(200, body))
+            return
+        self._accepted(len(connections), self.time() - connections[0].started)
+        head = written(Answer(200, bodies[0]), self.date(), last=False)[: -len(bodies[0])]
+        idle = []
+        for connection, body in zip(connections, bodies, strict=True):
+            try:
+                if connection.reply(head + body):
+                    idle.append(connection)
+            except Exception as error:  # noqa: BLE001  # contained, as in `_serve`
+                self._listener.on_error(error)
+                connection.close()
+        self.connections.known_fell_idle(idle)
+
     def forget(self, connection: FastConnection) -> None:
         """It is about to be closed, or handed over."""
         self._epoll.unregister(connection.file)
@@ -153,6 +200,9 @@ class FastLane:
                 self._serve(connection, connection.writable)
             else:
                 self._serve(connection, connection.close)
+        if self.whole:
+            whole, self.whole = self.whole, []
+            self.gate.take(whole, self)
         for file, _ in ready:
             if file in self._listening:
                 self._accept(file, self._listening[file])

@@ -5,7 +5,9 @@ grows) → everything about the body (intake) → rate limit → committer → a
 From the decision to the hand-over there is no checkpoint: decided, charged and handed over in one synchronous step.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from server.clock import Clock
 from server.flow.committer import Committer
@@ -13,18 +15,42 @@ from server.flow.engine import Engine
 from server.flow.source_state import SourceState
 from server.health import Health, storage_refusal
 from server.http.answer import Answer, refusal_answer
-from server.intake import intake
+from server.intake import intake, singles
 from server.intake.auth import UNKNOWN_SOURCE_DIGESTS, token_matches, token_of
-from server.intake.intake import Admission, Head, Reading
+from server.intake.intake import Admission, AllAdmitted, Head, Reading
 from server.refusal import UNAUTHORIZED, Refusal, refuse
 from server.settings import LimitsConfig
 from server.shares import SharedBytes
 from server.source import Source
 from storage.errors import StoreError
-from storage.model import Stored
-from storage.record import record
+from storage.model import Singles, Stored
+from storage.records import delivery_ids
 
 OnAnswer = Callable[[Answer], None]
+
+
+class Whole(singles.Request, Protocol):
+    """A request that came whole: head and body, in one piece."""
+
+    def go_alone(self) -> None:
+        """It is to come in by itself."""
+
+    def answered(self, answer: Answer) -> None:
+        """What it gets, where no answer is given to all."""
+
+
+W = TypeVar("W", bound=Whole)
+W_contra = TypeVar("W_contra", bound=Whole, contravariant=True)
+
+
+class Together(Protocol[W_contra]):
+    """Where the requests are from that go in together."""
+
+    def let_in(self, requests: Sequence[W_contra]) -> None:
+        """These are on their way to the disk."""
+
+    def answer(self, requests: Sequence[W_contra], bodies: Sequence[bytes]) -> None:
+        """They are on disk: what each gets with its 200. The bodies have one length."""
 
 
 JUDGED_MAX = 4096
@@ -74,6 +100,47 @@ class Gate:
             return refusal
         return entry
 
+    def take(self, requests: Sequence[W], lane: Together[W]) -> None:
+        """Requests that came whole. Those of one source that hold an event each are read, admitted and committed
+        together, and `lane` hears of it; each of the others goes alone.
+        """
+        by_source: dict[Judged, list[W]] = {}
+        is_open = self._health.refusal() is None
+        for request in requests:
+            judged = self._judge(request.head) if is_open else None
+            if judged is None or judged.source.signing_secrets:
+                request.go_alone()
+            else:
+                by_source.setdefault(judged, []).append(request)
+        for judged, those in by_source.items():
+            for request in self._take_together(judged, those, lane):
+                request.go_alone()
+
+    def _take_together(self, judged: "Judged", requests: list[W], lane: Together[W]) -> Sequence[W]:
+        """Returns those that are to go alone: what is unusual, and all where not all of them are sure to be let in."""
+        state, source = judged.state, judged.source
+        now_ns, count = self.clock.monotonic_ns(), len(requests)
+        is_full = 0 < self._backlog_events_max < state.pending + count
+        if is_full or state.deferring or not state.limiter.has(count, now_ns):
+            return requests
+        taken, columns, left = singles.read(source, requests, self.clock.now_ms(), self.intake_limits)
+        size = sum([len(request.body) for request in taken])
+        if columns is None or not self.in_flight.take(state.id, size):
+            return requests
+        lane.let_in(taken)
+        state.limiter.take(columns.count, now_ns)
+
+        def committed(result: Stored | Singles | StoreError) -> None:
+            self.in_flight.give(state.id, size)
+            if isinstance(result, Singles):
+                lane.answer(taken, intake.answers(source, delivery_ids(result)))
+            elif isinstance(result, StoreError):
+                for request in taken:
+                    request.answered(refusal_answer(storage_refusal(result), close=False))
+
+        self.committer.append(state, AllAdmitted(columns, columns.count), committed)
+        return left
+
     def _judge(self, head: Head) -> "Judged | None":
         """The source, if the token is one of its own. What was found right is remembered until the next reload."""
         if self._generation != self._engine.generation or len(self._judged) >= JUDGED_MAX:
@@ -102,7 +169,7 @@ class Gate:
         return refuse("overloaded", f"{self._backlog_events_max} events of this source are pending already")
 
 
-@record
+@dataclass(slots=True, eq=False)
 class Judged:
     """A source whose sender had a right token."""
 
@@ -164,11 +231,11 @@ class Entry:
         unpacked = len(reading.body) - self._held
         return self._take(unpacked) if unpacked > 0 else None
 
-    def _committed(self, result: Stored | StoreError) -> None:
+    def _committed(self, result: Stored | Singles | StoreError) -> None:
         self._give_back()
         if isinstance(result, Stored):
             self._answer(Answer(200, intake.answer(self._source, self._admission, result.id)))
-        else:
+        elif isinstance(result, StoreError):
             self._answer(refusal_answer(storage_refusal(result), close=False))
 
     def _take(self, count: int) -> Refusal | None:

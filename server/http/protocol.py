@@ -125,6 +125,17 @@ class Protocol:
             self._left = length or 0
         return delivery
 
+    def whole(self) -> tuple[Delivery, bytes] | None:
+        """A delivery and its body, where the buffer is just that; it is left there. None says nothing."""
+        buffer = self.buffer
+        end = buffer.find(b"\r\n\r\n") + 4
+        if end < 4 or not buffer.startswith(PREFIX):
+            return None
+        delivery = self._heads.delivery(self.peer, buffer[:end])
+        if not isinstance(delivery, Delivery) or delivery.head.content_length != len(buffer) - end:
+            return None
+        return delivery, buffer[end:]
+
     @property
     def has_more(self) -> bool:
         """`next_body` left bytes for its next call, without having looked at them."""

@@ -8,18 +8,15 @@ cancels nothing: the deadline of a drain is its caller's.
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import trio
 
 from server.http.body import App
 from server.http.connection import Connection, Limits, Listener, Observe
-from server.http.fast_lane import OUT_OF_RESOURCES, FastLane, HandOver
+from server.http.fast_lane import OUT_OF_RESOURCES, Fast, FastLane, HandOver
 from server.http.head import RequestHead
 from server.http.hypercorn import Exchange, check_version
-from server.http.remote import Network
-from server.http.routes import Gate
 
 BACKLOG = 4096
 """Connections that wait for us in the kernel; it cuts this at net.core.somaxconn."""
@@ -31,14 +28,6 @@ OnError = Callable[[str, BaseException], None]
 def log_error(name: str, error: BaseException) -> None:
     """A connection failed by our own fault: loud, and contained."""
     logging.getLogger("tidegate.http").error("a connection of the %s listener failed", name, exc_info=error)
-
-
-@dataclass(frozen=True, slots=True)
-class Fast:
-    """What the fast lane needs to take deliveries by itself."""
-
-    gate: Gate
-    trusted_proxies: Sequence[Network]
 
 
 async def serve(
@@ -72,7 +61,7 @@ async def serve(
                     accepting.start_soon(_accept, sock, listener, handlers)
                 lane = None
             else:
-                lane = FastLane(fast.gate, listener, _handing_over(listener, handlers), fast.trusted_proxies)
+                lane = FastLane(fast, listener, _handing_over(listener, handlers))
                 lane.listen(listening)
                 handlers.start_soon(lane.run)
             task_status.started()

@@ -17,7 +17,7 @@ from server.intake.parse import parse
 from server.intake.rate_limit import Gcra
 from server.refusal import UNAUTHORIZED, Refusal, refuse
 from server.source import Source
-from storage.model import Facts, Fate
+from storage.model import Columns, Facts, Fate
 from storage.record import record
 
 
@@ -65,6 +65,11 @@ class Reading:
     facts: Facts
     body: bytes
 
+    @property
+    def count(self) -> int:
+        """Of events."""
+        return len(self.facts.types)
+
 
 @record
 class Admission:
@@ -75,6 +80,16 @@ class Admission:
     rest: Fate
     """DEFERRED or DROPPED; of no meaning where all are admitted."""
     over_limit: int
+
+
+@record
+class AllAdmitted:
+    """The same for requests of one event each that all go on."""
+
+    reading: Columns
+    admitted: int
+    rest: Fate = Fate.DEFERRED
+    over_limit: int = 0
 
 
 def read(source: Source, head: Head, body: Buffer, now_ms: int, limits: Limits) -> Reading | Refusal:
@@ -119,20 +134,31 @@ def admit(reading: Reading, source: Source, limiter: Gcra, deferring: bool, now_
 
 
 def answer(source: Source, admission: Admission, delivery_id: str) -> bytes:
-    """The body of the 200. Its four numbers add up to the items sent."""
+    """The body of the 200 for a delivery. Its four numbers add up to the items sent."""
     facts = admission.reading.facts
     left = facts.count - admission.admitted
     dropped = left if admission.rest is Fate.DROPPED else 0
     rejected = orjson.dumps([_rejection(each) for each in facts.rejected]) if facts.rejected else b"[]"
-    success = b',"success":true' if source.type == "segment" else b""
-    return (b'{"status":"accepted","accepted":%d,"deferred":%d,"dropped":%d,"rejected":%b,"delivery":"%b"%b}') % (
+    counts = b'"accepted":%d,"deferred":%d,"dropped":%d,"rejected":%b' % (
         admission.admitted,
         left - dropped,
         dropped,
         rejected,
-        delivery_id.encode(),
-        success,
     )
+    before, after = _around(source, counts)
+    return before + delivery_id.encode() + after
+
+
+def answers(source: Source, delivery_ids: Sequence[str]) -> list[bytes]:
+    """The same for deliveries of one event each that all went on."""
+    before, after = _around(source, b'"accepted":1,"deferred":0,"dropped":0,"rejected":[]')
+    return [before + identity.encode() + after for identity in delivery_ids]
+
+
+def _around(source: Source, counts: bytes) -> tuple[bytes, bytes]:
+    """What stands before and after the delivery's id."""
+    success = b'","success":true}' if source.type == "segment" else b'"}'
+    return b'{"status":"accepted",%b,"delivery":"' % counts, success
 
 
 def _rejection(entry: tuple[int, str, str]) -> dict[str, object]:

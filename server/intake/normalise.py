@@ -56,7 +56,7 @@ def facts(
         return refuse("invalid_event", items)
     if len(items) > batch_events_max:
         return refuse("too_large", f"the batch holds more than {batch_events_max} items")
-    columns = _columns(source, items) if batched else _alone(source, scanned.event_id, items[0])
+    columns = _columns(source, items) if batched else _one(source, scanned.event_id, items[0])
     if isinstance(columns, str):
         return refuse("invalid_event", columns)
     ids, id_from, provider_ids, types, indexes, rejected = columns
@@ -76,7 +76,7 @@ def facts(
         types=types,
         indexes=indexes,
         rejected=rejected,
-        sent_at=_sent_at(parsed) if source.type == "segment" else None,
+        sent_at=sent_at(parsed) if source.type == "segment" else None,
     )
 
 
@@ -100,14 +100,21 @@ def _no_event(rejected: Sequence[tuple[int, str, str]]) -> Refusal:
     return refuse("invalid_event", f"no item is an event; the first: {rejected[0][2]}")
 
 
-def _sent_at(parsed: object) -> str | None:
+def sent_at(parsed: object) -> str | None:
+    """The `sentAt` of a body of Segment's, where it can be a timestamp."""
     value = parsed.get("sentAt") if isinstance(parsed, dict) else None
     return value if isinstance(value, str) and _fits(value, SENT_AT_BYTES_MAX) else None
 
 
-def _alone(source: Source, header: HeaderId | None, item: Any) -> Columns | str:
-    """The columns of a body that is one object, or why it is no event."""
-    found = _segment_item(source, item) if source.type == "segment" else _webhook_item(source, header, item, _NO_ID)
+def alone(source: Source, header: HeaderId | None, item: Any) -> Found | str:
+    """What is found in an object that is a body by itself, or why it is no event that comes alone."""
+    if source.type == "webhook":
+        return _webhook_item(source, header, item, _NO_ID)
+    return _segment_item(source, item) if item.get("batch") is None else "this is a batch"
+
+
+def _one(source: Source, header: HeaderId | None, item: Any) -> Columns | str:
+    found = alone(source, header, item)
     if isinstance(found, str):
         return found
     event_id, id_from, provider_id, kind = found
@@ -128,15 +135,33 @@ def _plain_segment(source: Source, items: list[object]) -> Columns | None:
     try:
         ids = list(map(_message_id, items))  # a KeyError or TypeError where an item is no object or lacks the key
         types = list(map(_type, items))
-        plain = SEGMENT_TYPES.issuperset(types) and set(map(type, ids)) == {str}
     except (KeyError, TypeError):
         return None
-    if not plain or not all(ids) or max(map(len, ids)) > ID_BYTES_MAX // 4:
+    if not are_short_ids(ids) or not are_segment_types(types):
         return None
     count = len(items)
     if source.event_type_override:
         types = [source.event_type_override] * count
     return ids, ["body.messageId"] * count, ids, types, list(range(count)), []
+
+
+def are_short_ids(values: Sequence[object]) -> bool:
+    """All are ids, and so short that they fit whatever their characters are. At C speed; there is one at least."""
+    return _are_short(values, ID_BYTES_MAX)
+
+
+def are_short_types(values: Sequence[object]) -> bool:
+    """The same for types of webhook events."""
+    return _are_short(values, TYPE_BYTES_MAX)
+
+
+def are_segment_types(values: Sequence[object]) -> bool:
+    """All are types of Segment's."""
+    return set(map(type, values)) == {str} and SEGMENT_TYPES.issuperset(values)
+
+
+def _are_short(values: Sequence[Any], bytes_max: int) -> bool:
+    return set(map(type, values)) == {str} and all(values) and max(map(len, values)) <= bytes_max // 4
 
 
 _message_id: Callable[[Any], Any] = itemgetter("messageId")

@@ -30,6 +30,11 @@ class Gcra:
         self._full_at = full_at + admitted * self._cost
         return admitted
 
+    def has(self, n: int, now_ns: int) -> bool:
+        """Whether `take` would admit all of `n`."""
+        now = now_ns * self._units_per_ns
+        return not self._cost or max(self._full_at, now) + n * self._cost <= now + self._tolerance
+
     def wait_ns(self, n: int, now_ns: int) -> int:
         """How long until `n` tokens will be there, or a full burst where `n` is more than that; 0 if they are."""
         if not self._cost:

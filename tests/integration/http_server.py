@@ -1,7 +1,7 @@
 """The HTTP server under test with a small fake gate behind it, and an application like the admin one."""
 
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,8 +11,10 @@ from quart import Response
 
 from server.http.answer import Answer
 from server.http.body import App
+from server.http.fast_connection import FastConnection
+from server.http.fast_lane import Fast
 from server.http.routes import body_reader, build_public_app, quiet_quart, response
-from server.http.serve import Fast, serve
+from server.http.serve import serve
 from server.intake.intake import Head
 from server.refusal import UNAUTHORIZED, Refusal, refuse
 from tests import front_end
@@ -51,6 +53,10 @@ class FakeGate:
         if head.content_length is not None and head.content_length > self.bytes_max:
             return refuse("too_large", "too large by its head")
         return FakeEntry(self)
+
+    def take(self, requests: Sequence[FastConnection], _lane: object) -> None:
+        for request in requests:
+            request.go_alone()
 
 
 class FakeEntry:
@@ -95,6 +101,10 @@ class Server:
     senders: list[tuple[str, str]] = field(default_factory=list)
     """Of the refusals: address and source."""
     errors: list[BaseException] = field(default_factory=list)
+
+    def accepted(self, count: int, seconds: float) -> None:
+        assert seconds >= 0
+        self.observed += [(200, "")] * count
 
     def observe(self, status: int, code: str, seconds: float, remote_addr: str = "", source: str = "", /) -> None:
         assert seconds >= 0
@@ -152,7 +162,7 @@ async def serving(
             [sock],
             limits,
             shutdown_trigger=server.stop.wait,
-            fast=Fast(server.gate, ()) if front_end.fast_lane and build is public_app else None,
+            fast=Fast(server.gate, (), server.accepted) if front_end.fast_lane and build is public_app else None,
             name="test",
             observe=server.observe,
             on_error=lambda _name, error: server.errors.append(error),

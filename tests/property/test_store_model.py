@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from storage.audit import Audit
 from storage.environment import Store
 from storage.errors import IllegalOutcome, StoreError
-from storage.model import PENDING_FATES, Append, Fate, Group, Outcomes, Totals
+from storage.model import PENDING_FATES, Append, Fate, Group, Outcomes, Stored, Totals
 from storage.reader import Reader
 from storage.records import digest
 from storage.writer import Writer
@@ -96,7 +96,8 @@ class StoreAndModel(RuleBasedStateMachine):
 
     def _appended(self, append: Append, digests: bytes) -> None:
         stored = append.stored
-        source_id = stored.facts.source_id
+        assert isinstance(stored, Stored)
+        source_id = stored.source_id
         for position in range(stored.facts.count):
             fate = Fate.PENDING if position < append.admitted else append.rest
             event = Event(source_id, stored.event_id(position), fate)
