@@ -28,7 +28,7 @@ from storage.environment import Store
 from storage.index import DedupIndex
 from storage.log_record import COMPRESSION_LEVEL, encode_log
 from storage.model import Append, Facts, Fate, Group, Stored
-from storage.records import delivery_id, digests_of
+from storage.records import delivery_id, digests_of, split_digests
 from storage.writer import Writer
 
 SOURCE = Source("segment", "segment", ())
@@ -51,7 +51,7 @@ class Steps:
         self._limiter = Gcra(10**9)
         self._writer = Writer(store)
         self._stored = self._delivery()
-        self._digests = digests_of(self._stored)
+        self._digests = split_digests(digests_of(self._stored))
         self._index = DedupIndex(WINDOW_MS)
         self._index.add(self._digests, range(1, events + 1), NOW_MS)
 

@@ -158,26 +158,27 @@ class DedupIndex:
         dicts = sum(sys.getsizeof(tail.numbers) + len(tail.numbers) * _ENTRY_BYTES for tail in self._tails())
         return dicts + sum(part.nbytes for part in self._generations)
 
-    def add(self, digests: bytes, numbers: Sequence[int], at_ms: int) -> None:
-        """These events were processed: 16 bytes of digest an event."""
+    def add(self, digests: Sequence[bytes], numbers: Sequence[int], at_ms: int) -> None:
+        """The events of these ids were processed."""
         tail = self._tail
         if not tail.numbers:
             tail.oldest_ms = tail.newest_ms = at_ms
         tail.oldest_ms = min(tail.oldest_ms, at_ms)
         tail.newest_ms = max(tail.newest_ms, at_ms)
-        tail.numbers.update(zip(_split(digests), numbers, strict=True))
+        tail.numbers.update(zip(digests, numbers, strict=True))
 
-    def probe(self, digests: bytes) -> Probe:
+    def probe(self, digests: Sequence[bytes]) -> Probe:
         """Which of these are known. Ask for many at once."""
         known: dict[int, int] = {}
         for tail in self._tails():
             numbers = tail.numbers
-            for position, digest in enumerate(_split(digests)):
-                if digest in numbers:
-                    known.setdefault(position, numbers[digest])
-        if not (self._generations or self._mapped) or len(known) * DIGEST_BYTES >= len(digests):
+            if not numbers.keys().isdisjoint(digests):
+                for position, digest in enumerate(digests):
+                    if digest in numbers:
+                        known.setdefault(position, numbers[digest])
+        if not (self._generations or self._mapped) or len(known) >= len(digests):
             return Probe(known, [], None, [])
-        fingerprints = _fingerprints(digests)
+        fingerprints = _fingerprints(b"".join(digests))
         many = Wanted(fingerprints) if self._mapped or len(fingerprints) > FEW else None
         asked = many if many is not None and len(fingerprints) > FEW else WantedFew(fingerprints)
         unsure = [hit for part in reversed(self._generations) for hit in _hits(part, asked, known)]
@@ -305,10 +306,6 @@ class _Pile:
 
     def sealed(self) -> Generation:
         return build(self.runs, self.oldest_ms, self.newest_ms)
-
-
-def _split(digests: bytes) -> list[bytes]:
-    return [digests[at : at + DIGEST_BYTES] for at in range(0, len(digests), DIGEST_BYTES)]
 
 
 def _fingerprints(digests: bytes) -> Words:

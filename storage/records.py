@@ -80,6 +80,11 @@ def _event_ids(stored: Stored | Singles) -> list[str]:
     return [f"{identity}-0" if found is None else found for identity, found in zip(made, ids, strict=True)]
 
 
+def split_digests(digests: bytes) -> list[bytes]:
+    """Packed digests, one by one."""
+    return [digests[at : at + DIGEST_BYTES] for at in range(0, len(digests), DIGEST_BYTES)]
+
+
 def encode_ids(key: bytes, digests: bytes) -> bytes:
     return seal(b"ids", key, digests)
 

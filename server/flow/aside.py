@@ -38,12 +38,10 @@ class AsideEvents:
     def __len__(self) -> int:
         return len(self._events)
 
-    def hold_all(self, digests: Sequence[bytes]) -> bool:
-        """Hold all these ids, or none where one is held already or comes twice."""
-        if not self._held.keys().isdisjoint(digests) or len(set(digests)) != len(digests):
-            return False
-        self._held.update(dict.fromkeys(digests))
-        return True
+    @property
+    def holds_any(self) -> bool:
+        """An id is in hand."""
+        return bool(self._held)
 
     def hold(self, event: Aside) -> bool:
         """Hold the id for this event; where another has it, the event waits as its twin and the answer is False."""

@@ -1,7 +1,7 @@
 """From a verdict to an outcome on disk, and what waits for that: ids, twins, retries, the dedup index.
 
-Guarantees: an id is let go only when its outcome is on disk; only then is it known to the index; a twin gets its own
-outcome, or its turn, only then; an event that failed is tried again only when its attempt is on disk.
+Guarantees: an id that is held is let go only when its outcome is on disk; only then is it known to the index; a twin
+gets its own outcome, or its turn, only then; an event that failed is tried again only when its attempt is on disk.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -75,26 +75,35 @@ class Closing:
         attempts: Sequence[int],
         received_at_ms: int,
         details: Mapping[int, bytes],
+        *,
+        held: bool = True,
     ) -> None:
-        """These events, whose ids are held, are through. `numbers` ascend."""
+        """These events are through. `numbers` ascend.
+
+        Where their ids are not held, nothing but a restart keeps the outcomes from the disk, and what is found a
+        duplicate of them is written after them: the index may know them at once.
+        """
         outcomes = self._outcomes(Fate.PROCESSED, numbers, attempts, details=details)
+        if not held:
+            self._index.add(digests, numbers, outcomes.at_ms)
 
         def on_disk() -> None:
-            self._index.add(b"".join(digests), numbers, outcomes.at_ms)
+            self._index.add(digests, numbers, outcomes.at_ms)
             self._let_go(digests, dict(zip(digests, numbers, strict=True)) if self._aside else {})
 
-        self._hand_over(outcomes, received_at_ms, on_disk)
+        self._hand_over(outcomes, received_at_ms, on_disk if held else _nothing)
 
     def dead(self, number: int, digest: bytes, attempts: int, received_at_ms: int, detail: bytes) -> None:
         """The event, whose id is held, has failed too often."""
         outcomes = self._outcomes(Fate.DEAD, [number], [attempts], details={number: detail})
         self._hand_over(outcomes, received_at_ms, lambda: self._let_go([digest], {}))
 
-    def duplicates(self, found: Sequence[Duplicate], received_at_ms: int) -> None:
-        """These events, whose ids are held, are duplicates. Their numbers ascend."""
+    def duplicates(self, found: Sequence[Duplicate], received_at_ms: int, *, held: bool) -> None:
+        """These events are duplicates. Their numbers ascend."""
         digests = [each.digest for each in found]
         originals = {each.digest: each.original for each in found}
-        self._hand_over(self._duplicates(found), received_at_ms, lambda: self._let_go(digests, originals))
+        let_go = (lambda: self._let_go(digests, originals)) if held else _nothing
+        self._hand_over(self._duplicates(found), received_at_ms, let_go)
 
     def attempted(self, event: Aside, seconds: float) -> None:
         """The event, which holds its id, failed alone; it is to be tried again after `seconds`."""

@@ -4,7 +4,7 @@ An event's way: taken from the channel → its id is held (or it waits as a twin
 was processed → processor (`attempts.py`) → outcome on disk (`closing.py`). Outcomes are not waited for, so one
 transaction can carry those of many batches; but while `events_max` of them wait or stepped aside, nothing is taken, and
 while many bytes of results wait, nothing that stepped aside either. A source without a processor goes the same way with
-nothing in the middle.
+nothing in the middle: what becomes of its events is sure at once, so their ids need not be held.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from server.flow.aside import Aside, AsideEvents
 from server.flow.attempts import Attempts, Stopped
 from server.flow.closing import Closing, Duplicate
 from server.flow.committer import Committer
-from server.flow.item import Item, items_of, split
+from server.flow.item import Item, items_of
 from server.flow.processor import Processor
 from server.flow.queue import SourceQueue, part
 from server.flow.source_state import SourceState
@@ -26,6 +26,7 @@ from server.worker import Worker
 from storage.index import DedupIndex, Probe
 from storage.model import Span
 from storage.reader import Reader
+from storage.records import split_digests
 
 ARCHIVE_EVENTS_MAX = 2048
 """Events in a batch of a source without a processor: what dedup looks up in about a millisecond."""
@@ -185,9 +186,10 @@ class Consumer:
 
     async def _consume(self, parts: Sequence[Span]) -> None:
         if self._attempts is None and not any(any(span.attempts) for span in parts):
-            digests = [digest for span in parts for digest in split(span.digests)]
-            if self._aside.hold_all(digests):
-                await self._archive([number for span in parts for number in span.numbers], digests)
+            digests = split_digests(b"".join([span.digests for span in parts]))
+            if not self._aside.holds_any and len(set(digests)) == len(digests):
+                numbers = [number for span in parts for number in span.numbers]
+                await self._archive(numbers, digests, [0] * len(numbers), held=False)
                 return
         await self._process([item for item in items_of(parts) if self._hold(item)])
 
@@ -223,31 +225,29 @@ class Consumer:
         if not items:
             return
         if self._attempts is None:
-            attempts = [item.attempts for item in items]
-            await self._archive([item.number for item in items], [item.digest for item in items], attempts)
+            numbers, digests = [item.number for item in items], [item.digest for item in items]
+            await self._archive(numbers, digests, [item.attempts for item in items], held=True)
             return
         known = await self._known([item.digest for item in items])
         seen = [(items[at], known[at]) for at in sorted(known)]
-        self._skip([Duplicate(item.number, item.digest, item.attempts, original) for item, original in seen])
+        if seen:
+            found = [Duplicate(item.number, item.digest, item.attempts, original) for item, original in seen]
+            self._closing.duplicates(found, self._hand_received_at_ms, held=True)
         fresh = [item for at, item in enumerate(items) if at not in known]
         if fresh:
             await self._attempts.process(fresh)
 
-    async def _archive(self, numbers: list[int], digests: list[bytes], attempts: list[int] | None = None) -> None:
-        """The same without a processor: what is no duplicate is done."""
-        attempts = attempts or [0] * len(numbers)
+    async def _archive(self, numbers: list[int], digests: list[bytes], attempts: list[int], *, held: bool) -> None:
+        """The same without a processor: what is no duplicate is done. `held`: their ids are."""
         known = await self._known(digests)
         if known:
-            self._skip([Duplicate(numbers[at], digests[at], attempts[at], known[at]) for at in sorted(known)])
+            found = [Duplicate(numbers[at], digests[at], attempts[at], known[at]) for at in sorted(known)]
+            self._closing.duplicates(found, self._hand_received_at_ms, held=held)
             fresh = [at for at in range(len(numbers)) if at not in known]
             numbers, digests = [numbers[at] for at in fresh], [digests[at] for at in fresh]
             attempts = [attempts[at] for at in fresh]
         if numbers:
-            self._closing.processed(numbers, digests, attempts, self._hand_received_at_ms, {})
-
-    def _skip(self, duplicates: list[Duplicate]) -> None:
-        if duplicates:
-            self._closing.duplicates(duplicates, self._hand_received_at_ms)
+            self._closing.processed(numbers, digests, attempts, self._hand_received_at_ms, {}, held=held)
 
     @property
     def _hand_received_at_ms(self) -> int:
@@ -255,7 +255,7 @@ class Consumer:
 
     async def _known(self, digests: Sequence[bytes]) -> dict[int, int]:
         """Of these ids, by position: the number of the event of that id that was processed."""
-        probe = self._index.probe(b"".join(digests))
+        probe = self._index.probe(digests)
         if probe.certain:
             return probe.known
         return probe.known | await self._reading.run(self._confirmed, probe, digests)

@@ -6,8 +6,9 @@ from operator import attrgetter
 from typing import Any
 
 from server.intake.events import build_events
-from storage.model import DIGEST_BYTES, Span, Stored
+from storage.model import Span, Stored
 from storage.record import record
+from storage.records import split_digests
 
 
 @record
@@ -27,7 +28,7 @@ def items_of(spans: Sequence[Span]) -> list[Item]:
     return [
         Item(number, digest, attempts, span.received_at_ms, span.stored)
         for span in spans
-        for number, digest, attempts in zip(span.numbers, split(span.digests), span.attempts, strict=True)
+        for number, digest, attempts in zip(span.numbers, split_digests(span.digests), span.attempts, strict=True)
     ]
 
 
@@ -39,8 +40,3 @@ def events_of(items: Sequence[Item]) -> list[dict[str, Any]]:
             raise AssertionError("an event was read without its body")
         events += build_events(stored, [item.number - stored.first for item in together])
     return events
-
-
-def split(digests: bytes) -> list[bytes]:
-    """Packed digests, one by one."""
-    return [digests[at : at + DIGEST_BYTES] for at in range(0, len(digests), DIGEST_BYTES)]

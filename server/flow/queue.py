@@ -21,12 +21,12 @@ from dataclasses import replace
 import trio
 
 from server.clock import Clock
-from server.flow.item import split
 from server.flow.source_state import Committed, SourceState
 from server.shares import SharedBytes
 from server.worker import Worker
 from storage.model import DIGEST_BYTES, Page, Span, Stored
 from storage.reader import Reader
+from storage.records import split_digests
 from storage.singles import deliveries
 
 SPAN_BYTES = 1024
@@ -258,7 +258,7 @@ def _single(committed: Committed) -> list[Committed]:
         return [committed]
     return [
         Committed(stored, 1, 1, digest)
-        for stored, digest in zip(deliveries(committed.stored), split(committed.digests), strict=True)
+        for stored, digest in zip(deliveries(committed.stored), split_digests(committed.digests), strict=True)
     ]
 
 

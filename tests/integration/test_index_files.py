@@ -13,6 +13,7 @@ from storage import generation, overflow
 from storage import index as module
 from storage.generation import Run, Words
 from storage.index import DedupIndex
+from storage.records import split_digests
 from tests.books import pending, read_books
 from tests.child import Children, eventually, item, source
 
@@ -39,7 +40,7 @@ def index(tmp_path: Path) -> DedupIndex:
 def known(index: DedupIndex, numbers: Sequence[int]) -> set[int]:
     """Which of these the index knows, with candidates confirmed as a reader would."""
     asked = digests(numbers)
-    probe = index.probe(asked)
+    probe = index.probe(split_digests(asked))
     found = set(probe.known.values())
     for position, number in probe.candidates():
         if digests([number]) == asked[position * 16 : position * 16 + 16]:
@@ -51,7 +52,7 @@ def add(index: DedupIndex, numbers: Sequence[int], at_ms: int = 0) -> None:
     """Add these, 16 at a time, and do what is due after each time."""
     for start in range(0, len(numbers), 16):
         part = numbers[start : start + 16]
-        index.add(digests(part), part, at_ms)
+        index.add(split_digests(digests(part)), part, at_ms)
         while job := index.merge_job():
             job.run()
             index.install(job)
@@ -91,7 +92,7 @@ def test_all_in_memory_where_it_fits(tmp_path: Path) -> None:
 def test_a_probe_does_not_read_files(index: DedupIndex) -> None:
     """`probe` leaves mapped entries to `candidates`, which may run later, when their generation has left the index."""
     add(index, range(640))
-    probe = index.probe(digests(range(16)))
+    probe = index.probe(split_digests(digests(range(16))))
     assert probe.unsure == []
     assert not probe.certain
     index.expire(WINDOW_MS + 1)

@@ -54,6 +54,12 @@ EARLY_ANSWER = (
     "gate.committer.append(state, self._admission, lambda _: None); "
     'answer(Answer(200, intake.answer(source, self._admission, "early")))',
 )
+EARLY_ANSWERS = (
+    "server/http/gate.py",
+    "self.committer.append(state, AllAdmitted(columns, columns.count), committed)",
+    "self.committer.append(state, AllAdmitted(columns, columns.count), lambda _: None); "
+    'lane.answer(taken, intake.answers(source, ["early"] * len(taken)))',
+)
 FORGETFUL_INDEX = (
     "server/app.py",
     "await worker.run(self.index.rebuild, chunks, now_ms)",
@@ -63,6 +69,7 @@ FORGETFUL_INDEX = (
 MUTANTS = [
     Mutant("200 before commit", *EARLY_ANSWER, check_no_answer_without_its_commit, "200 == 503"),
     Mutant("200 before commit, killed", *EARLY_ANSWER, check_few_kills, "acknowledged, and not in the store"),
+    Mutant("200 before commit, several together, killed", *EARLY_ANSWERS, check_few_kills, "and not in the store"),
     Mutant(
         "outcome before archive",
         "storage/transaction.py",
@@ -84,9 +91,9 @@ MUTANTS = [
     Mutant(
         "id let go before its outcome is on disk",
         "server/flow/closing.py",
-        "self._hand_over(outcomes, received_at_ms, on_disk)",
-        'self._let_go(digests, {}); self._hand_over(outcomes, received_at_ms, lambda: self._index.add(b"".join(digests)'
-        ", numbers, outcomes.at_ms))",
+        "self._hand_over(outcomes, received_at_ms, on_disk if held else _nothing)",
+        "self._let_go(digests, {}); "
+        "self._hand_over(outcomes, received_at_ms, lambda: self._index.add(digests, numbers, outcomes.at_ms))",
         check_id_is_held_until_its_outcome_is_on_disk,
         "second call",
     ),

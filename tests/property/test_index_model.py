@@ -62,7 +62,7 @@ class IndexMachine(RuleBasedStateMachine):
         for each, number in zip(ids, numbers, strict=True):
             self.ids[number] = each
             self.newest[each] = number, self.now_ms
-        self.index.add(b"".join(map(digest_of, ids)), numbers, self.now_ms)
+        self.index.add(list(map(digest_of, ids)), numbers, self.now_ms)
 
     @rule(room=st.booleans())
     def run_job(self, room: bool) -> None:
@@ -85,7 +85,7 @@ class IndexMachine(RuleBasedStateMachine):
     @invariant()
     def knows_what_was_added(self) -> None:
         """All inside the window is known by its newest number, and every confirmed hit is an event of that id."""
-        probe = self.index.probe(b"".join(map(digest_of, range(IDS))))
+        probe = self.index.probe(list(map(digest_of, range(IDS))))
         found: dict[int, set[int]] = {position: {number} for position, number in probe.known.items()}
         for position, number in probe.candidates():
             if self.ids[number] == position:
