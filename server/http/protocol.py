@@ -11,6 +11,7 @@ from server.http.body import BROKEN
 from server.http.chunks import ChunkDecoder, MalformedChunks
 from server.http.head import RequestHead, complete_head
 from server.http.remote import Network, remote_address
+from server.http.shapes import SHAPED_BYTES_MAX, Shapes
 from server.intake.intake import Head
 from server.refusal import Refusal
 from storage.record import record
@@ -42,10 +43,14 @@ ELSEWHERE = Elsewhere()
 
 
 class Heads:
-    """Parsed heads by the peer and their exact bytes. Bounded: when it is full, the older half is forgotten."""
+    """Parsed heads by the peer and their exact bytes. Bounded: when it is full, the older half is forgotten.
+
+    A head that varies each time is not kept, but the shape that it shares with others.
+    """
 
     def __init__(self, trusted_proxies: Sequence[Network]) -> None:
         self._trusted_proxies = trusted_proxies
+        self._shapes = Shapes()
         self._young: dict[tuple[str, bytes], Delivery] = {}
         self._old: dict[tuple[str, bytes], Delivery] = {}
 
@@ -61,15 +66,33 @@ class Heads:
         found = self._young.get(key) or self._old.get(key)
         if found is not None:
             return found
+        lines = raw.split(b"\r\n") if len(raw) <= SHAPED_BYTES_MAX else []
+        shape = self._shapes.find(lines)
+        if shape is not None and (head := shape.head(peer, lines, self._trusted_proxies)) is not None:
+            made = Delivery(head, shape.is_last, shape.expects_continue)
+            if shape.is_repeated:
+                self._remember(key, made)
+            return made
+        return self._parsed(key, lines)
+
+    def _parsed(self, key: tuple[str, bytes], lines: Sequence[bytes]) -> Delivery | Refusal | Elsewhere | None:
+        """The same of a head that is like no other."""
+        peer, raw = key
         head = complete_head(raw)
         if not isinstance(head, RequestHead):
             return head
         made = self._made(peer, head)
-        if isinstance(made, Delivery) and len(raw) <= HEAD_BYTES_REMEMBERED_MAX:
-            if len(self._young) >= HEADS_MAX:
-                self._old, self._young = self._young, {}
-            self._young[key] = made
+        if isinstance(made, Delivery):
+            self._remember(key, made)
+            self._shapes.learn(lines, made.head, is_last=made.is_last, expects_continue=made.expects_continue)
         return made
+
+    def _remember(self, key: tuple[str, bytes], delivery: Delivery) -> None:
+        if len(key[1]) > HEAD_BYTES_REMEMBERED_MAX:
+            return
+        if len(self._young) >= HEADS_MAX:
+            self._old, self._young = self._young, {}
+        self._young[key] = delivery
 
     def _made(self, peer: str, head: RequestHead) -> Delivery | Elsewhere:
         target = TARGET.fullmatch(head.target)

@@ -54,6 +54,23 @@ def scan(headers: Sequence[tuple[bytes, bytes]]) -> Scanned:
     )
 
 
+def varied(scanned: Scanned, changed: Sequence[tuple[bytes, bytes]]) -> Scanned:
+    """What `scan` says of a head that differs in these headers' values, in none by which encoding or form is told.
+
+    Each of their names comes once, and either head is too small for a header to be left out.
+    """
+    kept, event_id, signature = scanned.kept.copy(), scanned.event_id, scanned.signature
+    for name, value in changed:
+        key = _kept_name(name)
+        if key is not None:
+            kept[key] = _text(value)
+        elif name == SIGNATURE_HEADER:
+            signature = value
+        if name in ID_HEADERS and event_id is not None and name == event_id.name.encode():
+            event_id = HeaderId(event_id.name, _single([value]))
+    return Scanned(kept, event_id, scanned.content_encoding, signature, scanned.form)
+
+
 def _values(headers: Sequence[tuple[bytes, bytes]], name: bytes) -> list[bytes]:
     return [value for key, value in headers if key == name]
 
