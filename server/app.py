@@ -30,7 +30,7 @@ from server.shares import SharedBytes
 from server.sources_report import describe_sources
 from server.supervision import drain_on_signals, notify
 from server.tuning import tune
-from server.worker import Worker
+from server.worker import SoleWorker, Worker
 from storage.environment import Store
 from storage.errors import StoreDamaged, StoreError
 from storage.index import DedupIndex
@@ -107,7 +107,7 @@ class Server:
         self.log = log.get("tidegate")
         self.clock = Clock()
         writer = Writer(store)
-        self.committer = Committer(writer, Worker("writer"), store)
+        self.committer = Committer(writer, SoleWorker("writer"), store)
         self.index = DedupIndex(
             int(config.dedup.window_hours * HOUR_MS),
             memory_ids_max(config, read_machine(config.storage.path)),

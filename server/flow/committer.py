@@ -24,13 +24,14 @@ large as what came during the last fsync, which adds no delay when there is litt
 
 import secrets
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import trio
 
 from server.flow.source_state import Committed, SourceState
 from server.histogram import EVENTS, SECONDS, Histogram
 from server.intake.intake import Admission, AllAdmitted, Reading
-from server.worker import Worker
+from server.worker import SoleWorker
 from storage.environment import Store
 from storage.errors import StoreError, StoreFailed, StoreFull
 from storage.model import Append, Columns, Fate, Group, Outcomes, Singles, Stored, Written
@@ -75,7 +76,7 @@ class _Run:
 class Committer:
     """Takes deliveries and outcomes; `run` writes them. Made inside `trio.run`."""
 
-    def __init__(self, writer: Writer, worker: Worker, store: Store) -> None:
+    def __init__(self, writer: Writer, worker: SoleWorker, store: Store) -> None:
         self._writer = writer
         self._worker = worker
         self._store = store
@@ -167,7 +168,7 @@ class Committer:
         group = self._gather(runs, outcomes)
         started = trio.current_time()
         try:
-            written = await self._worker.run(self._writer.write, group)
+            written = await self._worker.run(partial(self._writer.write, group))
         except StoreError as error:
             self.failure = error
             self._outcomes = outcomes + self._outcomes

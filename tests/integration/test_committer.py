@@ -14,7 +14,7 @@ from server.flow import committer as module
 from server.flow.committer import Committer
 from server.flow.source_state import SourceState
 from server.intake.intake import Admission, Reading
-from server.worker import Worker
+from server.worker import SoleWorker
 from storage.environment import Store
 from storage.errors import StoreError, StoreFailed, StoreFull
 from storage.model import Fate, Group, Outcomes, Stored, Totals, Written
@@ -42,7 +42,7 @@ class Writing(Writer):
 async def committing(path: Path, kind: type[Writing] = Writing) -> AsyncIterator[tuple[Committer, Writing, Store]]:
     store = Store.open(path, map_size_bytes=MAP_SIZE_BYTES, mode="write")
     writer = kind(store)
-    committer = Committer(writer, Worker("writer"), store)
+    committer = Committer(writer, SoleWorker("writer"), store)
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(committer.run)

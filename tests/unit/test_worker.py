@@ -6,18 +6,23 @@ import pytest
 import trio
 import trio.testing
 
-from server.worker import Worker
+from server.worker import SoleWorker, Worker
+
+Kind = type[Worker] | type[SoleWorker]
+KINDS = pytest.mark.parametrize("kind", [Worker, SoleWorker])
 
 
-async def test_every_job_runs_on_the_same_thread() -> None:
+@KINDS
+async def test_every_job_runs_on_the_same_thread(kind: Kind) -> None:
     """LMDB demands it of a writer."""
-    worker = Worker("test")
+    worker = kind("test")
     assert len({await worker.run(threading.get_ident) for _ in range(5)}) == 1
 
 
-async def test_what_a_job_raises_reaches_its_caller() -> None:
+@KINDS
+async def test_what_a_job_raises_reaches_its_caller(kind: Kind) -> None:
     """SystemExit too, and the thread lives on."""
-    worker = Worker("test")
+    worker = kind("test")
 
     def leave() -> None:
         raise SystemExit(3)
@@ -59,3 +64,14 @@ async def test_a_cancelled_caller_does_not_free_the_thread() -> None:
     gate.set()
     await worker.idle()
     assert not worker.busy
+
+
+async def test_a_sole_worker_takes_no_job_beside_one_that_its_caller_left() -> None:
+    """LMDB's transaction of the job before may still be open."""
+    worker = SoleWorker("test")
+    gate = threading.Event()
+    with trio.move_on_after(0.01):
+        await worker.run(lambda: gate.wait(30))
+    with pytest.raises(RuntimeError):
+        await worker.run(lambda: True)
+    gate.set()
