@@ -12,6 +12,7 @@ import struct
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from operator import attrgetter
 
 from storage.errors import StoreDamaged
 from storage.model import Singles, Stored, Totals
@@ -25,6 +26,7 @@ DIGEST_BYTES = 16
 CRC = struct.Struct("<I")
 _COUNT = struct.Struct("<I")
 _TOTALS = struct.Struct("<10Q")
+_fields = attrgetter(*Totals.__slots__)
 
 
 def key_of(number: int) -> bytes:
@@ -154,8 +156,7 @@ def totals_key(source_id: str) -> bytes:
 
 
 def encode_totals(key: bytes, totals: Totals) -> bytes:
-    fields = (getattr(totals, name) for name in Totals.__slots__)
-    return seal(b"meta", key, _TOTALS.pack(*fields))
+    return seal(b"meta", key, _TOTALS.pack(*_fields(totals)))
 
 
 def decode_totals(key: bytes, value: bytes) -> Totals:

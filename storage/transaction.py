@@ -12,10 +12,10 @@ events. `ids` and `fates` are split identically, and no `log` record reaches ove
 """
 
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from itertools import groupby
+from operator import add, attrgetter
 from typing import Any
 
 import numpy
@@ -27,6 +27,7 @@ from storage.errors import IllegalOutcome
 from storage.fates import Rows
 from storage.log_record import encode_log, split_log
 from storage.model import PENDING_FATES, Append, Fate, Group, Outcomes, Totals
+from storage.record import record
 from storage.records import (
     digests_of,
     encode_ids,
@@ -42,7 +43,7 @@ BLOCK_EVENTS_MIN = 256
 """So that events that come alone stay packed; more would rewrite more for each of them."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Tail:
     """The last block: what the next group may join."""
 
@@ -55,7 +56,7 @@ class Tail:
         return self.first + len(self.rows)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class State:
     """What the writer knows of the committed store."""
 
@@ -69,12 +70,24 @@ class State:
 class _Count:
     """What a group changes in the totals of one source."""
 
-    added: Counter[str] = field(default_factory=Counter)
+    received: int = 0
+    requeued: int = 0
+    deferred: int = 0
+    processed: int = 0
+    duplicate: int = 0
+    dropped: int = 0
+    dead: int = 0
+    pending: int = 0
+    deferred_now: int = 0
     first_pending: int | None = None
     """The smallest number of which the group says that it is pending."""
 
     def made_pending(self, number: int) -> None:
         self.first_pending = number if self.first_pending is None else min(number, self.first_pending)
+
+
+_counts = attrgetter(*Totals.__slots__[:-1])
+"""All fields but the last, which is no count."""
 
 
 class Transaction:
@@ -142,7 +155,7 @@ class Transaction:
         rows, digests = fates.new_rows(appends), b"".join(self.digests)
         first = appends[0].stored.first
         if last and len(last.rows) < BLOCK_EVENTS_MIN:
-            first, rows, digests = last.first, numpy.concatenate([last.rows, rows]), last.digests + digests
+            first, rows, digests = last.first, fates.joined(last.rows, rows), last.digests + digests
         tail = Tail(first, rows, digests)
         self._blocks[first] = tail.rows
         for source_id, run in groupby(appends, lambda append: append.stored.source_id):
@@ -164,13 +177,11 @@ class Transaction:
             if pending and count.first_pending is None:
                 count.made_pending(append.stored.first)
         deferred = received - admitted - dropped
-        count.added.update(
-            received=received,
-            dropped=dropped,
-            deferred=deferred,
-            deferred_now=deferred,
-            pending=admitted + deferred,
-        )
+        count.received += received
+        count.dropped += dropped
+        count.deferred += deferred
+        count.deferred_now += deferred
+        count.pending += admitted + deferred
 
     # Outcomes of events that are there.
 
@@ -192,14 +203,16 @@ class Transaction:
         """`first` is the smallest number of these events. That it is pending now is sure, also where it was before."""
         count = self._count(outcomes.source_id)
         if outcomes.fate != Fate.DEFERRED:
-            count.added["deferred_now"] -= change.deferred
+            count.deferred_now -= change.deferred
         if outcomes.fate in PENDING_FATES:
             count.made_pending(first)
-            count.added["requeued"] += change.dead
-            count.added["pending"] += change.dead
+            count.requeued += change.dead
+            count.pending += change.dead
         else:
-            count.added["pending"] -= change.pending + change.deferred
-            count.added[outcomes.fate.name.lower()] += change.pending + change.deferred
+            ended = change.pending + change.deferred
+            count.pending -= ended
+            name = outcomes.fate.name.lower()
+            setattr(count, name, getattr(count, name) + ended)
 
     def _block_with(self, number: int, cursor: Any) -> tuple[int, Rows]:
         """First number and rows of the block that holds this number, as the group has changed it so far."""
@@ -250,16 +263,14 @@ class Transaction:
     def _new_total(self, source_id: str, hint: int) -> Totals:
         before = self._before.totals.get(source_id) or Totals()
         count = self._counts.get(source_id) or _Count()
-        values = {name: getattr(before, name) + more for name, more in count.added.items()}
-        if min(values.values(), default=0) < 0:
+        values = list(map(add, _counts(before), _counts(count)))
+        if min(values) < 0:
             raise IllegalOutcome(f"{source_id} would have a negative count: are these events another source's?")
-        totals = replace(before, **values)
-        if not totals.pending:
-            return replace(totals, oldest=self._next_number)
         oldest = max(before.oldest, hint) if before.pending else self._next_number
         if count.first_pending is not None:
             oldest = min(oldest, count.first_pending)
-        return replace(totals, oldest=oldest)
+        values.append(oldest if before.pending + count.pending else self._next_number)
+        return Totals(*values)
 
 
 def _columns(outcomes: Outcomes) -> list[Sequence[int]]:
