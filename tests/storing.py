@@ -8,7 +8,7 @@ from typing import Any
 import lmdb
 
 from storage.environment import Store
-from storage.model import Append, Facts, Fate, Group, Outcomes, Stored
+from storage.model import Append, Columns, Facts, Fate, Group, Outcomes, Singles, Stored
 from storage.records import delivery_id
 from storage.writer import Writer
 
@@ -38,6 +38,25 @@ def delivery(
         sent_at=None,
     )
     return Stored(first, delivery_id(first, "abcdef"), facts, body)
+
+
+def singles(first: int, ids: Sequence[str | None], *, source_id: str = "demo", bodies: Sequence[bytes] = ()) -> Singles:
+    """Deliveries of one event each with these ids (None: the generated one)."""
+    alone = [delivery(first + at, [event_id], source_id=source_id) for at, event_id in enumerate(ids)]
+    columns = Columns(
+        source_id,
+        "webhook",
+        AT_MS,
+        [stored.facts.remote_addr for stored in alone],
+        [stored.facts.headers for stored in alone],
+        list(ids),
+        [stored.facts.id_from[0] for stored in alone],
+        list(ids),
+        [stored.facts.types[0] for stored in alone],
+        [None] * len(ids),
+        list(bodies) or [b"{}"] * len(ids),
+    )
+    return Singles(first, "abcdef", columns)
 
 
 def numbered(first: int, count: int, *, source_id: str = "demo", body: bytes = b"{}") -> Append:

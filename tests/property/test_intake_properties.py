@@ -3,19 +3,22 @@
 import gzip
 import math
 import zlib
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, Literal
 
 import orjson
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from server.intake import singles
 from server.intake.events import build_events
 from server.intake.intake import Head, Limits, Reading, admit, answer, read
 from server.intake.rate_limit import Gcra
 from server.refusal import STATUS, Refusal
 from server.source import Source
-from storage.model import Fate, Stored
+from storage.model import Facts, Fate, Singles, Stored
+from storage.singles import deliveries
 
 LIMITS = Limits(decoded_bytes_max=20_000, json_containers_max=2_000, batch_events_max=8)
 FIELDS = "inbound_event_id source_config_id source_type provider_event_id event_type received_at payload headers meta"
@@ -255,3 +258,48 @@ def test_the_wait_is_exact(rate: float, burst: int, steps: list[tuple[int, int]]
         assert limiter.wait_ns(n, now + wait) == 0
         assert limiter.take(min(n, size), now + wait) == min(n, size)
         now += wait
+
+
+@dataclass
+class Sent:
+    """A request that came whole."""
+
+    head: Head
+    body: bytes
+
+
+sent = st.builds(lambda head, body: Sent(Head("s", None, head, len(body), "127.0.0.1"), body), plain_headers, bodies)
+
+
+@given(sources, st.lists(sent, max_size=8))
+def test_requests_read_together_are_read_as_alone(source: Source, requests: list[Sent]) -> None:
+    """Each request is taken or left; what is found in one that is taken is what is found in it alone."""
+    taken, columns, left = singles.read(source, requests, 1_782_907_200_123, LIMITS)
+    assert sorted(map(id, [*taken, *left])) == sorted(map(id, requests))
+    together = deliveries(Singles(1, "abcdef", columns)) if columns is not None else []
+    alone = [read(source, request.head, request.body, 1_782_907_200_123, LIMITS) for request in taken]
+    unsigned = [found for found in alone if isinstance(found, Reading)]
+    if source.signing_secrets:
+        return
+    assert [as_lists(stored.facts) for stored in together] == [as_lists(found.facts) for found in unsigned]
+    assert [stored.body for stored in together] == [found.body for found in unsigned]
+
+
+@given(st.sampled_from(["webhook", "segment"]), st.lists(st.text(min_size=1, max_size=40), min_size=1, max_size=8))
+def test_plain_requests_are_taken(kind: Literal["webhook", "segment"], ids: list[str]) -> None:
+    """What nearly all senders send is not left to go alone."""
+    key, type_key = ("messageId", "type") if kind == "segment" else ("inbound_event_id", "event_type")
+    body = [orjson.dumps({key: event_id, type_key: "track"}) for event_id in ids]
+    requests = [Sent(Head("s", None, [], len(each), "127.0.0.1"), each) for each in body]
+    _, columns, left = singles.read(Source("s", kind, ()), requests, 1_782_907_200_123, LIMITS)
+    assert left == []
+    assert columns is not None
+    assert columns.ids == ids
+
+
+def as_lists(facts: Facts) -> dict[str, object]:
+    """The facts, whatever kind of sequence holds them."""
+    return {
+        field.name: list(value) if isinstance(value := getattr(facts, field.name), tuple) else value
+        for field in fields(facts)
+    }

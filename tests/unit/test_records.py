@@ -13,9 +13,10 @@ from storage import records
 from storage.errors import IllegalOutcome, StoreDamaged
 from storage.fates import ROW, Part, apply, decode_fates, encode_fates, new_rows
 from storage.log_record import LOG_RECORD_BYTES_MAX, decode_log, decode_log_head, encode_log, split_log
-from storage.model import Append, Facts, Fate, Stored, Totals
+from storage.model import Append, Facts, Fate, Singles, Stored, Totals
 from storage.records import RESULTS_RECORD_BYTES_MAX, key_of
-from tests.storing import delivery, numbered, outcome
+from storage.singles import deliveries
+from tests.storing import delivery, numbered, outcome, singles
 
 KEY = key_of(7)
 TOTALS = Totals(received=9, requeued=1, processed=4, dead=2, pending=4, oldest=3)
@@ -23,7 +24,7 @@ PACK = zstandard.ZstdCompressor(level=1)
 UNPACK = zstandard.ZstdDecompressor()
 
 
-def log_record(*deliveries: Stored) -> bytes:
+def log_record(*deliveries: Stored | Singles) -> bytes:
     return encode_log(deliveries, PACK)
 
 
@@ -34,6 +35,7 @@ KINDS: dict[str, tuple[bytes, Callable[[bytes, bytes], object]]] = {
     "fates": (encode_fates(KEY, new_rows([SOME_DROPPED])), decode_fates),
     "results": (records.encode_results(KEY, {7: b'{"result":1}', 9: b'{"error":"x"}'}), records.decode_results),
     "log": (log_record(delivery(7, ["a", None])), lambda key, value: decode_log(key, value, UNPACK)),
+    "singles": (log_record(singles(7, ["a", None])), lambda key, value: decode_log(key, value, UNPACK)),
     "meta": (records.encode_totals(KEY, TOTALS), records.decode_totals),
 }
 
@@ -46,7 +48,7 @@ def test_every_flipped_bit_is_found(kind: str) -> None:
     for place in range(len(value) * 8):
         flipped = bytearray(value)
         flipped[place // 8] ^= 1 << place % 8
-        with pytest.raises(StoreDamaged, match=rf"^{kind}, key "):
+        with pytest.raises(StoreDamaged, match=rf"^{'log' if kind == 'singles' else kind}, key "):
             decode(KEY, bytes(flipped))
 
 
@@ -120,6 +122,32 @@ def test_deliveries_share_a_record_up_to_its_limit_and_by_source() -> None:
         delivery(6, ["f"]),
     ]
     assert [[stored.first for stored in run] for run in split_log(parts)] == [[1, 2], [3], [4], [5], [6]]
+
+
+@given(st.lists(st.lists(st.tuples(st.none() | st.sampled_from("abc"), st.binary(max_size=9)), min_size=1), min_size=1))
+def test_single_events_are_read_back_as_deliveries(parts: list[list[tuple[str | None, bytes]]]) -> None:
+    """Between others in one record, each with its own number, id, facts and body; and with the digests it has alone."""
+    written: list[Stored | Singles] = []
+    expected: list[Stored] = []
+    first = 7
+    for part in parts:
+        together = singles(first, [event_id for event_id, _ in part], bodies=[body for _, body in part])
+        alone = delivery(first + together.count, ["x", "y"])
+        written += [together, alone]
+        expected += [*deliveries(together), alone]
+        assert records.digests_of(together) == b"".join(map(records.digests_of, deliveries(together)))
+        first += together.count + 2
+    found = decode_log(key_of(7), log_record(*written), UNPACK)
+    assert [(stored.first, stored.id, stored.body) for stored in found] == [
+        (stored.first, stored.id, stored.body) for stored in expected
+    ]
+    assert [listed(stored.facts) for stored in found] == [listed(stored.facts) for stored in expected]
+    assert [stored.id for stored in expected] == [records.delivery_id(stored.first, "abcdef") for stored in expected]
+
+
+def listed(facts: Facts) -> list[object]:
+    values = [getattr(facts, field.name) for field in fields(facts)]
+    return [list(value) if isinstance(value, tuple) else value for value in values]
 
 
 def test_details_are_split_by_size() -> None:
