@@ -123,8 +123,8 @@ GOALS = (
 
 
 def table(files: Sequence[Mapping[str, Any]]) -> str:
-    """Markdown: every goal whose figure is in one of these files, the newest of which come first."""
-    lines = ["| figure | to reach | reached | | measured |", "| --- | ---: | ---: | --- | --- |"]
+    """Markdown: every goal whose figure is in one of these files, the newest of which come first; "" where none is."""
+    lines = []
     for goal, value, said in _found(files):
         sign = "≥" if goal.at_least else "≤"
         verdict = "yes" if goal.met(value) else "**no**"
@@ -132,7 +132,8 @@ def table(files: Sequence[Mapping[str, Any]]) -> str:
             f"| {goal.words} | {sign} {goal.limit:g}{goal.unit} | {value:.3g}{goal.unit} | {verdict} "
             f"| {said['at'][:16]}, {said['commit']} |"
         )
-    return "\n".join(lines)
+    head = ["| figure | to reach | reached | | measured |", "| --- | ---: | ---: | --- | --- |"]
+    return "\n".join([*head, *lines] if lines else [])
 
 
 def missing(files: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -141,19 +141,19 @@ def _medians(made: Made, turns: Sequence[Turn]) -> dict[str, Any]:
 
 
 def table(growth: dict[str, dict[str, Any]]) -> str:
-    """Markdown: a line a store and load."""
-    lines = [
-        "| store | GB | ready s | consumers s | RssAnon MB | bytes an id | load | events/s | commit p50 ms | p99 ms |"
-    ]
-    lines.append("| --- | ---: | ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: |")
+    """Markdown: the stores, and what each does under each load."""
+    stores = ["| store | GB | ready s | consumers s | RssAnon MB | bytes an id |", "| --- |" + " ---: |" * 5]
+    loads = ["| store | load | events/s | CPU µs an event | core | commit p50 ms | p99 ms |"]
+    loads.append("| --- | --- |" + " ---: |" * 5)
     for title, found in growth.items():
-        start_of = f"{found['store_gb']:.1f} | {found['ready_seconds']:.2f} | {found['consuming_seconds']:.2f}"
         memory = f"{found['anonymous_mb']:.0f} | {found.get('memory_bytes_per_id', '')}"
+        times = f"{found['ready_seconds']:.2f} | {found['consuming_seconds']:.2f}"
+        stores.append(f"| {title} | {found['store_gb']:.1f} | {times} | {memory} |")
         for name, load in found["loads"].items():
-            times = f"{load['commit_p50_ms']:.1f} | {load['commit_p99_ms']:.1f}"
-            rate = f"{load['events_per_second']:,.0f}"
-            lines.append(f"| {title} | {start_of} | {memory} | {name} | {rate} | {times} |")
-    return "\n".join(lines)
+            rate = f"{load['events_per_second']:,.0f} | {load['cpu_us_per_event']:.1f} | {load['core_share']:.0%}"
+            commits = f"{load['commit_p50_ms']:.1f} | {load['commit_p99_ms']:.1f}"
+            loads.append(f"| {title} | {name} | {rate} | {commits} |")
+    return "\n".join([*stores, "", *loads])
 
 
 def main() -> None:
@@ -178,6 +178,7 @@ def main() -> None:
     results = {"growth": growth, "full_queues": queues}
     part = quick or options.known or options.bulk_gb is not None
     path = report.write(results, options.results, "growth-part" if part else "growth", vars(options))
+    print(f"\nRssAnon with full queues and {most.title}: {queues['anonymous_mb_peak']:.0f} MB\n")
     print(goals.table([json.loads(path.read_text())]))
     report.say(str(path))
 

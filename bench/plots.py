@@ -50,6 +50,7 @@ def dots(said: Mapping[str, Any], figure: str, words: str, path: Path) -> None:
         words_of = f"{ours:,.0f}" if ours >= 100 else f"{ours:.1f}"
         panel.annotate(words_of, (ours, at), (0, 7), textcoords="offset points", ha="center", color=COLOURS["tidegate"])
     panel.set_xscale("log")
+    panel.xaxis.set_major_formatter("{x:,.0f}")
     panel.set_yticks(range(len(workloads)), list(workloads))
     panel.set_ylim(len(workloads) - 0.5, -0.7)
     panel.grid(axis="y", color=GREY)
@@ -97,7 +98,7 @@ def growth(said: Mapping[str, Any], soak: Mapping[str, Any] | None, path: Path) 
         ]
         rates.plot(at, values, "o-", color=colour, label=load)
     rates.axhline(0.8, color="grey", lw=1, ls=":")
-    rates.set_ylim(0)
+    rates.set_ylim(0, rates.get_ylim()[1] * 1.1)
     rates.legend(frameon=False, loc="lower left")
     rates.set_title("events/s, by the empty store's", loc="left")
     starts.bar(at, [each["consuming_seconds"] for each in stores.values()], 0.6, color=GREY, label="consumers run")
