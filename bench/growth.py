@@ -178,8 +178,9 @@ def main() -> None:
     results = {"growth": growth, "full_queues": queues}
     part = quick or options.known or options.bulk_gb is not None
     path = report.write(results, options.results, "growth-part" if part else "growth", vars(options))
-    print(f"\nRssAnon with full queues and {most.title}: {queues['anonymous_mb_peak']:.0f} MB\n")
-    print(goals.table([json.loads(path.read_text())]))
+    print(f"\nRssAnon with full queues and {most.title}: {queues['anonymous_mb_peak']:.0f} MB")
+    if reached := goals.table([json.loads(path.read_text())]):
+        print(f"\n{reached}")
     report.say(str(path))
 
 
