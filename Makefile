@@ -30,13 +30,17 @@ bench: $(INSTALLED) ## measure beside the peers, which are built first: about th
 	$(BIN)/python -m bench.micro
 	$(BIN)/python -m bench.compare --quick
 	$(BIN)/python -m bench.latency --quick
+	$(BIN)/python -m bench.growth --quick
+	@$(BIN)/python -m bench.goals
 
-bench-full: $(INSTALLED) ## the same with every workload, medians of three, growth and plots: more than an hour
+bench-full: $(INSTALLED) ## the same with every workload, medians of three, 10 M ids, soak and plots: about 80 minutes
 	@PYTHON=$(PYTHON) bench/peers/setup.sh
 	$(BIN)/python -m bench.micro
 	$(BIN)/python -m bench.compare
 	$(BIN)/python -m bench.latency
 	$(BIN)/python -m bench.growth
+	$(BIN)/python -m bench.soak
+	@$(BIN)/python -m bench.goals
 	bench/.venv/bin/python -m bench.plots
 
 lint: $(INSTALLED) ## ruff and mypy

@@ -1,7 +1,7 @@
 """After the load: every acknowledged event is in the store, nothing is pending, and the store is whole."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,33 +14,40 @@ CATCH_UP_SECONDS = 60
 """Ingest is never slowed by what comes after it, so outcomes may come later than the load ends."""
 
 
-def catch_up(path: Path, source: str) -> float:
+def catch_up(path: Path) -> float:
     """How long it took, in seconds, until nothing was pending. Raises RuntimeError after a minute."""
     started = time.monotonic()
     with _reading(path) as store:
-        while (found := Reader(store).totals()[source]).pending:
+        reader = Reader(store)
+        while pending := {name: found.pending for name, found in reader.totals().items() if found.pending}:
             if time.monotonic() - started > CATCH_UP_SECONDS:
-                raise RuntimeError(f"still pending: {found}")
+                raise RuntimeError(f"still pending: {pending}")
             time.sleep(0.02)
     return time.monotonic() - started
 
 
-def check(path: Path, source: str, acknowledged: int, unanswered: int) -> dict[str, object]:
-    """What the store of a stopped server says. `unanswered` events may be there too: the load ended before their
-    answers came. Raises RuntimeError where an acknowledged event is missing or unfinished, or the store is damaged.
+def check(path: Path, acknowledged: Mapping[str, int], unanswered: int = 0) -> dict[str, object]:
+    """What the store of a stopped server says of these sources, all together. `unanswered` events of each may be there
+    too: the load ended before their answers came. Raises RuntimeError where an acknowledged event is missing or
+    unfinished, or the store is damaged.
     """
     report = verify(path)
     with _reading(path) as store:
-        found = Reader(store).totals()[source]
+        totals = Reader(store).totals()
         used = store.used_bytes()
-    if not acknowledged <= found.received <= acknowledged + unanswered or found.pending or not report.ok:
-        raise RuntimeError(f"acknowledged {acknowledged}, in the store {found}; {report.problems}")
+    for source, count in acknowledged.items():
+        found = totals[source]
+        if not count <= found.received <= count + unanswered or found.pending:
+            raise RuntimeError(f"{source}: acknowledged {count}, in the store {found}")
+    if not report.ok:
+        raise RuntimeError(f"the store is damaged: {report.problems}")
+    stored = sum(totals[source].received for source in acknowledged)
     return {
-        "acknowledged": acknowledged,
-        "stored": found.received,
-        "pending": found.pending,
-        "duplicates": found.duplicate,
-        "disk_bytes_per_event": round(used / max(1, found.received)),
+        "acknowledged": sum(acknowledged.values()),
+        "stored": stored,
+        "pending": 0,
+        "duplicates": sum(totals[source].duplicate for source in acknowledged),
+        "disk_bytes_per_event": round(used / max(1, stored), 2),
         "verified": True,
     }
 

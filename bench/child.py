@@ -46,6 +46,13 @@ class Child:
     def output(self) -> str:
         return self.log.read_text(errors="replace")
 
+    def has_mapped(self, path: Path) -> bool:
+        """Whether the process itself has this file in its memory map."""
+        try:
+            return str(path.resolve()) in Path(f"/proc/{self.process.pid}/maps").read_text()
+        except OSError:
+            return False
+
     def cpu_seconds(self) -> float:
         """CPU time so far, of the process and of all below it."""
         return sum(_cpu_seconds(pid) for pid in self._tree())
@@ -82,6 +89,11 @@ class Child:
                 except OSError:  # that thread has ended
                     continue
         return tree
+
+
+def pin(core: int) -> None:
+    """This process, which makes the load, to its core."""
+    os.sched_setaffinity(0, {core})
 
 
 def free_port() -> int:

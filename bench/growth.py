@@ -1,134 +1,187 @@
-"""What a store costs as it grows: throughput, start and memory with so many known ids.
+"""What Tidegate costs as its store grows: throughput, commits, start and memory with so many known ids.
 
-    python -m bench.growth [--known 0,1000000,10000000] [--seconds 5]
+    python -m bench.growth [--quick] [--known 0,1000000,10000000] [--bulk-gb 4] [--seconds 5] [--repeats 3]
 
-One store grows from step to step. At each step a server starts on it; "ready" is when it listens, "consuming" when the
-first events sent to it have their outcomes, for which the index of all known ids must stand.
+The stores are made first: an empty one, one for each number of known ids, and the last of them again with so many more
+GB of events that hardly compress. In each repeat all stores take their turn, each as a copy, so every run finds its
+store as it was made. Last, memory with the most known ids and full queues.
 """
 
-import argparse
-import random
+import json
+import statistics
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from bench import books, report, wrk
-from bench.child import LOAD_CORE, SERVER_CORE
-from bench.handshake import shake
-from bench.micro import HEADERS, SOURCE
+from bench import books, filled, full_queues, goals, report, wrk
+from bench.closed_loop import CORES, WARM_SECONDS, Cores, Run, median, stretch, unanswered
+from bench.handshake import ACCEPTED, shake
+from bench.micro import SOURCE
 from bench.peers import PEERS
-from bench.workload import SEED, WORKLOADS, batch, with_serial
-from server.intake.headers import scan
-from server.intake.normalise import facts
-from server.intake.parse import parse
-from server.refusal import Refusal
-from storage.environment import Store
-from storage.model import Append, Fate, Group, Outcomes, Stored
-from storage.records import delivery_id
-from storage.writer import Writer
+from bench.starting import Start, start
+from bench.workload import SEED, WORKLOADS
 
-EVENTS = 1000
-"""In one delivery, and in one transaction, while the store is filled."""
-DIFFERENT = 20
-"""Bodies made ahead for that; each time with other ids."""
-MAP_BYTES = 64 << 30
 LOADS = ("single Segment", "batches of 100", "batches of 1000")
-CONTAINERS_MAX = 10**6
 
 
-def fill(path: Path, events: int, seed: int) -> None:
-    """Add so many processed events, rounded down to whole deliveries, as the server would have written them."""
-    rng = random.Random(seed)
-    pool = [batch(rng, EVENTS) for _ in range(DIFFERENT)]
-    store = Store.open(path, map_size_bytes=MAP_BYTES, mode="write")
-    try:
-        writer = Writer(store)
-        outcomes: tuple[Outcomes, ...] = ()
-        for stored in _deliveries(pool, events // EVENTS, writer):
-            writer.write(Group([Append(stored, EVENTS, Fate.DEFERRED)], outcomes))
-            numbers = range(stored.first, stored.first + EVENTS)
-            outcomes = (Outcomes(SOURCE.id, Fate.PROCESSED, numbers, [0] * EVENTS, stored.facts.received_at_ms),)
-        if outcomes:
-            writer.write(Group(outcomes=outcomes))
-    finally:
-        store.close()
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A store to start from."""
+
+    title: str
+    known: int
+    path: Path | None
+    """None: a new one."""
+
+    def used_gb(self) -> float:
+        return (self.path / "data.mdb").stat().st_size / 1e9 if self.path else 0.0
 
 
-def _deliveries(pool: Sequence[bytes], count: int, writer: Writer) -> Iterator[Stored]:
-    for serial in range(count):
-        body = with_serial(pool[serial % len(pool)], serial)
-        found = facts(
-            SOURCE,
-            scan(HEADERS),
-            parse(body, CONTAINERS_MAX),
-            received_at_ms=time.time_ns() // 1_000_000,
-            remote_addr="127.0.0.1",
-            batch_events_max=EVENTS,
-        )
-        if isinstance(found, Refusal):
-            raise TypeError(f"a body of our own is refused: {found}")
-        first = writer.next_number
-        yield Stored(first, delivery_id(first, "abcdef"), found, body)
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One server on one store."""
+
+    start: Start
+    anonymous_mb: float
+    """With the index of all known ids, before any load."""
+    loads: dict[str, Run]
+    checks: dict[str, object]
 
 
-def step(
-    directory: Path, known: int, pools: Sequence[tuple[str, Path]], seconds: float, cores: tuple[int | None, int | None]
-) -> dict[str, object]:
-    """A server on the store as it is. Raises RuntimeError where what it acknowledged is not in the store."""
-    started = time.monotonic()
-    child, port = PEERS["tidegate"].start(directory, cores[0])
-    try:
-        said: dict[str, object] = {"known": known, "ready_seconds": round(time.monotonic() - started, 2)}
-        shake(port)
-        books.catch_up(directory / "data", SOURCE.id)
-        said["consuming_seconds"] = round(time.monotonic() - started, 2)
-        said["anonymous_mb_at_start"] = child.status_kb("RssAnon") // 1024
-        for name, pool in pools:
-            workload = next(each for each in WORKLOADS if each.name == name)
-            # By the number of known ids, so that no step sends what another one has sent.
-            serial = (known // EVENTS + 1) * 65536 % (1 << 31)
-            load = wrk.run(replace(workload, vary=False), pool, port, seconds, core=cores[1], start=serial)
-            books.catch_up(directory / "data", SOURCE.id)
-            said[f"{name}, events/s"] = round((load.requests - load.refused) * workload.events / load.seconds)
-        said["anonymous_mb_after_load"] = child.status_kb("RssAnon") // 1024
-        child.stop()
-    finally:
-        child.kill()
-    return said | {"store_gb": round((directory / "data" / "data.mdb").stat().st_blocks * 512 / 1e9, 2)}
+def make(directory: Path, known: Sequence[int], bulk_gb: float) -> Iterator[Made]:
+    """The stores, each from a copy of the one before; `known` rises."""
+    last = Made("empty", 0, None)
+    for count in known:
+        if count > 0:
+            path = _grown(directory / f"{count}", last)
+            filled.fill(path, count - last.known, SEED + 1 + count)
+            last = Made(f"{count / 1e6:g} M ids", count, path)
+        yield last
+    if bulk_gb:
+        path = _grown(directory / "bulk", last)
+        count = last.known + filled.fill_up(path, round((last.used_gb() + bulk_gb) * 1e9), SEED)
+        yield Made(f"{count / 1e6:.1f} M ids, {last.used_gb() + bulk_gb:.0f} GB", count, path)
+
+
+def _grown(path: Path, last: Made) -> Path:
+    if last.path is not None:
+        filled.copy(last.path, path)
+    return path
+
+
+def turn(made: Made, pools: Sequence[wrk.Pool], seconds: float, warm_seconds: float, cores: Cores) -> Turn:
+    """Raises RuntimeError where what was known or acknowledged is not in the store at the end."""
+    server = PEERS["tidegate"]
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        directory = Path(name)
+        if made.path is not None:
+            filled.copy(made.path, directory / "data")
+        child, port, times = start(server, directory, cores[0])
+        try:
+            anonymous = child.status_kb("RssAnon") / 1024
+            shake(port)
+            loads: dict[str, Run] = {}
+            serial = 0
+            for pool in pools:
+                run = stretch(
+                    server, child, port, pool, seconds, warm_seconds=warm_seconds, core=cores[1], start=serial
+                )
+                loads[pool.workload.name], serial = run, run.last_serial
+            child.stop()
+        finally:
+            child.kill()
+        acknowledged = made.known + ACCEPTED[SOURCE.id] + sum(run.acknowledged for run in loads.values())
+        missing = sum(unanswered(pool.workload) for pool in pools)
+        checks = books.check(directory / "data", {SOURCE.id: acknowledged}, missing)
+    return Turn(times, anonymous, loads, checks)
 
 
 def measure(
-    known: Sequence[int],
-    seconds: float,
+    stores: Sequence[Made],
+    directory: Path,
+    *,
     loads: Sequence[str] = LOADS,
-    cores: tuple[int | None, int | None] = (SERVER_CORE, LOAD_CORE),
-) -> list[dict[str, object]]:
-    """One step for each number of known ids, which ascend."""
-    steps = []
-    filled = 0
-    with tempfile.TemporaryDirectory(prefix="bench-") as name:
-        directory = Path(name)
-        pools = [(load, directory / load) for load in loads]
-        for load, pool in pools:
-            wrk.write_pool(next(each for each in WORKLOADS if each.name == load), pool)
-        for count in known:
-            fill(directory / "data", count - filled, SEED + 1 + count)
-            filled = count
-            steps.append(step(directory, count, pools, seconds, cores))
-            report.say(str(steps[-1]))
-    return steps
+    seconds: float,
+    warm_seconds: float = WARM_SECONDS,
+    repeats: int = 1,
+    cores: Cores = CORES,
+) -> dict[str, dict[str, Any]]:
+    """By store, medians, with every turn."""
+    pools = [wrk.write_pool(each, directory / each.name) for each in WORKLOADS if each.name in loads]
+    turns: dict[str, list[Turn]] = {made.title: [] for made in stores}
+    for _ in range(repeats):
+        for made in stores:
+            turns[made.title].append(turn(made, pools, seconds, warm_seconds, cores))
+            report.say(f"{made.title}: {_rates(turns[made.title][-1])}")
+    found = {made.title: _medians(made, turns[made.title]) for made in stores}
+    for each in found.values():
+        if each["known"] and "empty" in found:
+            more = each["anonymous_mb"] - found["empty"]["anonymous_mb"]
+            each["memory_bytes_per_id"] = round(more * 2**20 / each["known"], 1)
+    return found
+
+
+def _rates(done: Turn) -> str:
+    return ", ".join(f"{name} {run.events_per_second:,.0f}/s" for name, run in done.loads.items())
+
+
+def _medians(made: Made, turns: Sequence[Turn]) -> dict[str, Any]:
+    starts = [asdict(each.start) for each in turns]
+    return {
+        "known": made.known,
+        "store_gb": round(made.used_gb(), 2),
+        **{name: round(statistics.median(each[name] for each in starts), 3) for name in starts[0]},
+        "anonymous_mb": round(statistics.median(each.anonymous_mb for each in turns), 1),
+        "loads": {name: median([each.loads[name] for each in turns]) for name in turns[0].loads},
+        "starts": starts,
+        "checks": [each.checks for each in turns],
+    }
+
+
+def table(growth: dict[str, dict[str, Any]]) -> str:
+    """Markdown: the stores, and what each does under each load."""
+    stores = ["| store | GB | ready s | consumers s | RssAnon MB | bytes an id |", "| --- |" + " ---: |" * 5]
+    loads = ["| store | load | events/s | CPU µs an event | core | commit p50 ms | p99 ms |"]
+    loads.append("| --- | --- |" + " ---: |" * 5)
+    for title, found in growth.items():
+        memory = f"{found['anonymous_mb']:.0f} | {found.get('memory_bytes_per_id', '')}"
+        times = f"{found['ready_seconds']:.2f} | {found['consuming_seconds']:.2f}"
+        stores.append(f"| {title} | {found['store_gb']:.1f} | {times} | {memory} |")
+        for name, load in found["loads"].items():
+            rate = f"{load['events_per_second']:,.0f} | {load['cpu_us_per_event']:.1f} | {load['core_share']:.0%}"
+            commits = f"{load['commit_p50_ms']:.1f} | {load['commit_p99_ms']:.1f}"
+            loads.append(f"| {title} | {name} | {rate} | {commits} |")
+    return "\n".join([*stores, "", *loads])
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--known", default="0,1000000,10000000", help="numbers of ids (default: 0,1000000,10000000)")
-    parser.add_argument("--seconds", type=float, default=5, help="of each load at each step (default: 5)")
-    parser.add_argument("--results", type=Path, default=report.DIRECTORY, help="where the results go")
+    parser = report.options(__doc__)
+    parser.add_argument("--quick", action="store_true", help="up to 1 M ids, one run of 2 s each: for a first look")
+    parser.add_argument("--known", help="rising numbers of ids (default: 0,1000000,10000000)")
+    parser.add_argument("--bulk-gb", type=float, help="of events in the largest store (default: 4; 0: no such store)")
+    parser.add_argument("--seconds", type=float, help="of each load (default: 5)")
+    parser.add_argument("--repeats", type=int, help="turns of each store (default: 3)")
     options = parser.parse_args()
-    steps = measure([int(count) for count in options.known.split(",")], options.seconds)
-    print(report.write({"growth": steps}, options.results, "growth", vars(options)))
+    quick = options.quick
+    known = [int(count) for count in (options.known or ("0,1000000" if quick else "0,1000000,10000000")).split(",")]
+    bulk = options.bulk_gb if options.bulk_gb is not None else 0 if quick else 4
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        directory = Path(name)
+        stores = list(make(directory, known, bulk))
+        seconds, repeats = options.seconds or (2 if quick else 5), options.repeats or (1 if quick else 3)
+        growth = measure(stores, directory, seconds=seconds, repeats=repeats)
+        print(table(growth))
+        most = next(each for each in stores if each.known == known[-1])
+        queues = full_queues.measure(most.path, most.known)
+    results = {"growth": growth, "full_queues": queues}
+    part = quick or options.known or options.bulk_gb is not None
+    path = report.write(results, options.results, "growth-part" if part else "growth", vars(options))
+    print(f"\nRssAnon with full queues and {most.title}: {queues['anonymous_mb_peak']:.0f} MB")
+    if reached := goals.table([json.loads(path.read_text())]):
+        print(f"\n{reached}")
+    report.say(str(path))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import gzip
 import http.client
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 
 import orjson
 
@@ -14,14 +15,11 @@ BEARER = {"Authorization": f"Bearer {TOKEN}"}
 
 def shake(port: int) -> None:
     """A few deliveries, right and wrong. Raises RuntimeError with the first answer that is not as it should be."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    try:
+    with talk(port) as connection:
         for source, headers, body, status, accepted in _deliveries():
-            said_status, said = _post(connection, source, headers, body)
+            said_status, said = post(connection, source, headers, body)
             if said_status != status or (status == 200 and said.get("accepted") != accepted):
                 raise RuntimeError(f"{source} {headers} {body!r}: {said_status} {said}, and not {status} {accepted}")
-    finally:
-        connection.close()
 
 
 def _deliveries() -> Iterator[tuple[str, Mapping[str, str], bytes, int, int]]:
@@ -40,9 +38,15 @@ def _deliveries() -> Iterator[tuple[str, Mapping[str, str], bytes, int, int]]:
     yield "segment", BEARER, b'{"type":"no such"}', 400, 0
 
 
-def _post(
+def talk(port: int) -> closing[http.client.HTTPConnection]:
+    """A connection, to be used with `with`."""
+    return closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10))
+
+
+def post(
     connection: http.client.HTTPConnection, source: str, headers: Mapping[str, str], body: bytes
 ) -> tuple[int, dict[str, object]]:
+    """Status and answer of one delivery."""
     connection.request("POST", f"/ingest/inbound/{source}", body, {**headers, "Content-Type": "application/json"})
     answer = connection.getresponse()
     text = answer.read()

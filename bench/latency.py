@@ -6,20 +6,16 @@ A latency counts from the time at which the request was due. The generator has a
 adds itself. After each run of Tidegate every acknowledged id is looked for in its store.
 """
 
-import argparse
 import gc
-import os
 import random
-import signal
 import statistics
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from itertools import cycle
 from pathlib import Path
 
 from bench import books, report
-from bench.child import LOAD_CORE, SERVER_CORE
+from bench.child import LOAD_CORE, SERVER_CORE, pin
 from bench.load import Load, opened, post
 from bench.peers import PEERS, Peer
 from bench.workload import SEED, SERIAL, TOKEN, single_track, with_serial
@@ -28,6 +24,7 @@ SOURCE = "segment"
 CONNECTIONS = 64
 POOL = 2000
 WARM_SECONDS = 1.0
+PEERS_USED = ("tidegate", "go", "granian", "nginx")
 FIGURES = (("p50_ms", 0.5), ("p99_ms", 0.99), ("p99_9_ms", 0.999))
 
 
@@ -37,17 +34,17 @@ class Sender:
     def __init__(self) -> None:
         rng = random.Random(SEED)
         self._pool = [post(SOURCE, TOKEN, single_track(rng)) for _ in range(POOL)]
-        self._sent = 0
+        self.sent = 0
 
     def requests(self) -> Iterator[bytes]:
         for request in cycle(self._pool):
-            self._sent += 1
-            yield with_serial(request, self._sent)
+            self.sent += 1
+            yield with_serial(request, self.sent)
 
     def ids(self) -> Iterator[str]:
         """Of all requests so far."""
         ids = [_id_in(request) for request in self._pool]
-        for serial in range(1, self._sent + 1):
+        for serial in range(1, self.sent + 1):
             yield f"{serial:08x}-{ids[(serial - 1) % POOL]}"
 
 
@@ -69,13 +66,14 @@ def run_once(peer: Peer, per_second: float, seconds: float, server_core: int | N
             load = _load(port, requests, seconds, per_second)
             cpu = child.cpu_seconds() - before
             if peer.tidegate:
-                books.catch_up(directory / "data", SOURCE)
+                books.catch_up(directory / "data")
             child.stop()
         finally:
             child.kill()
         if load.refused:
             raise RuntimeError(f"{peer.title}: {load.refused} answers were no 200")
         if peer.tidegate:
+            books.check(directory / "data", {SOURCE: sender.sent})
             books.check_ids(directory / "data", SOURCE, sender.ids())
     found = {name: load.percentile(share) for name, share in FIGURES}
     return found | {"cpu_us_per_request": cpu / max(1, load.answered) * 1e6, "per_second": load.answered / load.seconds}
@@ -92,7 +90,7 @@ def _load(port: int, requests: Iterator[bytes], seconds: float, per_second: floa
 
 def measure(names: Sequence[str], rates: Sequence[float], seconds: float, repeats: int) -> report.Results:
     """By rate and peer, medians of all figures; peers take turns."""
-    os.sched_setaffinity(0, {LOAD_CORE})
+    pin(LOAD_CORE)
     results: report.Results = {}
     for rate in rates:
         runs: dict[str, list[dict[str, float]]] = {name: [] for name in names}
@@ -122,22 +120,20 @@ def table(results: report.Results) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = report.options(__doc__)
     parser.add_argument("--quick", action="store_true", help="one run of 3 s each: for a first look")
     parser.add_argument("--rates", default="1000,3000", help="requests a second (default: 1000,3000)")
     parser.add_argument("--seconds", type=float, help="of load in each run (default: 10)")
     parser.add_argument("--repeats", type=int, help="runs of each (default: 3)")
-    parser.add_argument("--peers", default="tidegate,go,granian,nginx", help=f"some of {','.join(PEERS)}")
-    parser.add_argument("--results", type=Path, default=report.DIRECTORY, help="where the results go")
+    parser.add_argument("--peers", type=report.some_of(list(PEERS), ","), help=f"some of {','.join(PEERS)}")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # through every `finally`
     rates = [float(rate) for rate in options.rates.split(",")]
     seconds = options.seconds or (3 if options.quick else 10)
     repeats = options.repeats or (1 if options.quick else 3)
-    results = measure(report.chosen(options.peers), rates, seconds, repeats)
+    results = measure(report.built(options.peers or PEERS_USED), rates, seconds, repeats)
     print(table(results))
-    name = "latency-part" if options.quick else "latency"
-    print(report.write({"open_loop": results}, options.results, name, vars(options)))
+    name = "latency-part" if options.quick or options.peers else "latency"
+    report.say(str(report.write({"open_loop": results}, options.results, name, vars(options))))
 
 
 if __name__ == "__main__":

@@ -63,11 +63,11 @@ class _Client:
         return int(head[9:12])
 
 
-def post(source: str, token: str, body: bytes) -> bytes:
-    """The bytes of one delivery."""
+def post(source: str, token: str, body: bytes, headers: str = "") -> bytes:
+    """The bytes of one delivery; more headers end with CR LF each."""
     return (
         f"POST /ingest/inbound/{source} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n{headers}\r\n"
     ).encode() + body
 
 

@@ -44,14 +44,14 @@ def measure(workload: Workload, seconds: float, connections: int, core: int | No
             before = child.cpu_seconds()
             load = closed(port, requests(workload, random.Random(SEED)), connections, seconds)
             cpu = child.cpu_seconds() - before
-            behind = books.catch_up(directory / "data", workload.kind)
+            behind = books.catch_up(directory / "data")
             memory = {
                 key: child.status_kb(line) // 1024 for key, line in (("rss_mb", "VmRSS"), ("anonymous_mb", "RssAnon"))
             }
             child.stop()
         finally:
             child.kill()
-        checks = books.check(directory / "data", workload.kind, load.answered * workload.events, 0)
+        checks = books.check(directory / "data", {workload.kind: load.answered * workload.events})
     return (
         {"workload": workload.name}
         | figures(load, workload.events, cpu)

@@ -1,11 +1,14 @@
-"""Results: a table for people, ratios first, and dated JSON with machine and versions."""
+"""Results: tables for people, ratios first, and dated JSON with machine and versions; and the options that all have."""
 
+import argparse
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,27 +24,31 @@ Results = dict[str, dict[str, dict[str, Any]]]
 PACKAGES = ("hypercorn", "lmdb", "numpy", "orjson", "quart", "trio", "zstandard")
 
 
-def table(results: Results) -> str:
+HEAD = """\
+| workload | server | Tidegate is faster by | CPU by ours | events/s | CPU µs an event | core | p99 ms |
+| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |"""
+"""Of a table of `rows`."""
+
+
+def rows(workload: str, peers: Mapping[str, Mapping[str, Any]]) -> str:
     """Markdown, ratios first: how many times Tidegate's events/s a server does not reach, and its CPU time by ours."""
-    lines = ["| workload | server | Tidegate is faster by | CPU by ours | events/s | CPU µs an event | core | p99 ms |"]
-    lines.append("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |")
-    for workload, peers in results.items():
-        ours = peers.get("tidegate")
-        for name, found in peers.items():
-            rate, cpu = found["events_per_second"], found["cpu_us_per_event"]
-            faster = leaner = ""
-            if ours is not None and found is not ours:
-                faster = f"{ours['events_per_second'] / rate:.2f} ×"
-                leaner = f"{cpu / ours['cpu_us_per_event']:.2f} ×"
-            mark = "" if PEERS[name].same_job else " (ceiling)"
-            lines.append(
-                f"| {workload} | {PEERS[name].title}{mark} | {faster} | {leaner} | {rate:,.0f} | {cpu:.1f} "
-                f"| {found['core_share']:.0%} | {found['p99_ms']:.1f} |"
-            )
+    ours = peers.get("tidegate")
+    lines = []
+    for name, found in peers.items():
+        rate, cpu = found["events_per_second"], found["cpu_us_per_event"]
+        faster = leaner = ""
+        if ours is not None and found is not ours:
+            faster = f"{ours['events_per_second'] / rate:.2f} ×"
+            leaner = f"{cpu / ours['cpu_us_per_event']:.2f} ×"
+        mark = "" if PEERS[name].same_job else " (ceiling)"
+        lines.append(
+            f"| {workload} | {PEERS[name].title}{mark} | {faster} | {leaner} | {rate:,.0f} | {cpu:.1f} "
+            f"| {found['core_share']:.0%} | {found['p99_ms']:.1f} |"
+        )
     return "\n".join(lines)
 
 
-def write(results: Mapping[str, Any], directory: Path, name: str, options: Mapping[str, object]) -> Path:
+def write(results: Mapping[str, Any], directory: Path, name: str, given: Mapping[str, object]) -> Path:
     """A file named by the time, in UTC, and this name; its path."""
     directory.mkdir(parents=True, exist_ok=True)
     now = datetime.now(UTC)
@@ -51,7 +58,7 @@ def write(results: Mapping[str, Any], directory: Path, name: str, options: Mappi
         "commit": _said("git", "-C", str(ROOT), "describe", "--always", "--dirty"),
         "machine": machine(),
         "versions": versions(),
-        "options": {name: str(value) for name, value in options.items() if name != "results"},  # a path of one machine
+        "options": {name: str(value) for name, value in given.items() if name != "results"},  # a path of one machine
         "results": results,
     }
     path.write_text(json.dumps(said, indent=1, ensure_ascii=False) + "\n")
@@ -64,7 +71,13 @@ def machine() -> dict[str, object]:
         platform.machine(),
     )
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return {"cpu": cpu, "cores": os.cpu_count(), "memory_gib": round(memory / 2**30), "kernel": platform.release()}
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "memory_gib": round(memory / 2**30),
+        "kernel": platform.release(),
+        "filesystem": _said("stat", "-f", "-c", "%T", tempfile.gettempdir()),  # where the stores are
+    }
 
 
 def versions() -> dict[str, str]:
@@ -80,13 +93,35 @@ def versions() -> dict[str, str]:
     return found | {name: _said(*command) for name, command in commands.items()}
 
 
-def chosen(names: str | None) -> list[str]:
-    """The peers by name, or all; without those whose programs are missing, which are named."""
-    wanted = names.split(",") if names else list(PEERS)
-    missing = [name for name in wanted if not PEERS[name].needs.exists()]
+def options(about: str | None) -> argparse.ArgumentParser:
+    """A parser with what every benchmark has. From here on a SIGTERM ends this process through every `finally`."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=Path, default=DIRECTORY, help="where the results go")
+    return parser
+
+
+def some_of(choices: Sequence[str], separator: str) -> Callable[[str], list[str]]:
+    """For an option: a list of names, each of which must be one of these."""
+
+    def parse(text: str) -> list[str]:
+        names = [name.strip() for name in text.split(separator)]
+        if wrong := [name for name in names if name not in choices]:
+            words = (separator + " ").join(wrong)
+            raise argparse.ArgumentTypeError(
+                f"{words}: no such name; choose some of: {(separator + ' ').join(choices)}"
+            )
+        return names
+
+    return parse
+
+
+def built(names: Sequence[str]) -> list[str]:
+    """Of these peers, those whose programs are there; the others are named."""
+    missing = [name for name in names if not PEERS[name].needs.exists()]
     for name in missing:
         say(f"left out: {PEERS[name].title}: {PEERS[name].needs} is missing; run bench/peers/setup.sh")
-    return [name for name in wanted if name not in missing]
+    return [name for name in names if name not in missing]
 
 
 def say(words: str) -> None:

@@ -34,29 +34,47 @@ class Closed:
     p99_ms: float
 
 
+NO_LOAD = Closed(0, 0, 0, 0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Bodies of one workload, in a file."""
+
+    workload: Workload
+    path: Path
+    body_bytes: float
+    """The mean."""
+
+
 def installed() -> bool:
     """Whether there is a wrk, and what it is started with."""
     return all(shutil.which(program) for program in ("wrk", "setpriv", "taskset"))
 
 
-def write_pool(workload: Workload, path: Path, events: int | None = None) -> None:
-    """The bodies of a workload: each after its length and a line feed."""
+def write_pool(workload: Workload, path: Path, events: int | None = None) -> Pool:
+    """The bodies of a workload in this file: each after its length and a line feed."""
     wanted = events or (PACKED_EVENTS if workload.gzip else POOL_EVENTS)
+    count = max(1, wanted // workload.events)
+    total = 0
     with path.open("wb") as file:
-        for body in pool(workload, max(1, wanted // workload.events), random.Random(SEED)):
+        for body in pool(workload, count, random.Random(SEED)):
             file.write(b"%d\n%b" % (len(body), body))
+            total += len(body)
+    return Pool(workload, path, total / count)
 
 
-def run(workload: Workload, pool_file: Path, port: int, seconds: float, *, core: int | None, start: int = 0) -> Closed:
+def run(bodies: Pool, port: int, seconds: float, *, core: int | None, start: int = 0) -> Closed:
     """Load for so long, with ids that follow from the numbers after `start`: a second load on the same server starts
     behind the first one. Raises CalledProcessError or TimeoutExpired where wrk fails or does not end."""
     pinned = ["setpriv", "--pdeathsig", "KILL", *(["taskset", "-c", str(core)] if core is not None else [])]
+    workload = bodies.workload
     options = [word for word, wanted in (("vary", workload.vary), ("gzip", workload.gzip)) if wanted]
     command = [
         *pinned, "wrk", "--threads", "1", "--connections", str(workload.connections),
         "--duration", f"{seconds:.0f}s", "--timeout", "20s",
         "--script", str(Path(__file__).with_name("requests.lua")),
-        f"http://127.0.0.1:{port}/ingest/inbound/{workload.kind}", "--", str(pool_file), TOKEN, str(start), *options,
+        f"http://127.0.0.1:{port}/ingest/inbound/{workload.kind}", "--", str(bodies.path), TOKEN, str(start), *options,
     ]  # fmt: skip
     said = subprocess.run(
         command,

@@ -34,25 +34,38 @@ class Peer:
     tidegate: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
 
-    def start(self, directory: Path, core: int | None) -> tuple[Child, int]:
-        """The server and its port. Raises RuntimeError where it does not get ready."""
+    def launch(self, directory: Path, core: int | None) -> tuple[Child, int]:
+        """The server, which may not be ready yet, and its port."""
         port = free_port()
         data = directory / "data"
         environment = {"PEER_DATA": str(data), "PEER_TOKEN": TOKEN, "PYTHONPATH": str(ROOT), **self.environment}
-        child = Child(self.command(port, directory), directory / "log", core, environment)
+        return Child(self.command(port, directory), directory / "log", core, environment), port
+
+    def start(self, directory: Path, core: int | None) -> tuple[Child, int]:
+        """The server and its port. Raises RuntimeError where it does not get ready."""
+        child, port = self.launch(directory, core)
         child.wait_ready(self.ready, port)
         return child, port
 
 
-def _tidegate(port: int, directory: Path, *, fast_lane: bool) -> Sequence[str]:
-    config = directory / "tidegate.toml"
-    lines = [f'[server]\nbind = "127.0.0.1:{port}"\nadmin_bind = "127.0.0.1:0"\nfast_lane = {str(fast_lane).lower()}']
-    lines += [
-        f'[sources.{kind}]\ntype = "{kind}"\ntokens = ["{TOKEN}"]\nrate_limit_events_per_second = {EVENTS_PER_SECOND}'
-        for kind in ("webhook", "segment")
-    ]
-    config.write_text("\n".join(lines) + "\n")
-    return [sys.executable, "-m", "server", "serve", "--config", str(config)]
+def tidegate(title: str = "Tidegate", *, fast_lane: bool = True, more: str = "") -> Peer:
+    """Tidegate at its defaults, with a source of each type, and what else its configuration should say."""
+
+    def command(port: int, directory: Path) -> Sequence[str]:
+        config = directory / "tidegate.toml"
+        lane = str(fast_lane).lower()
+        server = f'[server]\nbind = "127.0.0.1:{port}"\nadmin_bind = "127.0.0.1:0"\nfast_lane = {lane}'
+        config.write_text("\n".join((server, source("webhook", "webhook"), source("segment", "segment"), more)))
+        return [sys.executable, "-m", "server", "serve", "--config", str(config)]
+
+    return Peer(title, command, ROOT, "/ingest", tidegate=True)
+
+
+def source(name: str, kind: str) -> str:
+    """The table of one source; keys may follow it."""
+    return (
+        f'[sources.{name}]\ntype = "{kind}"\ntokens = ["{TOKEN}"]\nrate_limit_events_per_second = {EVENTS_PER_SECOND}\n'
+    )
 
 
 def _nginx(port: int, directory: Path) -> Sequence[str]:
@@ -83,16 +96,14 @@ def _fastify(port: int, directory: Path) -> Sequence[str]:
 NGINX = next((path for path in ("/usr/sbin/nginx", "/usr/bin/nginx") if os.access(path, os.X_OK)), "/usr/sbin/nginx")
 
 PEERS = {
-    "tidegate": Peer("Tidegate", lambda p, d: _tidegate(p, d, fast_lane=True), ROOT, "/ingest", tidegate=True),
+    "tidegate": tidegate(),
     "go": Peer("Go, fasthttp, Badger", _go, BUILT / "go" / "peer", "ready"),
     "granian": Peer("Granian RSGI", _granian, PYTHON / "granian", "Started worker"),
     "starlette": Peer(
         "Starlette on uvicorn", lambda p, _: _uvicorn("starlette_uvicorn", p), PYTHON / "uvicorn", "Uvicorn running"
     ),
     "fastify": Peer("Fastify, lmdb-js", _fastify, BUILT / "fastify" / "server.mjs", "ready"),
-    "quart": Peer(
-        "Tidegate without its fast lane", lambda p, d: _tidegate(p, d, fast_lane=False), ROOT, "/ingest", tidegate=True
-    ),
+    "quart": tidegate("Tidegate without its fast lane", fast_lane=False),
     "noop": Peer(
         "uvicorn, doing nothing",
         lambda p, _: _uvicorn("uvicorn_noop", p),

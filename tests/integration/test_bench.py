@@ -1,16 +1,18 @@
 """The benchmarks, tiny: each of them still runs, and its checks of the store hold."""
 
+import argparse
 import gzip
 import random
+import subprocess
 from pathlib import Path
 
 import orjson
 import pytest
 
-from bench import growth, latency, measure, micro, report, wrk
-from bench.compare import run_once
+from bench import admin, full_queues, goals, growth, latency, measure, micro, report, soak, wrk
+from bench.closed_loop import run_once
 from bench.handshake import DUPLICATES
-from bench.peers import PEERS, ROOT
+from bench.peers import PEERS, PYTHON, ROOT
 from bench.workload import SEED, WORKLOADS, Workload, pool, with_serial
 
 SINGLE = next(each for each in WORKLOADS if each.name == "single Segment")
@@ -42,20 +44,20 @@ def test_open_loop_finds_every_acknowledged_id() -> None:
 def test_wrk_sends_each_body_with_ids_of_its_own(tmp_path: Path) -> None:
     """Under wrk, heads varying, no two events share an id: none of them is a duplicate."""
     workload = Workload("tiny", "segment", 3, connections=2, vary=True)
-    wrk.write_pool(workload, tmp_path / "pool", events=6)
-    run = run_once(PEERS["tidegate"], workload, tmp_path / "pool", 1, 0, cores=(None, None))
+    pool = wrk.write_pool(workload, tmp_path / "pool", events=6)
+    run = run_once(PEERS["tidegate"], pool, 1, 0, cores=(None, None))
     assert run.refused == 0
-    assert run.checks["duplicates"] == DUPLICATES["segment"]
-    assert run.checks["verified"] is True
+    assert run.tidegate["duplicates"] == DUPLICATES["segment"]
+    assert run.tidegate["verified"] is True
 
 
 @NEEDS_WRK
 def test_repeated_events_are_duplicates(tmp_path: Path) -> None:
     """Of a workload with duplicates, about that share of what was sent is found to be duplicate."""
     workload = Workload("tiny", "segment", 10, connections=2, repeated=0.1)
-    wrk.write_pool(workload, tmp_path / "pool", events=20)
-    run = run_once(PEERS["tidegate"], workload, tmp_path / "pool", 1, 0, cores=(None, None))
-    stored, duplicates = run.checks["stored"], run.checks["duplicates"]
+    pool = wrk.write_pool(workload, tmp_path / "pool", events=20)
+    run = run_once(PEERS["tidegate"], pool, 1, 0, cores=(None, None))
+    stored, duplicates = run.tidegate["stored"], run.tidegate["duplicates"]
     assert isinstance(stored, int)
     assert isinstance(duplicates, int)
     assert 0.05 < (duplicates - DUPLICATES["segment"]) / stored <= 0.1
@@ -83,7 +85,7 @@ def test_results_say_where_they_come_from(tmp_path: Path) -> None:
     """A file of results has a date, the machine, versions and the figures; the table puts the ratio first."""
     figures = {"events_per_second": 100.0, "cpu_us_per_event": 5.0, "p99_ms": 1.0, "core_share": 1.0}
     results = {"tiny": {"tidegate": figures, "go": figures | {"events_per_second": 50.0}}}
-    assert "| tiny | Go, fasthttp, Badger | 2.00 × | 1.00 × | 50 |" in report.table(results)
+    assert "| tiny | Go, fasthttp, Badger | 2.00 × | 1.00 × | 50 |" in report.rows("tiny", results["tiny"])
     said = orjson.loads(report.write(results, tmp_path, "tiny", {}).read_bytes())
     assert said["results"] == results
     assert {"at", "commit", "machine", "versions"} <= said.keys()
@@ -102,9 +104,73 @@ def test_every_peer_has_its_adapter() -> None:
     assert all("integrity" in each for name, each in packages.items() if name)
 
 
+def test_a_wrong_name_is_said_with_the_right_ones() -> None:
+    """An option of names takes those that there are, and refuses another one by naming them all."""
+    parse = report.some_of(["one", "two"], ";")
+    assert parse("two; one") == ["two", "one"]
+    with pytest.raises(argparse.ArgumentTypeError, match="three: no such name; choose some of: one; two"):
+        parse("one;three")
+
+
 @NEEDS_WRK
-def test_growth_steps_run() -> None:
-    """A store that was filled ahead is one that a server starts on, takes load, and works all of it off."""
-    empty, grown = growth.measure([0, 2000], seconds=1, loads=["single Segment"], cores=(None, None))
+def test_a_store_that_was_filled_ahead_works(tmp_path: Path) -> None:
+    """A server starts on it, takes load and works all of it off; its times, memory and commits are in the results."""
+    stores = list(growth.make(tmp_path, [0, 2000], bulk_gb=0.01))
+    found = growth.measure(stores, tmp_path, loads=["single Segment"], seconds=1, warm_seconds=0, cores=(None, None))
+    empty, grown, large = found.values()
     assert (empty["known"], grown["known"]) == (0, 2000)
-    assert grown["single Segment, events/s"] != 0
+    assert large["store_gb"] >= grown["store_gb"] + 0.01
+    assert 0 < grown["ready_after_opening_seconds"] <= grown["ready_seconds"] <= grown["consuming_seconds"]
+    assert grown["loads"]["single Segment"]["commit_p50_ms"] > 0
+    assert growth.table(found).count("| 0.002 M ids |") == 2
+
+
+def test_full_queues_are_full_and_end_empty() -> None:
+    """With processors that hold on, memory is measured while every queue is full; then every event is worked off."""
+    found = full_queues.measure(None, 0, events=full_queues.QUEUE_EVENTS + 1000, core=None)
+    assert found["checks"]["pending"] == 0
+
+
+def test_a_soak_says_how_memory_went() -> None:
+    """Steady mixed load is all in the store at its end; the samples give slope and quarters."""
+    said = soak.measure(seconds=0.4, rate=50, core=None)
+    assert said["checks"]["stored"] == said["checks"]["acknowledged"]
+    grown = soak.figures([(0, 10), (60, 11), (120, 12), (180, 13)])
+    assert (grown["slope_mb_per_minute"], grown["first_quarter_mb"], grown["last_quarter_mb"]) == (1, 10, 13)
+
+
+def test_quantiles_of_commits_lie_within_their_buckets() -> None:
+    """Only what was between the two readings counts, and NaN says that there was nothing."""
+    inf = float("inf")
+    before, after = {0.001: 5, 0.01: 5, inf: 5}, {0.001: 5, 0.01: 15, inf: 15}
+    assert admin.quantile_ms(before, after, 0.5) == pytest.approx(5.5)
+    assert admin.quantile_ms(before, before, 0.5) != admin.quantile_ms(before, before, 0.5)
+
+
+def test_goals_are_judged_by_the_newest_results_that_have_them(tmp_path: Path) -> None:
+    """A newer file counts where it has the figure, an older one elsewhere; what is nowhere is said."""
+    for at, ratio in (("2026-01-01", 1.2), ("2026-01-02", 1.0)):
+        said = {"at": at, "commit": "c", "results": {"soak": {"last_quarter_by_first": ratio}}}
+        (tmp_path / f"{at}-soak.json").write_bytes(orjson.dumps(said))
+    (tmp_path / "2026-01-03-growth.json").write_bytes(orjson.dumps({"at": "2026-01-03", "commit": "c", "results": {}}))
+    files = goals.newest_first(tmp_path.glob("*.json"))
+    assert "| ≤ 1.05 × | 1 × | yes | 2026-01-02, c |" in goals.table(files)
+    assert len(goals.missing(files)) == len(goals.GOALS) - 1
+
+
+@pytest.mark.skipif(not (PYTHON / "python").exists(), reason="bench/peers/setup.sh has not been run")
+def test_pictures_are_drawn(tmp_path: Path) -> None:
+    """Every kind of result gives its picture."""
+    run = {"events_per_second": 100.0, "cpu_us_per_event": 5.0, "commit_p50_ms": 1.0, "commit_p99_ms": 2.0}
+    latencies = {"p50_ms": 1.0, "p99_ms": 2.0, "p99_9_ms": 3.0}
+    store = {"known": 10, "ready_seconds": 1.0, "consuming_seconds": 2.0, "anonymous_mb": 3.0, "loads": {"tiny": run}}
+    results: dict[str, dict[str, object]] = {
+        "compare": {"closed_loop": {"tiny": {"tidegate": run, "noop": run}}},
+        "latency": {"open_loop": {"1 requests/s": {"tidegate": latencies}}},
+        "growth": {"growth": {"empty": store, "10 M ids": store}},
+        "soak": {"soak": {"samples": [(0, 1), (60, 1)]}},
+    }
+    for name, figures in results.items():
+        report.write(figures, tmp_path, name, {})
+    subprocess.run([PYTHON / "python", "-m", "bench.plots", "--results", tmp_path], cwd=ROOT, check=True, timeout=60)
+    assert {path.stem for path in tmp_path.glob("*.png")} == {"throughput", "cpu", "latency", "growth"}
