@@ -23,20 +23,19 @@ large as what came during the last fsync, which adds no delay when there is litt
 """
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import trio
 
+from server.flow.group import Appended, Finished, Finishing, Run, Waiting, gathered, requests_in, runs_of
 from server.flow.source_state import Committed, SourceState
 from server.histogram import EVENTS, SECONDS, Histogram
-from server.intake.intake import Admission, AllAdmitted, Reading
+from server.intake.intake import Admission, AllAdmitted
 from server.worker import SoleWorker
 from storage.environment import Store
 from storage.errors import StoreError, StoreFailed, StoreFull
-from storage.model import Append, Columns, Fate, Group, Outcomes, Singles, Stored, Written
-from storage.record import record
-from storage.records import delivery_id
+from storage.model import Append, Fate, Group, Outcomes, Stored, Written
 from storage.writer import Writer
 
 RETRY_SECONDS = 1.0
@@ -46,31 +45,11 @@ OUTCOMES_WAIT_SECONDS = 0.005
 """How long outcomes wait for a delivery to ride along with. At a few hundred deliveries a second one comes in that
 time, which halves the commits; when none comes, a receipt is that much later."""
 
+MANY_REQUESTS = 32
+"""In a group. After one as large as this, whoever got an answer may already have sent the next request: to read those
+first, and take them along, halves the commits under full load. It is no wait, since reading is work to be done."""
+
 DELIVERY_SUFFIX_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
-
-Appended = Callable[[Stored | Singles | StoreError], None]
-Finished = Callable[[], None]
-_Finishing = tuple[SourceState, Outcomes, Finished]
-
-
-@record
-class _Waiting:
-    state: SourceState
-    admission: Admission | AllAdmitted
-    pending: int
-    done: Appended
-
-    @property
-    def deferred(self) -> int:
-        return self.pending - self.admission.admitted
-
-
-@record
-class _Run:
-    """The deliveries of one source in a group."""
-
-    state: SourceState
-    waiting: list[_Waiting]
 
 
 class Committer:
@@ -81,11 +60,13 @@ class Committer:
         self._worker = worker
         self._store = store
         self._suffix = "".join(secrets.choice(DELIVERY_SUFFIX_ALPHABET) for _ in range(6))
-        self._appends: list[_Waiting] = []
-        self._outcomes: list[_Finishing] = []
+        self._appends: list[Waiting] = []
+        self._outcomes: list[Finishing] = []
         self._outcomes_max: int | None = None  # in a group; None: all
         self._work = trio.Event()
         self._carrier = trio.Event()
+        self._requests = 0
+        """In the last group."""
         self._hurried = False
         self._quiet = trio.Event()
         self._quiet.set()
@@ -104,7 +85,7 @@ class Committer:
         admitted = admission.admitted
         pending = admission.reading.count if admission.rest is Fate.DEFERRED else admitted
         state.appending(pending, pending - admitted)
-        self._appends.append(_Waiting(state, admission, pending, done))
+        self._appends.append(Waiting(state, admission, pending, done))
         self._carrier.set()
         self._wake()
 
@@ -121,6 +102,8 @@ class Committer:
             while (self._appends or self._outcomes or self.failure) and not self.lost:
                 if not self._appends and not self.failure:
                     await self._wait_for_carrier()
+                if self._requests >= MANY_REQUESTS:
+                    await _let_others_have_their_turn()
                 await self._commit()
             self._refuse_waiting()
             self._hurried = False
@@ -164,8 +147,8 @@ class Committer:
             self._refuse(appends, self.failure)
             appends = []
         outcomes = self._take_outcomes()
-        runs = _runs(appends)
-        group = self._gather(runs, outcomes)
+        runs = runs_of(appends)
+        group = gathered(self.next_number, self._suffix, runs, outcomes)
         started = trio.current_time()
         try:
             written = await self._worker.run(partial(self._writer.write, group))
@@ -182,36 +165,17 @@ class Committer:
         self.commit_seconds.observe(trio.current_time() - started)
         self._settle(group, runs, outcomes, written)
 
-    def _take_outcomes(self) -> list[_Finishing]:
+    def _take_outcomes(self) -> list[Finishing]:
         taken = self._outcomes[: self._outcomes_max]
         self._outcomes = self._outcomes[len(taken) :]
         return taken
 
-    def _gather(self, runs: list[_Run], outcomes: list[_Finishing]) -> Group:
-        number = self.next_number
-        appends = []
-        for run in runs:
-            for waiting in run.waiting:
-                admission = waiting.admission
-                stored = self._numbered(number, admission.reading)
-                appends.append(Append(stored, admission.admitted, admission.rest))
-                number += admission.reading.count
-        touched = {run.state.id: run.state for run in runs} | {state.id: state for state, _, _ in outcomes}
-        oldest = {
-            source_id: bound for source_id, state in touched.items() if (bound := state.oldest_bound()) is not None
-        }
-        return Group(appends, [entry for _, entry, _ in outcomes], oldest)
-
-    def _numbered(self, number: int, reading: Reading | Columns) -> Stored | Singles:
-        if isinstance(reading, Columns):
-            return Singles(number, self._suffix, reading)
-        return Stored(number, delivery_id(number, self._suffix), reading.facts, reading.body)
-
-    def _settle(self, group: Group, runs: list[_Run], outcomes: list[_Finishing], written: Written) -> None:
+    def _settle(self, group: Group, runs: list[Run], outcomes: list[Finishing], written: Written) -> None:
         if group.appends:
             last = group.appends[-1].stored
             end = last.first + last.count
             self.commit_events.observe(end - self.next_number)
+            self._requests = sum([requests_in(append) for append in group.appends])
             self.next_number = end
         self.used_bytes = written.used_bytes
         self.full = not self._store.has_room(written.used_bytes)
@@ -226,7 +190,7 @@ class Committer:
         for _, _, done in outcomes:
             done()
 
-    def _settle_run(self, run: _Run, appends: Sequence[Append], digests: Sequence[bytes]) -> None:
+    def _settle_run(self, run: Run, appends: Sequence[Append], digests: Sequence[bytes]) -> None:
         """Into the queue, and only then the answers."""
         run.state.appended(
             [
@@ -247,15 +211,13 @@ class Committer:
             appends, self._appends = self._appends, []
             self._refuse(appends, self.failure)
 
-    def _refuse(self, appends: list[_Waiting], error: StoreError) -> None:
+    def _refuse(self, appends: list[Waiting], error: StoreError) -> None:
         for waiting in appends:
             waiting.state.not_appended(waiting.pending, waiting.deferred)
             waiting.done(error)
 
 
-def _runs(appends: Sequence[_Waiting]) -> list[_Run]:
-    """By source; each in the order in which they came."""
-    by_source: dict[str, list[_Waiting]] = {}
-    for waiting in appends:
-        by_source.setdefault(waiting.state.id, []).append(waiting)
-    return [_Run(waiting[0].state, waiting) for waiting in by_source.values()]
+async def _let_others_have_their_turn() -> None:
+    """Twice: trio finds out which descriptors are ready, and then runs who waits for them."""
+    await trio.lowlevel.checkpoint()
+    await trio.lowlevel.checkpoint()

@@ -44,6 +44,7 @@ def read(source: Source, requests: Sequence[R], now_ms: int, limits: Limits) -> 
     if not taken:
         return [], None, left
     ids, id_from, provider_ids, types = found
+    nothing: list[str | None] = [None] * len(items)
     columns = Columns(
         source.id,
         source.type,
@@ -54,7 +55,7 @@ def read(source: Source, requests: Sequence[R], now_ms: int, limits: Limits) -> 
         id_from,
         provider_ids,
         types,
-        list(map(normalise.sent_at, items)) if source.type == "segment" else [None] * len(items),
+        list(map(normalise.sent_at, items)) if source.type == "segment" and _any_has(items, "sentAt") else nothing,
         [request.body for request in taken],
     )
     return taken, columns, left
