@@ -106,10 +106,6 @@ class FastConnection:
 
     def readable(self) -> None:
         """The client sent something, or closed."""
-        self._receive()
-        self._watch()
-
-    def _receive(self) -> None:
         try:
             data = self.sock.recv(READ_BYTES)
         except (BlockingIOError, InterruptedError):
@@ -117,34 +113,42 @@ class FastConnection:
         except OSError:
             self.close()
             return
+        if self.state is State.HEAD and self.answers and not self.protocol.buffer:
+            if self.is_known and self._is_whole(data):
+                return
+            if data:
+                self.deadline = self._lane.now + self._lane.limits.header_timeout_seconds
+        self._received(data)
+        self._watch()
+
+    def _received(self, data: bytes) -> None:
         if self.state is State.LINGER:
             if not data:
                 self.close()
             return
-        if not data:
-            self.at_end = True
-        else:
-            begins = self.state is State.HEAD and not self.protocol.buffer
+        if data:
             self.protocol.receive(data)
-            if begins and self.answers and self.is_known and self._is_whole():
-                return
-            if begins and self.answers:
-                self.deadline = self._lane.now + self._lane.limits.header_timeout_seconds
+        else:
+            self.at_end = True
         self._go_on()
 
-    def _is_whole(self) -> bool:
+    def _is_whole(self, data: bytes) -> bool:
         """A request came in one piece, as most do: it may go in together with the others of this turn."""
-        found = self.protocol.whole()
-        if found is None or found[0].is_last or found[0].expects_continue:
+        found = self.protocol.whole(data)
+        if found is None:
             return False
-        self._delivery, self.body = found
-        self.head = self._delivery.head
+        delivery, self.body = found
+        if delivery.is_last or delivery.expects_continue:
+            return False
+        self.protocol.buffer = data  # for when it goes alone
+        self._delivery = delivery
+        self.head = delivery.head
         self.started = self._lane.now
         self._lane.whole.append(self)
         return True
 
     def advance(self) -> None:
-        """Go as far as the bytes in hand reach."""
+        """Go as far as the bytes in hand reach; a request that came whole, too."""
         self._go_on()
         self._watch()
 
@@ -153,10 +157,6 @@ class FastConnection:
         self.protocol.buffer = b""
         self.state = State.ANSWER
         self.deadline = math.inf
-
-    def go_alone(self) -> None:
-        """The request that came whole is served as any other."""
-        self.advance()
 
     def reply(self, data: bytes) -> bool:
         """The answer to a request that was let in together with others. False where it has not left whole."""

@@ -45,7 +45,7 @@ HandOver = Callable[[socket.socket, bytes, int, bool], None]
 class Gate(routes.Gate, Protocol):
     """What the lane asks of the gate."""
 
-    def take(self, requests: Sequence[FastConnection], lane: "FastLane", /) -> None: ...
+    def take(self, requests: Sequence[FastConnection], lane: "FastLane", /) -> Sequence[FastConnection]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,11 +201,23 @@ class FastLane:
             else:
                 self._serve(connection, connection.close)
         if self.whole:
-            whole, self.whole = self.whole, []
-            self.gate.take(whole, self)
+            self._take_whole()
         for file, _ in ready:
             if file in self._listening:
                 self._accept(file, self._listening[file])
+
+    def _take_whole(self) -> None:
+        """What came whole in this turn goes in together, or is served as any other."""
+        whole, self.whole = self.whole, []
+        try:
+            alone = self.gate.take(whole, self)
+        except Exception as error:  # noqa: BLE001  # contained, as in `_serve`
+            self._listener.on_error(error)
+            for connection in whole:
+                connection.close()
+        else:
+            for connection in alone:
+                self._serve(connection, connection.advance)
 
     def _go_on(self) -> None:
         """Serve those that have bytes in hand."""

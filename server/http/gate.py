@@ -32,9 +32,6 @@ OnAnswer = Callable[[Answer], None]
 class Whole(singles.Request, Protocol):
     """A request that came whole: head and body, in one piece."""
 
-    def go_alone(self) -> None:
-        """It is to come in by itself."""
-
     def answered(self, answer: Answer) -> None:
         """What it gets, where no answer is given to all."""
 
@@ -100,24 +97,29 @@ class Gate:
             return refusal
         return entry
 
-    def take(self, requests: Sequence[W], lane: Together[W]) -> None:
+    def take(self, requests: Sequence[W], lane: Together[W]) -> Sequence[W]:
         """Requests that came whole. Those of one source that hold an event each are read, admitted and committed
-        together, and `lane` hears of it; each of the others goes alone.
+        together, and `lane` hears of it. Returns the others: each is to go alone.
         """
+        if self._health.refusal() is not None:
+            return requests
+        alone: list[W] = []
         by_source: dict[Judged, list[W]] = {}
-        is_open = self._health.refusal() is None
+        by_head: dict[int, list[W]] = {}
         for request in requests:
-            judged = self._judge(request.head) if is_open else None
-            if judged is None or judged.source.signing_secrets:
-                request.go_alone()
-            else:
-                by_source.setdefault(judged, []).append(request)
+            head = request.head
+            those = by_head.get(id(head))
+            if those is None:
+                judged = self._judge(head)
+                plain = judged is not None and not judged.source.signing_secrets
+                those = by_head[id(head)] = by_source.setdefault(judged, []) if judged and plain else alone
+            those.append(request)
         for judged, those in by_source.items():
-            for request in self._take_together(judged, those, lane):
-                request.go_alone()
+            alone += self._take_together(judged, those, lane)
+        return alone
 
     def _take_together(self, judged: "Judged", requests: list[W], lane: Together[W]) -> Sequence[W]:
-        """Returns those that are to go alone: what is unusual, and all where not all of them are sure to be let in."""
+        """Returns what is unusual, and all where not all of them are sure to be let in."""
         state, source = judged.state, judged.source
         now_ns, count = self.clock.monotonic_ns(), len(requests)
         is_full = 0 < self._backlog_events_max < state.pending + count

@@ -148,16 +148,15 @@ class Protocol:
             self._left = length or 0
         return delivery
 
-    def whole(self) -> tuple[Delivery, bytes] | None:
-        """A delivery and its body, where the buffer is just that; it is left there. None says nothing."""
-        buffer = self.buffer
-        end = buffer.find(b"\r\n\r\n") + 4
-        if end < 4 or not buffer.startswith(PREFIX):
+    def whole(self, data: bytes) -> tuple[Delivery, bytes] | None:
+        """A delivery and its body, where the data are just that; they are not taken. None says nothing."""
+        end = data.find(b"\r\n\r\n") + 4
+        if end < 4 or not data.startswith(PREFIX):
             return None
-        delivery = self._heads.delivery(self.peer, buffer[:end])
-        if not isinstance(delivery, Delivery) or delivery.head.content_length != len(buffer) - end:
+        delivery = self._heads.delivery(self.peer, data[:end])
+        if not isinstance(delivery, Delivery) or delivery.head.content_length != len(data) - end:
             return None
-        return delivery, buffer[end:]
+        return delivery, data[end:]
 
     @property
     def has_more(self) -> bool:

@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 import orjson
 
 from server.intake import normalise
+from server.intake.headers import Scanned
 from server.intake.intake import Head, Limits
 from server.intake.parse import BODY_DEPTH_MAX
 from server.source import Source
@@ -37,10 +38,12 @@ Found = tuple[list[str | None], list[str], list[str | None], list[str]]
 def read(source: Source, requests: Sequence[R], now_ms: int, limits: Limits) -> tuple[list[R], Columns | None, list[R]]:
     """The requests that were taken, what was found in them, and those that are left. Not for a source that signs."""
     taken, items, left = _parsed(requests, limits)
-    found = _plain_segment(source, items) if source.type == "segment" else _plain_webhook(source, taken, items)
+    scanned = [request.head.scanned for request in taken]
+    found = _plain_segment(source, items) if source.type == "segment" else _plain_webhook(source, scanned, items)
     if found is None:
         taken, items, found, odd = _careful(source, taken, items)
         left += odd
+        scanned = [request.head.scanned for request in taken]
     if not taken:
         return [], None, left
     ids, id_from, provider_ids, types = found
@@ -50,7 +53,7 @@ def read(source: Source, requests: Sequence[R], now_ms: int, limits: Limits) -> 
         source.type,
         now_ms,
         [request.head.remote_addr for request in taken],
-        [request.head.scanned.kept for request in taken],
+        [each.kept for each in scanned],
         ids,
         id_from,
         provider_ids,
@@ -68,6 +71,9 @@ def _parsed(requests: Sequence[R], limits: Limits) -> tuple[list[R], list[Item],
     left: list[R] = []
     size_max = min(BODY_BYTES_MAX, limits.decoded_bytes_max)
     containers_max = min(BODY_DEPTH_MAX, limits.json_containers_max)
+    unlooked_max = min(
+        2 * BODY_DEPTH_MAX, limits.json_containers_max
+    )  # too short to nest too deep, or to hold too many
     for request in requests:
         body = request.body
         size = len(body)
@@ -75,7 +81,7 @@ def _parsed(requests: Sequence[R], limits: Limits) -> tuple[list[R], list[Item],
         if (
             size <= size_max
             and request.head.scanned.content_encoding is None
-            and (size <= containers_max or body.count(b"{") + body.count(b"[") <= containers_max)
+            and (size <= unlooked_max or body.count(b"{") + body.count(b"[") <= containers_max)
         ):
             item = _loaded(body)
         if type(item) is dict:
@@ -98,7 +104,7 @@ _message_id: Callable[[Item], Any] = itemgetter("messageId")
 _event_id: Callable[[Item], Any] = itemgetter("inbound_event_id")
 _type: Callable[[Item], Any] = itemgetter("type")
 _event_type: Callable[[Item], Any] = itemgetter("event_type")
-_header_id: Callable[[Request], Any] = attrgetter("head.scanned.event_id")
+_header_id: Callable[[Scanned], Any] = attrgetter("event_id")
 
 
 def _plain_segment(source: Source, items: Sequence[Item]) -> Found | None:
@@ -112,7 +118,7 @@ def _plain_segment(source: Source, items: Sequence[Item]) -> Found | None:
     return ids, ["body.messageId"] * len(ids), ids, _typed(source, types)
 
 
-def _plain_webhook(source: Source, requests: Sequence[Request], items: Sequence[Item]) -> Found | None:
+def _plain_webhook(source: Source, scanned: Sequence[Scanned], items: Sequence[Item]) -> Found | None:
     """The same for webhooks without a provider's id."""
     try:
         ids, types = list(map(_event_id, items)), list(map(_event_type, items))
@@ -120,7 +126,7 @@ def _plain_webhook(source: Source, requests: Sequence[Request], items: Sequence[
         return None
     if not normalise.are_short_ids(ids) or not normalise.are_short_types(types):
         return None
-    if _any_has(items, "id") or _any_has(items, "provider_event_id") or any(map(_header_id, requests)):
+    if _any_has(items, "id") or _any_has(items, "provider_event_id") or any(map(_header_id, scanned)):
         return None
     return ids, ["body.inbound_event_id"] * len(ids), [None] * len(ids), _typed(source, types)
 
