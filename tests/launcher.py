@@ -1,8 +1,8 @@
-"""The `tidegate` command with something of its world replaced: `launcher.py [--waits S,S…] [--faults FILE] COMMAND …`.
+"""The `tidegate` command with something of its world replaced: `launcher.py [OPTIONS] COMMAND …`.
 
 `--waits`: the seconds between attempts. `--faults`: while this file exists, every commit of the store fails as it says:
 `full` (the map is full), `no space` (the disk is full), `eio` (fsync failed), `short write` (as a full disk
-does it), `other`, `bug` (our own).
+does it), `other`, `bug` (our own). `--broken-intake`: a body that is an object with `fault` is our bug.
 """
 
 import argparse
@@ -16,6 +16,9 @@ import lmdb
 
 import server.cli
 from server.flow import attempts
+from server.intake import normalise
+from server.intake.headers import HeaderId
+from server.source import Source
 from storage import disk
 from storage.environment import Store
 
@@ -68,11 +71,25 @@ class Environment:
         return Transaction(found, self._faults) if options.get("write") else found
 
 
+def break_intake() -> None:
+    alone = normalise.alone
+
+    def broken(source: Source, header: HeaderId | None, item: Any) -> normalise.Found | str:
+        if "fault" in item:
+            raise ZeroDivisionError("a bug")
+        return alone(source, header, item)
+
+    normalise.alone = broken
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("--waits", type=lambda text: tuple(map(float, text.split(","))))
     parser.add_argument("--faults", type=Path)
+    parser.add_argument("--broken-intake", action="store_true")
     options, command = parser.parse_known_args()
+    if options.broken_intake:
+        break_intake()
     if options.waits:
         attempts.WAIT_SECONDS = options.waits
     if options.faults:

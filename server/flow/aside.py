@@ -1,7 +1,8 @@
 """What a consumer holds beside its channel: the ids in hand, and the events that stepped aside.
 
 An id is held from the moment an event of it is taken until that event's outcome is on disk; so at most one event per
-(source, id) is with a processor or in retry. An event steps aside in one of three states:
+(source, id) is with a processor or in retry. (Without a processor there is nothing to hold it for, but for events that
+stepped aside.) An event steps aside in one of three states:
 - *twin*: another event holds its id; it waits for what becomes of that one;
 - *later*: it failed alone and waits for its time;
 - *ready*: its turn has come (a retry that is due, a twin whose elder died, a requeued event).

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from email.utils import formatdate
+from functools import partial
 from typing import Protocol
 
 import trio
@@ -147,8 +148,7 @@ class FastLane:
     def answer(self, connections: Sequence[FastConnection], bodies: Sequence[bytes]) -> None:
         """They are on disk: what each gets. All of these bodies have one length."""
         if self.is_draining:
-            for connection, body in zip(connections, bodies, strict=True):
-                connection.answered(Answer(200, body))
+            self.answer_each(connections, [Answer(200, body) for body in bodies])
             return
         self._accepted(len(connections), self.time() - connections[0].started)
         head = written(Answer(200, bodies[0]), self.date(), last=False)[: -len(bodies[0])]
@@ -161,6 +161,11 @@ class FastLane:
                 self._listener.on_error(error)
                 connection.close()
         self.connections.known_fell_idle(idle)
+
+    def answer_each(self, connections: Sequence[FastConnection], answers: Sequence[Answer]) -> None:
+        """What each of those that were let in together gets."""
+        for connection, answer in zip(connections, answers, strict=True):
+            self._serve(connection, partial(connection.answered, answer))
 
     def forget(self, connection: FastConnection) -> None:
         """It is about to be closed, or handed over."""

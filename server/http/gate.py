@@ -29,15 +29,8 @@ from storage.records import delivery_ids
 OnAnswer = Callable[[Answer], None]
 
 
-class Whole(singles.Request, Protocol):
-    """A request that came whole: head and body, in one piece."""
-
-    def answered(self, answer: Answer) -> None:
-        """What it gets, where no answer is given to all."""
-
-
-W = TypeVar("W", bound=Whole)
-W_contra = TypeVar("W_contra", bound=Whole, contravariant=True)
+W = TypeVar("W", bound=singles.Request)
+W_contra = TypeVar("W_contra", bound=singles.Request, contravariant=True)
 
 
 class Together(Protocol[W_contra]):
@@ -48,6 +41,9 @@ class Together(Protocol[W_contra]):
 
     def answer(self, requests: Sequence[W_contra], bodies: Sequence[bytes]) -> None:
         """They are on disk: what each gets with its 200. The bodies have one length."""
+
+    def answer_each(self, requests: Sequence[W_contra], answers: Sequence[Answer]) -> None:
+        """What each gets, whatever it is."""
 
 
 JUDGED_MAX = 4096
@@ -77,7 +73,7 @@ class Gate:
         self.body_bytes_max = limits.body_bytes_max
         self.in_flight = SharedBytes(limits.in_flight_bytes_max)
         self.intake_limits = intake.Limits(
-            limits.decoded_bytes_max, limits.json_containers_max, limits.batch_events_max
+            limits.body_bytes_max, limits.decoded_bytes_max, limits.json_containers_max, limits.batch_events_max
         )
 
     def enter(self, head: Head) -> "Entry | Refusal":
@@ -111,6 +107,7 @@ class Gate:
             those = by_head.get(id(head))
             if those is None:
                 judged = self._judge(head)
+                head.mark(is_authenticated=judged is not None)
                 plain = judged is not None and not judged.source.signing_secrets
                 those = by_head[id(head)] = by_source.setdefault(judged, []) if judged and plain else alone
             those.append(request)
@@ -125,7 +122,10 @@ class Gate:
         is_full = 0 < self._backlog_events_max < state.pending + count
         if is_full or state.deferring or not state.limiter.has(count, now_ns):
             return requests
-        taken, columns, left = singles.read(source, requests, self.clock.now_ms(), self.intake_limits)
+        try:
+            taken, columns, left = singles.read(source, requests, self.clock.now_ms(), self.intake_limits)
+        except Exception:  # noqa: BLE001  # a fault of ours: whichever it is about fails when it goes alone, and is heard of
+            return requests
         size = sum([len(request.body) for request in taken])
         if columns is None or not self.in_flight.take(state.id, size):
             return requests
@@ -137,8 +137,7 @@ class Gate:
             if isinstance(result, Singles):
                 lane.answer(taken, intake.answers(source, delivery_ids(result)))
             elif isinstance(result, StoreError):
-                for request in taken:
-                    request.answered(refusal_answer(storage_refusal(result), close=False))
+                lane.answer_each(taken, [refusal_answer(storage_refusal(result), close=False)] * len(taken))
 
         self.committer.append(state, AllAdmitted(columns, columns.count), committed)
         return left

@@ -53,6 +53,8 @@ class Head:
 class Limits:
     """What one body may cost, as `[limits]` says."""
 
+    body_bytes_max: int
+    """As it comes. Checked as it grows, before it comes here."""
     decoded_bytes_max: int
     json_containers_max: int
     batch_events_max: int

@@ -69,7 +69,7 @@ def _parsed(requests: Sequence[R], limits: Limits) -> tuple[list[R], list[Item],
     taken: list[R] = []
     items: list[Item] = []
     left: list[R] = []
-    size_max = min(BODY_BYTES_MAX, limits.decoded_bytes_max)
+    size_max = min(BODY_BYTES_MAX, limits.body_bytes_max, limits.decoded_bytes_max)
     containers_max = min(BODY_DEPTH_MAX, limits.json_containers_max)
     unlooked_max = min(
         2 * BODY_DEPTH_MAX, limits.json_containers_max

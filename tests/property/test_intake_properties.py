@@ -20,7 +20,7 @@ from server.source import Source
 from storage.model import Facts, Fate, Singles, Stored
 from storage.singles import deliveries
 
-LIMITS = Limits(decoded_bytes_max=20_000, json_containers_max=2_000, batch_events_max=8)
+LIMITS = Limits(body_bytes_max=1 << 20, decoded_bytes_max=20_000, json_containers_max=2_000, batch_events_max=8)
 FIELDS = "inbound_event_id source_config_id source_type provider_event_id event_type received_at payload headers meta"
 SECOND = 1_000_000_000
 

@@ -472,7 +472,7 @@ def test_samples_are_events(kind: str, batched: bool) -> None:
     made = Source(id="demo", type=kind, token_digests=())  # type: ignore[arg-type]
     count = 5 if batched else 1
     body, ids = sample(made, count, batched=batched)
-    reading = read(made, Head("demo", None, [], len(body), "127.0.0.1"), body, 0, Limits(10**6, 10**4, 100))
+    reading = read(made, Head("demo", None, [], len(body), "127.0.0.1"), body, 0, Limits(10**6, 10**6, 10**4, 100))
     assert isinstance(reading, Reading)
     assert list(reading.facts.ids) == ids
     assert len(set(ids)) == count

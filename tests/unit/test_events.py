@@ -9,7 +9,7 @@ from server.intake.intake import Head, Limits, Reading, read
 from server.source import Source
 from storage.model import Stored
 
-LIMITS = Limits(decoded_bytes_max=1 << 20, json_containers_max=10_000, batch_events_max=100)
+LIMITS = Limits(body_bytes_max=1 << 20, decoded_bytes_max=1 << 20, json_containers_max=10_000, batch_events_max=100)
 WEBHOOK = Source("hooks", "webhook", ())
 SEGMENT = Source("seg", "segment", ())
 DELIVERY = "0000000000001-abcdef"

@@ -14,7 +14,7 @@ from server.refusal import UNAUTHORIZED, Refusal
 from server.source import OverLimit, Source
 from storage.model import Fate
 
-LIMITS = Limits(decoded_bytes_max=4096, json_containers_max=600, batch_events_max=20)
+LIMITS = Limits(body_bytes_max=1 << 20, decoded_bytes_max=4096, json_containers_max=600, batch_events_max=20)
 NOW_NS = 10**15
 
 
