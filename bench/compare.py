@@ -41,13 +41,15 @@ def main() -> None:
     parser = report.options(__doc__)
     names = [each.name for each in WORKLOADS]
     parser.add_argument("--quick", action="store_true", help="four workloads, one run of 2 s each: for a first look")
-    parser.add_argument("--seconds", type=float, help="of load in each run (default: 10)")
-    parser.add_argument("--repeats", type=int, help="runs of each (default: 3)")
+    parser.add_argument("--seconds", type=report.above_zero, help="of load in each run (default: 10)")
+    parser.add_argument("--repeats", type=report.whole_above_zero, help="runs of each (default: 3)")
     parser.add_argument(
         "--peers", type=report.some_of(list(PEERS), ","), help=f"some of {','.join(PEERS)} (default: all)"
     )
     parser.add_argument(
-        "--workloads", type=report.some_of(names, ";"), help=f"some of {';'.join(names)} (default: all)"
+        "--workloads",
+        type=report.some_of(names, ";"),
+        help=f"some of {';'.join(names).replace('%', '%%')} (default: all)",
     )
     options = parser.parse_args()
     wanted = options.workloads or (QUICK if options.quick else names)

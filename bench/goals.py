@@ -163,7 +163,7 @@ def main() -> None:
     files = newest_first(parser.parse_args().results.glob("*.json"))
     print(table(files))
     if silent := missing(files):
-        print(f"\nNot measured: {'; '.join(silent)}.")
+        print("\n".join(["\nNot measured:", *(f"- {name}" for name in silent)]))
 
 
 if __name__ == "__main__":

@@ -159,13 +159,13 @@ def table(growth: dict[str, dict[str, Any]]) -> str:
 def main() -> None:
     parser = report.options(__doc__)
     parser.add_argument("--quick", action="store_true", help="up to 1 M ids, one run of 2 s each: for a first look")
-    parser.add_argument("--known", help="rising numbers of ids (default: 0,1000000,10000000)")
+    parser.add_argument("--known", type=report.rising, help="rising numbers of ids (default: 0,1000000,10000000)")
     parser.add_argument("--bulk-gb", type=float, help="of events in the largest store (default: 4; 0: no such store)")
-    parser.add_argument("--seconds", type=float, help="of each load (default: 5)")
-    parser.add_argument("--repeats", type=int, help="turns of each store (default: 3)")
+    parser.add_argument("--seconds", type=report.above_zero, help="of each load (default: 5)")
+    parser.add_argument("--repeats", type=report.whole_above_zero, help="turns of each store (default: 3)")
     options = parser.parse_args()
     quick = options.quick
-    known = [int(count) for count in (options.known or ("0,1000000" if quick else "0,1000000,10000000")).split(",")]
+    known = options.known or ([0, 1_000_000] if quick else [0, 1_000_000, 10_000_000])
     bulk = options.bulk_gb if options.bulk_gb is not None else 0 if quick else 4
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         directory = Path(name)

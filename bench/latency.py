@@ -122,15 +122,16 @@ def table(results: report.Results) -> str:
 def main() -> None:
     parser = report.options(__doc__)
     parser.add_argument("--quick", action="store_true", help="one run of 3 s each: for a first look")
-    parser.add_argument("--rates", default="1000,3000", help="requests a second (default: 1000,3000)")
-    parser.add_argument("--seconds", type=float, help="of load in each run (default: 10)")
-    parser.add_argument("--repeats", type=int, help="runs of each (default: 3)")
+    parser.add_argument(
+        "--rates", type=report.rates, default="1000,3000", help="requests a second (default: 1000,3000)"
+    )
+    parser.add_argument("--seconds", type=report.above_zero, help="of load in each run (default: 10)")
+    parser.add_argument("--repeats", type=report.whole_above_zero, help="runs of each (default: 3)")
     parser.add_argument("--peers", type=report.some_of(list(PEERS), ","), help=f"some of {','.join(PEERS)}")
     options = parser.parse_args()
-    rates = [float(rate) for rate in options.rates.split(",")]
     seconds = options.seconds or (3 if options.quick else 10)
     repeats = options.repeats or (1 if options.quick else 3)
-    results = measure(report.built(options.peers or PEERS_USED), rates, seconds, repeats)
+    results = measure(report.built(options.peers or PEERS_USED), options.rates, seconds, repeats)
     print(table(results))
     name = "latency-part" if options.quick or options.peers else "latency"
     report.say(str(report.write({"open_loop": results}, options.results, name, vars(options))))

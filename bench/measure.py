@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from itertools import cycle
 from pathlib import Path
 
-from bench import books
+from bench import books, report
 from bench.load import Load, closed, post
 from bench.peers import PEERS
 from bench.workload import SEED, TOKEN, WORKLOADS, Workload, bodies, with_serial
@@ -75,9 +75,14 @@ def figures(load: Load, events: int, cpu_seconds: float) -> dict[str, object]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=10, help="of load for each workload (default: 10)")
-    parser.add_argument("--connections", type=int, default=64, help="open at a time (default: 64)")
-    parser.add_argument("--core", type=int, help="pin the server to this core, the load to the others")
+    parser.add_argument("--seconds", type=report.above_zero, default=10, help="of load for each workload (default: 10)")
+    parser.add_argument("--connections", type=report.whole_above_zero, default=64, help="open at a time (default: 64)")
+    parser.add_argument(
+        "--core",
+        type=int,
+        choices=sorted(os.sched_getaffinity(0)),
+        help="pin the server to this core, the load to the others",
+    )
     options = parser.parse_args()
     if options.core is not None:
         os.sched_setaffinity(0, os.sched_getaffinity(0) - {options.core})

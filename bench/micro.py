@@ -10,15 +10,19 @@ import json
 import random
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
 import zstandard
 
-from bench.workload import SEED, batch
+from bench.workload import SEED, batch, single_track
+from server.http.protocol import Heads
+from server.intake import singles
 from server.intake.headers import scan
+from server.intake.intake import Head, Limits
 from server.intake.normalise import facts
 from server.intake.parse import parse
 from server.intake.rate_limit import Gcra
@@ -27,7 +31,7 @@ from server.source import Source
 from storage.environment import Store
 from storage.index import DedupIndex
 from storage.log_record import COMPRESSION_LEVEL, encode_log
-from storage.model import Append, Facts, Fate, Group, Stored
+from storage.model import Append, Columns, Facts, Fate, Group, Singles, Stored
 from storage.records import delivery_id, digests_of, split_digests
 from storage.writer import Writer
 
@@ -38,6 +42,27 @@ MAP_BYTES = 4 << 30
 WINDOW_MS = 96 * 3600 * 1000
 NOW_MS = 1_790_000_000_000
 GCRA_TAKES = 1000
+
+
+HEAD = (
+    b"POST /ingest/inbound/segment HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer for-measuring-only\r\n"
+    b"Content-Type: application/json\r\ntraceparent: 00-%032x-00f067aa0ba902b7-01\r\nContent-Length: 450\r\n\r\n"
+)
+LIMITS = Limits(2**20, 2**20, CONTAINERS_MAX, 2500)
+
+
+@dataclass
+class Request:
+    """One that came whole."""
+
+    head: Head
+    body: bytes
+
+
+def _requests(count: int) -> list[Request]:
+    rng = random.Random(SEED)
+    made = [single_track(rng) for _ in range(count)]
+    return [Request(Head("segment", None, HEADERS, len(body), "127.0.0.1"), body) for body in made]
 
 
 class Steps:
@@ -54,10 +79,21 @@ class Steps:
         self._digests = split_digests(digests_of(self._stored))
         self._index = DedupIndex(WINDOW_MS)
         self._index.add(self._digests, range(1, events + 1), NOW_MS)
+        self._heads = Heads(())
+        self._repeated = [HEAD % 0] * events
+        self._varying = [HEAD % number for number in range(events)]
+        self._requests = _requests(events)
 
     def all(self) -> dict[str, tuple[Callable[[], object], int]]:
         """By name: the step, and how many events it handles."""
         return {
+            "head, repeated": (lambda: self._read_heads(self._repeated), self.events),
+            "head, varying": (lambda: self._read_heads(self._varying), self.events),
+            "single events, read together": (self._columns, self.events),
+            "single events, encoded": (
+                lambda: encode_log([Singles(1, "abcdef", self._columns())], self._compressor),
+                self.events,
+            ),
             "parse": (lambda: parse(self._body, CONTAINERS_MAX), self.events),
             "facts": (self._facts, self.events),
             "rate limit": (self._take, GCRA_TAKES),
@@ -66,6 +102,15 @@ class Steps:
             "encode the block": (lambda: encode_log([self._stored], self._compressor), self.events),
             "commit": (self._commit, self.events),
         }
+
+    def _read_heads(self, heads: Sequence[bytes]) -> None:
+        for head in heads:
+            self._heads.delivery("127.0.0.1", head)
+
+    def _columns(self) -> Columns:
+        _, columns, _ = singles.read(SOURCE, self._requests, NOW_MS, LIMITS)
+        assert columns is not None
+        return columns
 
     def _facts(self) -> Facts:
         found = facts(

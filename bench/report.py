@@ -116,6 +116,32 @@ def some_of(choices: Sequence[str], separator: str) -> Callable[[str], list[str]
     return parse
 
 
+def above_zero(text: str) -> float:
+    """For an option: a number above 0."""
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text}: must be above 0")
+    return number
+
+
+def whole_above_zero(text: str) -> int:
+    """For an option: a whole number above 0."""
+    return round(above_zero(str(int(text))))
+
+
+def rising(text: str) -> list[int]:
+    """For an option: whole numbers from 0 up, each greater than the one before."""
+    numbers = [int(number) for number in text.split(",")]
+    if numbers != sorted(set(numbers)) or numbers[0] < 0:
+        raise argparse.ArgumentTypeError(f"{text}: must be rising numbers from 0 up")
+    return numbers
+
+
+def rates(text: str) -> list[float]:
+    """For an option: numbers above 0."""
+    return [above_zero(number) for number in text.split(",")]
+
+
 def built(names: Sequence[str]) -> list[str]:
     """Of these peers, those whose programs are there; the others are named."""
     missing = [name for name in names if not PEERS[name].needs.exists()]

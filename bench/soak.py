@@ -108,8 +108,10 @@ def figures(samples: Sequence[tuple[float, float]]) -> dict[str, Any]:
 
 def main() -> None:
     parser = report.options(__doc__)
-    parser.add_argument("--minutes", type=float, default=10, help="of load, after a tenth to warm up (default: 10)")
-    parser.add_argument("--rate", type=float, default=500, help="requests a second (default: 500)")
+    parser.add_argument(
+        "--minutes", type=report.above_zero, default=10, help="of load, after a tenth to warm up (default: 10)"
+    )
+    parser.add_argument("--rate", type=report.above_zero, default=500, help="requests a second (default: 500)")
     options = parser.parse_args()
     pin(LOAD_CORE)
     said = measure(options.minutes * 60, options.rate)

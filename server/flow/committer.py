@@ -9,7 +9,8 @@ Guarantees
 Order of operations
 1. `append` and `finish` only put things on a list: synchronous, so that a decision, its charge to the rate limit and
    this hand-over are one step.
-2. *Gather*, on the trio thread: take all that waits, give numbers, source by source.
+2. *Gather*, on the trio thread: take all that waits, give numbers, source by source (`group.py`). After a large group
+   the connections are read once more before.
 3. *Write*, in the writer's own thread: one transaction.
 4. *Settle*, on the trio thread: new totals, then the queues, then the callbacks.
 
@@ -18,8 +19,9 @@ at the door, and a group of outcomes alone tries every second until one succeeds
 half of them, down to one; each success doubles that, until none waits. After an I/O error (`StoreFailed`) nothing is
 written any more until a restart, since the page cache may no longer hold what fsync lost.
 
-Rejected: committing on the loop (one slow fsync would stop every answer), a timer that collects groups (a group is as
-large as what came during the last fsync, which adds no delay when there is little to do).
+Rejected: committing on the loop (one slow fsync would stop every answer), a timer that collects deliveries (a group is
+as large as what came during the last fsync, which adds no delay when there is little to do). Outcomes alone do wait a
+moment for a delivery to ride along with.
 """
 
 import secrets

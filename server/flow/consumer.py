@@ -1,4 +1,4 @@
-"""The consumer of one source: in order, dedup first, at most one event of an id at a time.
+"""The consumer of one source: in order, dedup first, at most one event of an id with its processor at a time.
 
 An event's way: taken from the channel → its id is held (or it waits as a twin) → skipped as a duplicate where the id
 was processed → processor (`attempts.py`) → outcome on disk (`closing.py`). Outcomes are not waited for, so one

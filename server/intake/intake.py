@@ -1,5 +1,7 @@
 """The whole policy of intake on one screen: bytes, headers, a time and a limiter in; a delivery or a refusal out.
 
+(`singles.py` finds the same in plain single events, many at once; a test holds the two together.)
+
 The bearer token is checked before the body is read, by the gate; everything about the body is checked here, in the
 contract's order: signature, Content-Encoding, JSON, normalisation, rate limit.
 """

@@ -4,6 +4,7 @@ import argparse
 import gzip
 import random
 import subprocess
+import sys
 from pathlib import Path
 
 import orjson
@@ -113,6 +114,30 @@ def test_a_wrong_name_is_said_with_the_right_ones() -> None:
 
 
 @NEEDS_WRK
+@pytest.mark.parametrize("name", ["compare", "latency", "growth", "soak", "goals", "measure", "micro"])
+def test_each_command_line_says_what_it_takes(name: str) -> None:
+    """`--help` is printed, with every default in it."""
+    said = subprocess.run(
+        [sys.executable, "-m", f"bench.{name}", "--help"], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert (said.returncode, said.stderr) == (0, "")
+    assert "usage: " in said.stdout
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["compare --seconds 0", "compare --repeats x", "latency --rates 0", "growth --known 5,3", "soak --minutes -1"],
+)
+def test_a_number_that_cannot_be_is_said(wrong: str) -> None:
+    """In one line, before anything is started."""
+    name, *options = wrong.split()
+    said = subprocess.run(
+        [sys.executable, "-m", f"bench.{name}", *options], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert said.returncode == 2
+    assert f"argument {options[0]}: " in said.stderr.splitlines()[-1]
+
+
 def test_a_store_that_was_filled_ahead_works(tmp_path: Path) -> None:
     """A server starts on it, takes load and works all of it off; its times, memory and commits are in the results."""
     stores = list(growth.make(tmp_path, [0, 2000], bulk_gb=0.01))
