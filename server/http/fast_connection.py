@@ -99,7 +99,8 @@ class FastConnection:
         self._unsent = b""
         self._is_last = False
         self.head: Head
-        self.body: bytes
+        self.body = b""
+        """Of a request that came whole, until it is let in or goes alone."""
         self.started = now
         """When the request in hand came."""
         self._watched = (True, False)
@@ -149,12 +150,13 @@ class FastConnection:
 
     def advance(self) -> None:
         """Go as far as the bytes in hand reach; a request that came whole, too."""
+        self.body = b""
         self._go_on()
         self._watch()
 
     def go(self) -> None:
         """The request that came whole was let in, together with others."""
-        self.protocol.buffer = b""
+        self.protocol.buffer = self.body = b""
         self.state = State.ANSWER
         self.deadline = math.inf
 

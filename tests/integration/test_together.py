@@ -121,6 +121,21 @@ def test_a_fault_of_ours_in_one_of_many_is_contained(children: Children) -> None
     assert child.stop() == 0
 
 
+def test_an_idle_connection_keeps_no_body(children: Children) -> None:
+    """Connections that sent large bodies in one piece, one after the other, cost no more than before."""
+    count, size = 300, 60_000
+    child = children(source("demo"))
+    child.start()
+    with connected(child.port, count) as connections:
+        requests: list[Sent] = [("demo", json.dumps(item(str(at))).encode(), {}) for at in range(count)]
+        exchange(connections, requests)
+        before = child.memory_bytes()
+        for connection, (name, body, _) in zip(connections, requests, strict=True):
+            exchange([connection], [(name, body.ljust(size), {})])
+        assert child.memory_bytes() - before < count * size / 4
+    assert child.stop() == 0
+
+
 def test_small_limits_of_a_body_hold(children: Children) -> None:
     """Also below the size up to which bodies go together, and whichever comes first."""
     child = children(source("demo") + "[limits]\nbody_bytes_max = 100\ndecoded_bytes_max = 100\n")
