@@ -12,7 +12,7 @@ from storage.audit import Audit
 from storage.environment import Store
 from storage.model import PENDING_FATES, Fate, Totals
 from storage.snapshot import Snapshots
-from tests.child import Child
+from tests.child import Child, eventually
 
 METRICS_OF_TOTALS = {
     "received": 'tidegate_events_received_total{{source="{}"}}',
@@ -126,9 +126,22 @@ def pending(child: Child, source: str) -> float:
     return child.metrics()[METRICS_OF_TOTALS["pending"].format(source)]
 
 
+def _at_one_moment(child: Child) -> tuple[dict[str, float], Mapping[str, Totals]]:
+    """The metrics, and the totals as they were before and after: an outcome may reach the disk at any time."""
+    found: list[tuple[dict[str, float], Mapping[str, Totals]]] = []
+
+    def is_still() -> bool:
+        before, said, after = read_books(child).totals, child.metrics(), read_books(child).totals
+        found.append((said, after))
+        return before == after
+
+    eventually(is_still)
+    return found[-1]
+
+
 def check_identity(child: Child) -> None:
     """The metrics of a running server say what its store says, and add up."""
-    said, totals = child.metrics(), read_books(child).totals
+    said, totals = _at_one_moment(child)
     assert totals
     for source, counts in totals.items():
         found = {name: said[sample.format(source)] for name, sample in METRICS_OF_TOTALS.items()}
