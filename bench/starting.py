@@ -32,7 +32,7 @@ def start(peer: Peer, directory: Path, core: int | None) -> tuple[Child, int, St
     child, port = peer.launch(directory, core)
     try:
         return child, port, _times(child, port, directory / "data" / "data.mdb", began)
-    except BaseException:
+    except BaseException:  # whatever ends the wait, no server is left behind
         child.kill()
         raise
 
