@@ -47,9 +47,12 @@ class AnyOrder(argparse.ArgumentParser):
         at = given.index("--") if "--" in given else len(given)
         marked = given[:at] + [PLAIN + each for each in given[at + 1 :]]
         try:
-            return self.parse_known_intermixed_args(marked, namespace)
+            found = self.parse_known_intermixed_args(marked, namespace)
         finally:
             self._is_parsing = False
+        if found[0].config is None:  # argparse's own words for a missing option would not say the other way
+            self.error(f"say --config FILE, or name the file in the environment variable {CONFIG_VARIABLE}")
+        return found
 
 
 class CommandFailed(Exception):
@@ -64,12 +67,10 @@ class CommandFailed(Exception):
 def new_command(commands: Subparsers, name: str, words: str, more: str = "") -> argparse.ArgumentParser:
     """A subcommand with --config, --version and --help."""
     parser = commands.add_parser(name, help=words, description=f"{words[0].upper()}{words[1:]}. {more}")
-    named = os.environ.get(CONFIG_VARIABLE)
     parser.add_argument(
         "--config",
         type=Path,
-        required=not named,
-        default=named,
+        default=os.environ.get(CONFIG_VARIABLE) or None,
         metavar="FILE",
         help=f"the configuration, in TOML; default: what the environment variable {CONFIG_VARIABLE} names",
     )

@@ -371,14 +371,16 @@ def test_check_names_settings_without_effect(config: Path, capsys: Capture) -> N
 def test_the_configuration_of_the_environment(
     command: str, config: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where --config is not said, TIDEGATE_CONFIG names the file; an empty one names none."""
+    """Where --config is not said, TIDEGATE_CONFIG names the file; an empty one names none, and both ways are told."""
     monkeypatch.setenv("TIDEGATE_CONFIG", str(config))
     arguments = [command, *ARGUMENTS.get(command, [])]
     assert parser().parse_args(arguments).config == config
     assert parser().parse_args([*arguments, "--config", "other"]).config == Path("other")
     monkeypatch.setenv("TIDEGATE_CONFIG", "")
     assert run_usage(*arguments) == 2
-    assert "--config" in capsys.readouterr().err
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.endswith("error: say --config FILE, or name the file in the environment variable TIDEGATE_CONFIG\n")
 
 
 def test_check_imports_processors(config: Path, capsys: Capture) -> None:
