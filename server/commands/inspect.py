@@ -1,7 +1,6 @@
 """`receipt`, `event`, `delivery`, `dead`: what the store knows, as JSON, beside a server or without one."""
 
 import argparse
-from collections.abc import Iterator
 
 from server import lookup
 from server.commands.common import (
@@ -16,6 +15,7 @@ from server.commands.common import (
 )
 from server.config import source_ids
 from server.json_text import json_text
+from storage.reader import Reader
 
 AFTER_DASHES = "An id that starts with - goes after --."
 
@@ -60,24 +60,24 @@ def _add_event(parser: argparse.ArgumentParser) -> None:
 def run_receipt(arguments: argparse.Namespace) -> int:
     with open_reader(arguments.config) as reader:
         if arguments.all:
-            return _print_all(arguments, lookup.receipts(reader, arguments.source, arguments.event_id))
+            return _print_all(arguments, reader)
         found = lookup.receipt(reader, arguments.source, arguments.event_id)
-    if found is None:
-        raise _no_event(arguments)
+        if found is None:
+            raise _no_event(arguments, reader)
     print_json(found)
     return 0 if "outcome" in found else ERROR
 
 
-def _print_all(arguments: argparse.Namespace, receipts: Iterator[lookup.Value]) -> int:
+def _print_all(arguments: argparse.Namespace, reader: Reader) -> int:
     """A list, a receipt on each line, written as it is read: an id may have come a million times."""
     code, between = ERROR, b"[\n"
-    for receipt in receipts:
+    for receipt in lookup.receipts(reader, arguments.source, arguments.event_id):
         print_bytes(between + json_text(receipt))
         between = b",\n"
         if "outcome" in receipt:
             code = 0
     if between == b"[\n":
-        raise _no_event(arguments)
+        raise _no_event(arguments, reader)
     print_bytes(b"\n]\n")
     return code
 
@@ -88,8 +88,8 @@ def run_event(arguments: argparse.Namespace) -> int:
             found = lookup.event(reader, arguments.source, arguments.event_id)
         except lookup.BodyNotKept as error:
             raise CommandFailed(ERROR, str(error)) from None
-    if found is None:
-        raise _no_event(arguments)
+        if found is None:
+            raise _no_event(arguments, reader)
     print_json(found)
     return 0
 
@@ -106,12 +106,24 @@ def run_delivery(arguments: argparse.Namespace) -> int:
 def run_dead(arguments: argparse.Namespace) -> int:
     source_id = arguments.source
     with open_reader(arguments.config) as reader:
-        if source_id is not None and source_id not in (*source_ids(arguments.config), *reader.totals()):
-            raise CommandFailed(ERROR, f"neither the configuration nor the store has a source {source_id!r}")
+        if source_id is not None and not _is_known(arguments, reader):
+            raise _no_source(arguments)
         for value in lookup.dead(reader, source_id):
             print_bytes(json_text(value) + b"\n")
     return 0
 
 
-def _no_event(arguments: argparse.Namespace) -> CommandFailed:
+def _no_event(arguments: argparse.Namespace, reader: Reader) -> CommandFailed:
+    """Where there is no such source either, that is said instead: its name may be mistyped."""
+    if not _is_known(arguments, reader):
+        return _no_source(arguments)
     return CommandFailed(ERROR, f"there is no event {arguments.event_id!r} of source {arguments.source!r}")
+
+
+def _no_source(arguments: argparse.Namespace) -> CommandFailed:
+    return CommandFailed(ERROR, f"neither the configuration nor the store has a source {arguments.source!r}")
+
+
+def _is_known(arguments: argparse.Namespace, reader: Reader) -> bool:
+    """A source that was removed is known by its events in the store."""
+    return arguments.source in (*source_ids(arguments.config), *reader.totals())
