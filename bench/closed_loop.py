@@ -76,7 +76,7 @@ def stretch(
     start: int = 0,
 ) -> Run:
     """A warm-up and the load, on a server that runs, with ids from the numbers after `start`. Raises RuntimeError where
-    a connection breaks, or Tidegate is not done a minute later."""
+    a connection breaks, no event is taken, or Tidegate is not done a minute later."""
     workload, data = pool.workload, child.log.with_name("data")
     warm = wrk.run(pool, port, warm_seconds, core=core, start=start) if warm_seconds else wrk.NO_LOAD
     if peer.tidegate:
@@ -90,9 +90,11 @@ def stretch(
     if load.broken or warm.broken:
         raise RuntimeError(f"{peer.title}: {load.broken + warm.broken} connections broke")
     events = (load.requests - load.refused) * workload.events
+    if not events:
+        raise RuntimeError(f"{peer.title}: of {load.requests} requests none was taken")
     return Run(
         events_per_second=events / load.seconds,
-        cpu_us_per_event=cpu / max(1, events) * 1e6,
+        cpu_us_per_event=cpu / events * 1e6,
         core_share=cpu / (load.seconds + behind),
         p50_ms=load.p50_ms,
         p99_ms=load.p99_ms,

@@ -3,17 +3,19 @@
 import argparse
 import gzip
 import random
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import orjson
 import pytest
 
-from bench import admin, full_queues, goals, growth, latency, measure, micro, report, soak, wrk
-from bench.closed_loop import run_once
+from bench import admin, compare, full_queues, goals, growth, latency, measure, micro, report, soak, wrk
+from bench.closed_loop import Run, run_once
 from bench.handshake import DUPLICATES
-from bench.peers import PEERS, PYTHON, ROOT
+from bench.peers import PEERS, PYTHON, ROOT, Peer
 from bench.workload import SEED, WORKLOADS, Workload, pool, with_serial
 
 SINGLE = next(each for each in WORKLOADS if each.name == "single Segment")
@@ -90,6 +92,53 @@ def test_results_say_where_they_come_from(tmp_path: Path) -> None:
     said = orjson.loads(report.write(results, tmp_path, "tiny", {}).read_bytes())
     assert said["results"] == results
     assert {"at", "commit", "machine", "versions"} <= said.keys()
+
+
+@pytest.fixture
+def _our_sigterm() -> Iterator[None]:
+    """A benchmark's command line takes SIGTERM over: here it gives it back."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("_our_sigterm")
+@pytest.mark.parametrize("all_fail", [False, True])
+def test_a_failed_run_loses_no_other(
+    all_fail: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Failed runs are in the results with their reasons, beside the medians of the others, and the end is 1; without a
+    figure of one server the results are a part."""
+    rates = {"Tidegate": iter([10.0, 20.0, 30.0, 40.0]), "Go, fasthttp, Badger": iter([5.0, 0.0, 7.0, 8.0])}
+
+    def run(peer: Peer, pool: wrk.Pool, _: float) -> Run:
+        rate = next(rates[peer.title])
+        if not rate or (all_fail and peer.title != "Tidegate" and pool.workload is SINGLE):
+            raise RuntimeError("2 connections broke")
+        return Run(rate, 1.0, 1.0, 1.0, 1.0, 0, 1.0, 0.0, 1, 1)
+
+    batches = next(each for each in WORKLOADS if each.name == "batches of 100")
+    monkeypatch.setattr(compare, "run_once", run)
+    monkeypatch.setattr(compare, "WORKLOADS", [SINGLE, batches])
+    monkeypatch.setattr(compare, "PEERS", {name: PEERS[name] for name in ("tidegate", "go")})
+    monkeypatch.setattr(report, "built", list)
+    monkeypatch.setattr(sys, "argv", ["compare", "--repeats", "2", "--results", str(tmp_path)])
+    with pytest.raises(SystemExit, match="1"):
+        compare.main()
+    [path] = tmp_path.iterdir()
+    found = orjson.loads(path.read_bytes())["results"]
+    failed = {"workload": SINGLE.name, "peer": "go", "reason": "RuntimeError: 2 connections broke"}
+    assert found["failed"] == [failed] * (2 if all_fail else 1)
+    assert path.stem.endswith("-compare-part") is all_fail
+    medians = {
+        name: {peer: said["events_per_second"] for peer, said in peers.items()}
+        for name, peers in found["closed_loop"].items()
+    }
+    of_go = {} if all_fail else {"go": 5.0}
+    assert medians == {SINGLE.name: {"tidegate": 15.0, **of_go}, batches.name: {"tidegate": 35.0, "go": 7.5}}
+    out, err = capsys.readouterr()
+    assert f"| {batches.name} | Tidegate |" in out
+    assert err.splitlines()[-2] == f"{SINGLE.name}: Go, fasthttp, Badger: failed: RuntimeError: 2 connections broke"
 
 
 def test_every_peer_has_its_adapter() -> None:
