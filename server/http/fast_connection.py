@@ -1,21 +1,22 @@
-"""One connection of the fast lane: what to do when it is readable, writable, answered, or out of time.
+"""One connection of the fast lane: what to do when it is readable, answered, or out of time.
 
-All of it is synchronous and runs in the lane's one task. The states, in order, and then from the first again:
-HEAD (waits for a request), BODY (let in, its body is coming), ANSWER (handed over, waits for its commit), FLUSH (the
-client does not read as fast as we write), and at the end LINGER (says nothing more, discards what comes), CLOSED.
+How bytes leave, and how it ends, is in `fast_socket.py`. All of it is synchronous and runs in the lane's one task. The
+states, in order, and then from the first again: HEAD (waits for a request), BODY (let in, its body is coming), ANSWER
+(handed over, waits for its commit), FLUSH (the client does not read as fast as we write), and at the end LINGER (says
+nothing more, discards what comes), CLOSED.
 """
 
 import math
 import socket
-from enum import Enum, auto
 from typing import Protocol as Interface
 
 from server.http.answer import Answer, refusal_answer, written
 from server.http.body import BROKEN, TOO_SLOW
-from server.http.connection import BROKEN_HEAD, LINGER_SECONDS, READ_BYTES, Limits, Observe
-from server.http.connections import Connections
+from server.http.connection import BROKEN_HEAD, READ_BYTES, Observe
+from server.http.fast_socket import FastSocket, State
+from server.http.fast_socket import Lane as SocketLane
 from server.http.head import TOO_SLOW as HEAD_TOO_SLOW
-from server.http.protocol import Delivery, Elsewhere, Heads, Protocol
+from server.http.protocol import Delivery, Elsewhere, Heads
 from server.http.remote import sender
 from server.http.routes import Entry, Gate
 from server.intake.intake import Head
@@ -23,28 +24,11 @@ from server.refusal import Refusal
 
 CONTINUE = b"HTTP/1.1 100 \r\n\r\n"
 
-BUFFER_BYTES_MAX = 262144
-"""Of a pipelining client's next requests; beyond it nothing is read until an answer has left."""
 
-
-class State(Enum):
-    """Where the connection is."""
-
-    HEAD = auto()
-    BODY = auto()
-    ANSWER = auto()
-    FLUSH = auto()
-    LINGER = auto()
-    CLOSED = auto()
-
-
-class Lane(Interface):
+class Lane(SocketLane, Interface):
     """What a connection needs of its lane."""
 
-    limits: Limits
     observe: Observe
-    connections: Connections
-    now: float
     whole: "list[FastConnection]"
 
     @property
@@ -53,57 +37,27 @@ class Lane(Interface):
     def is_draining(self) -> bool: ...
     def time(self) -> float: ...
     def date(self) -> bytes: ...
-    def watch(self, connection: "FastConnection", *, reading: bool, writing: bool = False) -> None: ...
     def again(self, connection: "FastConnection") -> None: ...
     def hand_over(self, connection: "FastConnection") -> None: ...
-    def forget(self, connection: "FastConnection") -> None: ...
 
 
-class FastConnection:
+class FastConnection(FastSocket):
     """One accepted socket. Its owner, the lane, calls it; it calls the lane to be watched, handed over or forgotten."""
 
-    __slots__ = (
-        "_delivery",
-        "_entry",
-        "_is_last",
-        "_lane",
-        "_unsent",
-        "_watched",
-        "answers",
-        "at_end",
-        "body",
-        "deadline",
-        "file",
-        "head",
-        "is_known",
-        "protocol",
-        "sock",
-        "started",
-        "state",
-    )
+    __slots__ = ("_delivery", "_entry", "answers", "body", "head", "started")
+
+    _lane: Lane
 
     def __init__(self, lane: Lane, sock: socket.socket, peer: str, heads: Heads, now: float) -> None:
-        self._lane = lane
-        self.sock = sock
-        self.file = sock.fileno()
-        self.protocol = Protocol(heads, peer)
-        self.state = State.HEAD
-        self.is_known = False
-        """A sender on it has passed the gate."""
-        self.at_end = False
-        """The client will send no more."""
+        super().__init__(lane, sock, peer, heads, now)
         self.answers = 0
-        self.deadline = now + lane.limits.header_timeout_seconds
         self._delivery: Delivery | None = None
         self._entry: Entry | None = None
-        self._unsent = b""
-        self._is_last = False
         self.head: Head
         self.body = b""
         """Of a request that came whole, until it is let in or goes alone."""
         self.started = now
         """When the request in hand came."""
-        self._watched = (True, False)
 
     def readable(self) -> None:
         """The client sent something, or closed."""
@@ -180,11 +134,6 @@ class FastConnection:
         if self.state is State.BODY:
             self._next_body()
 
-    def writable(self) -> None:
-        """The client reads again."""
-        self._send(self._unsent)
-        self._watch()
-
     def out_of_time(self) -> None:
         """The deadline has passed."""
         if self.state is State.HEAD and self.protocol.buffer:
@@ -195,19 +144,11 @@ class FastConnection:
             self.close()
         self._watch()
 
-    def stop_waiting(self) -> None:
-        """It has no request in hand: it is sent away."""
-        self.close()
-
     def close(self) -> None:
         """Nothing more to or from this client. What it handed over goes on."""
-        if self.state is State.CLOSED:
-            return
-        if self.state is not State.ANSWER:  # what was submitted leaves with its answer
+        if self.state not in (State.ANSWER, State.CLOSED):  # what was submitted leaves with its answer
             self._leave()
-        self.state = State.CLOSED
-        self._lane.forget(self)
-        self.sock.close()
+        super().close()
 
     def _next_delivery(self) -> None:
         found = self.protocol.next_delivery()
@@ -279,36 +220,7 @@ class FastConnection:
         self.state = State.FLUSH
         self._send(written(answer, self._lane.date(), last=True))
 
-    def _send(self, data: bytes) -> None:
-        left = self._send_now(data)
-        if left is None:
-            return
-        if left:
-            self._keep(left)
-            return
-        self._unsent = b""
-        self._lane.connections.fell_idle(self)
-        self._has_answered()
-
-    def _keep(self, left: bytes) -> None:
-        """For when the client reads again."""
-        if not self._unsent:
-            self.deadline = self._lane.now + self._lane.limits.body_timeout_seconds
-        self._unsent = left
-
-    def _send_now(self, data: bytes) -> bytes | None:
-        """What could not be sent yet; None where the client is gone."""
-        try:
-            sent = self.sock.send(data)
-        except (BlockingIOError, InterruptedError):
-            return data
-        except OSError:
-            self.close()
-            return None
-        return data[sent:] if sent < len(data) else b""
-
     def _has_answered(self) -> None:
-        """The answer has left whole."""
         lane = self._lane
         self.answers += 1
         if self._is_last or lane.is_draining:
@@ -320,29 +232,6 @@ class FastConnection:
             lane.again(self)
         else:
             self.deadline = lane.now + lane.limits.keep_alive_timeout_seconds
-
-    def _linger(self) -> None:
-        """Close only after the client has, or a while later: closing over unread bytes would take the answer along."""
-        self.state = State.LINGER
-        self.protocol.buffer = b""
-        self.deadline = self._lane.now + LINGER_SECONDS
-        try:
-            self.sock.shutdown(socket.SHUT_WR)
-        except OSError:
-            self.close()
-            return
-        if self.at_end:
-            self.close()
-
-    def _watch(self) -> None:
-        """Wait for what can be used now: nothing is read while much waits to be served, or the client does not read."""
-        if self.state is State.CLOSED:
-            return
-        writing = bool(self._unsent)
-        reading = not self.at_end and not writing and len(self.protocol.buffer) < BUFFER_BYTES_MAX
-        if (reading, writing) != self._watched:
-            self._watched = (reading, writing)
-            self._lane.watch(self, reading=reading, writing=writing)
 
     def _leave(self) -> None:
         """The request in hand is over, whatever became of it."""

@@ -24,7 +24,8 @@ import trio
 from server.http import routes
 from server.http.answer import Answer, written
 from server.http.connection import Limits, Listener, Observe
-from server.http.fast_connection import FastConnection, State
+from server.http.fast_connection import FastConnection
+from server.http.fast_socket import FastSocket, State
 from server.http.protocol import Heads
 from server.http.remote import Network
 
@@ -128,7 +129,7 @@ class FastLane:
             self.now = time.monotonic()
             self._turn()
 
-    def watch(self, connection: FastConnection, *, reading: bool, writing: bool = False) -> None:
+    def watch(self, connection: FastSocket, *, reading: bool, writing: bool = False) -> None:
         """What to wait for on this connection."""
         events = (select.EPOLLIN if reading else 0) | (select.EPOLLOUT if writing else 0)
         self._epoll.modify(connection.file, events)
@@ -167,7 +168,7 @@ class FastLane:
         for connection, answer in zip(connections, answers, strict=True):
             self._serve(connection, partial(connection.answered, answer))
 
-    def forget(self, connection: FastConnection) -> None:
+    def forget(self, connection: FastSocket) -> None:
         """It is about to be closed, or handed over."""
         self._epoll.unregister(connection.file)
         del self._open[connection.file]

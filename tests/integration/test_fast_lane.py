@@ -5,7 +5,7 @@ from collections.abc import Callable
 import trio
 
 from server.http.answer import Answer
-from server.http.fast_connection import BUFFER_BYTES_MAX
+from server.http.fast_socket import BUFFER_BYTES_MAX
 from tests.integration.http_server import ACCEPTED, INGEST, TOKEN, FakeGate, SomeLimits, serving
 from tests.integration.raw import WAIT_SECONDS, connected, request
 
