@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from storage.catch_up import catch_up as empty_journal
 from storage.environment import Store
 from storage.reader import Reader
 from storage.records import DIGEST_BYTES, digest
@@ -17,6 +18,7 @@ CATCH_UP_SECONDS = 60
 def catch_up(path: Path) -> float:
     """How long it took, in seconds, until nothing was pending. Raises RuntimeError after a minute."""
     started = time.monotonic()
+    empty_journal(path)
     with _reading(path) as store:
         reader = Reader(store)
         while pending := {name: found.pending for name, found in reader.totals().items() if found.pending}:

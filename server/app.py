@@ -30,15 +30,19 @@ from server.shares import SharedBytes
 from server.sources_report import describe_sources
 from server.supervision import drain_on_signals, notify
 from server.tuning import tune
-from server.worker import SoleWorker, Worker
+from server.worker import Worker
 from storage.environment import Store
 from storage.errors import StoreDamaged, StoreError
 from storage.index import DedupIndex
+from storage.journal import Journal
 from storage.reader import Reader
 from storage.writer import Writer
 
 READER_CHECK_SECONDS = 60
 """How often the slots of readers that were killed are freed: each pins pages, and the store would grow."""
+
+LOCK_WAIT_SECONDS = 2.0
+"""At the start, for a command that just looks at the store after a crash. A server holds the lock for good."""
 
 HOUR_MS = 3_600_000
 
@@ -50,7 +54,13 @@ def serve(path: Path) -> int:
         config = load(path)
         functions = load_processors(config.sources, config.path.parent)
         public, admin = _bind(config.server.bind), _bind(config.server.admin_bind)
-        store = Store.open(config.storage.path, map_size_bytes=config.storage.map_size_bytes, mode="write")
+        storage = config.storage
+        store = Store.open(
+            storage.path,
+            map_size_bytes=storage.map_size_bytes,
+            mode="write",
+            lock_wait_seconds=LOCK_WAIT_SECONDS,
+        )
     except ConfigError as error:
         return _complain(2, *error.mistakes)
     except StoreDamaged as error:
@@ -71,18 +81,20 @@ def serve(path: Path) -> int:
 
 def _ended_by(error: Exception, path: Path) -> int:
     """Say what ended the server while it ran; the exit code of the process."""
-    damage = _damage_in(error)
-    if damage is not None:
-        log.get("tidegate").error("the store is damaged: run tidegate verify", path=str(path), error=str(damage))
+    cause = _store_error_in(error)
+    if isinstance(cause, StoreDamaged):
+        log.get("tidegate").error("the store is damaged: run tidegate verify", path=str(path), error=str(cause))
+    elif cause is not None:
+        log.get("tidegate").error("the store cannot be used", path=str(path), error=str(cause))
     else:
         log.get("tidegate").error("the server has failed", error=repr(error), exc_info=error)
     return 1
 
 
-def _damage_in(error: BaseException) -> StoreDamaged | None:
+def _store_error_in(error: BaseException) -> StoreError | None:
     if isinstance(error, BaseExceptionGroup):
-        return next(filter(None, map(_damage_in, error.exceptions)), None)
-    return error if isinstance(error, StoreDamaged) else None
+        return next(filter(None, map(_store_error_in, error.exceptions)), None)
+    return error if isinstance(error, StoreError) else None
 
 
 async def _serve(
@@ -107,7 +119,8 @@ class Server:
         self.log = log.get("tidegate")
         self.clock = Clock()
         writer = Writer(store)
-        self.committer = Committer(writer, SoleWorker("writer"), store)
+        self.journal = Journal(store.path, store.reserve_bytes // 4)
+        self.committer = Committer(writer, store, self.journal)
         self.index = DedupIndex(
             int(config.dedup.window_hours * HOUR_MS),
             memory_ids_max(config, read_machine(config.storage.path)),
@@ -245,6 +258,7 @@ class Server:
             requeue=self.engine.requeue,
             reader=self.lookup,
             worker=self.looking_up,
+            caught_up=self.committer.caught_up,
             token=lambda: self.reload.config.server.admin_token,
             body_timeout_seconds=limits.body_timeout_seconds,
         )

@@ -57,6 +57,11 @@ class Health:
         if self._index.overflow_error is not None:
             message = f"the dedup index outgrows dedup.memory_ids_max, no file takes it: {self._index.overflow_error}"
             warnings.append({"warning": "index_in_memory", "message": message})
+        if self._committer.journal_error is not None:
+            message = (
+                f"the journal cannot be written, each answer waits for a transaction: {self._committer.journal_error}"
+            )
+            warnings.append({"warning": "no_journal", "message": message})
         for source_id in self._engine.stuck:
             message = f"source {source_id}: a call of its former processor does not return; restart the server"
             warnings.append({"warning": "processor_hanging", "message": message})

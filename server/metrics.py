@@ -80,6 +80,7 @@ class Numbers:
     requests: dict[tuple[int, str], int]
     request_seconds: Buckets
     sources: Sequence[SourceNumbers]
+    journal_seconds: Buckets
     commit_seconds: Buckets
     commit_events: Buckets
     store_used_bytes: int
@@ -121,6 +122,7 @@ class Metrics:
             requests=dict(self._requests.counts),
             request_seconds=_buckets(self._requests.seconds),
             sources=[_source(state) for state in self._engine.states],
+            journal_seconds=_buckets(self._committer.journal_seconds),
             commit_seconds=_buckets(self._committer.commit_seconds),
             commit_events=_buckets(self._committer.commit_events),
             store_used_bytes=self._committer.used_bytes,
@@ -179,6 +181,11 @@ def _server(numbers: Numbers) -> Iterator[Metric]:
     yield requests
     yield _histogram(
         "tidegate_request_seconds", "From a request's head to its answer, in seconds.", numbers.request_seconds
+    )
+    yield _histogram(
+        "tidegate_journal_seconds",
+        "From a few deliveries to their place in the journal, its fsync included, in seconds.",
+        numbers.journal_seconds,
     )
     yield _histogram(
         "tidegate_commit_seconds",

@@ -13,6 +13,7 @@ Where the map is full even a deletion fails, so a reserve of it is kept for outc
 import errno
 import fcntl
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,6 +40,8 @@ DATABASES_MAX = 16
 RESERVE_SHARE = 20
 RESERVE_BYTES_MIN = 256 * 1024 * 1024
 RESERVE_SHARE_OF_TINY = 4
+
+LOCK_POLL_SECONDS = 0.02
 
 OpenEnvironment = Callable[..., Any]
 _FORMAT_KEY = b"format"
@@ -75,16 +78,18 @@ class Store:
         mode: Literal["write", "read"],
         open_environment: OpenEnvironment = lmdb.open,
         reach: bool = True,
+        lock_wait_seconds: float = 0,
     ) -> "Store":
         """Open the store in the directory `path`; `write` makes it where there is none.
 
         `read` works beside a running writer in another process, on a stopped store and on a copy; it takes the size of
         the map from the file. One process opens a store once. `reach=False` opens a cut file too: reading it may end
-        the process by SIGBUS. Raises StoreMissing, StoreLocked, StoreVersion, StoreDamaged, StoreError.
+        the process by SIGBUS. `lock_wait_seconds`: a command that looks at a stopped store may hold its lock for a
+        moment. Raises StoreMissing, StoreLocked, StoreVersion, StoreDamaged, StoreError.
         """
         if mode == "read":
             return cls._open_to_read(path, open_environment, reach=reach)
-        lock_file = _lock(path)
+        lock_file = _lock(path, lock_wait_seconds)
         try:
             if os.fstat(lock_file).st_size:
                 _check_not_empty(path)
@@ -227,19 +232,24 @@ def _says(words: str, *numbers: int) -> bool:
     return any(os.strerror(number) in words for number in numbers)
 
 
-def _lock(path: Path) -> int:
+def _lock(path: Path, wait_seconds: float) -> int:
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.chmod(0o700)
         lock_file = os.open(path / "writer.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise StoreError(f"the directory of the store cannot be used: {error}") from error
-    try:
-        fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(lock_file)
-        raise StoreLocked(f"another process writes to the store in {path}") from error
-    return lock_file
+    until = time.monotonic() + wait_seconds
+    while True:
+        try:
+            fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if time.monotonic() >= until:
+                os.close(lock_file)
+                raise StoreLocked(f"another process writes to the store in {path}") from error
+            time.sleep(LOCK_POLL_SECONDS)
+        else:
+            return lock_file
 
 
 def _open(path: Path, open_environment: OpenEnvironment, **options: Any) -> Any:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from storage.audit import Audit
+from storage.catch_up import catch_up
 from storage.child import command, environment
 from storage.environment import Store
 from storage.errors import StoreError, StoreMissing
@@ -85,6 +86,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _audit(path: Path, problem: Callable[[str], None], left_out: Callable[[], int]) -> None:
     _say(reading=["meta", 0])
+    try:
+        left = catch_up(path)
+        if left:
+            problem(f"journal: {left} events are acknowledged and not in the store, and cannot be put there now")
+    except StoreError as error:
+        problem(str(error))
     store = Store.open(path, mode="read", reach=False)
     try:
         audit = Audit(store, problem, lambda database, number: _say(reading=[database, number]))

@@ -1,4 +1,4 @@
-"""The only writer: what is committed, and the one durable function.
+"""The only writer: what is committed, and the one function that commits.
 
 Guarantees: when `write` returns, the whole group is on disk (LMDB's commit flushed it); when it raises, nothing of the
 group is, and this object is as it was before: a transaction makes a new State beside the old one, which takes its place
@@ -10,9 +10,11 @@ from typing import Any
 import zstandard
 
 from storage.environment import Store
+from storage.errors import StoreDamaged
 from storage.fates import decode_fates
+from storage.journal import read_journal
 from storage.log_record import COMPRESSION_LEVEL
-from storage.model import Group, Totals, Written
+from storage.model import Append, Group, Totals, Written
 from storage.reader import Reader
 from storage.records import (
     DIGEST_BYTES,
@@ -27,12 +29,18 @@ class Writer:
     """The only writer of a store. All calls on one thread; `totals` and `next_number` may be read by any."""
 
     def __init__(self, store: Store) -> None:
-        """Reads what is committed. Raises StoreDamaged where the end of the store cannot be read."""
+        """Reads what is committed, and commits what only the journal has: acknowledged, and cut off by a crash.
+
+        Raises StoreDamaged where the end of the store cannot be read, or where the journal does not follow it.
+        """
         self._store = store
         self._compressor = zstandard.ZstdCompressor(level=COMPRESSION_LEVEL)
         totals = Reader(store).totals()
         with store.read_transaction() as txn:
             self._state = _load(store, txn, totals)
+        appends = _beyond(store, self.next_number)
+        if appends:
+            self.write(Group(appends))
 
     @property
     def totals(self) -> dict[str, Totals]:
@@ -55,6 +63,21 @@ class Writer:
             used_bytes = work.run(txn, self._store)
         self._state = work.state()
         return Written(work.digests, work.totals, used_bytes)
+
+
+def _beyond(store: Store, number: int) -> list[Append]:
+    """What the journal has from this number on."""
+    appends: list[Append] = []
+    for journaled in read_journal(store.path):
+        if journaled.first > number:
+            raise StoreDamaged(
+                f"the journal goes on at event {journaled.first}, the store ends before event {number}: what came "
+                "between is missing. To go on without it, move the file `journal` away"
+            )
+        if journaled.first == number:
+            appends += journaled.appends()
+            number = journaled.end
+    return appends
 
 
 def _load(store: Store, txn: Any, totals: dict[str, Totals]) -> State:

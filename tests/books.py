@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from storage.audit import Audit
+from storage.catch_up import catch_up
 from storage.environment import Store
+from storage.errors import StoreDamaged
 from storage.model import PENDING_FATES, Fate, Totals
 from storage.snapshot import Snapshots
 from tests.child import Child, eventually
@@ -67,6 +69,10 @@ class Books:
 
 def read_books(child: Child) -> Books:
     """The store of a server, running or not. Asserts that `verify` has nothing to say against it."""
+    try:
+        catch_up(child.store)
+    except StoreDamaged as error:
+        raise AssertionError(str(error)) from error
     store = Store.open(child.store, mode="read")
     try:
         problems: list[str] = []

@@ -2,13 +2,15 @@
 
 `--waits`: the seconds between attempts. `--faults`: while this file exists, every commit of the store fails as it says:
 `full` (the map is full), `no space` (the disk is full), `eio` (fsync failed), `short write` (as a full disk
-does it), `other`, `bug` (our own). `--broken-intake`: a body that is an object with `fault` is our bug.
+does it), `other`, `bug` (our own); and the journal takes nothing, unless `--journal-holds`. `--broken-intake`:
+a body that is an object with `fault` is our bug.
 """
 
 import argparse
 import errno
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ from server.intake.headers import HeaderId
 from server.source import Source
 from storage import disk
 from storage.environment import Store
+from storage.journal import Journal
+from storage.model import Append
 
 FAULTS: dict[str, Exception] = {
     "full": lmdb.MapFullError("mdb_put: Environment mapsize limit reached"),
@@ -71,6 +75,15 @@ class Environment:
         return Transaction(found, self._faults) if options.get("write") else found
 
 
+def break_journal(faults: Path) -> None:
+    append = Journal.append
+
+    def broken(journal: Journal, appends: Sequence[Append]) -> bool:
+        return not faults.exists() and append(journal, appends)
+
+    Journal.append = broken  # type: ignore[assignment, method-assign]
+
+
 def break_intake() -> None:
     alone = normalise.alone
 
@@ -86,6 +99,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("--waits", type=lambda text: tuple(map(float, text.split(","))))
     parser.add_argument("--faults", type=Path)
+    parser.add_argument("--journal-holds", action="store_true")
     parser.add_argument("--broken-intake", action="store_true")
     options, command = parser.parse_known_args()
     if options.broken_intake:
@@ -102,6 +116,8 @@ def main() -> None:
             return original(path, open_environment=environment, **rest)
 
         Store.open = open_store  # type: ignore[method-assign]
+        if not options.journal_holds:
+            break_journal(options.faults)
     sys.argv = ["tidegate", *command]
     sys.exit(server.cli.main())
 

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from server import __version__
 from server.config import StorageConfig, load_section
 from server.json_text import json_text
+from storage.catch_up import catch_up
 from storage.environment import Store
 from storage.reader import Reader
 
@@ -122,7 +123,11 @@ def say(words: str) -> None:
 @contextmanager
 def open_reader(config: Path) -> Iterator[Reader]:
     """Reads the store of this configuration: beside a running server, or on a stopped one."""
-    store = Store.open(load_section(config, StorageConfig).path, mode="read")
+    path = load_section(config, StorageConfig).path
+    left = catch_up(path)
+    if left:
+        say(f"{left} events are acknowledged and not in the store yet; they are in its journal, and not shown")
+    store = Store.open(path, mode="read")
     try:
         yield Reader(store)
     finally:

@@ -16,6 +16,9 @@ from server.flow.source_state import SourceState
 from storage.index import DedupIndex
 from storage.model import Fate, Outcomes
 
+HURRY_BYTES = 2**20
+"""Of results that wait: a transaction of so many gains nothing from more, and would need memory for all of them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Duplicate:
@@ -158,6 +161,8 @@ class Closing:
             self._changed()
 
         self._committer.finish(self._state, outcomes, on_disk)
+        if self.waiting_bytes >= HURRY_BYTES:
+            self._committer.hurry()
 
 
 def _nothing() -> None:

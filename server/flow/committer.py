@@ -1,55 +1,62 @@
 """The committer: the one writer of the store. It groups deliveries and outcomes into transactions.
 
 Guarantees
-- A delivery's callback runs once, on the trio thread, after its group is on disk (fsync), or with the error that
-  kept it from there. Nothing acknowledged can be missing, whatever dies next.
-- One group is in flight at a time: no locks, no timer, and a failed group leaves no trace but its callbacks.
+- A delivery's callback runs once, on the trio thread, after it is on disk (fsync), or with the error that kept it from
+  there. Nothing acknowledged can be missing, whatever dies next.
+- One transaction is in flight at a time, and one record of the journal: no locks. Nothing enters a queue, and nothing
+  counts, before it is in the store.
 - Deliveries keep their order within a source; so do outcomes.
 
 Order of operations
 1. `append` and `finish` only put things on a list: synchronous, so that a decision, its charge to the rate limit and
    this hand-over are one step.
-2. *Gather*, on the trio thread: take all that waits, give numbers, source by source (`group.py`). After a large group
-   the connections are read once more before.
-3. *Write*, in the writer's own thread: one transaction.
-4. *Settle*, on the trio thread: new totals, then the queues, then the callbacks.
+2. *Acknowledge*: what came meanwhile gets numbers (`group.py`). A few deliveries go into the journal, in a thread, and
+   are answered. Many, or large ones, wait for their transaction, and nothing is numbered until that has ended: should
+   it fail, their numbers are given again.
+3. *Write*: a moment later, or at once where somebody waits, all that was numbered and all outcomes, in the writer's own
+   thread: one transaction.
+4. *Settle*, on the trio thread: new totals, then the queues, then the callbacks that have not run yet.
 
-When a group fails, its deliveries are refused and forgotten; its outcomes wait. From then on deliveries are refused
-at the door, and a group of outcomes alone tries every second until one succeeds. While the store is full, each try has
-half of them, down to one; each success doubles that, until none waits. After an I/O error (`StoreFailed`) nothing is
-written any more until a restart, since the page cache may no longer hold what fsync lost.
+When a group fails, its deliveries without an answer are refused and forgotten; what was answered, and outcomes, wait.
+From then on deliveries are refused at the door, and the rest alone is tried every second until it succeeds. While the
+store is full, each try has half of the outcomes, down to one; each success doubles that, until none waits. After an I/O
+error (`StoreFailed`) nothing is written any more until a restart, since the page cache may no longer hold what fsync
+lost.
 
-Rejected: committing on the loop (one slow fsync would stop every answer), a timer that collects deliveries (a group is
-as large as what came during the last fsync, which adds no delay when there is little to do). Outcomes alone do wait a
-moment for a delivery to ride along with.
+Rejected: committing on the loop (one slow fsync would stop every answer), answers after the transaction only (at a few
+thousand requests a second it took most of the time of each, and most of the server's), a timer that collects deliveries
+before they are answered (a group is as large as what came during the last fsync).
 """
 
 import secrets
 from collections.abc import Sequence
 from functools import partial
+from itertools import groupby
 
 import trio
 
-from server.flow.group import Appended, Finished, Finishing, Run, Waiting, gathered, requests_in, runs_of
+from server.flow.group import Appended, Batch, Finished, Finishing, Waiting, group_of, numbered
 from server.flow.source_state import Committed, SourceState
 from server.histogram import EVENTS, SECONDS, Histogram
 from server.intake.intake import Admission, AllAdmitted
 from server.worker import SoleWorker
 from storage.environment import Store
 from storage.errors import StoreError, StoreFailed, StoreFull
-from storage.model import Append, Fate, Group, Outcomes, Stored, Written
+from storage.journal import Journal
+from storage.model import Append, Fate, Outcomes, Stored, Written
 from storage.writer import Writer
 
 RETRY_SECONDS = 1.0
-"""Between two tries of a group of outcomes after a failed commit: soon after somebody made room on the disk."""
+"""Between two tries of a group after a failed commit: soon after somebody made room on the disk."""
 
-OUTCOMES_WAIT_SECONDS = 0.005
-"""How long outcomes wait for a delivery to ride along with. At a few hundred deliveries a second one comes in that
-time, which halves the commits; when none comes, a receipt is that much later."""
+GROUP_WAIT_SECONDS = 0.005
+"""How long what nobody waits for, acknowledged deliveries and outcomes, waits for more to go with it. At a thousand
+deliveries a second that makes one transaction of five; when nothing comes, a receipt is that much later."""
 
 MANY_REQUESTS = 32
-"""In a group. After one as large as this, whoever got an answer may already have sent the next request: to read those
-first, and take them along, halves the commits under full load. It is no wait, since reading is work to be done."""
+"""In a batch. So many wait for their transaction, which takes hardly longer than the journal would, and writes them
+once. After it, whoever got an answer may already have sent the next request: to read those first, and take them along,
+halves the commits under full load. It is no wait, since reading is work to be done."""
 
 DELIVERY_SUFFIX_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 
@@ -57,27 +64,33 @@ DELIVERY_SUFFIX_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 class Committer:
     """Takes deliveries and outcomes; `run` writes them. Made inside `trio.run`."""
 
-    def __init__(self, writer: Writer, worker: SoleWorker, store: Store) -> None:
-        self._writer = writer
-        self._worker = worker
+    def __init__(self, writer: Writer, store: Store, journal: Journal) -> None:
+        self._writer, self._writing = writer, SoleWorker("writer")
+        self._journal, self._journaling = journal, SoleWorker("journal")
         self._store = store
         self._suffix = "".join(secrets.choice(DELIVERY_SUFFIX_ALPHABET) for _ in range(6))
         self._appends: list[Waiting] = []
+        self._batches: list[Batch] = []
+        """Numbered, and not in a transaction yet."""
         self._outcomes: list[Finishing] = []
         self._outcomes_max: int | None = None  # in a group; None: all
+        self._came = trio.Event()
         self._work = trio.Event()
-        self._carrier = trio.Event()
-        self._requests = 0
-        """In the last group."""
+        self._urgent = trio.Event()
         self._hurried = False
+        self._ended = trio.Event()
+        """Set, and replaced, when a transaction has ended."""
         self._quiet = trio.Event()
         self._quiet.set()
         self.failure: StoreError | None = None
         """Why the last group failed; None while all is well."""
         self.next_number = writer.next_number
+        """After the last event in the store."""
+        self._numbered_to = writer.next_number
         self.used_bytes = store.used_bytes()
         self.full = not store.has_room(self.used_bytes)
         """The store is so full that what is left is kept for outcomes."""
+        self.journal_seconds = Histogram(SECONDS)
         self.commit_seconds = Histogram(SECONDS)
         self.commit_events = Histogram(EVENTS)
 
@@ -88,33 +101,32 @@ class Committer:
         pending = admission.reading.count if admission.rest is Fate.DEFERRED else admitted
         state.appending(pending, pending - admitted)
         self._appends.append(Waiting(state, admission, pending, done))
-        self._carrier.set()
-        self._wake()
+        self._is_not_quiet()
+        self._came.set()
 
     def finish(self, state: SourceState, outcomes: Outcomes, done: Finished) -> None:
         """Hand over outcomes. `done` runs once they are on disk, however many tries that takes."""
         self._outcomes.append((state, outcomes, done))
-        self._wake()
+        self._is_not_quiet()
+        self._work.set()
 
     async def run(self) -> None:
-        """Write groups for ever. Ends only by cancellation, or by an error that is our bug."""
-        while True:
-            await self._work.wait()
-            self._work = trio.Event()
-            while (self._appends or self._outcomes or self.failure) and not self.lost:
-                if not self._appends and not self.failure:
-                    await self._wait_for_carrier()
-                if self._requests >= MANY_REQUESTS:
-                    await _let_others_have_their_turn()
-                await self._commit()
-            self._refuse_waiting()
-            self._hurried = False
-            self._quiet.set()
+        """Acknowledge and write for ever. Ends only by cancellation, or by an error that is our bug."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._acknowledge)
+            nursery.start_soon(self._write)
 
     def hurry(self) -> None:
-        """Somebody waits for outcomes: let them not wait for a delivery."""
+        """Somebody waits for what nobody waited for."""
         self._hurried = True
-        self._carrier.set()
+        self._urgent.set()
+
+    async def caught_up(self) -> None:
+        """Return when all that was acknowledged before is in the store, or when that cannot be written now."""
+        to = self._numbered_to
+        while self.next_number < min(to, self._numbered_to) and self.failure is None:
+            self.hurry()
+            await self._ended.wait()
 
     async def settled(self) -> None:
         """Return when nothing waits to be written, or when nothing will be written any more."""
@@ -122,101 +134,149 @@ class Committer:
         while not self._quiet.is_set() and not self.lost:
             await self._quiet.wait()
 
-    async def _wait_for_carrier(self) -> None:
-        """Only outcomes wait: give a delivery a moment to come, since its transaction can carry them."""
-        if not self._hurried:
-            self._carrier = trio.Event()
-            with trio.move_on_after(OUTCOMES_WAIT_SECONDS):
-                await self._carrier.wait()
-        self._hurried = False
-
     @property
     def lost(self) -> bool:
         """Nothing will be written any more: only a restart helps."""
         return isinstance(self.failure, StoreFailed)
 
-    def _wake(self) -> None:
-        self._work.set()
+    @property
+    def journal_error(self) -> OSError | None:
+        """Why there is no journal, if so: answers wait for transactions."""
+        return self._journal.error
+
+    def _is_not_quiet(self) -> None:
         if self._quiet.is_set():
             self._quiet = trio.Event()
 
-    async def _commit(self) -> None:
-        if self.failure is not None:
-            self._refuse_waiting()
-            await trio.sleep(RETRY_SECONDS)
-        appends, self._appends = self._appends, []
-        if self.failure is not None:  # came while it slept
-            self._refuse(appends, self.failure)
-            appends = []
-        outcomes = self._take_outcomes()
-        runs = runs_of(appends)
-        group = gathered(self.next_number, self._suffix, runs, outcomes)
+    # Deliveries get numbers, and a few of them their answers.
+
+    async def _acknowledge(self) -> None:
+        requests = 0
+        while True:
+            await self._came.wait()
+            if requests >= MANY_REQUESTS:
+                await _let_others_have_their_turn()
+            self._came = trio.Event()
+            waiting, self._appends = self._appends, []
+            if self.failure is not None:
+                self._refuse(waiting, self.failure)
+                self._work.set()
+                continue
+            if self._numbered_to == self.next_number:
+                self._journal.rewind()
+            batch = numbered(self._numbered_to, self._suffix, waiting)
+            self._numbered_to, requests = batch.end, batch.requests
+            if requests < MANY_REQUESTS and self._journal.has_room(batch.size):
+                await self._put_into_journal(batch)
+            self._batches.append(batch)
+            self._work.set()
+            if not batch.is_answered:
+                self._urgent.set()
+                await self._ended_with(batch)
+
+    async def _put_into_journal(self, batch: Batch) -> None:
+        started = trio.current_time()
+        if await self._journaling.run(partial(self._journal.append, batch.appends)):
+            self.journal_seconds.observe(trio.current_time() - started)
+            batch.answer()
+
+    async def _ended_with(self, batch: Batch) -> None:
+        """Return when the batch is in the store, or was refused."""
+        while self.next_number < batch.end <= self._numbered_to:
+            await self._ended.wait()
+
+    # What has numbers is written, and outcomes.
+
+    async def _write(self) -> None:
+        while True:
+            await self._work.wait()
+            self._work = trio.Event()
+            while (self._batches or self._outcomes or self.failure) and not self.lost:
+                if self.failure is not None:
+                    await trio.sleep(RETRY_SECONDS)
+                else:
+                    await self._wait_for_more()
+                await self._write_group()
+            self._hurried = False
+            if self.lost or not (self._appends or self._numbered_to > self.next_number):
+                self._quiet.set()
+
+    async def _wait_for_more(self) -> None:
+        """Nothing but a receipt waits for this group: give more a moment to come, and to go with it."""
+        if not self._hurried and (not self._batches or self._batches[-1].is_answered):
+            self._urgent = trio.Event()
+            with trio.move_on_after(GROUP_WAIT_SECONDS):
+                await self._urgent.wait()
+        self._hurried = False
+
+    async def _write_group(self) -> None:
+        batches, self._batches = self._batches, []
+        outcomes = self._outcomes[: self._outcomes_max]
+        self._outcomes = self._outcomes[len(outcomes) :]
+        group = group_of(batches, outcomes)
         started = trio.current_time()
         try:
-            written = await self._worker.run(partial(self._writer.write, group))
+            written = await self._writing.run(partial(self._writer.write, group))
         except StoreError as error:
-            self.failure = error
-            self._outcomes = outcomes + self._outcomes
-            self._refuse(appends, error)
-            if isinstance(error, StoreFull):
-                self._outcomes_max = max(1, len(outcomes) // 2)
-            return
-        self.failure = None
-        if self._outcomes_max is not None:
-            self._outcomes_max = self._outcomes_max * 2 if self._outcomes else None
-        self.commit_seconds.observe(trio.current_time() - started)
-        self._settle(group, runs, outcomes, written)
+            self._failed(error, batches, outcomes)
+        else:
+            self.failure = None
+            if self._outcomes_max is not None:
+                self._outcomes_max = self._outcomes_max * 2 if self._outcomes else None
+            self.commit_seconds.observe(trio.current_time() - started)
+            self._settle(group.appends, batches, outcomes, written)
+        ended, self._ended = self._ended, trio.Event()
+        ended.set()
 
-    def _take_outcomes(self) -> list[Finishing]:
-        taken = self._outcomes[: self._outcomes_max]
-        self._outcomes = self._outcomes[len(taken) :]
-        return taken
-
-    def _settle(self, group: Group, runs: list[Run], outcomes: list[Finishing], written: Written) -> None:
-        if group.appends:
-            last = group.appends[-1].stored
-            end = last.first + last.count
-            self.commit_events.observe(end - self.next_number)
-            self._requests = sum([requests_in(append) for append in group.appends])
-            self.next_number = end
+    def _settle(
+        self, appends: Sequence[Append], batches: list[Batch], outcomes: list[Finishing], written: Written
+    ) -> None:
+        if batches:
+            self.commit_events.observe(batches[-1].end - self.next_number)
+            self.next_number = batches[-1].end
         self.used_bytes = written.used_bytes
         self.full = not self._store.has_room(written.used_bytes)
         for state, _, _ in outcomes:
             state.totals = written.totals[state.id]
-        at = 0
-        for run in runs:
-            run.state.totals = written.totals[run.state.id]
-            to = at + len(run.waiting)
-            self._settle_run(run, group.appends[at:to], written.digests[at:to])
-            at = to
+        waiting = [each for batch in batches for each in batch.waiting]
+        for state, run in groupby(zip(waiting, appends, written.digests, strict=True), key=lambda each: each[0].state):
+            state.totals = written.totals[state.id]
+            _into_queue(state, list(run))
+        for batch in batches:
+            if not batch.is_answered:
+                batch.answer()
         for _, _, done in outcomes:
             done()
 
-    def _settle_run(self, run: Run, appends: Sequence[Append], digests: Sequence[bytes]) -> None:
-        """Into the queue, and only then the answers."""
-        run.state.appended(
-            [
-                Committed(append.stored, append.admitted, waiting.pending, packed)
-                for waiting, append, packed in zip(run.waiting, appends, digests, strict=True)
-            ]
-        )
-        counts = run.state.counts
-        for waiting, append in zip(run.waiting, appends, strict=True):
-            if waiting.admission.over_limit:
-                run.state.went_over(waiting.admission.over_limit)
-            if isinstance(append.stored, Stored):
-                counts.rejected += len(append.stored.facts.rejected)
-            waiting.done(append.stored)
-
-    def _refuse_waiting(self) -> None:
-        if self.failure is not None:
-            appends, self._appends = self._appends, []
-            self._refuse(appends, self.failure)
+    def _failed(self, error: StoreError, batches: list[Batch], outcomes: list[Finishing]) -> None:
+        """As if what was not answered had never come. It came last, and nothing was numbered since."""
+        self.failure = error
+        refused = [batch for batch in batches if not batch.is_answered]
+        if refused:
+            self._numbered_to = refused[0].first
+        self._batches = [batch for batch in batches if batch.is_answered] + self._batches
+        self._outcomes = outcomes + self._outcomes
+        if isinstance(error, StoreFull):
+            self._outcomes_max = max(1, len(outcomes) // 2)
+        for batch in refused:
+            self._refuse(batch.waiting, error)
 
     def _refuse(self, appends: list[Waiting], error: StoreError) -> None:
         for waiting in appends:
             waiting.state.not_appended(waiting.pending, waiting.deferred)
             waiting.done(error)
+
+
+def _into_queue(state: SourceState, run: list[tuple[Waiting, Append, bytes]]) -> None:
+    """Deliveries of one source that are in the store."""
+    state.appended(
+        [Committed(append.stored, append.admitted, waiting.pending, packed) for waiting, append, packed in run]
+    )
+    for waiting, append, _ in run:
+        if waiting.admission.over_limit:
+            state.went_over(waiting.admission.over_limit)
+        if isinstance(append.stored, Stored):
+            state.counts.rejected += len(append.stored.facts.rejected)
 
 
 async def _let_others_have_their_turn() -> None:

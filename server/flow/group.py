@@ -1,6 +1,7 @@
-"""Gathering: what waits for the committer becomes one group, with numbers, source by source."""
+"""What waits for the committer becomes batches with numbers, and batches become one group."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from server.flow.source_state import SourceState
 from server.intake.intake import Admission, AllAdmitted, Reading
@@ -28,42 +29,59 @@ class Waiting:
         return self.pending - self.admission.admitted
 
 
-@record
-class Run:
-    """What a group has of one source."""
+@dataclass(slots=True)
+class Batch:
+    """Deliveries that got their numbers together, in the order of these."""
 
-    state: SourceState
     waiting: list[Waiting]
+    appends: list[Append]
+    """One for each that waits."""
+    first: int
+    end: int
+    """The number after the last event."""
+    is_answered: bool = False
+    """It is in the journal, and who waited knows."""
+
+    @property
+    def requests(self) -> int:
+        """How many brought it."""
+        return sum([append.stored.count if isinstance(append.stored, Singles) else 1 for append in self.appends])
+
+    @property
+    def size(self) -> int:
+        """Bytes of the bodies."""
+        return sum([append.stored.size for append in self.appends])
+
+    def answer(self) -> None:
+        """It is on disk."""
+        self.is_answered = True
+        for waiting, append in zip(self.waiting, self.appends, strict=True):
+            waiting.done(append.stored)
 
 
-def runs_of(appends: Sequence[Waiting]) -> list[Run]:
-    """By source; each in the order in which they came."""
+def numbered(first: int, suffix: str, waiting: Sequence[Waiting]) -> Batch:
+    """The batch whose first event has this number: source by source, each in the order in which it came."""
     by_source: dict[str, list[Waiting]] = {}
-    for waiting in appends:
-        by_source.setdefault(waiting.state.id, []).append(waiting)
-    return [Run(waiting[0].state, waiting) for waiting in by_source.values()]
+    for each in waiting:
+        by_source.setdefault(each.state.id, []).append(each)
+    ordered = [each for those in by_source.values() for each in those]
+    appends, number = [], first
+    for each in ordered:
+        admission = each.admission
+        appends.append(Append(_stored(number, suffix, admission.reading), admission.admitted, admission.rest))
+        number += admission.reading.count
+    return Batch(ordered, appends, first, number)
 
 
-def gathered(number: int, suffix: str, runs: Sequence[Run], outcomes: Sequence[Finishing]) -> Group:
-    """The group whose first new event has this number."""
-    appends = []
-    for run in runs:
-        for waiting in run.waiting:
-            admission = waiting.admission
-            stored = _numbered(number, suffix, admission.reading)
-            appends.append(Append(stored, admission.admitted, admission.rest))
-            number += admission.reading.count
-    touched = {run.state.id: run.state for run in runs} | {state.id: state for state, _, _ in outcomes}
-    oldest = {source_id: bound for source_id, state in touched.items() if (bound := state.oldest_bound()) is not None}
+def group_of(batches: Sequence[Batch], outcomes: Sequence[Finishing]) -> Group:
+    """All of it, for one transaction."""
+    appends = [append for batch in batches for append in batch.appends]
+    touched = {waiting.state for batch in batches for waiting in batch.waiting} | {state for state, _, _ in outcomes}
+    oldest = {state.id: bound for state in touched if (bound := state.oldest_bound()) is not None}
     return Group(appends, [entry for _, entry, _ in outcomes], oldest)
 
 
-def requests_in(append: Append) -> int:
-    """How many requests brought it."""
-    return append.stored.count if isinstance(append.stored, Singles) else 1
-
-
-def _numbered(number: int, suffix: str, reading: Reading | Columns) -> Stored | Singles:
+def _stored(number: int, suffix: str, reading: Reading | Columns) -> Stored | Singles:
     if isinstance(reading, Columns):
         return Singles(number, suffix, reading)
     return Stored(number, delivery_id(number, suffix), reading.facts, reading.body)

@@ -72,13 +72,15 @@ def build_admin_app(
     requeue: Requeue,
     reader: Reader,
     worker: Worker,
+    caught_up: Callable[[], Awaitable[None]],
     token: Callable[[], bytes],
     body_timeout_seconds: float,
 ) -> QuartTrio:
-    """The application of `admin_bind`. `reader` is used in `worker` only; `token` gives the admin token in force."""
+    """The application of `admin_bind`. `reader` is used in `worker` only; `caught_up` returns when all that was
+    acknowledged before is there to be shown; `token` gives the admin token in force."""
     app = quiet_quart(body_timeout_seconds, _uncounted)
     app.url_map.converters["event_id"] = EventIdConverter
-    _add_guard(app, token)
+    _add_guard(app, token, caught_up)
     add_health(app, health, _uncounted)
     _add_reports(app, metrics, sources)
     _add_lookups(app, reader, worker)
@@ -98,10 +100,14 @@ def _uncounted(status: int, code: str, seconds: float, remote_addr: str = "", so
     """Who watches the server is no traffic."""
 
 
-def _add_guard(app: QuartTrio, token: Callable[[], bytes]) -> None:
+def _add_guard(app: QuartTrio, token: Callable[[], bytes], caught_up: Callable[[], Awaitable[None]]) -> None:
     async def guard() -> Response | None:
         refusal = admin_guard.judge(request.method, request.path, _scope()["headers"], token())
-        return None if refusal is None else _refused(refusal)
+        if refusal is not None:
+            return _refused(refusal)
+        if request.path not in admin_guard.OPEN_PATHS:
+            await caught_up()
+        return None
 
     async def refused(error: Refused) -> Response:
         return _refused(error.refusal)

@@ -169,6 +169,51 @@ def test_full_map(children: Children) -> None:
     assert child.stop() == 0
 
 
+def test_the_journal_holds_what_the_store_cannot_take(children: Children) -> None:
+    """What got its 200 as writing began to fail waits for the store, also over kill -9; nothing is taken meanwhile."""
+    child = children(SECTIONS, launch=(*LAUNCH, "--journal-holds"))
+    child.start()
+    fail(child, "full")
+    assert child.post("worked", item("a")).status == 200
+    eventually(lambda: reasons(child) == ["storage_full"])
+    assert child.post("worked", item("b")).json["code"] == "storage_full"
+    assert child.admin("/events/worked/a").status == 404
+    child.kill()
+    heal(child)
+    assert child.cli("receipt", "worked", "a").stdout.startswith('{"pending":true')
+    child.start()
+    assert child.post("worked", [item("a"), item("b")]).status == 200
+    eventually(lambda: pending(child, "worked") == 0)
+    assert read_books(child).fates("worked", "a") == ["processed", "duplicate"]
+    check_identity(child)
+
+
+def test_the_journal_holds_through_a_full_disk(children: Children) -> None:
+    """The server that answered goes on with it as soon as there is room."""
+    child = children(SECTIONS, launch=(*LAUNCH, "--journal-holds"))
+    child.start()
+    fail(child, "no space")
+    assert child.post("worked", item("a")).status == 200
+    eventually(lambda: reasons(child) == ["storage_full"])
+    heal(child)
+    eventually(lambda: not reasons(child))
+    eventually(lambda: pending(child, "worked") == 0)
+    assert child.admin("/receipts/worked/a").json["outcome"] == "processed"
+    assert child.stop() == 0
+
+
+def test_a_journal_that_cannot_be_written(children: Children) -> None:
+    """Everything works without it; readiness warns."""
+    child = children(SECTIONS)
+    child.store.mkdir()
+    (child.store / "journal").symlink_to("/dev/full")
+    child.start()
+    assert child.post("worked", item("a")).status == 200
+    eventually(lambda: pending(child, "worked") == 0)
+    warnings = child.request("GET", "/readyz").json["warnings"]
+    assert [each["warning"] for each in warnings] == ["no_journal"]
+
+
 def _noise(seed: int) -> str:
     """A text that does not compress."""
     return hashlib.shake_256(b"%d" % seed).hexdigest(30_000)

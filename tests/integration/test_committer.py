@@ -1,6 +1,7 @@
 """The committer over a real store: groups, failures, recovery."""
 
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -14,10 +15,10 @@ from server.flow import committer as module
 from server.flow.committer import Committer
 from server.flow.source_state import SourceState
 from server.intake.intake import Admission, Reading
-from server.worker import SoleWorker
 from storage.environment import Store
 from storage.errors import StoreError, StoreFailed, StoreFull
-from storage.model import Fate, Group, Outcomes, Stored, Totals, Written
+from storage.journal import Journal, read_journal
+from storage.model import Append, Fate, Group, Outcomes, Stored, Totals, Written
 from storage.reader import Reader
 from storage.writer import Writer
 from tests.storing import MAP_SIZE_BYTES, delivery
@@ -27,9 +28,9 @@ class Writing(Writer):
     """Writes, unless it was told what to raise; remembers the groups."""
 
     def __init__(self, store: Store) -> None:
-        super().__init__(store)
         self.failures: list[Exception] = []
         self.groups: list[Group] = []
+        super().__init__(store)
 
     def write(self, group: Group) -> Written:
         if self.failures:
@@ -38,11 +39,20 @@ class Writing(Writer):
         return super().write(group)
 
 
+class NoJournal(Journal):
+    """Takes nothing: all wait for their transaction."""
+
+    def append(self, appends: Sequence[Append]) -> bool:
+        return False
+
+
 @asynccontextmanager
-async def committing(path: Path, kind: type[Writing] = Writing) -> AsyncIterator[tuple[Committer, Writing, Store]]:
+async def committing(
+    path: Path, kind: type[Writing] = Writing, *, journal: type[Journal] = NoJournal
+) -> AsyncIterator[tuple[Committer, Writing, Store]]:
     store = Store.open(path, map_size_bytes=MAP_SIZE_BYTES, mode="write")
     writer = kind(store)
-    committer = Committer(writer, SoleWorker("writer"), store)
+    committer = Committer(writer, store, journal(path))
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(committer.run)
@@ -184,7 +194,7 @@ async def test_after_an_io_error_nothing_is_written(tmp_path: Path) -> None:
 
 async def test_a_bug_in_the_writer_ends_the_committer(tmp_path: Path) -> None:
     """Loud, since going on could acknowledge what is not there."""
-    with pytest.RaisesGroup(pytest.RaisesExc(ZeroDivisionError)):
+    with pytest.RaisesGroup(pytest.RaisesExc(ZeroDivisionError), flatten_subgroups=True):
         async with committing(tmp_path) as (committer, writer, _):
             writer.failures = [ZeroDivisionError()]
             committer.append(SourceState("demo", Totals()), admission("1"), lambda result: None)
@@ -221,9 +231,103 @@ async def test_outcomes_ride_along_with_a_delivery(tmp_path: Path, mock_clock: t
         assert [(len(group.appends), len(group.outcomes)) for group in writer.groups] == [(1, 0), (1, 1)]
         finish(2)
         await trio.testing.wait_all_tasks_blocked()
-        mock_clock.jump(module.OUTCOMES_WAIT_SECONDS)
+        mock_clock.jump(module.GROUP_WAIT_SECONDS)
         await _until(lambda: finished == [1, 2])
         finish(3)
         await trio.testing.wait_all_tasks_blocked()
         committer.hurry()
         await _until(lambda: finished == [1, 2, 3])
+
+
+class Gated(Writing):
+    """Waits in front of each transaction until it is let through."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self.gate = threading.Semaphore(0)
+
+    def write(self, group: Group) -> Written:
+        assert self.gate.acquire(timeout=10)
+        return super().write(group)
+
+
+async def test_a_few_deliveries_are_answered_before_their_transaction(tmp_path: Path) -> None:
+    """From the journal, in the order of their numbers; nothing is in a queue or in totals before the transaction."""
+    async with committing(tmp_path, Gated, journal=Journal) as (committer, writer, _):
+        assert isinstance(writer, Gated)
+        state, results = SourceState("demo", Totals()), list[Any]()
+        for event_id in "abc":
+            committer.append(state, admission(event_id), results.append)
+            await _until(lambda event_id=event_id: len(results) == "abc".index(event_id) + 1)
+        assert [stored.first for stored in results] == [1, 2, 3]
+        assert [(each.first, each.end) for each in read_journal(tmp_path)] == [(1, 2), (2, 3), (3, 4)]
+        assert (state.pending, state.totals.received, committer.next_number) == (3, 0, 1)
+        writer.gate.release(3)
+        await committer.settled()
+        assert (state.pending, state.totals.received, committer.next_number) == (3, 3, 4)
+        assert sum(committer.journal_seconds.counts) == 3
+
+
+async def test_many_deliveries_wait_for_their_transaction(tmp_path: Path) -> None:
+    """And so do large ones; what comes meanwhile waits for its number, since theirs may be given again."""
+    async with committing(tmp_path, Gated, journal=Journal) as (committer, writer, _):
+        assert isinstance(writer, Gated)
+        state, results = SourceState("demo", Totals()), list[Any]()
+        for at in range(module.MANY_REQUESTS):
+            committer.append(state, admission(str(at)), results.append)
+        await trio.testing.wait_all_tasks_blocked()
+        committer.append(state, admission("later"), results.append)
+        await trio.testing.wait_all_tasks_blocked()
+        assert (results, list(read_journal(tmp_path))) == ([], [])
+        writer.failures = [StoreError("no")]
+        writer.gate.release(9)
+        await _until(lambda: len(results) == module.MANY_REQUESTS + 1)
+        assert all(isinstance(result, StoreError) for result in results)
+
+
+async def test_what_was_answered_outlives_a_failed_group(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    """It is tried until it succeeds; deliveries are refused meanwhile, and their numbers are not skipped."""
+    async with committing(tmp_path, journal=Journal) as (committer, writer, _):
+        state, results = SourceState("demo", Totals()), list[Any]()
+        writer.failures = [StoreFull("full")] * 3
+        committer.append(state, admission("1"), results.append)
+        await _until(lambda: bool(results))
+        assert results[0].first == 1
+        committer.hurry()
+        await _until(lambda: committer.failure is not None)
+        committer.append(state, admission("2"), results.append)
+        await _until(lambda: len(results) == 2)
+        assert isinstance(results[1], StoreFull)
+        await committer.caught_up()
+        await committer.settled()
+        assert (committer.failure, state.totals.received, state.pending) == (None, 1, 1)
+        committer.append(state, admission("3"), results.append)
+        await committer.settled()
+        assert (results[2].first, state.totals.received) == (2, 2)
+
+
+async def test_what_was_answered_is_there_after_an_io_error(tmp_path: Path) -> None:
+    """Nothing is written any more, but the journal has it: the next start puts it into the store."""
+    async with committing(tmp_path, journal=Journal) as (committer, writer, _):
+        results = list[Any]()
+        writer.failures = [StoreFailed("EIO")]
+        committer.append(SourceState("demo", Totals()), admission("1"), results.append)
+        await committer.settled()
+        assert results[0].first == 1
+        assert committer.lost
+    async with committing(tmp_path) as (_, writer, _):
+        assert writer.totals["demo"].received == 1
+
+
+async def test_caught_up_hurries(tmp_path: Path, mock_clock: trio.testing.MockClock) -> None:
+    """Whoever looks finds what was acknowledged before, without the wait for more; where nothing is, at once."""
+    async with committing(tmp_path, journal=Journal) as (committer, _, store):
+        await committer.caught_up()
+        results = list[Any]()
+        committer.append(SourceState("demo", Totals()), admission("1"), results.append)
+        await _until(lambda: bool(results))
+        assert Reader(store).delivery(results[0].id) is None
+        await committer.caught_up()
+        assert Reader(store).delivery(results[0].id)

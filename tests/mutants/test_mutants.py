@@ -60,6 +60,17 @@ EARLY_ANSWERS = (
     "self.committer.append(state, AllAdmitted(columns, columns.count), lambda _: None); "
     'lane.answer(taken, intake.answers(source, ["early"] * len(taken)))',
 )
+EARLY_BATCH = (
+    "server/flow/committer.py",
+    "if await self._journaling.run(partial(self._journal.append, batch.appends)):",
+    "if True:",
+)
+FORGOTTEN_JOURNAL = ("storage/writer.py", "appends = _beyond(store, self.next_number)", "appends = []")
+EAGER_REWIND = (
+    "server/flow/committer.py",
+    "if self._numbered_to == self.next_number:",
+    "if True:",
+)
 FORGETFUL_INDEX = (
     "server/app.py",
     "await worker.run(self.index.rebuild, chunks, now_ms)",
@@ -70,6 +81,11 @@ MUTANTS = [
     Mutant("200 before commit", *EARLY_ANSWER, check_no_answer_without_its_commit, "200 == 503"),
     Mutant("200 before commit, killed", *EARLY_ANSWER, check_few_kills, "acknowledged, and not in the store"),
     Mutant("200 before commit, several together, killed", *EARLY_ANSWERS, check_few_kills, "and not in the store"),
+    Mutant("200 before the journal, killed", *EARLY_BATCH, check_few_kills, "acknowledged, and not in the store"),
+    Mutant("journal not put into the store, killed", *FORGOTTEN_JOURNAL, check_few_kills, "and not in the store"),
+    Mutant(
+        "journal rewound too early, killed", *EAGER_REWIND, check_few_kills, "came between is missing|not in the store"
+    ),
     Mutant(
         "outcome before archive",
         "storage/transaction.py",

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from storage.catch_up import catch_up
 from storage.environment import Store
 from storage.reader import Reader
 from tests import front_end
@@ -154,6 +155,7 @@ def talk(port: int, pieces: Sequence[bytes]) -> list[tuple[Any, bool]]:
 
 def kept(child: Child) -> list[Any]:
     """What the store counts of each source, but for what depends on how far the consumers came."""
+    catch_up(child.store)
     store = Store.open(child.store, mode="read")
     try:
         reader = Reader(store)

@@ -27,6 +27,7 @@ NAMES = {
     "tidegate_oldest_pending_seconds": "gauge",
     "tidegate_processor_seconds": "histogram",
     "tidegate_processor_failures": "counter",
+    "tidegate_journal_seconds": "histogram",
     "tidegate_commit_seconds": "histogram",
     "tidegate_commit_events": "histogram",
     "tidegate_store_used_bytes": "gauge",
@@ -42,7 +43,10 @@ class World:
         self.requests = Requests()
         self.states = list(states)
         self.committer = SimpleNamespace(
-            commit_seconds=Histogram(SECONDS), commit_events=Histogram(EVENTS), used_bytes=4096
+            journal_seconds=Histogram(SECONDS),
+            commit_seconds=Histogram(SECONDS),
+            commit_events=Histogram(EVENTS),
+            used_bytes=4096,
         )
         self.waiting: dict[tuple[str, int], int | None] = {}
 

@@ -1,0 +1,90 @@
+"""The journal and the store against a list: whatever is acknowledged, written, cut off, started again."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from storage.catch_up import catch_up
+from storage.environment import Store
+from storage.journal import Journal
+from storage.model import Append, Fate, Group
+from storage.reader import Reader
+from storage.writer import Writer
+from tests.storing import MAP_SIZE_BYTES, delivery, singles
+
+
+class JournalAndStore(RuleBasedStateMachine):
+    """What is acknowledged is in the store after every start, in order, once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.path = Path(tempfile.mkdtemp())
+        self.acknowledged: list[str] = []
+        self.unwritten: list[Append] = []
+
+    @initialize()
+    def start(self) -> None:
+        self.store = Store.open(self.path, map_size_bytes=MAP_SIZE_BYTES, mode="write")
+        self.writer = Writer(self.store)
+        self.journal = Journal(self.path, 4000)
+
+    def teardown(self) -> None:
+        self.journal.close()
+        self.store.close()
+        shutil.rmtree(self.path)
+
+    @rule(count=st.integers(1, 4), together=st.booleans(), body=st.integers(0, 900))
+    def deliver(self, count: int, together: bool, body: int) -> None:
+        """Into the journal, or with all that is unwritten into the store where it has no room."""
+        number = len(self.acknowledged) + 1
+        ids = [f"id-{number + at}" for at in range(count)]
+        data = b"x" * body
+        stored = singles(number, ids, bodies=[data] * count) if together else delivery(number, ids, body=data)
+        if not self.unwritten:
+            self.journal.rewind()
+        self.unwritten.append(Append(stored, count, Fate.DEFERRED))
+        if not self.journal.append(self.unwritten[-1:]):
+            self.write()
+        self.acknowledged += ids
+
+    @rule()
+    def write(self) -> None:
+        self.writer.write(Group(self.unwritten))
+        self.unwritten = []
+
+    @rule(torn=st.binary(max_size=60), looked_at=st.booleans())
+    def crash(self, torn: bytes, looked_at: bool) -> None:
+        """With a record begun that nobody was told of; perhaps a command looks at the store before the next start."""
+        self.store.close()
+        with (self.path / "journal").open("r+b") as file:
+            file.seek(self.journal._at)
+            file.write(torn[: 4000 - self.journal._at])
+        self.journal.close()
+        if looked_at:
+            assert catch_up(self.path) == 0
+        self.start()
+        self.unwritten = []
+        assert self.writer.next_number == len(self.acknowledged) + 1
+        self.check()
+
+    def check(self) -> None:
+        """All that was acknowledged is in the log."""
+        reader = Reader(self.store)
+        for number, event_id in enumerate(self.acknowledged, 1):
+            (found,) = reader.spans([number], bodies=True)
+            assert found.stored is not None
+            assert found.stored.event_id(number - found.stored.first) == event_id
+
+    @invariant()
+    def counted(self) -> None:
+        """What is not in the store is what was not written."""
+        waiting = sum(append.stored.count for append in self.unwritten)
+        assert self.writer.next_number + waiting == len(self.acknowledged) + 1
+
+
+JournalAndStore.TestCase.settings = settings(max_examples=60, stateful_step_count=20, deadline=None)
+TestJournal = JournalAndStore.TestCase
