@@ -170,6 +170,8 @@ class Committer:
                 await self._put_into_journal(batch)
             self._batches.append(batch)
             self._work.set()
+            if self.failure is not None:  # came while it was put into the journal
+                self._refuse_unanswered(self.failure)
             if not batch.is_answered:
                 self._urgent.set()
                 await self._ended_with(batch)
@@ -249,16 +251,18 @@ class Committer:
             done()
 
     def _failed(self, error: StoreError, batches: list[Batch], outcomes: list[Finishing]) -> None:
-        """As if what was not answered had never come. It came last, and nothing was numbered since."""
         self.failure = error
-        refused = [batch for batch in batches if not batch.is_answered]
-        if refused:
-            self._numbered_to = refused[0].first
-        self._batches = [batch for batch in batches if batch.is_answered] + self._batches
+        self._batches = batches + self._batches
         self._outcomes = outcomes + self._outcomes
         if isinstance(error, StoreFull):
             self._outcomes_max = max(1, len(outcomes) // 2)
-        for batch in refused:
+        self._refuse_unanswered(error)
+
+    def _refuse_unanswered(self, error: StoreError) -> None:
+        """As if what was not answered had never come. It came last, and nothing was numbered since."""
+        if self._batches and not self._batches[-1].is_answered:
+            batch = self._batches.pop()
+            self._numbered_to = batch.first
             self._refuse(batch.waiting, error)
 
     def _refuse(self, appends: list[Waiting], error: StoreError) -> None:

@@ -285,6 +285,49 @@ async def test_many_deliveries_wait_for_their_transaction(tmp_path: Path) -> Non
         assert all(isinstance(result, StoreError) for result in results)
 
 
+@pytest.mark.parametrize("error", [StoreError("no"), StoreFailed("EIO")])
+async def test_what_waits_behind_a_group_that_fails_is_refused(tmp_path: Path, error: StoreError) -> None:
+    """Many deliveries that came while a few answered ones were written: they had waited for ever after an I/O error."""
+    async with committing(tmp_path, Gated, journal=Journal) as (committer, writer, _):
+        assert isinstance(writer, Gated)
+        state, results = SourceState("demo", Totals()), list[Any]()
+        committer.append(state, admission("first"), results.append)
+        await _until(lambda: bool(results))
+        committer.hurry()
+        await trio.testing.wait_all_tasks_blocked()
+        for at in range(module.MANY_REQUESTS):
+            committer.append(state, admission(str(at)), results.append)
+        await trio.testing.wait_all_tasks_blocked()
+        writer.failures = [error]
+        writer.gate.release()
+        await _until(lambda: len(results) == module.MANY_REQUESTS + 1)
+        assert results[1:] == [error] * module.MANY_REQUESTS
+        assert (state.pending, committer.lost) == (1, isinstance(error, StoreFailed))
+
+
+async def test_what_the_journal_loses_while_a_group_fails_is_refused(tmp_path: Path) -> None:
+    """Neither has it, so its sender has to send it again."""
+
+    class Slow(Journal):
+        gate = threading.Semaphore(1)
+
+        def append(self, appends: Sequence[Append]) -> bool:
+            assert self.gate.acquire(timeout=10)
+            return super().append(appends) if appends[0].stored.first == 1 else False
+
+    async with committing(tmp_path, journal=Slow) as (committer, writer, _):
+        state, results = SourceState("demo", Totals()), list[Any]()
+        writer.failures = [StoreFailed("EIO")]
+        committer.append(state, admission("1"), results.append)
+        await _until(lambda: bool(results))
+        committer.append(state, admission("2"), results.append)
+        await _until(lambda: committer.lost)
+        Slow.gate.release()
+        await _until(lambda: len(results) == 2)
+        assert isinstance(results[1], StoreFailed)
+        assert state.pending == 1
+
+
 async def test_what_was_answered_outlives_a_failed_group(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
