@@ -30,6 +30,7 @@ from server.refusal import Refusal
 from server.source import Source
 from storage.environment import Store
 from storage.index import DedupIndex
+from storage.journal import Journal
 from storage.log_record import COMPRESSION_LEVEL, encode_log
 from storage.model import Append, Columns, Facts, Fate, Group, Singles, Stored
 from storage.records import delivery_id, digests_of, split_digests
@@ -65,6 +66,12 @@ def _requests(count: int) -> list[Request]:
     return [Request(Head("segment", None, HEADERS, len(body), "127.0.0.1"), body) for body in made]
 
 
+def _columns(requests: Sequence[Request]) -> Columns:
+    _, columns, _ = singles.read(SOURCE, requests, NOW_MS, LIMITS)
+    assert columns is not None
+    return columns
+
+
 class Steps:
     """The steps for one batch of so many events; each is a callable that can be called again and again."""
 
@@ -83,15 +90,17 @@ class Steps:
         self._repeated = [HEAD % 0] * events
         self._varying = [HEAD % number for number in range(events)]
         self._requests = _requests(events)
+        self._single = _columns(self._requests[:1])
+        self._journal = Journal(store.path)
 
     def all(self) -> dict[str, tuple[Callable[[], object], int]]:
         """By name: the step, and how many events it handles."""
         return {
             "head, repeated": (lambda: self._read_heads(self._repeated), self.events),
             "head, varying": (lambda: self._read_heads(self._varying), self.events),
-            "single events, read together": (self._columns, self.events),
+            "single events, read together": (lambda: _columns(self._requests), self.events),
             "single events, encoded": (
-                lambda: encode_log([Singles(1, "abcdef", self._columns())], self._compressor),
+                lambda: encode_log([Singles(1, "abcdef", _columns(self._requests))], self._compressor),
                 self.events,
             ),
             "parse": (lambda: parse(self._body, CONTAINERS_MAX), self.events),
@@ -101,16 +110,13 @@ class Steps:
             "dedup, known": (lambda: self._index.probe(self._digests), self.events),
             "encode the block": (lambda: encode_log([self._stored], self._compressor), self.events),
             "commit": (self._commit, self.events),
+            "one event, into the journal": (self._put_into_journal, 1),
+            "one event, committed alone": (self._commit_single, 1),
         }
 
     def _read_heads(self, heads: Sequence[bytes]) -> None:
         for head in heads:
             self._heads.delivery("127.0.0.1", head)
-
-    def _columns(self) -> Columns:
-        _, columns, _ = singles.read(SOURCE, self._requests, NOW_MS, LIMITS)
-        assert columns is not None
-        return columns
 
     def _facts(self) -> Facts:
         found = facts(
@@ -136,6 +142,17 @@ class Steps:
     def _commit(self) -> None:
         """Encoded, compressed, written and flushed."""
         self._writer.write(Group(appends=[Append(self._delivery(), self.events, Fate.DEFERRED)]))
+
+    def _put_into_journal(self) -> None:
+        """Encoded and flushed."""
+        self._journal.rewind()
+        assert self._journal.append([self._alone()])
+
+    def _commit_single(self) -> None:
+        self._writer.write(Group(appends=[self._alone()]))
+
+    def _alone(self) -> Append:
+        return Append(Singles(self._writer.next_number, "abcdef", self._single), 1, Fate.DEFERRED)
 
 
 def measure(events: int, rounds: int) -> dict[str, float]:
