@@ -11,9 +11,7 @@ Where the map is full even a deletion fails, so a reserve of it is kept for outc
 """
 
 import errno
-import fcntl
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,16 +19,13 @@ from typing import Any, Literal
 
 import lmdb
 
-from storage import disk
+from storage import disk, lock
 from storage.errors import (
     StoreDamaged,
-    StoreError,
-    StoreFailed,
-    StoreFull,
-    StoreLocked,
     StoreMissing,
     StoreVersion,
 )
+from storage.lmdb_errors import Unwritable, lmdb_errors, says, translated
 from storage.reach import check_reach
 from storage.records import FORMAT, seal, unseal
 
@@ -40,8 +35,6 @@ DATABASES_MAX = 16
 RESERVE_SHARE = 20
 RESERVE_BYTES_MIN = 256 * 1024 * 1024
 RESERVE_SHARE_OF_TINY = 4
-
-LOCK_POLL_SECONDS = 0.02
 
 OpenEnvironment = Callable[..., Any]
 _FORMAT_KEY = b"format"
@@ -89,7 +82,7 @@ class Store:
         """
         if mode == "read":
             return cls._open_to_read(path, open_environment, reach=reach)
-        lock_file = _lock(path, lock_wait_seconds)
+        lock_file = lock.take(path, lock_wait_seconds)
         try:
             if os.fstat(lock_file).st_size:
                 _check_not_empty(path)
@@ -119,7 +112,7 @@ class Store:
         _check_not_empty(path)
         try:
             env = _open(path, open_environment, map_size=0, readonly=True)
-        except _Unwritable:  # no lock can be taken where nothing can be written, and nobody can write either
+        except Unwritable:  # no lock can be taken where nothing can be written, and nobody can write either
             env = _open(path, open_environment, map_size=0, readonly=True, lock=False)
         try:
             with lmdb_errors():
@@ -197,61 +190,6 @@ class Store:
             return int(self.env.reader_check())
 
 
-class _Unwritable(StoreError):
-    """The directory cannot be written, so LMDB cannot make or lock its lock file."""
-
-
-@contextmanager
-def lmdb_errors(written: Path | None = None) -> Iterator[None]:
-    """Every lmdb.Error as a StoreError. `written`: the directory of the store, where something is written."""
-    try:
-        yield
-    except lmdb.PanicError:
-        raise
-    except lmdb.Error as error:
-        raise _translated(error, written) from error
-
-
-def _translated(error: lmdb.Error, written: Path | None) -> StoreError:
-    words = str(error)
-    if isinstance(error, lmdb.MapFullError) or _says(words, errno.ENOSPC, errno.EDQUOT):
-        return StoreFull(words)
-    if _says(words, errno.EIO):
-        if written is not None and disk.is_full(written):
-            return StoreFull(f"{words}, and the disk is full")
-        return StoreFailed(words)
-    if isinstance(error, lmdb.VersionMismatchError):
-        return StoreVersion(words)
-    if isinstance(error, (lmdb.InvalidError, lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.NotFoundError)):
-        return StoreDamaged(words)
-    return StoreError(words)
-
-
-def _says(words: str, *numbers: int) -> bool:
-    """LMDB gives the system's errors as a plain lmdb.Error with the system's words."""
-    return any(os.strerror(number) in words for number in numbers)
-
-
-def _lock(path: Path, wait_seconds: float) -> int:
-    try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.chmod(0o700)
-        lock_file = os.open(path / "writer.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise StoreError(f"the directory of the store cannot be used: {error}") from error
-    until = time.monotonic() + wait_seconds
-    while True:
-        try:
-            fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if time.monotonic() >= until:
-                os.close(lock_file)
-                raise StoreLocked(f"another process writes to the store in {path}") from error
-            time.sleep(LOCK_POLL_SECONDS)
-        else:
-            return lock_file
-
-
 def _open(path: Path, open_environment: OpenEnvironment, **options: Any) -> Any:
     try:
         return open_environment(
@@ -263,9 +201,9 @@ def _open(path: Path, open_environment: OpenEnvironment, **options: Any) -> Any:
             **options,
         )
     except lmdb.Error as error:
-        if options.get("lock", True) and options.get("readonly") and _says(str(error), errno.EACCES, errno.EROFS):
-            raise _Unwritable(str(error)) from error
-        raise _translated(error, None if options.get("readonly") else path) from error
+        if options.get("lock", True) and options.get("readonly") and says(str(error), errno.EACCES, errno.EROFS):
+            raise Unwritable(str(error)) from error
+        raise translated(error, None if options.get("readonly") else path) from error
 
 
 def _check_not_empty(path: Path) -> None:

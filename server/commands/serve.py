@@ -16,6 +16,6 @@ def add(commands: Subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from server.app import serve  # noqa: PLC0415 - the other commands start faster without it
+    from server.process import serve  # noqa: PLC0415 - the other commands start faster without it
 
     return serve(arguments.config)

@@ -16,7 +16,7 @@ import lmdb
 import pytest
 
 from storage import disk
-from storage.environment import RESERVE_BYTES_MIN, Store, lmdb_errors
+from storage.environment import RESERVE_BYTES_MIN, Store
 from storage.errors import (
     StoreDamaged,
     StoreError,
@@ -26,6 +26,7 @@ from storage.errors import (
     StoreMissing,
     StoreVersion,
 )
+from storage.lmdb_errors import lmdb_errors
 from storage.model import Group
 from storage.records import seal
 from storage.verify import verify
