@@ -13,15 +13,14 @@ events. `ids` and `fates` are split identically, and no `log` record reaches ove
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import groupby
-from operator import add, attrgetter
 from typing import Any
 
 import numpy
 import zstandard
 
 from storage import fates
+from storage.accounts import Accounts, Count
 from storage.environment import Store
 from storage.errors import IllegalOutcome
 from storage.fates import Rows
@@ -66,30 +65,6 @@ class State:
     tail: Tail | None
 
 
-@dataclass(slots=True)
-class _Count:
-    """What a group changes in the totals of one source."""
-
-    received: int = 0
-    requeued: int = 0
-    deferred: int = 0
-    processed: int = 0
-    duplicate: int = 0
-    dropped: int = 0
-    dead: int = 0
-    pending: int = 0
-    deferred_now: int = 0
-    first_pending: int | None = None
-    """The smallest number of which the group says that it is pending."""
-
-    def made_pending(self, number: int) -> None:
-        self.first_pending = number if self.first_pending is None else min(number, self.first_pending)
-
-
-_counts = attrgetter(*Totals.__slots__[:-1])
-"""All fields but the last, which is no count."""
-
-
 class Transaction:
     """One group: `run` inside a write transaction, and once that is committed `state()` is what holds."""
 
@@ -99,7 +74,7 @@ class Transaction:
         self._group = group
         self._next_number = _checked_end(before.next_number, group.appends)
         self._next_result = before.next_result
-        self._counts: dict[str, _Count] = {}
+        self._accounts = Accounts(before.totals, self._next_number)
         self._blocks: dict[int, Rows] = {}
         """The rows of the blocks that this group changes, by first number."""
         self._result_of: dict[int, int] = {}
@@ -119,7 +94,7 @@ class Transaction:
         cursor = txn.cursor(db=store.fates) if self._group.outcomes else None
         for outcomes in self._group.outcomes:
             self._apply(outcomes, cursor)
-        self.totals = self._new_totals()
+        self.totals = self._accounts.new_totals(self._group.oldest)
         for key, value in self._log:
             txn.put(key, value, db=store.log, append=True)
         if self._tail and self._group.appends:
@@ -159,10 +134,10 @@ class Transaction:
         tail = Tail(first, rows, digests)
         self._blocks[first] = tail.rows
         for source_id, run in groupby(appends, lambda append: append.stored.source_id):
-            self._count_appends(self._count(source_id), list(run))
+            self._count_appends(self._accounts.of(source_id), list(run))
         return tail
 
-    def _count_appends(self, count: _Count, appends: Sequence[Append]) -> None:
+    def _count_appends(self, count: Count, appends: Sequence[Append]) -> None:
         """Deliveries of one source."""
         received = admitted = dropped = 0
         for append in appends:
@@ -201,7 +176,7 @@ class Transaction:
 
     def _count_change(self, outcomes: Outcomes, first: int, change: fates.Change) -> None:
         """`first` is the smallest number of these events. That it is pending now is sure, also where it was before."""
-        count = self._count(outcomes.source_id)
+        count = self._accounts.of(outcomes.source_id)
         if outcomes.fate != Fate.DEFERRED:
             count.deferred_now -= change.deferred
         if outcomes.fate in PENDING_FATES:
@@ -246,31 +221,6 @@ class Transaction:
             self._result_of |= dict.fromkeys(chunk, self._next_result)
             self._next_result += 1
         return records
-
-    # Totals.
-
-    def _count(self, source_id: str) -> _Count:
-        found = self._counts.get(source_id)
-        if found is None:
-            found = self._counts[source_id] = _Count()
-        return found
-
-    def _new_totals(self) -> dict[str, Totals]:
-        hints = self._group.oldest
-        touched = self._counts.keys() | (hints.keys() & self._before.totals.keys())
-        return {source_id: self._new_total(source_id, hints.get(source_id, 0)) for source_id in touched}
-
-    def _new_total(self, source_id: str, hint: int) -> Totals:
-        before = self._before.totals.get(source_id) or Totals()
-        count = self._counts.get(source_id) or _Count()
-        values = list(map(add, _counts(before), _counts(count)))
-        if min(values) < 0:
-            raise IllegalOutcome(f"{source_id} would have a negative count: are these events another source's?")
-        oldest = max(before.oldest, hint) if before.pending else self._next_number
-        if count.first_pending is not None:
-            oldest = min(oldest, count.first_pending)
-        values.append(oldest if before.pending + count.pending else self._next_number)
-        return Totals(*values)
 
 
 def _columns(outcomes: Outcomes) -> list[Sequence[int]]:
