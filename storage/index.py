@@ -23,14 +23,13 @@ take five times the memory; one sorted array for everything would have to be rew
 
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-import numpy
-
 from storage import overflow
-from storage.generation import Generation, Hit, Run, Wanted, WantedFew, Words, build, find, sort
+from storage.generation import Generation, Hit, Wanted, WantedFew, Words, find
+from storage.index_jobs import Job, Moves, Pile, Tail, fingerprints
 from storage.records import DIGEST_BYTES
 
 SEAL_EVENTS = 65536
@@ -76,58 +75,6 @@ class Probe:
         return found
 
 
-@dataclass(slots=True)
-class _Tail:
-    """The newest entries, by digest."""
-
-    numbers: dict[bytes, int] = field(default_factory=dict)
-    oldest_ms: int = 0
-    newest_ms: int = 0
-
-    def sealed(self) -> Run:
-        numbers = numpy.fromiter(self.numbers.values(), numpy.uint64, len(self.numbers))
-        return sort(_fingerprints(b"".join(self.numbers)), numbers)
-
-
-@dataclass(slots=True)
-class _Moves:
-    """Groups of generations, each to become one mapped file."""
-
-    groups: list[list[Generation]]
-    directory: Path
-    files: list[tuple[list[Generation], Generation]] = field(default_factory=list)
-    error: OSError | None = None
-
-    def run(self) -> None:
-        try:
-            for group in self.groups:
-                runs = [part.run for part in group]
-                self.files.append((group, overflow.write(runs, *_times(group), self.directory)))
-        except OSError as error:
-            self.error = error
-
-
-@dataclass(slots=True)
-class Job:
-    """A tail to seal, generations to merge with it, and others that leave the memory."""
-
-    tail: _Tail
-    merged: list[Generation]
-    moves: _Moves | None
-    result: Generation | None = None
-
-    def run(self) -> None:
-        """Sort and write. Touches nothing of the index; the sorting itself leaves the interpreter free."""
-        oldest_ms, newest_ms = _times([*self.merged, self.tail])
-        self.result = build([*(part.run for part in self.merged), self.tail.sealed()], oldest_ms, newest_ms)
-        if self.moves is not None:
-            self.moves.run()
-
-    def let_go(self) -> None:
-        """Of everything that it was made of."""
-        self.merged, self.moves, self.result = [], None, None
-
-
 class DedupIndex:
     """The index of all sources. Without a directory it is all in memory."""
 
@@ -137,7 +84,7 @@ class DedupIndex:
         self._memory_ids_max = memory_ids_max
         self._generation_events_max = max(min(GENERATION_EVENTS_MAX, memory_ids_max // MEMORY_PARTS), SEAL_EVENTS)
         self._directory = directory
-        self._tail = _Tail()
+        self._tail = Tail()
         self._sealing: Job | None = None
         self._generations: list[Generation] = []
         self._mapped: list[Generation] = []
@@ -178,9 +125,9 @@ class DedupIndex:
                         known.setdefault(position, numbers[digest])
         if not (self._generations or self._mapped) or len(known) >= len(digests):
             return Probe(known, [], None, [])
-        fingerprints = _fingerprints(b"".join(digests))
-        many = Wanted(fingerprints) if self._mapped or len(fingerprints) > FEW else None
-        asked = many if many is not None and len(fingerprints) > FEW else WantedFew(fingerprints)
+        wanted = fingerprints(b"".join(digests))
+        many = Wanted(wanted) if self._mapped or len(wanted) > FEW else None
+        asked = many if many is not None and len(wanted) > FEW else WantedFew(wanted)
         unsure = [hit for part in reversed(self._generations) for hit in _hits(part, asked, known)]
         return Probe(known, unsure, many, self._mapped[::-1])
 
@@ -192,7 +139,7 @@ class DedupIndex:
             self._generations = _without(self._generations, dropped)
             self._mapped = _without(self._mapped, dropped)
         if self._tail.numbers and self._tail.newest_ms < bound:
-            self._tail = _Tail()
+            self._tail = Tail()
         return dropped
 
     # Sealing, merging, and moving to files.
@@ -207,7 +154,7 @@ class DedupIndex:
         staying = len(tail.numbers) + sum(map(len, merged))
         moves = self._moves(self._generations[: len(self._generations) - len(merged)], staying)
         self._sealing = Job(tail, merged, moves)
-        self._tail = _Tail()
+        self._tail = Tail()
         return self._sealing
 
     def install(self, job: Job) -> None:
@@ -227,25 +174,25 @@ class DedupIndex:
             raise ValueError("only an empty index can be rebuilt")
         if self._directory is not None:
             overflow.remove_leftovers(self._directory)
-        pile = _Pile()
+        pile = Pile()
         for digests, numbers, at_ms in chunks:
             full = pile.count + len(numbers) > self._generation_events_max
             if pile.count and (full or at_ms - pile.oldest_ms >= self._span_ms):
                 self._take_in(pile)
-                pile = _Pile()
+                pile = Pile()
             pile.add(digests, numbers, at_ms)
         if pile.count:
             self._take_in(pile)
         self.expire(now_ms)
 
-    def _take_in(self, pile: "_Pile") -> None:
+    def _take_in(self, pile: Pile) -> None:
         self._generations.append(pile.sealed())
         moves = self._moves(self._generations, 0)
         if moves is not None:
             moves.run()
         self._install_moves(moves)
 
-    def _moves(self, movable: list[Generation], staying: int) -> _Moves | None:
+    def _moves(self, movable: list[Generation], staying: int) -> Moves | None:
         """The oldest of what is movable, as far as there is too much in memory, with the mapped ones to merge with."""
         excess = staying + sum(map(len, movable)) - self._memory_ids_max
         leaving: list[Generation] = []
@@ -262,9 +209,9 @@ class DedupIndex:
             older = self._mergeable(left, part.newest_ms, len(part), MAPPED_EVENTS_MAX)
             del left[len(left) - len(older) :]
             groups.append([*older, part])
-        return _Moves(groups[::-1], self._directory)
+        return Moves(groups[::-1], self._directory)
 
-    def _install_moves(self, moves: _Moves | None) -> None:
+    def _install_moves(self, moves: Moves | None) -> None:
         if moves is None:
             return
         for group, made in moves.files:
@@ -284,42 +231,14 @@ class DedupIndex:
             count += len(part)
         return taken[::-1]
 
-    def _tails(self) -> list[_Tail]:
+    def _tails(self) -> list[Tail]:
         """The newest first."""
         return [self._tail] if self._sealing is None else [self._tail, self._sealing.tail]
-
-
-@dataclass(slots=True)
-class _Pile:
-    """Chunks that become one generation."""
-
-    runs: list[Run] = field(default_factory=list)
-    count: int = 0
-    oldest_ms: int = 0
-    newest_ms: int = 0
-
-    def add(self, digests: bytes, numbers: Words, at_ms: int) -> None:
-        self.oldest_ms = min(self.oldest_ms, at_ms) if self.count else at_ms
-        self.newest_ms = max(self.newest_ms, at_ms)
-        self.runs.append(sort(_fingerprints(digests), numbers))
-        self.count += len(numbers)
-
-    def sealed(self) -> Generation:
-        return build(self.runs, self.oldest_ms, self.newest_ms)
-
-
-def _fingerprints(digests: bytes) -> Words:
-    """The first half of each digest; a copy, since a view would keep the other half alive."""
-    return numpy.frombuffer(digests, "<u8")[::2].copy()
 
 
 def _hits(part: Generation, wanted: Wanted | WantedFew, known: dict[int, int]) -> list[Hit]:
     passing, positions = wanted.passing(part)
     return [hit for hit in find(part, passing, positions) if hit[0] not in known] if len(passing) else []
-
-
-def _times(parts: Sequence[Generation | _Tail]) -> tuple[int, int]:
-    return min(part.oldest_ms for part in parts), max(part.newest_ms for part in parts)
 
 
 def _without(parts: Iterable[Generation], gone: Iterable[Generation]) -> list[Generation]:

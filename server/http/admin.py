@@ -4,15 +4,14 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Protocol, cast
-from urllib.parse import unquote_to_bytes
 
-import orjson
 from quart import Response, request
 from quart_trio import QuartTrio
 from werkzeug.routing import BaseConverter
 
 from server import lookup
 from server.http import admin_guard
+from server.http import admin_orders as asked
 from server.http.answer import Answer, refusal_answer
 from server.http.body import Scope, up_to
 from server.http.routes import add_health, body_reader, quiet_quart, response
@@ -25,16 +24,12 @@ from storage.reader import Reader
 
 REQUEUE_BODY_BYTES_MAX = 8 * 2**20
 """Room for the most ids of 512 bytes, escaped."""
-REQUEUE_EVENT_IDS_MAX = 2500
-"""In one request; each is looked up. As many as a batch may have."""
-
 RECEIPTS_IN_HAND_MAX = 500
 """Of a list of receipts: read and sent at a time."""
 
 CONVERTED = re.compile("<(?:[^<>]*:)?([^<>]+)>")
 VARIABLE = r"{\1}"
 """A variable part of a route, as werkzeug writes it, and as people do."""
-BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 NO_EVENT = refuse("not_found", "there is no event of this id")
 NO_DELIVERY = refuse("not_found", "there is no delivery of this id")
 
@@ -153,9 +148,9 @@ def _add_lookups(app: QuartTrio, reader: Reader, worker: Worker) -> None:
         return response(Answer(200, body))
 
     async def receipts(source_id: str, event_id: str | None = None) -> Response:
-        if _query("all") == "true":
-            return await every_receipt(source_id, _event_id(event_id))
-        return await find(lookup.receipt, NO_EVENT, source_id, _event_id(event_id))
+        if asked.value(_query(), "all") == "true":
+            return await every_receipt(source_id, asked.event_id(event_id, _query()))
+        return await find(lookup.receipt, NO_EVENT, source_id, asked.event_id(event_id, _query()))
 
     async def every_receipt(source_id: str, event_id: str) -> Response:
         found = lookup.receipts(reader, source_id, event_id)
@@ -166,15 +161,15 @@ def _add_lookups(app: QuartTrio, reader: Reader, worker: Worker) -> None:
 
     async def events(source_id: str, event_id: str | None = None) -> Response:
         try:
-            return await find(lookup.event, NO_EVENT, source_id, _event_id(event_id))
+            return await find(lookup.event, NO_EVENT, source_id, asked.event_id(event_id, _query()))
         except lookup.BodyNotKept as error:
             raise Refused(refuse("not_found", str(error))) from None
 
     async def deliveries(delivery_id: str) -> Response:
-        return await find(lookup.delivery, NO_DELIVERY, _decoded(delivery_id.encode("latin-1")))
+        return await find(lookup.delivery, NO_DELIVERY, asked.decoded(delivery_id.encode("latin-1")))
 
     async def dead() -> Response:
-        source_id = _query("source")
+        source_id = asked.value(_query(), "source")
         page, after = await worker.run(lookup.dead_page, reader, source_id, 0)  # what fails here is still answered
         lines = _dead_lines(reader, worker, source_id, page, after)
         return Response(lines, 200, {"content-type": "application/x-ndjson"})
@@ -221,7 +216,7 @@ def _add_requeue(app: QuartTrio, requeue: Requeue, sources: Sources, health: Hea
         body = await body_reader().read(up_to(REQUEUE_BODY_BYTES_MAX))
         if isinstance(body, Refusal):
             raise Refused(body)
-        source_id, event_ids = _requeue_order(body)
+        source_id, event_ids = asked.requeue_order(body)
         refusal = health.refusal()
         if refusal is not None:
             raise Refused(refusal)
@@ -233,51 +228,8 @@ def _add_requeue(app: QuartTrio, requeue: Requeue, sources: Sources, health: Hea
     app.add_url_rule("/requeue", view_func=take_order, methods=["POST"])
 
 
-def _requeue_order(body: bytes) -> tuple[str, list[str] | None]:
-    """The source and the ids, None for all; `{"source","event_ids":[…]}` or `{"source","all":true}`."""
-    try:
-        order = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise Refused(refuse("invalid_json", f"the body is not JSON: {error}")) from None
-    match order:
-        case {"source": str(source_id), "all": True, **rest} if not rest:
-            return source_id, None
-        case {"source": str(source_id), "event_ids": list(event_ids), **rest} if not rest:
-            if not all(isinstance(each, str) for each in event_ids):
-                raise Refused(refuse("invalid_request", "event_ids must be strings"))
-            if len(event_ids) > REQUEUE_EVENT_IDS_MAX:
-                raise Refused(refuse("too_large", f"at most {REQUEUE_EVENT_IDS_MAX} event_ids in one request"))
-            return source_id, event_ids
-    raise Refused(refuse("invalid_request", 'send {"source":…,"event_ids":[…]} or {"source":…,"all":true}'))
-
-
-def _event_id(encoded: str | None) -> str:
-    """The id from the path, else from `?event_id=`."""
-    if encoded is not None:
-        return _decoded(encoded.encode("latin-1"))
-    found = _query("event_id")
-    if found is None:
-        raise Refused(refuse("invalid_request", "name an event: in the path, or as ?event_id="))
-    return found
-
-
-def _query(name: str) -> str | None:
-    """The first value of this name in the query, where "+" is a space, as forms and clients write it."""
-    for pair in cast(bytes, _scope()["query_string"]).split(b"&"):
-        key, _, value = pair.partition(b"=")
-        if key == name.encode():
-            return _decoded(value.replace(b"+", b" "))
-    return None
-
-
-def _decoded(encoded: bytes) -> str:
-    """Percent-decoded, exactly once."""
-    if BAD_ESCAPE.search(encoded):
-        raise Refused(refuse("invalid_request", "an id in a path is percent-encoded: a % itself is %25"))
-    try:
-        return unquote_to_bytes(encoded).decode()
-    except UnicodeDecodeError:
-        raise Refused(refuse("invalid_request", "an id is UTF-8, percent-encoded once")) from None
+def _query() -> bytes:
+    return cast(bytes, _scope()["query_string"])
 
 
 def _refused(refusal: Refusal) -> Response:

@@ -12,7 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from storage import generation, overflow
 from storage import index as module
-from storage.index import DedupIndex, Job
+from storage.index import DedupIndex
+from storage.index_jobs import Job
 
 WINDOW_MS = 80
 IDS = 160
