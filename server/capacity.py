@@ -15,6 +15,7 @@ from server.config import Config
 from server.source import Source
 from storage.generation import ENTRY_BYTES
 from storage.index import GENERATION_EVENTS_MAX, MEMORY_PARTS
+from storage.journal import JOURNAL_BYTES
 
 BASE_BYTES = 96 * 2**20
 """Interpreter and libraries (56 MiB after the imports, CPython 3.11), caches, and the tail of the dedup index."""
@@ -138,6 +139,7 @@ def _memory(config: Config, dedup_bytes: int) -> tuple[Part, ...]:
         Part(
             "bodies in flight", 2 * limits.in_flight_bytes_max, "limits.in_flight_bytes_max, and as much being written"
         ),
+        Part("journal", 2 * JOURNAL_BYTES, "acknowledged, and on its way into the store"),
         Part("parsing", parsing, "one body at a time: limits.decoded_bytes_max, limits.json_containers_max"),
         Part("queues", queue.bytes_max, "queue.bytes_max, all sources together"),
         Part(
