@@ -8,6 +8,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from storage import disk
+from storage import disk, lock
 from storage.environment import RESERVE_BYTES_MIN, Store
 from storage.errors import (
     StoreDamaged,
@@ -34,6 +35,7 @@ from tests.storing import MAP_SIZE_BYTES, filled, numbered, opened
 
 READ = """
 import sys
+import threading
 from pathlib import Path
 from storage.environment import Store
 from storage.reader import Reader
@@ -42,6 +44,7 @@ print(Reader(store).totals()["demo"].received)
 """
 WRITE = """
 import sys
+import threading
 from pathlib import Path
 from storage.environment import Store
 Store.open(Path(sys.argv[1]), map_size_bytes=1 << 28, mode="write")
@@ -79,6 +82,17 @@ def test_a_second_writer_is_refused(tmp_path: Path) -> None:
         with pytest.raises(StoreLocked):
             Store.open(path, map_size_bytes=MAP_SIZE_BYTES, mode="write")
     assert child(WRITE, path).returncode == 0
+
+
+def test_who_may_wait_gets_the_lock(tmp_path: Path) -> None:
+    """A command that just looks at a stopped store keeps no server from its start."""
+    held = lock.take(tmp_path, 0)
+    waiting = threading.Timer(3 * lock.LOCK_POLL_SECONDS, os.close, [held])
+    waiting.start()
+    with pytest.raises(StoreLocked):
+        Store.open(tmp_path, map_size_bytes=MAP_SIZE_BYTES, mode="write")
+    Store.open(tmp_path, map_size_bytes=MAP_SIZE_BYTES, mode="write", lock_wait_seconds=10).close()
+    waiting.join()
 
 
 def test_a_reader_works_beside_a_writer(tmp_path: Path) -> None:
