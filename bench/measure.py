@@ -1,6 +1,6 @@
 """What one server does: events/s, latency and memory, for single events and for batches.
 
-    python -m bench.measure [--seconds 10] [--connections 64] [--core 0]
+    python -m bench.measure [--seconds 10] [--connections 256] [--core 0]
 
 Starts `tidegate serve` with a store of its own in a temporary directory, sends to it in a closed loop of Python's, and
 prints one line a workload as JSON. Each line ends with what the store says: every acknowledged event is there, nothing
@@ -76,7 +76,11 @@ def figures(load: Load, events: int, cpu_seconds: float) -> dict[str, object]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=report.above_zero, default=10, help="of load for each workload (default: 10)")
-    parser.add_argument("--connections", type=report.whole_above_zero, default=64, help="open at a time (default: 64)")
+    parser.add_argument(
+        "--connections",
+        type=report.whole_above_zero,
+        help="open at a time (default: as many as in the comparison, fewer for larger batches)",
+    )
     parser.add_argument(
         "--core",
         type=int,
@@ -88,7 +92,7 @@ def main() -> None:
         os.sched_setaffinity(0, os.sched_getaffinity(0) - {options.core})
     for workload in WORKLOADS:
         if workload.name in NAMES:
-            said = measure(workload, options.seconds, options.connections, options.core)
+            said = measure(workload, options.seconds, options.connections or workload.connections, options.core)
             print(json.dumps(said), flush=True)
 
 

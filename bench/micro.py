@@ -91,7 +91,7 @@ class Steps:
         self._varying = [HEAD % number for number in range(events)]
         self._requests = _requests(events)
         self._single = _columns(self._requests[:1])
-        self._journal = Journal(store.path)
+        self._journal = Journal(store)
 
     def all(self) -> dict[str, tuple[Callable[[], object], int]]:
         """By name: the step, and how many events it handles."""

@@ -47,7 +47,9 @@ class Server:
         self.log = log.get("tidegate")
         self.clock = Clock()
         writer = Writer(store)
-        self.journal = Journal(store.path, store.reserve_bytes // 4)
+        if writer.recovered:
+            self.log.info("taken from the journal", events=writer.recovered)
+        self.journal = Journal(store)
         self.committer = Committer(writer, store, self.journal)
         self.index = DedupIndex(
             int(config.dedup.window_hours * HOUR_MS),
@@ -116,6 +118,8 @@ class Server:
         self.engine.stop()
         await self._engine_stopped.wait()
         await self.committer.settled()
+        if self.committer.is_settled:
+            self.journal.clear()
         self.log.info("stopped", pending=sum(state.pending for state in self.engine.states))
 
     def in_hand(self) -> str:

@@ -15,7 +15,7 @@ from server.config import Config
 from server.source import Source
 from storage.generation import ENTRY_BYTES
 from storage.index import GENERATION_EVENTS_MAX, MEMORY_PARTS
-from storage.journal import JOURNAL_BYTES
+from storage.journal_record import JOURNAL_BYTES
 
 BASE_BYTES = 96 * 2**20
 """Interpreter and libraries (56 MiB after the imports, CPython 3.11), caches, and the tail of the dedup index."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from storage.environment import Store
 from storage.errors import StoreDamaged, StoreError, StoreLocked
-from storage.journal import read_journal
+from storage.journal_record import read_journal
 from storage.records import DIGEST_BYTES, decode_ids, number_of
 from storage.writer import Writer
 
@@ -21,12 +21,9 @@ def catch_up(path: Path) -> int:
     none runs, this does. Returns how many events are in the journal still, since nothing can be written there or the
     server cannot. Raises what opening the store raises.
     """
-    journal_end = max((journaled.end for journaled in read_journal(path)), default=0)
     until = time.monotonic() + CATCH_UP_SECONDS
-    while journal_end and time.monotonic() < until:
-        end, map_size_bytes = _end(path)
-        if journal_end <= end:
-            return 0
+    left, map_size_bytes = _left(path)
+    while left and time.monotonic() < until:
         try:
             with closing(Store.open(path, map_size_bytes=map_size_bytes, mode="write")) as store:
                 Writer(store)
@@ -36,15 +33,22 @@ def catch_up(path: Path) -> int:
             raise
         except StoreError:
             break
-    return max(0, journal_end - _end(path)[0]) if journal_end else 0
+        left, map_size_bytes = _left(path)
+    return left
 
 
-def _end(path: Path) -> tuple[int, int]:
-    """The number after the last event in the store, and the size of its map."""
-    with closing(Store.open(path, mode="read", reach=False)) as store, store.read_transaction() as txn:
+def _left(path: Path) -> tuple[int, int]:
+    """How many events only the journal has, and the size of the store's map."""
+    with closing(Store.open(path, mode="read")) as store:
+        end = _end(store)
+        return sum(found.end - found.first for found in read_journal(store, end)), store.map_size_bytes
+
+
+def _end(store: Store) -> int:
+    """The number after the last event."""
+    with store.read_transaction() as txn:
         cursor = txn.cursor(db=store.ids)
         if not cursor.last():
-            return 1, store.map_size_bytes
+            return 1
         key = bytes(cursor.key())
-        digests = decode_ids(key, bytes(cursor.value()))
-        return number_of(b"ids", key) + len(digests) // DIGEST_BYTES, store.map_size_bytes
+        return number_of(b"ids", key) + len(decode_ids(key, bytes(cursor.value()))) // DIGEST_BYTES

@@ -12,6 +12,7 @@ Where the map is full even a deletion fails, so a reserve of it is kept for outc
 
 import errno
 import os
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +28,7 @@ from storage.errors import (
 )
 from storage.lmdb_errors import Unwritable, lmdb_errors, says, translated
 from storage.reach import check_reach
-from storage.records import FORMAT, seal, unseal
+from storage.records import FORMAT, IDENTITY_BYTES, seal, unseal
 
 DATABASES = ("meta", "log", "ids", "fates", "results")
 DATABASES_MAX = 16
@@ -38,6 +39,7 @@ RESERVE_SHARE_OF_TINY = 4
 
 OpenEnvironment = Callable[..., Any]
 _FORMAT_KEY = b"format"
+_IDENTITY_KEY = b"identity"
 _MADE = b"a store was made here\n"
 """In `writer.lock` from then on: an empty data.mdb beside it is a loss, and no start that was interrupted."""
 _FIXED_PAGES = 3
@@ -61,6 +63,10 @@ class Store:
         self.meta, self.log, self.ids, self.fates, self.results = (
             env.open_db(name.encode(), create=False) for name in DATABASES
         )
+        with self.read_transaction() as txn:
+            found = txn.get(_IDENTITY_KEY, db=self.meta)
+            self.identity = unseal(b"meta", _IDENTITY_KEY, bytes(found)) if found is not None else bytes(IDENTITY_BYTES)
+            """What tells it from every other store."""
 
     @classmethod
     def open(
@@ -219,6 +225,8 @@ def _initialise(env: Any) -> bool:
     with env.begin(write=True) as txn:
         databases = [env.open_db(name.encode(), txn=txn) for name in DATABASES]
         txn.put(_FORMAT_KEY, seal(b"meta", _FORMAT_KEY, FORMAT), db=databases[0])
+        identity = secrets.token_bytes(IDENTITY_BYTES)
+        txn.put(_IDENTITY_KEY, seal(b"meta", _IDENTITY_KEY, identity), db=databases[0])
     return True
 
 

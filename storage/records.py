@@ -20,6 +20,9 @@ from storage.model import Singles, Stored, Totals
 FORMAT = b"tidegate store 1"
 """The value of `format` in `meta`. A store with another one is not read."""
 
+IDENTITY_BYTES = 8
+"""Of a store: drawn when it is made."""
+
 KEY_BYTES = 8
 DIGEST_BYTES = 16
 

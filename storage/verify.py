@@ -86,6 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _audit(path: Path, problem: Callable[[str], None], left_out: Callable[[], int]) -> None:
     _say(reading=["meta", 0])
+    Store.open(path, mode="read", reach=False).close()
     try:
         left = catch_up(path)
         if left:

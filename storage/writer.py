@@ -12,7 +12,7 @@ import zstandard
 from storage.environment import Store
 from storage.errors import StoreDamaged
 from storage.fates import decode_fates
-from storage.journal import read_journal
+from storage.journal_record import read_journal
 from storage.log_record import COMPRESSION_LEVEL
 from storage.model import Append, Group, Totals, Written
 from storage.reader import Reader
@@ -38,9 +38,13 @@ class Writer:
         totals = Reader(store).totals()
         with store.read_transaction() as txn:
             self._state = _load(store, txn, totals)
+        self.recovered = 0
+        """Events that only the journal had."""
         appends = _beyond(store, self.next_number)
         if appends:
+            before = self.next_number
             self.write(Group(appends))
+            self.recovered = self.next_number - before
 
     @property
     def totals(self) -> dict[str, Totals]:
@@ -68,15 +72,14 @@ class Writer:
 def _beyond(store: Store, number: int) -> list[Append]:
     """What the journal has from this number on."""
     appends: list[Append] = []
-    for journaled in read_journal(store.path):
-        if journaled.first > number:
+    for journaled in read_journal(store, number):
+        if journaled.first != number:
             raise StoreDamaged(
                 f"the journal goes on at event {journaled.first}, the store ends before event {number}: what came "
                 "between is missing. To go on without it, move the file `journal` away"
             )
-        if journaled.first == number:
-            appends += journaled.appends()
-            number = journaled.end
+        appends += journaled.appends()
+        number = journaled.end
     return appends
 
 

@@ -2,7 +2,8 @@
 
 `--waits`: the seconds between attempts. `--faults`: while this file exists, every commit of the store fails as it says:
 `full` (the map is full), `no space` (the disk is full), `eio` (fsync failed), `short write` (as a full disk
-does it), `other`, `bug` (our own); and the journal takes nothing, unless `--journal-holds`. `--broken-intake`:
+does it), `other`, `bug` (our own); and the journal takes nothing, unless `--journal-holds`. `--no-journal`: none
+can be made. `--broken-intake`:
 a body that is an object with `fault` is our bug.
 """
 
@@ -21,7 +22,7 @@ from server.flow import attempts
 from server.intake import normalise
 from server.intake.headers import HeaderId
 from server.source import Source
-from storage import disk
+from storage import disk, journal
 from storage.environment import Store
 from storage.journal import Journal
 from storage.model import Append
@@ -75,13 +76,17 @@ class Environment:
         return Transaction(found, self._faults) if options.get("write") else found
 
 
+def no_room(file: int, size: int) -> None:
+    raise OSError("no room")
+
+
 def break_journal(faults: Path) -> None:
     append = Journal.append
 
-    def broken(journal: Journal, appends: Sequence[Append]) -> bool:
-        return not faults.exists() and append(journal, appends)
+    def broken(self: Journal, appends: Sequence[Append]) -> bool:
+        return not faults.exists() and append(self, appends)
 
-    Journal.append = broken  # type: ignore[assignment, method-assign]
+    Journal.append = broken  # type: ignore[method-assign]
 
 
 def break_intake() -> None:
@@ -100,10 +105,13 @@ def main() -> None:
     parser.add_argument("--waits", type=lambda text: tuple(map(float, text.split(","))))
     parser.add_argument("--faults", type=Path)
     parser.add_argument("--journal-holds", action="store_true")
+    parser.add_argument("--no-journal", action="store_true")
     parser.add_argument("--broken-intake", action="store_true")
     options, command = parser.parse_known_args()
     if options.broken_intake:
         break_intake()
+    if options.no_journal:
+        journal._allocate = no_room
     if options.waits:
         attempts.WAIT_SECONDS = options.waits
     if options.faults:

@@ -35,15 +35,16 @@ from itertools import groupby
 
 import trio
 
-from server.flow.group import Appended, Batch, Finished, Finishing, Waiting, group_of, numbered
-from server.flow.source_state import Committed, SourceState
+from server import log
+from server.flow.group import Appended, Batch, Finished, Finishing, Waiting, group_of, into_queue, numbered, taken
+from server.flow.source_state import SourceState
 from server.histogram import EVENTS, SECONDS, Histogram
 from server.intake.intake import Admission, AllAdmitted
 from server.worker import SoleWorker
 from storage.environment import Store
 from storage.errors import StoreError, StoreFailed, StoreFull
 from storage.journal import Journal
-from storage.model import Append, Fate, Outcomes, Stored, Written
+from storage.model import Append, Fate, Outcomes, Written
 from storage.writer import Writer
 
 RETRY_SECONDS = 1.0
@@ -52,6 +53,9 @@ RETRY_SECONDS = 1.0
 GROUP_WAIT_SECONDS = 0.005
 """How long what nobody waits for, acknowledged deliveries and outcomes, waits for more to go with it. At a thousand
 deliveries a second that makes one transaction of five; when nothing comes, a receipt is that much later."""
+
+CAUGHT_UP_SECONDS_MAX = 5.0
+"""How long a look-up waits for what was acknowledged before it. On a disk that hangs, what there is says more."""
 
 MANY_REQUESTS = 32
 """In a batch. So many wait for their transaction, which takes hardly longer than the journal would, and writes them
@@ -86,13 +90,15 @@ class Committer:
         """Why the last group failed; None while all is well."""
         self.next_number = writer.next_number
         """After the last event in the store."""
-        self._numbered_to = writer.next_number
+        self._numbered_to = self._answered_to = writer.next_number
         self.used_bytes = store.used_bytes()
         self.full = not store.has_room(self.used_bytes)
         """The store is so full that what is left is kept for outcomes."""
         self.journal_seconds = Histogram(SECONDS)
         self.commit_seconds = Histogram(SECONDS)
         self.commit_events = Histogram(EVENTS)
+        if journal.error is not None:
+            self._warn_of_journal()
 
     def append(self, state: SourceState, admission: Admission | AllAdmitted, done: Appended) -> None:
         """Hand over a delivery, or several of one event each that are all admitted. `done` gets them back with their
@@ -122,11 +128,14 @@ class Committer:
         self._urgent.set()
 
     async def caught_up(self) -> None:
-        """Return when all that was acknowledged before is in the store, or when that cannot be written now."""
-        to = self._numbered_to
-        while self.next_number < min(to, self._numbered_to) and self.failure is None:
-            self.hurry()
-            await self._ended.wait()
+        """Return when all that was acknowledged before is in the store, or when that cannot be written now, or takes
+        too long."""
+        to = self._answered_to
+        if self.next_number < to and self.failure is None:
+            with trio.move_on_after(CAUGHT_UP_SECONDS_MAX):
+                while self.next_number < to and self.failure is None:
+                    self.hurry()
+                    await self._ended.wait()
 
     async def settled(self) -> None:
         """Return when nothing waits to be written, or when nothing will be written any more."""
@@ -144,6 +153,14 @@ class Committer:
         """Why there is no journal, if so: answers wait for transactions."""
         return self._journal.error
 
+    @property
+    def is_settled(self) -> bool:
+        """Everything that has a number is in the store."""
+        return self._numbered_to == self.next_number
+
+    def _warn_of_journal(self) -> None:
+        log.get("tidegate").warning("no journal: answers wait for transactions", error=str(self._journal.error))
+
     def _is_not_quiet(self) -> None:
         if self._quiet.is_set():
             self._quiet = trio.Event()
@@ -156,17 +173,18 @@ class Committer:
             await self._came.wait()
             if requests >= MANY_REQUESTS:
                 await _let_others_have_their_turn()
-            self._came = trio.Event()
-            waiting, self._appends = self._appends, []
+            waiting, self._appends = taken(self._appends)
+            if not self._appends:
+                self._came = trio.Event()
             if self.failure is not None:
                 self._refuse(waiting, self.failure)
                 self._work.set()
                 continue
-            if self._numbered_to == self.next_number:
+            if self.is_settled:
                 self._journal.rewind()
             batch = numbered(self._numbered_to, self._suffix, waiting)
             self._numbered_to, requests = batch.end, batch.requests
-            if requests < MANY_REQUESTS and self._journal.has_room(batch.size):
+            if requests < MANY_REQUESTS and self._journal.has_room(batch.size, batch.events):
                 await self._put_into_journal(batch)
             self._batches.append(batch)
             self._work.set()
@@ -180,7 +198,10 @@ class Committer:
         started = trio.current_time()
         if await self._journaling.run(partial(self._journal.append, batch.appends)):
             self.journal_seconds.observe(trio.current_time() - started)
+            self._answered_to = batch.end
             batch.answer()
+        elif self._journal.error is not None:
+            self._warn_of_journal()
 
     async def _ended_with(self, batch: Batch) -> None:
         """Return when the batch is in the store, or was refused."""
@@ -200,7 +221,7 @@ class Committer:
                     await self._wait_for_more()
                 await self._write_group()
             self._hurried = False
-            if self.lost or not (self._appends or self._numbered_to > self.next_number):
+            if self.lost or (self.is_settled and not self._appends):
                 self._quiet.set()
 
     async def _wait_for_more(self) -> None:
@@ -243,7 +264,7 @@ class Committer:
         waiting = [each for batch in batches for each in batch.waiting]
         for state, run in groupby(zip(waiting, appends, written.digests, strict=True), key=lambda each: each[0].state):
             state.totals = written.totals[state.id]
-            _into_queue(state, list(run))
+            into_queue(state, list(run))
         for batch in batches:
             if not batch.is_answered:
                 batch.answer()
@@ -269,18 +290,6 @@ class Committer:
         for waiting in appends:
             waiting.state.not_appended(waiting.pending, waiting.deferred)
             waiting.done(error)
-
-
-def _into_queue(state: SourceState, run: list[tuple[Waiting, Append, bytes]]) -> None:
-    """Deliveries of one source that are in the store."""
-    state.appended(
-        [Committed(append.stored, append.admitted, waiting.pending, packed) for waiting, append, packed in run]
-    )
-    for waiting, append, _ in run:
-        if waiting.admission.over_limit:
-            state.went_over(waiting.admission.over_limit)
-        if isinstance(append.stored, Stored):
-            state.counts.rejected += len(append.stored.facts.rejected)
 
 
 async def _let_others_have_their_turn() -> None:

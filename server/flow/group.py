@@ -3,12 +3,16 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from server.flow.source_state import SourceState
+from server.flow.source_state import Committed, SourceState
 from server.intake.intake import Admission, AllAdmitted, Reading
 from storage.errors import StoreError
 from storage.model import Append, Columns, Group, Outcomes, Singles, Stored
 from storage.record import record
 from storage.records import delivery_id
+
+GROUP_EVENTS = 8192
+"""New ones in a batch, about. A transaction takes long by then, and more would fill the queue of a source (20000 by
+default) at one stroke: the rest would be read from disk again, which is slower than what comes in."""
 
 Appended = Callable[[Stored | Singles | StoreError], None]
 Finished = Callable[[], None]
@@ -48,6 +52,10 @@ class Batch:
         return sum([append.stored.count if isinstance(append.stored, Singles) else 1 for append in self.appends])
 
     @property
+    def events(self) -> int:
+        return self.end - self.first
+
+    @property
     def size(self) -> int:
         """Bytes of the bodies."""
         return sum([append.stored.size for append in self.appends])
@@ -57,6 +65,15 @@ class Batch:
         self.is_answered = True
         for waiting, append in zip(self.waiting, self.appends, strict=True):
             waiting.done(append.stored)
+
+
+def taken(waiting: list[Waiting]) -> tuple[list[Waiting], list[Waiting]]:
+    """About GROUP_EVENTS of what waits, at least one delivery, and the rest."""
+    events = count = 0
+    while count < len(waiting) and events < GROUP_EVENTS:
+        events += waiting[count].admission.reading.count
+        count += 1
+    return waiting[:count], waiting[count:]
 
 
 def numbered(first: int, suffix: str, waiting: Sequence[Waiting]) -> Batch:
@@ -79,6 +96,18 @@ def group_of(batches: Sequence[Batch], outcomes: Sequence[Finishing]) -> Group:
     touched = {waiting.state for batch in batches for waiting in batch.waiting} | {state for state, _, _ in outcomes}
     oldest = {state.id: bound for state in touched if (bound := state.oldest_bound()) is not None}
     return Group(appends, [entry for _, entry, _ in outcomes], oldest)
+
+
+def into_queue(state: SourceState, run: list[tuple[Waiting, Append, bytes]]) -> None:
+    """Deliveries of one source that are in the store."""
+    state.appended(
+        [Committed(append.stored, append.admitted, waiting.pending, packed) for waiting, append, packed in run]
+    )
+    for waiting, append, _ in run:
+        if waiting.admission.over_limit:
+            state.went_over(waiting.admission.over_limit)
+        if isinstance(append.stored, Stored):
+            state.counts.rejected += len(append.stored.facts.rejected)
 
 
 def _stored(number: int, suffix: str, reading: Reading | Columns) -> Stored | Singles:

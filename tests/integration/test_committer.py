@@ -13,11 +13,13 @@ import trio.testing
 
 from server.flow import committer as module
 from server.flow.committer import Committer
+from server.flow.group import GROUP_EVENTS
 from server.flow.source_state import SourceState
 from server.intake.intake import Admission, Reading
 from storage.environment import Store
 from storage.errors import StoreError, StoreFailed, StoreFull
-from storage.journal import Journal, read_journal
+from storage.journal import Journal
+from storage.journal_record import read_journal
 from storage.model import Append, Fate, Group, Outcomes, Stored, Totals, Written
 from storage.reader import Reader
 from storage.writer import Writer
@@ -52,7 +54,7 @@ async def committing(
 ) -> AsyncIterator[tuple[Committer, Writing, Store]]:
     store = Store.open(path, map_size_bytes=MAP_SIZE_BYTES, mode="write")
     writer = kind(store)
-    committer = Committer(writer, store, journal(path))
+    committer = Committer(writer, store, journal(store))
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(committer.run)
@@ -253,14 +255,14 @@ class Gated(Writing):
 
 async def test_a_few_deliveries_are_answered_before_their_transaction(tmp_path: Path) -> None:
     """From the journal, in the order of their numbers; nothing is in a queue or in totals before the transaction."""
-    async with committing(tmp_path, Gated, journal=Journal) as (committer, writer, _):
+    async with committing(tmp_path, Gated, journal=Journal) as (committer, writer, store):
         assert isinstance(writer, Gated)
         state, results = SourceState("demo", Totals()), list[Any]()
         for event_id in "abc":
             committer.append(state, admission(event_id), results.append)
             await _until(lambda event_id=event_id: len(results) == "abc".index(event_id) + 1)
         assert [stored.first for stored in results] == [1, 2, 3]
-        assert [(each.first, each.end) for each in read_journal(tmp_path)] == [(1, 2), (2, 3), (3, 4)]
+        assert [(each.first, each.end) for each in read_journal(store, 1)] == [(1, 2), (2, 3), (3, 4)]
         assert (state.pending, state.totals.received, committer.next_number) == (3, 0, 1)
         writer.gate.release(3)
         await committer.settled()
@@ -270,7 +272,7 @@ async def test_a_few_deliveries_are_answered_before_their_transaction(tmp_path: 
 
 async def test_many_deliveries_wait_for_their_transaction(tmp_path: Path) -> None:
     """And so do large ones; what comes meanwhile waits for its number, since theirs may be given again."""
-    async with committing(tmp_path, Gated, journal=Journal) as (committer, writer, _):
+    async with committing(tmp_path, Gated, journal=Journal) as (committer, writer, store):
         assert isinstance(writer, Gated)
         state, results = SourceState("demo", Totals()), list[Any]()
         for at in range(module.MANY_REQUESTS):
@@ -278,7 +280,7 @@ async def test_many_deliveries_wait_for_their_transaction(tmp_path: Path) -> Non
         await trio.testing.wait_all_tasks_blocked()
         committer.append(state, admission("later"), results.append)
         await trio.testing.wait_all_tasks_blocked()
-        assert (results, list(read_journal(tmp_path))) == ([], [])
+        assert (results, list(read_journal(store, 1))) == ([], [])
         writer.failures = [StoreError("no")]
         writer.gate.release(9)
         await _until(lambda: len(results) == module.MANY_REQUESTS + 1)
@@ -374,3 +376,47 @@ async def test_caught_up_hurries(tmp_path: Path, mock_clock: trio.testing.MockCl
         assert Reader(store).delivery(results[0].id) is None
         await committer.caught_up()
         assert Reader(store).delivery(results[0].id)
+
+
+async def test_a_group_is_not_larger_than_what_a_queue_takes(tmp_path: Path) -> None:
+    """A thousand events on each of many connections had filled the queue at once, and were read from disk again."""
+    async with committing(tmp_path) as (committer, writer, _):
+        state, results = SourceState("demo", Totals()), list[Any]()
+        ids = [str(at) for at in range(GROUP_EVENTS // 2 + 1)]
+        for _ in range(5):
+            committer.append(state, admission(*ids), results.append)
+        await committer.settled()
+        assert [len(group.appends) for group in writer.groups] == [2, 2, 1]
+        assert len(results) == 5
+
+
+async def test_a_look_up_waits_only_for_what_was_acknowledged(tmp_path: Path) -> None:
+    """Not for a disk that hangs; and on one that is slow not for ever."""
+
+    class Hanging(Journal):
+        gate = threading.Semaphore(0)
+
+        def append(self, appends: Sequence[Append]) -> bool:
+            assert self.gate.acquire(timeout=10)
+            return False
+
+    async with committing(tmp_path, journal=Hanging) as (committer, _, _):
+        committer.append(SourceState("demo", Totals()), admission("1"), lambda result: None)
+        await trio.testing.wait_all_tasks_blocked()
+        with trio.fail_after(5):
+            await committer.caught_up()
+        Hanging.gate.release()
+        await committer.settled()
+
+
+async def test_a_look_up_does_not_wait_for_ever(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
+    """On a disk that hangs, what there is says more."""
+    async with committing(tmp_path, Gated, journal=Journal) as (committer, writer, _):
+        assert isinstance(writer, Gated)
+        results = list[Any]()
+        committer.append(SourceState("demo", Totals()), admission("1"), results.append)
+        await _until(lambda: bool(results))
+        started = trio.current_time()
+        await committer.caught_up()
+        assert trio.current_time() - started == pytest.approx(module.CAUGHT_UP_SECONDS_MAX, abs=0.1)
+        writer.gate.release()

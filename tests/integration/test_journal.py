@@ -2,18 +2,22 @@
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from storage.catch_up import catch_up
+from storage.environment import Store
 from storage.errors import StoreDamaged, StoreError
-from storage.journal import JOURNAL_BYTES, JOURNAL_DELIVERIES_BYTES_MAX, Journal, read_journal
+from storage.journal import EVENT_BYTES, JOURNAL_DELIVERIES_BYTES_MAX, RESERVE_SHARE, Journal
+from storage.journal_record import JOURNAL_BYTES, read_journal
 from storage.model import Append, Fate, Group
 from storage.reader import Reader
 from storage.singles import deliveries
 from storage.verify import verify
+from storage.writer import Writer
 from tests.storing import delivery, filled, numbered, opened, singles
 
 THREE = [
@@ -23,87 +27,127 @@ THREE = [
 ]
 
 
-def journaled(path: Path) -> list[tuple[int, int, list[Append]]]:
-    return [(each.first, each.end, each.appends()) for each in read_journal(path)]
+@contextmanager
+def journaling(path: Path) -> Iterator[tuple[Journal, Store, Writer]]:
+    with opened(path) as (store, writer):
+        journal = Journal(store)
+        try:
+            yield journal, store, writer
+        finally:
+            journal.close()
 
 
-def numbers(path: Path) -> list[tuple[int, int]]:
-    return [(each.first, each.end) for each in read_journal(path)]
+def left(path: Path, *groups: list[Append]) -> None:
+    """A journal that has these, one record each, and the store does not."""
+    with journaling(path) as (journal, _, _):
+        for appends in groups:
+            assert journal.append(appends)
+
+
+def numbers(store: Store, number: int = 1) -> list[tuple[int, int]]:
+    return [(each.first, each.end) for each in read_journal(store, number)]
+
+
+def said(append: Append) -> tuple[object, ...]:
+    stored = append.stored
+    return (stored.first, getattr(stored, "id", None), getattr(stored, "body", None), append.admitted, append.rest)
 
 
 def test_what_is_appended_is_read_again(tmp_path: Path) -> None:
     """Record by record; deliveries that came together are by themselves."""
-    journal = Journal(tmp_path)
-    assert journal.append(THREE)
-    assert journal.append([numbered(7, 2)])
-    journal.close()
+    with journaling(tmp_path) as (journal, store, _):
+        assert journal.append(THREE)
+        assert journal.append([numbered(7, 2)])
+        first, second = read_journal(store, 1)
     alone = [Append(stored, 1, Fate.DEFERRED) for stored in deliveries(singles(4, ["c", None], bodies=[b"{}", b"[]"]))]
-    (first, end, found), second = journaled(tmp_path)
-    assert (first, end) == (1, 7)
-    assert [(each.stored.first, each.stored.id, each.admitted, each.rest) for each in found] == [  # type: ignore[union-attr]
-        (each.stored.first, each.stored.id, each.admitted, each.rest)  # type: ignore[union-attr]
-        for each in (THREE[0], *alone, THREE[2])
-    ]
-    assert [each.stored.body for each in found] == [b"[1,2,3]", b"{}", b"[]", b"{}"]  # type: ignore[union-attr]
-    assert second[:2] == (7, 9)
+    assert (first.first, first.end, second.first, second.end) == (1, 7, 7, 9)
+    assert [said(each) for each in first.appends()] == [said(each) for each in (THREE[0], *alone, THREE[2])]
 
 
 def test_append_returns_after_fdatasync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The whole record was written before, so it is on disk."""
-    journal = Journal(tmp_path)
-    seen: list[list[tuple[int, int]]] = []
-    monkeypatch.setattr(os, "fdatasync", lambda file: seen.append(numbers(tmp_path)))
-    assert journal.append([numbered(1, 2)])
-    assert seen == [[(1, 3)]]
+    with journaling(tmp_path) as (journal, store, _):
+        seen: list[list[tuple[int, int]]] = []
+        monkeypatch.setattr(os, "fdatasync", lambda file: seen.append(numbers(store)))
+        assert journal.append([numbered(1, 2)])
+        assert seen == [[(1, 3)]]
 
 
 def test_the_store_gets_what_only_the_journal_has(tmp_path: Path) -> None:
     """Once, as it was decided: fates, totals and bodies."""
-    filled(tmp_path, [])
-    journal = Journal(tmp_path)
-    assert journal.append(THREE[:1])
-    assert journal.append([Append(delivery(4, ["c"]), 1, Fate.DEFERRED)])
-    journal.close()
-    for _ in range(2):
+    left(tmp_path, THREE[:1], [Append(delivery(4, ["c"]), 1, Fate.DEFERRED)])
+    for recovered in (4, 0):
         with opened(tmp_path) as (store, writer):
-            assert writer.next_number == 5
+            assert (writer.next_number, writer.recovered) == (5, recovered)
             totals = writer.totals["demo"]
             assert (totals.received, totals.dropped, totals.pending) == (4, 1, 3)
-            found = Reader(store).delivery(THREE[0].stored.id)  # type: ignore[union-attr]
-            assert found is not None
+            assert Reader(store).delivery(delivery(1, ["a"]).id) is not None
     assert verify(tmp_path).problems == []
 
 
 def test_what_is_in_both_is_there_once(tmp_path: Path) -> None:
     """The transaction that follows the journal is no second acceptance."""
-    with opened(tmp_path) as (_, writer):
-        journal = Journal(tmp_path)
+    with journaling(tmp_path) as (journal, store, writer):
         for first in (1, 3, 5):
             assert journal.append([numbered(first, 2)])
         writer.write(Group([numbered(1, 2), numbered(3, 2)]))
-        journal.close()
+        assert numbers(store, writer.next_number) == [(5, 7)]
     with opened(tmp_path) as (_, writer):
         assert (writer.next_number, writer.totals["demo"].received) == (7, 6)
 
 
 def test_rewound(tmp_path: Path) -> None:
     """What stands behind the newest record is from before, and ends the journal."""
-    journal = Journal(tmp_path)
-    for first in (1, 2, 3):
-        assert journal.append([numbered(first, 1)])
-    journal.rewind()
-    assert journal.append([numbered(4, 1)])
-    assert numbers(tmp_path) == [(4, 5)]
+    with journaling(tmp_path) as (journal, store, _):
+        for first in (1, 2, 3):
+            assert journal.append([numbered(first, 1)])
+        journal.rewind()
+        assert journal.append([numbered(4, 1)])
+        assert numbers(store) == [(4, 5)]
 
 
 def test_made_anew_it_is_empty(tmp_path: Path) -> None:
-    """Who opens a store to write has what was in it; its blocks are there already."""
-    Journal(tmp_path).append([numbered(1, 1)])
-    Journal(tmp_path)
-    assert numbers(tmp_path) == []
+    """Who opens a store to write has what was in it; its blocks are there already; nobody else can read it."""
+    with journaling(tmp_path) as (journal, store, _):
+        journal.append([numbered(1, 1)])
+        (tmp_path / "journal").chmod(0o644)
+        Journal(store).close()
+        assert numbers(store) == []
     found = (tmp_path / "journal").stat()
     assert (found.st_size, found.st_mode & 0o777) == (JOURNAL_BYTES, 0o600)
     assert found.st_blocks * 512 >= JOURNAL_BYTES
+
+
+def test_cleared(tmp_path: Path) -> None:
+    """After a clean end there is nothing, so that a copy of the store can be put back; and nothing more is taken."""
+    with journaling(tmp_path) as (journal, store, _):
+        journal.append([numbered(1, 1)])
+        journal.clear()
+        assert numbers(store) == []
+        assert not journal.append([numbered(2, 1)])
+
+
+def test_records_of_another_run_do_not_follow(tmp_path: Path) -> None:
+    """A store that was put back gives numbers of its former life again: stale records of that are none of its own."""
+    with journaling(tmp_path) as (journal, store, _):
+        journal.append([numbered(1, 1)])
+        journal.append([numbered(2, 1)])
+        again = Journal(store)
+        again.append([numbered(1, 1)])
+        again.close()
+        assert numbers(store) == [(1, 2)]
+
+
+def test_a_journal_of_another_store_is_refused(tmp_path: Path) -> None:
+    """Whatever its numbers are: nothing of it becomes this store's."""
+    left(tmp_path / "other", [numbered(1, 1)], [numbered(2, 1)])
+    filled(tmp_path / "own", [Group([numbered(1, 1)])])
+    (tmp_path / "other" / "journal").rename(tmp_path / "own" / "journal")
+    with pytest.raises(StoreDamaged, match="belongs to another store"), opened(tmp_path / "own"):
+        pass
+    with pytest.raises(StoreDamaged, match="belongs to another store"):
+        catch_up(tmp_path / "own")
+    assert any("belongs to another store" in problem for problem in verify(tmp_path / "own").problems)
 
 
 @pytest.mark.parametrize(
@@ -115,105 +159,155 @@ def test_made_anew_it_is_empty(tmp_path: Path) -> None:
     ],
     ids=["cut", "one bit", "zeros"],
 )
-def test_damage_ends_it(tmp_path: Path, damage: Callable[[bytes, int], bytes]) -> None:
-    """Whatever byte of the second record is wrong: the first is there, and nothing else is."""
-    journal = Journal(tmp_path)
-    journal.append([numbered(1, 1)])
-    data = (tmp_path / "journal").read_bytes()
-    length = len(data.rstrip(b"\0"))
-    journal.append([numbered(2, 1)])
-    data = (tmp_path / "journal").read_bytes()
-    for at in range(length, len(data.rstrip(b"\0"))):
-        (tmp_path / "journal").write_bytes(damage(data, at))
-        assert numbers(tmp_path) == [(1, 2)], at
+def test_a_torn_record_ends_it(tmp_path: Path, damage: Callable[[bytes, int], bytes]) -> None:
+    """Whatever byte of the last record is wrong: the first is there, and nothing else. Nobody was told of the last."""
+    path = tmp_path / "journal"
+    with journaling(tmp_path) as (journal, store, _):
+        journal.append([numbered(1, 1)])
+        length = len(path.read_bytes().rstrip(b"\0"))
+        journal.append([numbered(2, 1)])
+        data = path.read_bytes()
+        for at in range(length, len(data.rstrip(b"\0"))):
+            path.write_bytes(damage(data, at))
+            assert numbers(store) == [(1, 2)], at
 
 
-def test_without_one_there_is_nothing(tmp_path: Path) -> None:
-    """A store of before, or a copy of `data.mdb` alone."""
-    assert numbers(tmp_path) == []
-    filled(tmp_path, [Group([numbered(1, 1)])])
-    assert catch_up(tmp_path) == 0
+def test_a_torn_record_before_stale_ones_is_no_damage(tmp_path: Path) -> None:
+    """A crash while the first record is written anew, as long as the one that stood there."""
+    path = tmp_path / "journal"
+    with journaling(tmp_path) as (journal, _, writer):
+        for first in (1, 2, 3):
+            assert journal.append([numbered(first, 1)])
+        writer.write(Group([numbered(first, 1) for first in (1, 2, 3)]))
+        journal.rewind()
+        assert journal.append([numbered(4, 1)])
+        data = path.read_bytes()
+        path.write_bytes(data[:50] + bytes([data[50] ^ 1]) + data[51:])
+    with opened(tmp_path) as (_, writer):
+        assert (writer.next_number, writer.recovered) == (4, 0)
 
 
-def test_a_journal_of_another_store_is_refused(tmp_path: Path) -> None:
-    """Events are missing in between: that is said, and what to do, before anything is numbered anew."""
-    filled(tmp_path, [Group([numbered(1, 1)])])
-    Journal(tmp_path).append([numbered(5, 1)])
+@pytest.mark.parametrize("damaged", [0, 1])
+def test_damage_before_a_whole_record_is_loud(tmp_path: Path, damaged: int) -> None:
+    """It was acknowledged, since another one came after it."""
+    left(tmp_path, [numbered(1, 1)], [numbered(2, 1)], [numbered(3, 1)])
+    path = tmp_path / "journal"
+    data = path.read_bytes()
+    length = len(data.rstrip(b"\0")) // 3
+    at = damaged * length + length // 2
+    path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+    with pytest.raises(StoreDamaged, match="what came between is missing"), opened(tmp_path):
+        pass
+    assert any("what came between is missing" in problem for problem in verify(tmp_path).problems)
+
+
+def test_a_gap_is_refused(tmp_path: Path) -> None:
+    """An older state of the store: that is said, and what to do, before anything is numbered anew."""
+    with journaling(tmp_path) as (journal, _, writer):
+        writer.write(Group([numbered(1, 1)]))
+        journal.append([numbered(5, 1)])
     with (
         pytest.raises(StoreDamaged, match=r"goes on at event 5.*before event 2.*move the file `journal` away"),
         opened(tmp_path),
     ):
         pass
-    assert [problem for problem in verify(tmp_path).problems if "move the file `journal` away" in problem]
     (tmp_path / "journal").unlink()
     with opened(tmp_path) as (_, writer):
         assert writer.next_number == 2
 
 
-def test_no_room(tmp_path: Path) -> None:
-    """It takes what fits, whole."""
-    journal = Journal(tmp_path, 2000)
-    taken = 0
-    while journal.append([numbered(taken + 1, 1, body=b"x" * 100)]):
-        taken += 1
-    assert len(numbers(tmp_path)) == taken > 3
-    assert journal.error is None
-    assert not journal.has_room(2000)
-    journal.rewind()
-    assert journal.append([numbered(taken + 1, 1)])
+def test_without_one_there_is_nothing(tmp_path: Path) -> None:
+    """A copy of `data.mdb` alone."""
+    filled(tmp_path, [Group([numbered(1, 1)])])
+    assert catch_up(tmp_path) == 0
 
 
-def test_large_bodies_are_not_for_it() -> None:
-    """They would be written twice for nothing."""
-    assert JOURNAL_DELIVERIES_BYTES_MAX < JOURNAL_BYTES / 8
+def test_it_takes_what_the_store_and_memory_surely_have_room_for(tmp_path: Path) -> None:
+    """Bodies as they came, however well they pack, and events: together a part of the reserve at most."""
+    with opened(tmp_path, map_size_bytes=4 << 20) as (store, _):
+        journal = Journal(store)
+        assert journal.bytes_max == store.reserve_bytes // RESERVE_SHARE
+        body, taken = b"x" * 10000, 0
+        while journal.has_room(len(body), 1):
+            assert journal.append([numbered(taken + 1, 1, body=body)])
+            taken += 1
+        assert taken == journal.bytes_max // (len(body) + EVENT_BYTES)
+        journal.rewind()
+        assert not journal.has_room(2, journal.bytes_max // EVENT_BYTES)
+        assert journal.has_room(2, journal.bytes_max // EVENT_BYTES - 1)
+        assert not journal.has_room(JOURNAL_DELIVERIES_BYTES_MAX + 1, 1)
+        journal.close()
 
 
 @pytest.mark.parametrize("name", ["pwrite", "fdatasync"])
 def test_a_disk_that_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """What was not confirmed is not there after a start, and nothing more is taken until then."""
-    journal = Journal(tmp_path)
-    assert journal.append([numbered(1, 1)])
-    calls = 0
-    real = getattr(os, name)
+    with journaling(tmp_path) as (journal, store, _):
+        assert journal.append([numbered(1, 1)])
+        calls = 0
+        real = getattr(os, name)
 
-    def once(*arguments: object) -> object:
-        nonlocal calls
-        calls += 1
-        if calls == 1:
-            raise OSError(errno.EIO, "no")
-        return real(*arguments)
+        def once(*arguments: object) -> object:
+            nonlocal calls
+            calls += 1
+            if calls == 1:
+                raise OSError(errno.EIO, "no")
+            return real(*arguments)
 
-    monkeypatch.setattr(os, name, once)
-    assert not journal.append([numbered(2, 1)])
-    assert journal.error is not None
-    assert not journal.append([numbered(2, 1)])
-    assert not journal.has_room(1)
-    assert numbers(tmp_path) == [(1, 2)]
+        monkeypatch.setattr(os, name, once)
+        assert not journal.append([numbered(2, 1)])
+        assert journal.error is not None
+        assert not journal.append([numbered(2, 1)])
+        assert not journal.has_room(1, 1)
+        assert numbers(store) == [(1, 2)]
 
 
-def test_a_journal_that_cannot_be_made(tmp_path: Path) -> None:
-    """There is none, and the reason."""
-    (tmp_path / "journal").mkdir()
-    journal = Journal(tmp_path)
-    assert isinstance(journal.error, OSError)
-    assert not journal.append([numbered(1, 1)])
-    with pytest.raises(StoreError, match="journal"):
-        list(read_journal(tmp_path))
+def test_a_disk_without_room_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It leaves to the store what room there is."""
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "no")
+
+    with opened(tmp_path) as (store, _):
+        monkeypatch.setattr(os, "pwrite", full)
+        journal = Journal(store)
+        assert journal.error is not None
+        assert (tmp_path / "journal").stat().st_size == 0
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        Path.mkdir,
+        lambda path: path.symlink_to("/dev/full"),
+        lambda path: path.symlink_to(path.with_name("elsewhere")),
+        os.mkfifo,
+    ],
+    ids=["directory", "symlink", "symlink to nothing", "pipe"],
+)
+def test_what_is_no_file_is_no_journal(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    """It is not written to, and it is not taken for an empty one: it may stand for one that is somewhere else."""
+    with opened(tmp_path) as (store, _):
+        make(tmp_path / "journal")
+        journal = Journal(store)
+        assert isinstance(journal.error, OSError)
+        assert not journal.append([numbered(1, 1)])
+        with pytest.raises(StoreError, match="journal"):
+            list(read_journal(store, 1))
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_catch_up_of_a_stopped_store(tmp_path: Path) -> None:
     """Who only reads finds what was acknowledged."""
-    filled(tmp_path, [Group([numbered(1, 1)])])
-    Journal(tmp_path).append([numbered(2, 3)])
+    left(tmp_path, [numbered(1, 1)], [numbered(2, 3)])
     assert catch_up(tmp_path) == 0
     with opened(tmp_path) as (_, writer):
-        assert writer.next_number == 5
+        assert (writer.next_number, writer.recovered) == (5, 0)
 
 
 def test_catch_up_beside_a_writer_that_cannot_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It does not wait for ever, and says how many events are not shown."""
     monkeypatch.setattr("storage.catch_up.CATCH_UP_SECONDS", 0.02)
-    filled(tmp_path, [Group([numbered(1, 1)])])
-    Journal(tmp_path).append([numbered(2, 3)])
+    left(tmp_path, [numbered(1, 3)])
     monkeypatch.setattr("storage.catch_up.Writer", lambda store: None)
     assert catch_up(tmp_path) == 3

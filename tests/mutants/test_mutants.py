@@ -68,7 +68,7 @@ EARLY_BATCH = (
 FORGOTTEN_JOURNAL = ("storage/writer.py", "appends = _beyond(store, self.next_number)", "appends = []")
 EAGER_REWIND = (
     "server/flow/committer.py",
-    "if self._numbered_to == self.next_number:",
+    "if self.is_settled:",
     "if True:",
 )
 FORGETFUL_INDEX = (
