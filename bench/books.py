@@ -30,8 +30,8 @@ def catch_up(path: Path) -> float:
 
 def check(path: Path, acknowledged: Mapping[str, int], unanswered: int = 0) -> dict[str, object]:
     """What the store of a stopped server says of these sources, all together. `unanswered` events of each may be there
-    too, finished or not: the load ended before their answers came. Raises RuntimeError where an acknowledged event is missing or
-    unfinished, or the store is damaged.
+    too, finished or not: the load ended before their answers came. Raises RuntimeError where an acknowledged event is
+    missing or unfinished, or the store is damaged.
     """
     report = verify(path)
     with _reading(path) as store:
