@@ -2,6 +2,8 @@
 
 import errno
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +21,8 @@ from storage.singles import deliveries
 from storage.verify import verify
 from storage.writer import Writer
 from tests.storing import delivery, filled, numbered, opened, singles
+
+ROOT = Path(__file__).parents[2]
 
 THREE = [
     Append(delivery(1, ["a", "b", None], body=b"[1,2,3]"), 2, Fate.DROPPED),
@@ -311,3 +315,12 @@ def test_catch_up_beside_a_writer_that_cannot_write(tmp_path: Path, monkeypatch:
     left(tmp_path, [numbered(1, 3)])
     monkeypatch.setattr("storage.catch_up.Writer", lambda store: None)
     assert catch_up(tmp_path) == 3
+
+
+def test_catch_up_of_a_cut_store_is_an_error(tmp_path: Path) -> None:
+    """And no signal: commands had died of SIGBUS, without a word."""
+    filled(tmp_path, [Group([numbered(1 + 300 * at, 300, body=b"x" * 5000)]) for at in range(20)])
+    os.truncate(tmp_path / "data.mdb", 8192)
+    code = f"from pathlib import Path; from storage.catch_up import catch_up; catch_up(Path({str(tmp_path)!r}))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert (found.returncode, "StoreDamaged" in found.stderr, "its end is missing" in found.stderr) == (1, True, True)
