@@ -188,6 +188,19 @@ def test_the_journal_holds_what_the_store_cannot_take(children: Children) -> Non
     check_identity(child)
 
 
+def test_a_start_says_what_it_took_from_the_journal(children: Children) -> None:
+    """Whoever looks into a crash reads how much of it only the journal had."""
+    child = children(SECTIONS, launch=(*LAUNCH, "--journal-holds"))
+    child.start()
+    fail(child, "full")
+    assert child.post("worked", [item("a"), item("b")]).status == 200
+    child.kill()
+    heal(child)
+    child.start()
+    assert [line["events"] for line in child.lines if line["event"] == "taken from the journal"] == [2]
+    eventually(lambda: pending(child, "worked") == 0)
+
+
 def test_the_journal_holds_through_a_full_disk(children: Children) -> None:
     """The server that answered goes on with it as soon as there is room."""
     child = children(SECTIONS, launch=(*LAUNCH, "--journal-holds"))

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -120,6 +121,20 @@ def test_made_anew_it_is_empty(tmp_path: Path) -> None:
     found = (tmp_path / "journal").stat()
     assert (found.st_size, found.st_mode & 0o777) == (JOURNAL_BYTES, 0o600)
     assert found.st_blocks * 512 >= JOURNAL_BYTES
+
+
+def test_its_name_survives_a_power_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The directory is flushed once the file is in it."""
+    with opened(tmp_path) as (store, _):
+        flushed: list[bool] = []
+
+        def flush(file: int) -> None:
+            if stat.S_ISDIR(os.fstat(file).st_mode):
+                flushed.append((tmp_path / "journal").exists())
+
+        monkeypatch.setattr(os, "fsync", flush)
+        Journal(store).close()
+        assert flushed == [True]
 
 
 def test_cleared(tmp_path: Path) -> None:
