@@ -5,11 +5,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from storage.catch_up import catch_up as empty_journal
-from storage.environment import Store
-from storage.reader import Reader
-from storage.records import DIGEST_BYTES, digest
-from storage.verify import verify
+from storage.check.verify import verify
+from storage.codec.records import DIGEST_BYTES, digest
+from storage.lmdb_store.environment import Store
+from storage.read.reader import Reader
+from storage.write.recovery import catch_up as empty_journal
 
 CATCH_UP_SECONDS = 60
 """Ingest is never slowed by what comes after it, so outcomes may come later than the load ends."""

@@ -11,14 +11,14 @@ import orjson
 
 from bench.micro import HEADERS, SOURCE
 from bench.workload import batch, track, with_serial
+from server.base.refusal import Refusal
 from server.intake.headers import scan
 from server.intake.normalise import facts
 from server.intake.parse import parse
-from server.refusal import Refusal
-from storage.environment import Store
+from storage.codec.records import delivery_id
+from storage.lmdb_store.environment import Store
 from storage.model import Append, Fate, Group, Outcomes, Stored
-from storage.records import delivery_id
-from storage.writer import Writer
+from storage.write.writer import Writer
 
 EVENTS = 1000
 """In one delivery, and in one transaction."""

@@ -19,22 +19,22 @@ import orjson
 import zstandard
 
 from bench.workload import SEED, batch, single_track
-from server.http.protocol import Heads
+from server.base.refusal import Refusal
+from server.base.source import Source
+from server.http.fast.protocol import Heads
 from server.intake import singles
 from server.intake.headers import scan
 from server.intake.intake import Head, Limits
 from server.intake.normalise import facts
 from server.intake.parse import parse
 from server.intake.rate_limit import Gcra
-from server.refusal import Refusal
-from server.source import Source
-from storage.environment import Store
-from storage.index import DedupIndex
-from storage.journal import Journal
-from storage.log_record import COMPRESSION_LEVEL, encode_log
+from storage.codec.log_record import COMPRESSION_LEVEL, encode_log
+from storage.codec.records import delivery_id, digests_of, split_digests
+from storage.dedup.index import DedupIndex
+from storage.journal.journal import Journal
+from storage.lmdb_store.environment import Store
 from storage.model import Append, Columns, Facts, Fate, Group, Singles, Stored
-from storage.records import delivery_id, digests_of, split_digests
-from storage.writer import Writer
+from storage.write.writer import Writer
 
 SOURCE = Source("segment", "segment", ())
 HEADERS = ((b"content-type", b"application/json"), (b"user-agent", b"bench"), (b"x-request-id", b"0123456789"))

@@ -2,7 +2,7 @@
 
 import sys
 
-from server.entry import main
+from server.cli.entry import main
 
 if __name__ == "__main__":
     sys.exit(main())

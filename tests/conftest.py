@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests import front_end
-from tests.child import Children
+from tests.support import front_end
+from tests.support.server import Children
 
 settings.register_profile("tidegate", derandomize=True, deadline=None)
 settings.load_profile("tidegate")

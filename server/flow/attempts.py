@@ -14,13 +14,13 @@ from collections.abc import Awaitable, Callable, Sequence
 import orjson
 import trio
 
-from server.clock import Clock
-from server.flow.aside import Aside
-from server.flow.closing import Closing
+from server.base.clock import Clock
+from server.base.source import Source
 from server.flow.item import Item, events_of
+from server.flow.outcome_writer import Closing
+from server.flow.parked import Aside
 from server.flow.processor import BatchFailed, Done, Failed, Processor
 from server.flow.source_state import SourceState
-from server.source import Source
 
 WAIT_SECONDS = (1, 5, 25, 125, 300)
 """Between attempts; the last one repeats. Twelve attempts thus span about 40 minutes."""

@@ -35,17 +35,17 @@ from itertools import groupby
 
 import trio
 
-from server import log
+from server.base import log
+from server.base.histogram import EVENTS, SECONDS, Histogram
+from server.base.worker import SoleWorker
 from server.flow.group import Appended, Batch, Finished, Finishing, Waiting, group_of, into_queue, numbered, taken
 from server.flow.source_state import SourceState
-from server.histogram import EVENTS, SECONDS, Histogram
 from server.intake.intake import Admission, AllAdmitted
-from server.worker import SoleWorker
-from storage.environment import Store
 from storage.errors import StoreError, StoreFailed, StoreFull
-from storage.journal import Journal
+from storage.journal.journal import Journal
+from storage.lmdb_store.environment import Store
 from storage.model import Append, Fate, Outcomes, Written
-from storage.writer import Writer
+from storage.write.writer import Writer
 
 RETRY_SECONDS = 1.0
 """Between two tries of a group after a failed commit: soon after somebody made room on the disk."""

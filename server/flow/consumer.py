@@ -1,7 +1,7 @@
 """The consumer of one source: in order, dedup first, at most one event of an id with its processor at a time.
 
 An event's way: taken from the channel → its id is held (or it waits as a twin) → skipped as a duplicate where the id
-was processed → processor (`attempts.py`) → outcome on disk (`closing.py`). Outcomes are not waited for, so one
+was processed → processor (`attempts.py`) → outcome on disk (`outcome_writer.py`). Outcomes are not waited for, so one
 transaction can carry those of many batches; but while `events_max` of them wait or stepped aside, nothing is taken, and
 while many bytes of results wait, nothing that stepped aside either. A source without a processor goes the same way with
 nothing in the middle: what becomes of its events is sure at once, so their ids need not be held.
@@ -12,21 +12,21 @@ from dataclasses import replace
 
 import trio
 
-from server.clock import Clock
-from server.flow.aside import Aside, AsideEvents
+from server.base.clock import Clock
+from server.base.source import Source
+from server.base.worker import Worker
 from server.flow.attempts import Attempts, Stopped
-from server.flow.closing import Closing, Duplicate
 from server.flow.committer import Committer
 from server.flow.item import Item, items_of
+from server.flow.outcome_writer import Closing, Duplicate
+from server.flow.parked import Aside, AsideEvents
 from server.flow.processor import Processor
 from server.flow.queue import SourceQueue, part
 from server.flow.source_state import SourceState
-from server.source import Source
-from server.worker import Worker
-from storage.index import DedupIndex, Probe
+from storage.codec.records import split_digests
+from storage.dedup.index import DedupIndex, Probe
 from storage.model import Span
-from storage.reader import Reader
-from storage.records import split_digests
+from storage.read.reader import Reader
 
 ARCHIVE_EVENTS_MAX = 2048
 """Events in a batch of a source without a processor: what dedup looks up in about a millisecond."""

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import trio
 
-from server import log
+from server.base import log
+from server.base.source import Source
+from server.base.worker import Worker
 from server.flow.processor import load
 from server.flow.requeue import Requeued, Requeueing
 from server.flow.runner import Function, Parts, Runner
 from server.flow.source_state import SourceState
-from server.source import Source
-from server.worker import Worker
 from storage.model import Fate, Outcomes, Span, Totals
-from storage.reader import Reader
+from storage.read.reader import Reader
 
 MERGE_POLL_SECONDS = 0.5
 """How often the dedup index is looked after: its small generations are merged, its old ones dropped."""

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from server.flow.source_state import Committed, SourceState
 from server.intake.intake import Admission, AllAdmitted, Reading
+from storage.codec.records import delivery_id
 from storage.errors import StoreError
 from storage.model import Append, Columns, Group, Outcomes, Singles, Stored
 from storage.record import record
-from storage.records import delivery_id
 
 GROUP_EVENTS = 8192
 """New ones in a batch, about. A transaction takes long by then, and more would fill the queue of a source (20000 by

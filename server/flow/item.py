@@ -6,9 +6,9 @@ from operator import attrgetter
 from typing import Any
 
 from server.intake.events import build_events
+from storage.codec.records import split_digests
 from storage.model import Span, Stored
 from storage.record import record
-from storage.records import split_digests
 
 
 @record

@@ -21,7 +21,7 @@ from typing import Any
 import orjson
 import trio
 
-from server.worker import Worker
+from server.base.worker import Worker
 
 RESULT_BYTES_MAX = 65536
 """Of one event's result as JSON: a result is a note beside the event, not a second payload."""

@@ -20,14 +20,14 @@ from dataclasses import replace
 
 import trio
 
-from server.clock import Clock
+from server.base.byte_budget import SharedBytes
+from server.base.clock import Clock
+from server.base.worker import Worker
 from server.flow.source_state import Committed, SourceState
-from server.shares import SharedBytes
-from server.worker import Worker
+from storage.codec.records import split_digests
+from storage.codec.singles import deliveries
 from storage.model import DIGEST_BYTES, Page, Span, Stored
-from storage.reader import Reader
-from storage.records import split_digests
-from storage.singles import deliveries
+from storage.read.reader import Reader
 
 SPAN_BYTES = 1024
 """What a delivery in memory takes beside its body: facts, headers, the objects themselves."""

@@ -12,15 +12,15 @@ from dataclasses import dataclass
 
 import trio
 
-from server.flow.aside import Aside
+from server.base.refusal import Refusal, Refused, refuse
+from server.base.worker import Worker
 from server.flow.committer import Committer
+from server.flow.parked import Aside
 from server.flow.runner import Runner
-from server.refusal import Refusal, Refused, refuse
-from server.worker import Worker
+from storage.codec.records import digest
 from storage.errors import StoreFull
 from storage.model import EventRecord, Fate, Outcomes
-from storage.reader import Reader
-from storage.records import digest
+from storage.read.reader import Reader
 
 REQUEUE_EVENTS_MAX = 10000
 """Dead events given back in one transaction: it rewrites the blocks that hold them."""

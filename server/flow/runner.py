@@ -11,18 +11,18 @@ from typing import Any
 
 import trio
 
-from server.clock import Clock
-from server.flow.aside import Aside
+from server.base.byte_budget import SharedBytes
+from server.base.clock import Clock
+from server.base.source import Source
+from server.base.worker import Worker
 from server.flow.committer import Committer
 from server.flow.consumer import Consumer
+from server.flow.parked import Aside
 from server.flow.processor import Processor
 from server.flow.queue import SourceQueue
 from server.flow.source_state import SourceState
-from server.shares import SharedBytes
-from server.source import Source
-from server.worker import Worker
-from storage.index import DedupIndex
-from storage.reader import Reader
+from storage.dedup.index import DedupIndex
+from storage.read.reader import Reader
 
 Function = Callable[..., Any]
 

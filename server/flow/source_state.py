@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from server.histogram import SECONDS, Histogram
+from server.base.histogram import SECONDS, Histogram
+from server.base.log import Throttled
+from server.base.source import Source
 from server.intake.rate_limit import Gcra
-from server.log import Throttled
-from server.source import Source
 from storage.model import Singles, Stored, Totals
 from storage.record import record
 

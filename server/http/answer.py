@@ -4,7 +4,7 @@ from http.client import responses
 
 import orjson
 
-from server.refusal import Refusal
+from server.base.refusal import Refusal
 from storage.record import record
 
 PHRASES = {status: phrase.encode() for status, phrase in responses.items()}

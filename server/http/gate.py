@@ -9,22 +9,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from server.clock import Clock
+from server.base.byte_budget import SharedBytes
+from server.base.clock import Clock
+from server.base.refusal import UNAUTHORIZED, Refusal, refuse
+from server.base.source import Source
+from server.config.settings import LimitsConfig
 from server.flow.committer import Committer
 from server.flow.engine import Engine
 from server.flow.source_state import SourceState
-from server.health import Health, storage_refusal
 from server.http.answer import Answer, refusal_answer
 from server.intake import intake, singles
 from server.intake.auth import UNKNOWN_SOURCE_DIGESTS, token_matches, token_of
 from server.intake.intake import Admission, AllAdmitted, Head, Reading
-from server.refusal import UNAUTHORIZED, Refusal, refuse
-from server.settings import LimitsConfig
-from server.shares import SharedBytes
-from server.source import Source
+from server.observe.health import Health, storage_refusal
+from storage.codec.records import delivery_ids
 from storage.errors import StoreError
 from storage.model import Singles, Stored
-from storage.records import delivery_ids
 
 OnAnswer = Callable[[Answer], None]
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from server.refusal import Refusal, refuse
+from server.base.refusal import Refusal, refuse
 
 HEAD_BYTES_MAX = 16384
 """As node.js and IIS; h11 and Hypercorn have the same default."""

@@ -6,7 +6,7 @@ from io import BytesIO
 
 import zstandard
 
-from server.refusal import Refusal, refuse
+from server.base.refusal import Refusal, refuse
 
 PIECE_BYTES = 65536
 """At most this much is decoded between two looks at the limit."""

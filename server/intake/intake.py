@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 
 import orjson
 
+from server.base.refusal import UNAUTHORIZED, Refusal, refuse
+from server.base.source import Source
 from server.intake import normalise
 from server.intake.auth import signature_matches
 from server.intake.decode import Buffer, decode
 from server.intake.headers import Scanned, scan
 from server.intake.parse import parse
 from server.intake.rate_limit import Gcra
-from server.refusal import UNAUTHORIZED, Refusal, refuse
-from server.source import Source
 from storage.model import Columns, Facts, Fate
 from storage.record import record
 

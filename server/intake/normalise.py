@@ -12,9 +12,9 @@ from typing import Any
 
 import orjson
 
+from server.base.refusal import Refusal, refuse
+from server.base.source import Source
 from server.intake.headers import HeaderId, Scanned
-from server.refusal import Refusal, refuse
-from server.source import Source
 from storage.model import GENERATED, Facts
 
 ID_BYTES_MAX = 512

@@ -2,7 +2,7 @@
 
 import orjson
 
-from server.refusal import Refusal, refuse
+from server.base.refusal import Refusal, refuse
 
 BODY_DEPTH_MAX = 250
 """How deep a body may nest. orjson reads 1024 levels and writes 254; what is let in must be possible to print."""

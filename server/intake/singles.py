@@ -11,11 +11,11 @@ from typing import Any, Protocol, TypeVar
 
 import orjson
 
+from server.base.source import Source
 from server.intake import normalise
 from server.intake.headers import Scanned
 from server.intake.intake import Head, Limits
 from server.intake.parse import BODY_DEPTH_MAX
-from server.source import Source
 from storage.model import Columns
 
 BODY_BYTES_MAX = 4096

@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-from storage.environment import Store
+from storage.check.verify import verify
+from storage.codec.records import key_of
 from storage.errors import StoreDamaged
+from storage.lmdb_store.environment import Store
 from storage.model import Fate, Group
-from storage.records import key_of
-from storage.verify import verify
-from tests.child import Child, Children, item, source
-from tests.storing import MAP_SIZE_BYTES, filled, numbered, opened, outcome
+from tests.support.server import Child, Children, item, source
+from tests.support.store import MAP_SIZE_BYTES, filled, numbered, opened, outcome
 
-WORKED = source("worked", processor="work:plain")
+WORKED = source("worked", processor="processors:plain")
 
 
 def ended(child: Child) -> tuple[int, list[str]]:

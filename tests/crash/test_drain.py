@@ -8,9 +8,9 @@ from random import Random
 
 import pytest
 
-from tests.books import calls, check_identity, pending, read_books, shut_gate
-from tests.child import TOKEN, Children, eventually, item, source
-from tests.load import SECTIONS, SOURCES, Load, check_books, check_calls
+from tests.support.ledger import calls, check_identity, pending, read_books, shut_gate
+from tests.support.load import SECTIONS, SOURCES, Load, check_books, check_calls
+from tests.support.server import TOKEN, Children, eventually, item, source
 
 SHORT_DEADLINE = "[limits]\ndrain_timeout_seconds = 1\n"
 
@@ -43,7 +43,7 @@ def check_drain_under_load(children: Children, rounds: int) -> None:
 
 def check_batch_in_hand(children: Children) -> None:
     """A call in hand at SIGTERM is finished, and counts; what comes behind it is left for the next start."""
-    child = children(source("worked", processor="work:plain", processor_batch_events_max=1))
+    child = children(source("worked", processor="processors:plain", processor_batch_events_max=1))
     child.start()
     with shut_gate(child):
         child.post("worked", [item("a", do="hang"), item("b")])
@@ -71,7 +71,7 @@ def test_batch_in_hand(children: Children) -> None:
 @pytest.mark.parametrize("function", ["plain", "asynchronous"])
 def test_hanging_processor(children: Children, function: str) -> None:
     """A processor that hangs, even on the loop, delays the exit to the deadline and no longer; its event is kept."""
-    child = children(SHORT_DEADLINE + source("worked", processor=f"work:{function}"))
+    child = children(SHORT_DEADLINE + source("worked", processor=f"processors:{function}"))
     child.start()
     body = json.dumps(item("a", do="hang")).encode()
     with shut_gate(child), socket.create_connection(("127.0.0.1", child.port)) as client:
@@ -87,7 +87,7 @@ def test_hanging_processor(children: Children, function: str) -> None:
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
 def test_second_signal(children: Children, second: signal.Signals) -> None:
     """A second signal ends the drain at once, with a last line and exit 1."""
-    child = children(source("worked", processor="work:plain"))
+    child = children(source("worked", processor="processors:plain"))
     child.start()
     with shut_gate(child):
         child.post("worked", item("a", do="hang"))
@@ -135,7 +135,7 @@ def test_slow_client(children: Children) -> None:
 
 def test_call_that_outran_its_timeout(children: Children) -> None:
     """A call that nobody waits for any more does not hold up the exit."""
-    child = children(source("worked", processor="work:plain", processor_timeout_seconds=0.1))
+    child = children(source("worked", processor="processors:plain", processor_timeout_seconds=0.1))
     child.start()
     with shut_gate(child):
         child.post("worked", item("a", do="hang"))
@@ -147,7 +147,7 @@ def test_call_that_outran_its_timeout(children: Children) -> None:
 
 def test_reload_during_a_drain(children: Children) -> None:
     """A SIGHUP that brings a new source during a drain keeps nobody: that source's task was never told to stop."""
-    worked = source("worked", processor="work:plain")
+    worked = source("worked", processor="processors:plain")
     child = children(worked)
     child.start()
     with shut_gate(child):
@@ -163,7 +163,7 @@ def test_reload_during_a_drain(children: Children) -> None:
 
 def test_store_that_cannot_be_written(children: Children) -> None:
     """Outcomes that cannot be written delay the exit to the deadline, and are named; their events go on later."""
-    child = children(SHORT_DEADLINE + source("worked", processor="work:plain"), launch=("--faults", "faults"))
+    child = children(SHORT_DEADLINE + source("worked", processor="processors:plain"), launch=("--faults", "faults"))
     child.start()
     faults = child.directory / "faults"
     with shut_gate(child):

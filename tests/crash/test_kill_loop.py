@@ -8,9 +8,9 @@ is how far the server's own threads have come by then, and that is what the roun
 import os
 from random import Random
 
-from tests.books import Books, check_identity, pending, read_books
-from tests.child import Children, eventually
-from tests.load import SECTIONS, SOURCES, Acknowledged, Load, check_books, check_calls
+from tests.support.ledger import Books, check_identity, pending, read_books
+from tests.support.load import SECTIONS, SOURCES, Acknowledged, Load, check_books, check_calls
+from tests.support.server import Children, eventually
 
 ROUNDS = int(os.environ.get("TIDEGATE_KILL_ROUNDS", "20"))
 ANSWERS_MAX = 80

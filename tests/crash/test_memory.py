@@ -4,8 +4,8 @@ Each is filled to its limit, measured, filled several times more, measured again
 hundred bytes an event, or the bodies themselves: several times what is allowed here.
 """
 
-from tests.books import check_identity, pending, shut_gate
-from tests.child import Child, Children, eventually, item, source
+from tests.support.ledger import check_identity, pending, shut_gate
+from tests.support.server import Child, Children, eventually, item, source
 
 MIB = 2**20
 GROWTH_BYTES_MAX = 4 * MIB
@@ -52,7 +52,7 @@ def check_growth(child: Child, **how: object) -> None:
 
 def test_retries(children: Children) -> None:
     """As many events as may step aside wait for their retries; the rest waits on disk."""
-    child = children(QUEUE + source("worked", processor="work:always_fails"), launch=NEVER)
+    child = children(QUEUE + source("worked", processor="processors:always_fails"), launch=NEVER)
     child.start()
     check_growth(child)
     assert child.metrics()[CALLS] == EVENTS_MAX / 500
@@ -60,7 +60,7 @@ def test_retries(children: Children) -> None:
 
 def check_waiting_twins(children: Children) -> None:
     """As many twins as may step aside wait for the first; the rest waits on disk."""
-    child = children(QUEUE + source("worked", processor="work:always_fails"), launch=NEVER)
+    child = children(QUEUE + source("worked", processor="processors:always_fails"), launch=NEVER)
     child.start()
     check_growth(child, prefix=None)
 
@@ -76,7 +76,7 @@ def test_deferred_backlog(children: Children) -> None:
 
 def test_events_behind_a_hanging_processor(children: Children) -> None:
     """Events behind a processor that hangs are on disk, but for `queue.events_max`."""
-    child = children(QUEUE + source("worked", processor="work:silent"))
+    child = children(QUEUE + source("worked", processor="processors:silent"))
     child.start()
     with shut_gate(child):
         check_growth(child, text="x" * 200)
@@ -84,7 +84,7 @@ def test_events_behind_a_hanging_processor(children: Children) -> None:
 
 def check_bytes_behind_a_hanging_processor(children: Children) -> None:
     """Bodies behind a processor that hangs are on disk, but for `queue.bytes_max`."""
-    child = children("[queue]\nbytes_max = 8388608\n" + source("worked", processor="work:silent"))
+    child = children("[queue]\nbytes_max = 8388608\n" + source("worked", processor="processors:silent"))
     child.start()
     before = child.memory_bytes()
     with shut_gate(child), child.session() as session:
@@ -99,7 +99,7 @@ def check_bytes_behind_a_hanging_processor(children: Children) -> None:
 def check_outcomes_that_wait_for_a_commit(children: Children) -> None:
     """While nothing can be written, a consumer stops when as many outcomes wait, or as many bytes of results."""
     child = children(
-        QUEUE + source("worked", processor="work:noisy", processor_batch_events_max=40),
+        QUEUE + source("worked", processor="processors:noisy", processor_batch_events_max=40),
         launch=("--faults", "faults"),
     )
     child.start()
@@ -120,7 +120,7 @@ def check_outcomes_that_wait_for_a_commit(children: Children) -> None:
 def test_results_of_retries_that_wait_for_a_commit(children: Children) -> None:
     """The same for events that stepped aside: while many bytes of results wait, no retry is started."""
     child = children(
-        QUEUE + source("worked", processor="work:noisy_at_last"), launch=("--waits", "1", "--faults", "faults")
+        QUEUE + source("worked", processor="processors:noisy_at_last"), launch=("--waits", "1", "--faults", "faults")
     )
     child.start()
     with shut_gate(child):

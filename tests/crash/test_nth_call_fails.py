@@ -8,13 +8,13 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from storage.environment import Store
+from storage.check.verify import verify
 from storage.errors import StoreError, StoreFailed, StoreFull
+from storage.lmdb_store.environment import Store
 from storage.model import Append, Fate, Group
-from storage.reader import Reader
-from storage.verify import verify
-from storage.writer import Writer
-from tests.storing import MAP_SIZE_BYTES, Faults, delivery, numbered, opened, outcome
+from storage.read.reader import Reader
+from storage.write.writer import Writer
+from tests.support.store import MAP_SIZE_BYTES, Faults, delivery, numbered, opened, outcome
 
 ERRORS = [
     (lmdb.Error("mdb_put: Operation failed"), StoreError),

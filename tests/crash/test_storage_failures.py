@@ -5,10 +5,10 @@ import signal
 
 import pytest
 
-from tests.books import calls, check_identity, pending, read_books, shut_gate
-from tests.child import Child, Children, eventually, item, source
+from tests.support.ledger import calls, check_identity, pending, read_books, shut_gate
+from tests.support.server import Child, Children, eventually, item, source
 
-SECTIONS = source("archive") + source("worked", processor="work:plain")
+SECTIONS = source("archive") + source("worked", processor="processors:plain")
 LAUNCH = ("--faults", "faults")
 
 

@@ -6,9 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from storage.reader import Reader
-from storage.verify import verify
-from tests.storing import opened
+from storage.check.verify import verify
+from storage.read.reader import Reader
+from tests.support.store import opened
 
 ROOT = Path(__file__).parents[2]
 ROUNDS = int(os.environ.get("TIDEGATE_KILL_ROUNDS", "5"))
@@ -19,7 +19,7 @@ WRITE = """
 import sys
 from pathlib import Path
 from storage.model import Fate, Group
-from tests.storing import numbered, opened, outcome
+from tests.support.store import numbered, opened, outcome
 with opened(Path(sys.argv[1])) as (store, writer):
     while True:
         first = writer.next_number

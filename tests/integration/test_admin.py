@@ -9,8 +9,8 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
-from tests.books import check_identity
-from tests.child import Child, Children, eventually, source
+from tests.support.ledger import check_identity
+from tests.support.server import Child, Children, eventually, source
 
 HOSTILE_IDS = [
     "a/b",
@@ -47,8 +47,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Child]:
     with Children(tmp_path_factory.mktemp("admin")) as children:
         sections = [
             source("demo"),
-            source("works", processor="work:plain"),
-            source("fails", processor="work:always_fails", processor_attempts_max=1),
+            source("works", processor="processors:plain"),
+            source("fails", processor="processors:always_fails", processor_attempts_max=1),
             source("slow", rate_limit_events_per_second=0.0001),
             source("drops", rate_limit_events_per_second=0.0001, over_limit="drop"),
         ]
@@ -210,7 +210,7 @@ def test_sources(server: Child) -> None:
     found = server.admin("/sources")
     sources = {each["id"]: each for each in found.json["sources"]}
     assert sorted(sources) == ["demo", "drops", "fails", "slow", "works"]
-    assert sources["works"]["processor"] == "work:plain"
+    assert sources["works"]["processor"] == "processors:plain"
     assert sources["drops"]["limits"]["over_limit"] == "drop"
     assert sources["demo"]["type"] == "webhook"
     assert {"pending", "deferred", "behind", "totals", "configured"} <= sources["demo"].keys()

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.books import read_books
-from tests.child import TOKEN, Child, Children, eventually, source
+from tests.support.ledger import read_books
+from tests.support.server import TOKEN, Child, Children, eventually, source
 
 SECRET = "a-signing-secret"
 
@@ -25,7 +25,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Child]:
             source("segment", type="segment", tokens=["env:TOKEN_OF_TEST_COMMANDS"]),
             source("slow", rate_limit_events_per_second=0.0001),
             source("drops", rate_limit_events_per_second=0.0001, over_limit="drop"),
-            source("fails", processor="work:always_fails", processor_attempts_max=1),
+            source("fails", processor="processors:always_fails", processor_attempts_max=1),
         ]
         child = children("".join(sections))
         child.environment["TOKEN_OF_TEST_COMMANDS"] = "ü-token"
@@ -158,7 +158,8 @@ def test_requeue_by_the_server(server: Child) -> None:
 def test_requeue_with_the_admin_token(children: Children) -> None:
     """The command shows the admin token of the configuration; without a server it needs none, and the events wait."""
     child = children(
-        source("fails", processor="work:always_fails", processor_attempts_max=1), server_keys='admin_token = "secret"'
+        source("fails", processor="processors:always_fails", processor_attempts_max=1),
+        server_keys='admin_token = "secret"',
     )
     with child:
         name_ports(child)

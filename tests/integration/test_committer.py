@@ -16,14 +16,14 @@ from server.flow.committer import Committer
 from server.flow.group import GROUP_EVENTS
 from server.flow.source_state import SourceState
 from server.intake.intake import Admission, Reading
-from storage.environment import Store
 from storage.errors import StoreError, StoreFailed, StoreFull
-from storage.journal import Journal
-from storage.journal_record import read_journal
+from storage.journal.journal import Journal
+from storage.journal.records import read_journal
+from storage.lmdb_store.environment import Store
 from storage.model import Append, Fate, Group, Outcomes, Stored, Totals, Written
-from storage.reader import Reader
-from storage.writer import Writer
-from tests.storing import MAP_SIZE_BYTES, delivery
+from storage.read.reader import Reader
+from storage.write.writer import Writer
+from tests.support.store import MAP_SIZE_BYTES, delivery
 
 
 class Writing(Writer):

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import trio
 
 from server.http.answer import Answer
-from server.http.fast_socket import BUFFER_BYTES_MAX
-from tests.integration.http_server import ACCEPTED, INGEST, TOKEN, FakeGate, SomeLimits, serving
-from tests.integration.raw import WAIT_SECONDS, connected, request
+from server.http.fast.socket import BUFFER_BYTES_MAX
+from tests.support.client import WAIT_SECONDS, connected, request
+from tests.support.http_server import ACCEPTED, INGEST, TOKEN, FakeGate, SomeLimits, serving
 
 BODY = b"x" * 900
 REQUEST = request("POST", INGEST, TOKEN, f"Content-Length: {len(BODY)}") + BODY

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.books import noted
-from tests.child import TOKEN, Child, Children, eventually, item, source
 from tests.integration.test_start import refused
+from tests.support.ledger import noted
+from tests.support.server import TOKEN, Child, Children, eventually, item, source
 
 FORKS = """
 import multiprocessing

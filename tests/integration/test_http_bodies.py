@@ -5,10 +5,10 @@ from collections.abc import Callable
 import pytest
 import trio
 
-from server.http import connection
 from server.http.answer import Answer
-from tests.integration.http_server import ACCEPTED, INGEST, TOKEN, FakeGate, SomeLimits, admin_like_app, serving
-from tests.integration.raw import WAIT_SECONDS, connected, request
+from server.http.frontend import LINGER_SECONDS
+from tests.support.client import WAIT_SECONDS, connected, request
+from tests.support.http_server import ACCEPTED, INGEST, TOKEN, FakeGate, SomeLimits, admin_like_app, serving
 
 CHUNKED = "Transfer-Encoding: chunked"
 EXPECT = "Expect: 100-continue"
@@ -69,8 +69,8 @@ async def test_early_answer_can_be_read(headers: tuple[str, ...]) -> None:
 
 async def test_early_answer_closes_in_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """A refused client that goes on sending for ever is cut off when the time for discarding is up."""
-    assert connection.LINGER_SECONDS == 2
-    monkeypatch.setattr(connection, "LINGER_SECONDS", 0.3)
+    assert LINGER_SECONDS == 2
+    monkeypatch.setattr("server.http.asgi.connection.LINGER_SECONDS", 0.3)
     async with serving() as server, connected(server.port) as raw:
         started = trio.current_time()
         await raw.send(request("POST", INGEST, "Content-Length: 999999999999"))
@@ -80,7 +80,7 @@ async def test_early_answer_closes_in_bounded_time(monkeypatch: pytest.MonkeyPat
 
 async def test_last_answer_says_that_it_is_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
     """The client sees the end of a closing connection at once, however long we would go on discarding."""
-    monkeypatch.setattr(connection, "LINGER_SECONDS", 60)
+    monkeypatch.setattr("server.http.asgi.connection.LINGER_SECONDS", 60)
     async with serving() as server, connected(server.port) as raw:
         await raw.send(request("POST", INGEST, "Content-Length: 10"))
         assert [reply.status for reply in await raw.replies_until_close()] == [401]
@@ -88,7 +88,7 @@ async def test_last_answer_says_that_it_is_the_last(monkeypatch: pytest.MonkeyPa
 
 async def test_early_answer_does_not_wait_for_a_silent_client(monkeypatch: pytest.MonkeyPatch) -> None:
     """A refused client that neither sends nor closes is closed all the same: it does not hold up the end of serving."""
-    monkeypatch.setattr(connection, "LINGER_SECONDS", 0.3)
+    monkeypatch.setattr("server.http.asgi.connection.LINGER_SECONDS", 0.3)
     async with serving() as server, connected(server.port) as raw:
         await raw.send(request("POST", INGEST, "Content-Length: 10"))
         assert [reply.status for reply in await raw.replies_until_close()] == [401]

@@ -9,12 +9,13 @@ import pytest
 import trio
 import trio.testing
 
-from server.http import hypercorn
 from server.http.answer import Answer
-from server.http.connection import Connection, Listener
+from server.http.asgi import hypercorn
+from server.http.asgi.connection import Connection
+from server.http.frontend import Listener
 from server.http.head import RequestHead
-from tests.integration.http_server import ACCEPTED, INGEST, TOKEN, FakeGate, SomeLimits, serving
-from tests.integration.raw import WAIT_SECONDS, Raw, ask, connected, request
+from tests.support.client import WAIT_SECONDS, Raw, ask, connected, request
+from tests.support.http_server import ACCEPTED, INGEST, TOKEN, FakeGate, SomeLimits, serving
 
 KNOWN = request("POST", INGEST, TOKEN, body=b"{}")
 STRANGER = request()
@@ -217,13 +218,15 @@ async def test_no_request_is_begun_too_late(how: str) -> None:
             listener.is_draining = True
         return True
 
-    listener = Listener(SomeLimits(), lambda *_: None, lambda _error: None, exchange)
+    listener = Listener(SomeLimits(), lambda *_: None, lambda _error: None)
     [socket_listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
     async with socket_listener, connected(socket_listener.socket.getsockname()[1]) as raw:
         stream = await socket_listener.accept()
         await raw.send(STRANGER * 2)
         await raw.send_eof()
         with trio.fail_after(WAIT_SECONDS):
-            await (EvictedWhileReading if how == "evicted while reading" else Connection)(listener, stream).run()
+            await (EvictedWhileReading if how == "evicted while reading" else Connection)(
+                listener, exchange, stream
+            ).run()
     assert served == (0 if how == "evicted while reading" else 1)
     assert len(listener.connections) == 0

@@ -4,10 +4,10 @@ from ipaddress import ip_network
 
 import pytest
 
-from server.http.body import App
-from server.http.routes import build_public_app, quiet_quart
-from tests.integration.http_server import INGEST, TOKEN, FakeGate, FakeHealth, Server, SomeLimits, serving
-from tests.integration.raw import ask, connected, request
+from server.http.asgi.body import App
+from server.http.asgi.routes import build_public_app, quiet_quart
+from tests.support.client import ask, connected, request
+from tests.support.http_server import INGEST, TOKEN, FakeGate, FakeHealth, Server, SomeLimits, serving
 
 
 async def test_body_reaches_the_gate() -> None:

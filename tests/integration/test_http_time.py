@@ -5,8 +5,8 @@ import socket
 import pytest
 import trio
 
-from tests.integration.http_server import INGEST, TOKEN, SomeLimits, admin_like_app, public_app, serving
-from tests.integration.raw import WAIT_SECONDS, connected, request
+from tests.support.client import WAIT_SECONDS, connected, request
+from tests.support.http_server import INGEST, TOKEN, SomeLimits, admin_like_app, public_app, serving
 
 SOON = 0.2
 

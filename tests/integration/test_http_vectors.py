@@ -5,8 +5,8 @@ from random import Random
 import pytest
 import trio
 
-from tests.integration.http_server import AppBuilder, admin_like_app, public_app, serving
-from tests.integration.raw import ask, connected, request
+from tests.support.client import ask, connected, request
+from tests.support.http_server import AppBuilder, admin_like_app, public_app, serving
 
 HOST = b"Host: localhost\r\n"
 H2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"

@@ -1,4 +1,4 @@
-"""storage/overflow.py and the index: what does not fit into memory is in files that nobody else can touch."""
+"""storage/dedup/overflow.py and the index: what does not fit into memory is in files that nobody else can touch."""
 
 import errno
 import hashlib
@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy
 import pytest
 
-from storage import generation, overflow
-from storage import index as module
-from storage.generation import Run, Words
-from storage.index import DedupIndex
-from storage.records import split_digests
-from tests.books import pending, read_books
-from tests.child import Children, eventually, item, source
+from storage.codec.records import split_digests
+from storage.dedup import index as module
+from storage.dedup import overflow
+from storage.dedup import runs as generation
+from storage.dedup.index import DedupIndex
+from storage.dedup.runs import Run, Words
+from tests.support.ledger import pending, read_books
+from tests.support.server import Children, eventually, item, source
 
 WINDOW_MS = 800
 MEMORY_IDS_MAX = 64

@@ -11,17 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from storage.catch_up import catch_up
-from storage.environment import Store
+from storage.check.verify import verify
+from storage.codec.singles import deliveries
 from storage.errors import StoreDamaged, StoreError
-from storage.journal import EVENT_BYTES, JOURNAL_DELIVERIES_BYTES_MAX, RESERVE_SHARE, Journal
-from storage.journal_record import JOURNAL_BYTES, read_journal
+from storage.journal.journal import EVENT_BYTES, JOURNAL_DELIVERIES_BYTES_MAX, RESERVE_SHARE, Journal
+from storage.journal.records import JOURNAL_BYTES, read_journal
+from storage.lmdb_store.environment import Store
 from storage.model import Append, Fate, Group
-from storage.reader import Reader
-from storage.singles import deliveries
-from storage.verify import verify
-from storage.writer import Writer
-from tests.storing import delivery, filled, numbered, opened, singles
+from storage.read.reader import Reader
+from storage.write.recovery import catch_up
+from storage.write.writer import Writer
+from tests.support.store import delivery, filled, numbered, opened, singles
 
 ROOT = Path(__file__).parents[2]
 
@@ -326,9 +326,9 @@ def test_catch_up_of_a_stopped_store(tmp_path: Path) -> None:
 
 def test_catch_up_beside_a_writer_that_cannot_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It does not wait for ever, and says how many events are not shown."""
-    monkeypatch.setattr("storage.catch_up.CATCH_UP_SECONDS", 0.02)
+    monkeypatch.setattr("storage.write.recovery.CATCH_UP_SECONDS", 0.02)
     left(tmp_path, [numbered(1, 3)])
-    monkeypatch.setattr("storage.catch_up.Writer", lambda store: None)
+    monkeypatch.setattr("storage.write.recovery.Writer", lambda store: None)
     assert catch_up(tmp_path) == 3
 
 

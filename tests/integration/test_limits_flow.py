@@ -7,8 +7,8 @@ a start gives, is what a test counts on.
 import socket
 import time
 
-from tests.books import calls, check_identity, pending, read_books, shut_gate
-from tests.child import TOKEN, Child, Children, Response, eventually, item, source
+from tests.support.ledger import calls, check_identity, pending, read_books, shut_gate
+from tests.support.server import TOKEN, Child, Children, Response, eventually, item, source
 
 NEVER = 1e-6
 """Events per second: one in eleven days."""
@@ -16,7 +16,7 @@ NEVER = 1e-6
 
 def limited(**keys: object) -> str:
     rate = {"rate_limit_events_per_second": NEVER, "rate_limit_burst_events": 3}
-    return source("worked", **{"processor": "work:plain", **rate, **keys})
+    return source("worked", **{"processor": "processors:plain", **rate, **keys})
 
 
 def ids(prefix: str, count: int) -> list[str]:
@@ -138,7 +138,7 @@ def test_changed_mode(children: Children) -> None:
 
 def test_backlog(children: Children) -> None:
     """A source with `backlog_events_max` pending events gets 503 overloaded until some are through; others do not."""
-    sections = source("worked", processor="work:plain") + source("archive")
+    sections = source("worked", processor="processors:plain") + source("archive")
     child = children("[queue]\nbacklog_events_max = 5\n" + sections)
     child.start()
     with shut_gate(child):
@@ -182,7 +182,7 @@ def test_chunked_bodies_in_flight(children: Children) -> None:
 
 def test_full_queue(children: Children) -> None:
     """With a tiny queue and a hanging processor later events wait on disk, and are processed in order afterwards."""
-    keys = {"processor": "work:plain", "processor_batch_events_max": 7}
+    keys = {"processor": "processors:plain", "processor_batch_events_max": 7}
     child = children("[queue]\nevents_max = 10\n" + source("worked", **keys))
     child.start()
     with shut_gate(child):
@@ -204,9 +204,9 @@ def test_hanging_source_harms_no_other(children: Children) -> None:
     """Processors that hang, with their queues full of bytes, do not hold up another source's events."""
     child = children(
         "[queue]\nbytes_max = 65536\n"
-        + source("hanging", processor="work:silent")
-        + source("pausing", processor="work:pausing")
-        + source("worked", processor="work:plain")
+        + source("hanging", processor="processors:silent")
+        + source("pausing", processor="processors:pausing")
+        + source("worked", processor="processors:plain")
     )
     child.start()
     with shut_gate(child):

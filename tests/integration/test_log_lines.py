@@ -1,6 +1,6 @@
 """What the log of a running server says about its senders and their events, and what it never says."""
 
-from tests.child import Child, Children, eventually, item, source
+from tests.support.server import Child, Children, eventually, item, source
 
 DEMO = source("demo")
 
@@ -42,7 +42,7 @@ def test_deaths_and_limits_are_said(children: Children) -> None:
     """A dead event and a rate limit that is reached have their lines; /sources says when the last error was."""
     limit = {"rate_limit_events_per_second": 0.001, "over_limit": "drop"}
     child = children(
-        source("fails", processor="work:always_fails", processor_attempts_max=1) + source("drops", **limit)
+        source("fails", processor="processors:always_fails", processor_attempts_max=1) + source("drops", **limit)
     )
     child.start()
     assert child.post("drops", [item("a"), item("b"), item("c")]).json["dropped"] == 2

@@ -1,6 +1,6 @@
 """What becomes of events with a processor, as a user sees it: calls, receipts, results, retries, the dead.
 
-The waits between attempts are shortened by `launcher.py`; everything else is the installed server.
+The waits between attempts are shortened by `faults.py`; everything else is the installed server.
 """
 
 import json
@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from tests.books import calls, check_identity, pending, read_books, shut_gate
-from tests.child import Child, Children, eventually, item, source
+from tests.support.ledger import calls, check_identity, pending, read_books, shut_gate
+from tests.support.server import Child, Children, eventually, item, source
 
 JSON = {"Content-Type": "application/json"}
 QUICK = ("--waits", "0.01")
 
 
 def worked(**keys: object) -> str:
-    return source("worked", processor="work:plain", **keys)
+    return source("worked", processor="processors:plain", **keys)
 
 
 def post(child: Child, *items: object) -> None:
@@ -183,7 +183,7 @@ def test_outage(children: Children) -> None:
 def test_timeout(children: Children, function: str) -> None:
     """A call that outruns its timeout has failed; a plain one is let go on, and none is started beside it."""
     keys = {"processor_timeout_seconds": 0.1, "processor_attempts_max": 1}
-    child = children(source("worked", processor=f"work:{function}", **keys), launch=QUICK)
+    child = children(source("worked", processor=f"processors:{function}", **keys), launch=QUICK)
     child.start()
     with shut_gate(child):
         post(child, item("a", do="hang"), item("b"))
@@ -247,7 +247,7 @@ def test_requeue_of_what_was_processed_meanwhile(children: Children) -> None:
 
 def test_requeue_of_one_source_does_not_wait_for_another(children: Children) -> None:
     """A source whose consumer has no room held up the orders of all others."""
-    other = source("other", processor="work:always_fails", processor_attempts_max=1)
+    other = source("other", processor="processors:always_fails", processor_attempts_max=1)
     queue = "[queue]\nevents_max = 1\n"
     child = children(queue + worked(processor_attempts_max=1) + other, launch=("--waits", "3600"))
     child.start()
@@ -330,7 +330,7 @@ def test_requeue_of_an_event_that_waits_on_disk_only(children: Children) -> None
     post(child, item("dead", do="fail", times=1))
     eventually(lambda: receipt(child, "dead").get("outcome") == "dead")
     child.kill()
-    child.write("[queue]\nbytes_max = 100000\n" + source("worked", processor="work:silent"))
+    child.write("[queue]\nbytes_max = 100000\n" + source("worked", processor="processors:silent"))
     child.start()
     with shut_gate(child):
         child.wait_for_line("index ready")

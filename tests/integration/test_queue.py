@@ -8,14 +8,14 @@ from typing import Any
 import trio
 import trio.testing
 
-from server.clock import Clock
+from server.base.byte_budget import SharedBytes
+from server.base.clock import Clock
+from server.base.source import Source
+from server.base.worker import Worker
 from server.flow.queue import SourceQueue
 from server.flow.source_state import Committed, SourceState
-from server.shares import SharedBytes
-from server.source import Source
-from server.worker import Worker
 from storage.model import Page, Span, Totals
-from tests.storing import delivery
+from tests.support.store import delivery
 
 
 class Log:

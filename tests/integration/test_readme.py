@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from server.cli import parser
-from server.refusal import STATUS
-from server.settings import SECTIONS, SOURCE_SETTINGS, StorageConfig
-from server.values import settings_of
-from storage.environment import RESERVE_BYTES_MIN, RESERVE_SHARE
-from tests.child import ROOT, Children, installed_command, source
+from server.base.refusal import STATUS
+from server.cli.main import parser
+from server.config.settings import SECTIONS, SOURCE_SETTINGS, StorageConfig
+from server.config.values import settings_of
+from storage.lmdb_store.environment import RESERVE_BYTES_MIN, RESERVE_SHARE
+from tests.support.server import ROOT, Children, installed_command, source
 
 README = (ROOT / "README.md").read_text()
 TOUR = README.partition("\n## A tour\n")[2].partition("\n## ")[0]

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from tests.books import calls, check_identity, noted, pending, read_books, shut_gate
-from tests.child import TOKEN, Child, Children, eventually, item, source
+from tests.support.ledger import calls, check_identity, noted, pending, read_books, shut_gate
+from tests.support.server import TOKEN, Child, Children, eventually, item, source
 
 ARCHIVE = source("archive")
 CLIENTS = 3
@@ -129,7 +129,7 @@ def test_what_needs_a_restart_is_told_until_it_is_restored(children: Children) -
 
 def check_removed_source(children: Children) -> None:
     """401 at once; the call in hand finishes and counts; what is pending is counted, looked up, and goes on later."""
-    worked = source("worked", processor="work:plain", processor_batch_events_max=1)
+    worked = source("worked", processor="processors:plain", processor_batch_events_max=1)
     child = children(ARCHIVE + worked)
     child.start()
     with shut_gate(child):
@@ -154,12 +154,12 @@ def check_removed_source(children: Children) -> None:
 def test_changed_processor(children: Children) -> None:
     """The new processor takes over after the call in hand, and no event is with both."""
     keys = {"processor_batch_events_max": 1}
-    child = children(source("worked", processor="work:plain", **keys))
+    child = children(source("worked", processor="processors:plain", **keys))
     child.start()
     with shut_gate(child):
         child.post("worked", [item("a", do="hang"), item("b")])
         eventually(lambda: calls(child))
-        child.write(source("worked", processor="work:other", **keys))
+        child.write(source("worked", processor="processors:other", **keys))
         child.reload()
         child.post("worked", item("c"))
     eventually(lambda: pending(child, "worked") == 0)
@@ -172,12 +172,12 @@ def test_changed_processor(children: Children) -> None:
 
 def test_hanging_former_processor(children: Children) -> None:
     """Where the former processor's call does not come back, readiness says that a restart is needed."""
-    child = children(source("worked", processor="work:plain", processor_timeout_seconds=0.1))
+    child = children(source("worked", processor="processors:plain", processor_timeout_seconds=0.1))
     child.start()
     with shut_gate(child):
         child.post("worked", item("a", do="hang"))
         eventually(lambda: calls(child))
-        child.write(source("worked", processor="work:other"))
+        child.write(source("worked", processor="processors:other"))
         child.reload()
         eventually(lambda: child.admin("/readyz").json["warnings"])
         child.post("worked", item("b"))
@@ -191,7 +191,7 @@ def test_hanging_former_processor(children: Children) -> None:
 @pytest.mark.parametrize("then", ["replaced", "removed", "stopped"])
 def test_a_call_within_its_time_does_not_hang(children: Children, then: str) -> None:
     """A call in hand is no hanging one: not when its processor is replaced or removed, nor when the server drains."""
-    child = children(ARCHIVE + source("worked", processor="work:plain"))
+    child = children(ARCHIVE + source("worked", processor="processors:plain"))
     child.start()
     with shut_gate(child):
         child.post("worked", item("a", do="hang"))
@@ -200,19 +200,19 @@ def test_a_call_within_its_time_does_not_hang(children: Children, then: str) -> 
             child.signal(signal.SIGTERM)
             eventually(lambda: child.admin("/readyz").status == 503)
         else:
-            child.write(ARCHIVE + (source("worked", processor="work:other") if then == "replaced" else ""))
+            child.write(ARCHIVE + (source("worked", processor="processors:other") if then == "replaced" else ""))
             child.reload()
         assert [child.admin("/readyz").json["warnings"] for _ in range(30)] == [[]] * 30
 
 
 def test_module_is_not_imported_anew(children: Children) -> None:
     """A reload neither runs a loaded processor module again nor takes its changed text over."""
-    worked = source("worked", processor="work:plain")
+    worked = source("worked", processor="processors:plain")
     child = children(worked)
     child.start()
-    path = child.directory / "work.py"
+    path = child.directory / "processors.py"
     path.write_text(path.read_text().replace('work("plain", events)', 'work("changed", events)'))
-    child.write(worked + source("second", processor="work:other"))
+    child.write(worked + source("second", processor="processors:other"))
     child.reload()
     child.post("worked", item("a"))
     child.post("second", item("b"))
@@ -223,7 +223,7 @@ def test_module_is_not_imported_anew(children: Children) -> None:
 
 def test_a_module_that_takes_long_to_import_stops_nobody(children: Children) -> None:
     """While a reload imports a processor's module, deliveries are answered as before."""
-    child = children(ARCHIVE + source("worked", processor="work:plain"))
+    child = children(ARCHIVE + source("worked", processor="processors:plain"))
     child.start()
     (child.directory / "slow.py").write_text(
         "import work\nwork.note('slow')\nwork.wait_for_gate()\nplain = work.plain\n"

@@ -12,10 +12,10 @@ from dataclasses import replace
 import pytest
 
 import server
-from storage.environment import Store
-from storage.records import decode_totals, encode_totals, totals_key
-from tests.books import calls, check_identity, noted, pending, read_books, shut_gate
-from tests.child import ROOT, Child, Children, eventually, item, source
+from storage.codec.records import decode_totals, encode_totals, totals_key
+from storage.lmdb_store.environment import Store
+from tests.support.ledger import calls, check_identity, noted, pending, read_books, shut_gate
+from tests.support.server import ROOT, Child, Children, eventually, item, source
 
 ARCHIVE = source("archive")
 SLOW = """
@@ -102,10 +102,10 @@ def test_bad_configuration(children: Children) -> None:
 
 def test_processor_that_cannot_be_loaded(children: Children) -> None:
     """A processor that does not import ends the start with its name and exit 2."""
-    child = children(source("worked", processor="work:missing"))
+    child = children(source("worked", processor="processors:missing"))
     code, words = refused(child)
     assert code == 2
-    assert "work:missing" in words
+    assert "processors:missing" in words
     assert "Traceback" not in words
 
 
@@ -140,14 +140,14 @@ def test_a_start_that_is_not_wanted_any_more(children: Children, number: signal.
 
 def test_signals_come_before_the_imports() -> None:
     """What says what signals do while a server starts imports nothing of the server itself."""
-    program = "import sys, server.entry; print(*sorted(name for name in sys.modules if name.startswith('server')))"
+    program = "import sys, server.cli.entry; print(*sorted(name for name in sys.modules if name.startswith('server')))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert done.stdout.split() == ["server", "server.entry"]
+    assert done.stdout.split() == ["server", "server.cli", "server.cli.entry"]
 
 
 def test_start_with_a_backlog(children: Children) -> None:
     """Pending events of a source that is no longer configured stay; of one that is, they go on in order."""
-    child = children(source("worked", processor="work:plain", rate_limit_events_per_second=1e-6))
+    child = children(source("worked", processor="processors:plain", rate_limit_events_per_second=1e-6))
     child.start()
     child.post("worked", [item("a"), item("b"), item("c")])
     eventually(lambda: pending(child, "worked") == 2)
@@ -157,7 +157,7 @@ def test_start_with_a_backlog(children: Children) -> None:
     assert pending(child, "worked") == 2
     assert child.admin("/receipts/worked/c").json["pending"] is True
     child.kill()
-    child.write(source("worked", processor="work:plain"))
+    child.write(source("worked", processor="processors:plain"))
     child.start()
     eventually(lambda: pending(child, "worked") == 0)
 
@@ -165,7 +165,7 @@ def test_start_with_a_backlog(children: Children) -> None:
 @pytest.mark.parametrize("limit", [{}, {"rate_limit_events_per_second": 1e-6}])
 def test_events_that_were_passed_over_are_fed(children: Children, limit: dict[str, float]) -> None:
     """Events before the oldest pending one that the totals name, as a bug had left them, are worked after a start."""
-    child = children(source("worked", processor="work:plain", **limit))
+    child = children(source("worked", processor="processors:plain", **limit))
     child.start()
     with shut_gate(child):
         child.post("worked", [item("a", do="hang"), item("b"), item("c")])
@@ -173,7 +173,7 @@ def test_events_that_were_passed_over_are_fed(children: Children, limit: dict[st
         child.post("worked", [item("d"), item("e")])
         child.kill()
     raise_oldest(child, "worked", 5)
-    child.write(source("worked", processor="work:plain"))
+    child.write(source("worked", processor="processors:plain"))
     child.start()
     child.post("worked", item("f"))
     eventually(lambda: pending(child, "worked") == 0)

@@ -16,8 +16,8 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from storage import disk, lock
-from storage.environment import RESERVE_BYTES_MIN, Store
+from storage.check.verify import verify
+from storage.codec.records import seal
 from storage.errors import (
     StoreDamaged,
     StoreError,
@@ -27,18 +27,18 @@ from storage.errors import (
     StoreMissing,
     StoreVersion,
 )
-from storage.lmdb_errors import lmdb_errors
+from storage.lmdb_store import disk, lock
+from storage.lmdb_store.environment import RESERVE_BYTES_MIN, Store
+from storage.lmdb_store.errors import lmdb_errors
 from storage.model import Group
-from storage.records import seal
-from storage.verify import verify
-from tests.storing import MAP_SIZE_BYTES, filled, numbered, opened
+from tests.support.store import MAP_SIZE_BYTES, filled, numbered, opened
 
 READ = """
 import sys
 import threading
 from pathlib import Path
-from storage.environment import Store
-from storage.reader import Reader
+from storage.lmdb_store.environment import Store
+from storage.read.reader import Reader
 store = Store.open(Path(sys.argv[1]), mode="read")
 print(Reader(store).totals()["demo"].received)
 """
@@ -46,7 +46,7 @@ WRITE = """
 import sys
 import threading
 from pathlib import Path
-from storage.environment import Store
+from storage.lmdb_store.environment import Store
 Store.open(Path(sys.argv[1]), map_size_bytes=1 << 28, mode="write")
 """
 

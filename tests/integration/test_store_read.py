@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from storage import reader as reader_module
-from storage.environment import Store
-from storage.lookup import _places
+from storage.codec.records import digest, digests_of
+from storage.lmdb_store.environment import Store
 from storage.model import Append, Fate, Group, Span, Stored
-from storage.reader import Reader
-from storage.records import digest, digests_of
-from storage.snapshot import SNAPSHOT_RECORDS_MAX, Snapshot
-from storage.writer import Writer
-from tests.storing import AT_MS, delivery, numbered, opened, outcome
+from storage.read import reader as reader_module
+from storage.read.lookup import _places
+from storage.read.reader import Reader
+from storage.read.snapshot import SNAPSHOT_RECORDS_MAX, Snapshot
+from storage.write.writer import Writer
+from tests.support.store import AT_MS, delivery, numbered, opened, outcome
 
 HUGE = 1 << 40
 
@@ -350,7 +350,7 @@ def test_what_is_read_outlives_the_store(tmp_path: Path) -> None:
 
 def test_the_first_event_that_was_passed_over_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of each source the first that waits before its number, with what is recorded of it; in short snapshots too."""
-    monkeypatch.setattr("storage.snapshot.SNAPSHOT_RECORDS_MAX", 1)
+    monkeypatch.setattr("storage.read.snapshot.SNAPSHOT_RECORDS_MAX", 1)
     with opened(tmp_path / "store") as (store, writer):
         writer.write(Group([numbered(1, 300), numbered(301, 300, source_id="other")]))
         done = [*range(1, 250), *range(251, 301)]

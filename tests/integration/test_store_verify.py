@@ -14,15 +14,15 @@ from typing import Any
 
 import pytest
 
-from storage import snapshot
-from storage.audit import Audit
+from storage.check.audit import Audit
+from storage.check.verify import PROBLEMS_MAX, Report, verify
+from storage.codec.records import encode_ids, encode_results, encode_totals, key_of, seal, totals_key
+from storage.codec.statuses import encode_fates
 from storage.errors import StoreMissing
-from storage.fates import encode_fates
 from storage.model import Append, Fate, Group, Totals
-from storage.records import encode_ids, encode_results, encode_totals, key_of, seal, totals_key
-from storage.snapshot import Snapshots
-from storage.verify import PROBLEMS_MAX, Report, verify
-from tests.storing import delivery, filled, numbered, opened, outcome
+from storage.read import snapshot
+from storage.read.snapshot import Snapshots
+from tests.support.store import delivery, filled, numbered, opened, outcome
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,7 +46,7 @@ def make(path: Path) -> None:
 
 def run_child(path: Path) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, "-m", "storage.verify", str(path)], capture_output=True, text=True, check=False, cwd=ROOT
+        [sys.executable, "-m", "storage.check.verify", str(path)], capture_output=True, text=True, check=False, cwd=ROOT
     )
 
 

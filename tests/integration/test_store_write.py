@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from storage.environment import Store
+from storage.check.verify import verify
 from storage.errors import IllegalOutcome, StoreFull
+from storage.lmdb_store.environment import Store
 from storage.model import Append, Fate, Group, Totals
-from storage.reader import Reader
-from storage.transaction import BLOCK_EVENTS_MIN
-from storage.verify import verify
-from storage.writer import Writer
-from tests.storing import Faults, delivery, numbered, opened, outcome
+from storage.read.reader import Reader
+from storage.write.transaction import BLOCK_EVENTS_MIN
+from storage.write.writer import Writer
+from tests.support.store import Faults, delivery, numbered, opened, outcome
 
 
 def calls_of_one_group(path: Path, appends: int, events: int) -> int:

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.books import check_identity, pending, read_books
-from tests.child import TOKEN, Children, eventually, item, source
+from tests.support.ledger import check_identity, pending, read_books
+from tests.support.server import TOKEN, Children, eventually, item, source
 
 CONNECTIONS = 60
 NEVER = 0.001
@@ -90,7 +90,7 @@ def test_no_token_is_given_twice(children: Children, mode: str) -> None:
 
 def test_one_id_on_many_connections_is_processed_once(children: Children) -> None:
     """Without a processor and with one; the others are duplicates of that one."""
-    child = children(source("demo") + source("worked", processor="work:plain"))
+    child = children(source("demo") + source("worked", processor="processors:plain"))
     child.start()
     with connected(child.port) as connections:
         for name in ("demo", "worked"):

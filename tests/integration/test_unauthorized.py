@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from tests.child import TOKEN, Child, Children, source
+from tests.support.server import TOKEN, Child, Children, source
 
 SIGNED = source("signed", signing_secrets=["a-secret-of-the-tests"])
 

@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.books import pending
-from tests.child import ROOT, Children, eventually, item, source
 from tests.crash.test_drain import check_batch_in_hand
 from tests.crash.test_kill_loop import check_kill_loop
 from tests.crash.test_memory import (
@@ -28,6 +26,8 @@ from tests.integration.test_processing import (
     check_outcome_with_its_archive,
 )
 from tests.integration.test_reload import check_removed_source
+from tests.support.ledger import pending
+from tests.support.server import ROOT, Children, eventually, item, source
 
 
 def check_few_kills(children: Children) -> None:
@@ -65,14 +65,14 @@ EARLY_BATCH = (
     "if await self._journaling.run(partial(self._journal.append, batch.appends)):",
     "if True:",
 )
-FORGOTTEN_JOURNAL = ("storage/writer.py", "appends = _beyond(store, self.next_number)", "appends = []")
+FORGOTTEN_JOURNAL = ("storage/write/writer.py", "appends = _beyond(store, self.next_number)", "appends = []")
 EAGER_REWIND = (
     "server/flow/committer.py",
     "if self.is_settled:",
     "if True:",
 )
 FORGETFUL_INDEX = (
-    "server/app.py",
+    "server/runtime/app.py",
     "await worker.run(self.index.rebuild, chunks, now_ms)",
     "chunks.close()",
 )
@@ -88,7 +88,7 @@ MUTANTS = [
     ),
     Mutant(
         "outcome before archive",
-        "storage/transaction.py",
+        "storage/write/transaction.py",
         "for key, value in self._results:",
         "for key, value in ():",
         check_outcome_with_its_archive,
@@ -106,7 +106,7 @@ MUTANTS = [
     ),
     Mutant(
         "id let go before its outcome is on disk",
-        "server/flow/closing.py",
+        "server/flow/outcome_writer.py",
         "self._hand_over(outcomes, received_at_ms, on_disk if held else _nothing)",
         "self._let_go(digests, {}); "
         "self._hand_over(outcomes, received_at_ms, lambda: self._index.add(digests, numbers, outcomes.at_ms))",
@@ -115,7 +115,7 @@ MUTANTS = [
     ),
     Mutant(
         "SIGTERM loses what is in hand",
-        "server/supervision.py",
+        "server/runtime/signals.py",
         "token.run_sync_soon(drain)",
         "os._exit(0)",
         check_batch_in_hand,
@@ -147,7 +147,7 @@ MUTANTS = [
     ),
     Mutant(
         "a reload forgets the sources",
-        "server/reload.py",
+        "server/runtime/reload.py",
         "self._engine.configure(config.sources, functions)",
         "pass",
         check_removed_source,
@@ -169,7 +169,7 @@ def make(mutant: Mutant, directory: Path) -> Path:
 
 def check_it_serves(children: Children) -> None:
     """Otherwise each promise would fail, and prove nothing."""
-    child = children(source("worked", processor="work:plain"))
+    child = children(source("worked", processor="processors:plain"))
     child.start()
     assert child.post("worked", item("a")).status == 200
     eventually(lambda: pending(child, "worked") == 0)
@@ -187,7 +187,9 @@ def test_mutant(mutant: Mutant, tmp_path: Path) -> None:
 
 def test_copy_without_a_fault(tmp_path: Path) -> None:
     """The copy itself breaks nothing: unchanged, it keeps the promises."""
-    unchanged = Mutant("none", "server/app.py", "class Server:", "class Server:", check_duplicate_after_restart, "")
+    unchanged = Mutant(
+        "none", "server/runtime/app.py", "class Server:", "class Server:", check_duplicate_after_restart, ""
+    )
     with Children(tmp_path, make(unchanged, tmp_path / "code")) as children:
         check_it_serves(children)
         unchanged.check(children)

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from storage.catch_up import catch_up
-from storage.environment import Store
-from storage.reader import Reader
-from tests import front_end
-from tests.child import TOKEN, Child, Children
+from storage.lmdb_store.environment import Store
+from storage.read.reader import Reader
+from storage.write.recovery import catch_up
+from tests.support import front_end
+from tests.support.server import TOKEN, Child, Children
 
 CONFIG = f"""
 [limits]

@@ -1,4 +1,4 @@
-"""storage/index.py against a dict: whatever is added, sealed, moved to files and expired, in any order."""
+"""storage/dedup/index.py against a dict: whatever is added, sealed, moved to files and expired, in any order."""
 
 import tempfile
 from collections.abc import Iterator
@@ -10,10 +10,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from storage import generation, overflow
-from storage import index as module
-from storage.index import DedupIndex
-from storage.index_jobs import Job
+from storage.dedup import index as module
+from storage.dedup import overflow
+from storage.dedup import runs as generation
+from storage.dedup.index import DedupIndex
+from storage.dedup.jobs import Job
 
 WINDOW_MS = 80
 IDS = 160

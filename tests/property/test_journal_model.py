@@ -8,13 +8,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from storage.catch_up import catch_up
-from storage.environment import Store
-from storage.journal import Journal
+from storage.journal.journal import Journal
+from storage.lmdb_store.environment import Store
 from storage.model import Append, Fate, Group
-from storage.reader import Reader
-from storage.writer import Writer
-from tests.storing import delivery, singles
+from storage.read.reader import Reader
+from storage.write.recovery import catch_up
+from storage.write.writer import Writer
+from tests.support.store import delivery, singles
 
 TINY = 1 << 18
 """The map: room for some hundred events, so that the journal is full after a few deliveries."""

@@ -10,14 +10,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from storage.audit import Audit
-from storage.environment import Store
+from storage.check.audit import Audit
+from storage.codec.records import digest
 from storage.errors import IllegalOutcome, StoreError
+from storage.lmdb_store.environment import Store
 from storage.model import PENDING_FATES, Append, Fate, Group, Outcomes, Stored, Totals
-from storage.reader import Reader
-from storage.records import digest
-from storage.writer import Writer
-from tests.storing import AT_MS, MAP_SIZE_BYTES, Faults, delivery, outcome
+from storage.read.reader import Reader
+from storage.write.writer import Writer
+from tests.support.store import AT_MS, MAP_SIZE_BYTES, Faults, delivery, outcome
 
 SOURCES = ("demo", "other", "third")
 IDS = st.sampled_from(["a", "b", "c", None])

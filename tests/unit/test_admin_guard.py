@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.http.admin_guard import judge
+from server.http.admin.guard import judge
 
 LOCAL = (b"host", b"localhost:8081")
 JSON = (b"content-type", b"application/json")

@@ -1,6 +1,6 @@
 """Ids in hand, twins, retries."""
 
-from server.flow.aside import Aside, AsideEvents
+from server.flow.parked import Aside, AsideEvents
 
 
 def event(number: int, digest: bytes = b"a", *, attempts: int = 0, holds: bool = False) -> Aside:

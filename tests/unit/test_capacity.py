@@ -1,4 +1,4 @@
-"""server/capacity.py and server/check.py: the plan follows from the limits, and warns where the machine has less."""
+"""The capacity plan of `tidegate check`: the plan follows from the limits, and warns where the machine has less."""
 
 import hashlib
 from dataclasses import replace
@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from server.capacity import DAY_SECONDS, EVENT_DISK_BYTES, ID_BYTES, Machine, plan, read_machine, size
-from server.check import describe
-from server.config import Config, load
-from server.source import Source
-from storage.index import GENERATION_EVENTS_MAX
+from server.base.source import Source
+from server.cli.description import describe
+from server.config.capacity import DAY_SECONDS, EVENT_DISK_BYTES, ID_BYTES, Machine, plan, read_machine, size
+from server.config.load import Config, load
+from storage.dedup.index import GENERATION_EVENTS_MAX
 
 PLENTY = Machine(memory_bytes=2**40, disk_free_bytes=2**45, open_files_max=10**6)
 DIGEST = hashlib.sha256(b"hunter2hunter2").digest()

@@ -11,17 +11,17 @@ import orjson
 import pytest
 
 import server
-from server.cli import main, parser
-from server.commands.client import Answer
-from server.commands.progress import Progress
-from server.commands.samples import sample
-from server.commands.send import Summary
+from server.base.source import Source
+from server.cli.client import Answer
+from server.cli.main import main, parser
+from server.cli.progress import Progress
+from server.cli.samples import sample
+from server.cli.send import Summary
 from server.intake.intake import Head, Limits, Reading, read
-from server.source import Source
-from storage.environment import Store
+from storage.lmdb_store.environment import Store
 from storage.model import Append, Fate, Group
-from tests.child import TOKEN, source
-from tests.storing import MAP_SIZE_BYTES, delivery, filled, outcome
+from tests.support.server import TOKEN, source
+from tests.support.store import MAP_SIZE_BYTES, delivery, filled, outcome
 
 COMMANDS = ("serve", "check", "send", "receipt", "event", "delivery", "dead", "requeue", "verify")
 ARGUMENTS = {

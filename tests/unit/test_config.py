@@ -1,4 +1,4 @@
-"""server/config.py: every mistake named with its key, at once, and no secret ever in words."""
+"""server/config/load.py: every mistake named with its key, at once, and no secret ever in words."""
 
 import hashlib
 import os
@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.config import Config, ConfigError, load, restart_needed, sending_token
-from server.settings import SECTIONS, SOURCE_SETTINGS
-from server.source import Source
-from server.values import Address, settings_of
+from server.base.source import Source
+from server.config.load import Config, ConfigError, load, restart_needed, sending_token
+from server.config.settings import SECTIONS, SOURCE_SETTINGS
+from server.config.values import Address, settings_of
 
 SOURCE = '[sources.demo]\ntype = "webhook"\ntokens = ["s3cr3t-token"]\n'
 Load = Callable[..., Config]

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import zstandard
 
+from server.base.refusal import Refusal
 from server.intake import decode as module
 from server.intake.decode import decode
-from server.refusal import Refusal
 
 TEXT = b'{"inbound_event_id":"evt_1","payload":{"a":[1,2,3]}}' * 40
 LIMIT = 1 << 20

@@ -4,10 +4,10 @@ import configparser
 import re
 from pathlib import Path
 
-from server.capacity import Machine, plan
-from server.config import Config, load
+from server.config.capacity import Machine, plan
+from server.config.load import Config, load
+from server.config.settings import LimitsConfig, ServerConfig
 from server.http.head import HEAD_BYTES_MAX
-from server.settings import LimitsConfig, ServerConfig
 
 CONFIG = Path(__file__).parents[2] / "config"
 UNIT = CONFIG / "tidegate.service"

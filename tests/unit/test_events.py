@@ -4,9 +4,9 @@ from typing import Any
 
 import orjson
 
+from server.base.source import Source
 from server.intake.events import build_events, rfc3339
 from server.intake.intake import Head, Limits, Reading, read
-from server.source import Source
 from storage.model import Stored
 
 LIMITS = Limits(body_bytes_max=1 << 20, decoded_bytes_max=1 << 20, json_containers_max=10_000, batch_events_max=100)

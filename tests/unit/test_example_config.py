@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from server.config import ConfigError, load, sending_token
-from server.settings import SECTIONS, SOURCE_SETTINGS
-from server.source import Source
-from server.values import REQUIRED, Setting, settings_of
+from server.base.source import Source
+from server.config.load import ConfigError, load, sending_token
+from server.config.settings import SECTIONS, SOURCE_SETTINGS
+from server.config.values import REQUIRED, Setting, settings_of
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "config" / "example.toml"

@@ -1,12 +1,12 @@
-"""storage/generation.py: whatever is merged, everything is found again, and the filter keeps nearly all else away."""
+"""storage/dedup/runs.py: whatever is merged, everything is found again, and the filter keeps nearly all else away."""
 
 import numpy
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage import generation as module
-from storage.generation import Generation, Run, Wanted, WantedFew, Words, build, filter_words, find, merge, sort
+from storage.dedup import runs as module
+from storage.dedup.runs import Generation, Run, Wanted, WantedFew, Words, build, filter_words, find, merge, sort
 
 ENDS = [0, 1, 2**32 - 1, 2**32, 2**63, 2**64 - 2**32, 2**64 - 1]
 fingerprints = st.one_of(st.integers(0, 2**64 - 1), st.sampled_from(ENDS), st.integers(2**64 - 100, 2**64 - 1))

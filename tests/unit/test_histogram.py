@@ -1,6 +1,6 @@
 """Histograms in plain numbers."""
 
-from server.histogram import Histogram
+from server.base.histogram import Histogram
 
 
 def test_a_bound_belongs_to_its_bucket() -> None:

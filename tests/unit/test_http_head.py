@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from server.base.refusal import Refusal
 from server.http.head import HEAD_BYTES_MAX, HEAD_LINES_MAX, complete_head, skip_empty_lines
-from server.refusal import Refusal
 
 GOOD = b"POST /ingest/inbound/demo?a HTTP/1.1\r\nHost: [::1]:8080\r\nContent-Length: 3\r\nX:\t \xff y \r\n\r\n"
 

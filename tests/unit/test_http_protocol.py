@@ -1,8 +1,8 @@
 """The fast lane's protocol, without a socket."""
 
-from server.http.body import BROKEN
-from server.http.protocol import ELSEWHERE, HEADS_MAX, Delivery, Heads, Protocol
-from server.refusal import Refusal, refuse
+from server.base.refusal import Refusal, refuse
+from server.http.fast.protocol import ELSEWHERE, HEADS_MAX, Delivery, Heads, Protocol
+from server.http.frontend import BROKEN_BODY
 
 LINES = b"Host: gate\r\nAuthorization: Bearer t\r\n"
 START = b"POST /ingest/inbound/demo?q=1 HTTP/1.1\r\n" + LINES
@@ -86,7 +86,7 @@ def test_malformed_chunks_are_a_broken_body() -> None:
     """As in the complete front end."""
     made = protocol(START + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n")
     assert isinstance(made.next_delivery(), Delivery)
-    assert made.next_body(yes) is BROKEN
+    assert made.next_body(yes) is BROKEN_BODY
 
 
 def test_a_head_that_comes_again_is_the_same_object() -> None:

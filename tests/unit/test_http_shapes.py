@@ -8,10 +8,10 @@ from ipaddress import ip_network
 
 import pytest
 
+from server.base.refusal import Refusal
+from server.http.fast.head_templates import LEARN_EVERY, PIECES_MAX, SHAPED_BYTES_MAX, SHAPED_LINES_MAX, SHAPES_MAX
+from server.http.fast.protocol import Delivery, Elsewhere, Heads
 from server.http.head import HEAD, VALUE, RequestHead, complete_head
-from server.http.protocol import Delivery, Elsewhere, Heads
-from server.http.shapes import LEARN_EVERY, PIECES_MAX, SHAPED_BYTES_MAX, SHAPED_LINES_MAX, SHAPES_MAX
-from server.refusal import Refusal
 
 TRUSTED = [ip_network("10.0.0.0/8")]
 PEER = "10.0.0.1"
@@ -71,7 +71,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
         found.append(bytes(buffer))
         return complete_head(buffer)
 
-    monkeypatch.setattr("server.http.protocol.complete_head", noted)
+    monkeypatch.setattr("server.http.fast.protocol.complete_head", noted)
     return found
 
 

@@ -1,4 +1,4 @@
-"""storage/index.py: exact whatever is sealed or merged, kept for the window, bounded."""
+"""storage/dedup/index.py: exact whatever is sealed or merged, kept for the window, bounded."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage import index as module
-from storage.index import DedupIndex
-from storage.records import split_digests
+from storage.codec.records import split_digests
+from storage.dedup import index as module
+from storage.dedup.index import DedupIndex
 
 WINDOW_MS = 800
 SPAN_MS = WINDOW_MS // module.SPANS

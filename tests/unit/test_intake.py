@@ -7,11 +7,11 @@ from typing import Any
 import orjson
 import pytest
 
+from server.base.refusal import UNAUTHORIZED, Refusal
+from server.base.source import OverLimit, Source
 from server.intake.intake import Admission, Head, Limits, Reading, admit, answer, read
 from server.intake.parse import BODY_DEPTH_MAX
 from server.intake.rate_limit import Gcra
-from server.refusal import UNAUTHORIZED, Refusal
-from server.source import OverLimit, Source
 from storage.model import Fate
 
 LIMITS = Limits(body_bytes_max=1 << 20, decoded_bytes_max=4096, json_containers_max=600, batch_events_max=20)

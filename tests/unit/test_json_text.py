@@ -7,7 +7,7 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.json_text import _deep, json_text
+from server.base.json_text import _deep, json_text
 
 VALUES = st.recursive(
     st.none()

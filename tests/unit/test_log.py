@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import structlog
 
-from server import log
+from server.base import log
+from server.base.source import Source
 from server.flow.source_state import SourceState
-from server.source import Source
 from storage.model import Totals
 
 Lines = Callable[[], list[Any]]

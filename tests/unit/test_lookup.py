@@ -6,10 +6,10 @@ from typing import Any, cast
 
 import pytest
 
-from server import lookup
+from server.observe import receipts as lookup
 from storage.model import EventRecord, Fate, Stored
-from storage.reader import Reader
-from tests.storing import AT_MS, delivery
+from storage.read.reader import Reader
+from tests.support.store import AT_MS, delivery
 
 RECEIVED = "2023-11-14T22:13:20.000Z"
 FINISHED = "2023-11-14T22:13:21.234Z"

@@ -6,10 +6,10 @@ from typing import Any
 import trio
 from prometheus_client.parser import text_string_to_metric_families
 
+from server.base.histogram import EVENTS, SECONDS, Histogram
+from server.base.worker import Worker
 from server.flow.source_state import SourceState
-from server.histogram import EVENTS, SECONDS, Histogram
-from server.metrics import Metrics, Requests
-from server.worker import Worker
+from server.observe.metrics import Metrics, Requests
 from storage.model import Totals
 
 NOW_MS = 1_700_000_100_000

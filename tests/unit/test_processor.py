@@ -13,6 +13,7 @@ import orjson
 import pytest
 import trio
 
+from server.base.worker import Worker
 from server.flow.processor import (
     RESULT_BYTES_MAX,
     BatchFailed,
@@ -23,7 +24,6 @@ from server.flow.processor import (
     is_outage,
     load,
 )
-from server.worker import Worker
 
 EVENTS: list[dict[str, Any]] = [{"inbound_event_id": "a"}, {"inbound_event_id": "b"}]
 

@@ -1,4 +1,4 @@
-"""storage/records.py, log_record.py, fates.py: what is written is read back, and nothing else is."""
+"""storage/codec: what is written is read back, and nothing else is."""
 
 from collections.abc import Callable
 from dataclasses import fields
@@ -9,14 +9,14 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage import records
+from storage.codec import records
+from storage.codec.log_record import LOG_RECORD_BYTES_MAX, decode_log, decode_log_head, encode_log, split_log
+from storage.codec.records import RESULTS_RECORD_BYTES_MAX, key_of
+from storage.codec.singles import deliveries
+from storage.codec.statuses import ROW, Part, apply, decode_fates, encode_fates, new_rows
 from storage.errors import IllegalOutcome, StoreDamaged
-from storage.fates import ROW, Part, apply, decode_fates, encode_fates, new_rows
-from storage.log_record import LOG_RECORD_BYTES_MAX, decode_log, decode_log_head, encode_log, split_log
 from storage.model import Append, Facts, Fate, Singles, Stored, Totals
-from storage.records import RESULTS_RECORD_BYTES_MAX, key_of
-from storage.singles import deliveries
-from tests.storing import delivery, numbered, outcome, singles
+from tests.support.store import delivery, numbered, outcome, singles
 
 KEY = key_of(7)
 TOTALS = Totals(received=9, requeued=1, processed=4, dead=2, pending=4, oldest=3)

@@ -6,9 +6,9 @@ from typing import Any, cast
 
 import pytest
 
-from server.config import load
+from server.config.load import load
 from server.flow.engine import Engine
-from server.reload import Reload
+from server.runtime.reload import Reload
 
 SOURCE = '[sources.demo]\ntype = "webhook"\ntokens = ["{}"]\n'
 STARTED = '[server]\nbind = "192.0.2.1:8080"\nadmin_bind = "192.0.2.1:8081"\nadmin_token = "an-admin-token"\n'

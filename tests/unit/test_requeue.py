@@ -8,13 +8,13 @@ import pytest
 import trio
 import trio.testing
 
-from server.flow.aside import Aside
+from server.base.refusal import Refusal, Refused
+from server.flow.parked import Aside
 from server.flow.requeue import REQUEUE_WAIT_SECONDS, Requeued, Requeueing
 from server.flow.source_state import SourceState
-from server.refusal import Refusal, Refused
 from storage.errors import StoreError, StoreFailed, StoreFull
 from storage.model import EventRecord, Fate, Outcomes, Totals
-from tests.storing import delivery
+from tests.support.store import delivery
 
 
 class Disk:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.shares import SharedBytes
+from server.base.byte_budget import SharedBytes
 
 
 def test_a_source_takes_room_only_while_it_holds_less_than_is_free() -> None:

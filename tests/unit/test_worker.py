@@ -6,7 +6,7 @@ import pytest
 import trio
 import trio.testing
 
-from server.worker import SoleWorker, Worker
+from server.base.worker import SoleWorker, Worker
 
 Kind = type[Worker] | type[SoleWorker]
 KINDS = pytest.mark.parametrize("kind", [Worker, SoleWorker])

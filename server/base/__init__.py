@@ -1,0 +1,1 @@
+"""What every room may use: workers, the log, clocks, refusals."""

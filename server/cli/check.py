@@ -1,0 +1,62 @@
+"""`check`: is this configuration good, and what may it take?"""
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping
+from contextlib import redirect_stdout
+from pathlib import Path
+
+from server.base.source import Source
+from server.cli.common import MISTAKE, CommandFailed, Subparsers, new_command, print_bytes
+from server.cli.description import describe
+from server.config.load import ConfigError, load
+from server.flow.processor import ProcessorError
+from server.flow.processor import load as load_processor
+
+
+def add(commands: Subparsers) -> None:
+    parser = new_command(
+        commands,
+        "check",
+        "validate the configuration; print its sources and the capacity plan",
+        "Imports every processor; looks whether the store's directory can be used. Exits 2 with one line a mistake.",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    directory = Path(os.path.abspath(arguments.config)).parent  # noqa: PTH100 - as the configuration is read
+    try:
+        config = load(arguments.config)
+    except ConfigError as error:
+        raise CommandFailed(MISTAKE, *error.mistakes, *_processor_mistakes(error.sources, directory)) from None
+    mistakes = _processor_mistakes(config.sources, directory) + _store_mistakes(config.storage.path)
+    if mistakes:
+        raise CommandFailed(MISTAKE, *mistakes)
+    print_bytes(describe(config).encode() + b"\n")
+    return 0
+
+
+def _store_mistakes(path: Path) -> list[str]:
+    """Why this user could not make or use the store's directory. Nothing is made."""
+    place = next(each for each in (path, *path.parents) if os.path.lexists(each))
+    if not place.is_dir():
+        return [f"storage.path: {place} is no directory"]
+    if not os.access(place, os.R_OK | os.W_OK | os.X_OK):
+        return [f"storage.path: {place} cannot be written to by this user"]
+    if place == path and os.geteuid() not in (0, path.stat().st_uid):
+        return [f"storage.path: {path} belongs to another user"]
+    return []
+
+
+def _processor_mistakes(sources: Mapping[str, Source], directory: Path) -> list[str]:
+    mistakes = []
+    for source in sources.values():
+        try:
+            if source.processor:
+                with redirect_stdout(sys.stderr):  # what a module prints when it is imported is not our output
+                    load_processor(source.processor, directory)
+        except ProcessorError as error:
+            mistakes.append(f"sources.{source.id}.processor: {' '.join(str(error).split())}")
+    return mistakes

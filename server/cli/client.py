@@ -1,0 +1,71 @@
+"""Requests to a Tidegate on this host, over one connection."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
+from typing import Any
+
+import orjson
+
+from server import __version__
+from server.cli.common import MISTAKE, CommandFailed
+from server.config.values import Address
+
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - a server that listens there is on loopback too
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A status, and the JSON object beside it."""
+
+    status: int
+    value: Mapping[str, Any]
+
+
+class NoAnswer(Exception):
+    """The connection broke, or what came was no answer of a Tidegate."""
+
+
+class NoServer(NoAnswer):
+    """Nobody listens."""
+
+
+class Client:
+    """Connects when it is first used."""
+
+    def __init__(self, key: str, address: Address, timeout_seconds: float | None) -> None:
+        if address.port == 0:
+            raise CommandFailed(MISTAKE, f"{key}: port 0 means any free one, so it is not known where to send")
+        host = EVERYWHERE.get(address.host, address.host)
+        self._address = Address(host, address.port)
+        self._connection = HTTPConnection(host, address.port, timeout=timeout_seconds)
+
+    def post(self, path: str, body: bytes, headers: Mapping[str, str], keys: Collection[str]) -> Answer:
+        """The answer, which has these keys where it is a 200, else code and message.
+
+        Raises NoAnswer; the next request has a new connection then.
+        """
+        connection = self._connection
+        try:
+            if connection.sock is None:
+                self._connect()
+            connection.request("POST", path, body, {"user-agent": f"tidegate/{__version__}"} | dict(headers))
+            response = connection.getresponse()
+            value = orjson.loads(response.read())
+        except (OSError, HTTPException, orjson.JSONDecodeError) as error:
+            connection.close()
+            raise NoAnswer(f"{type(error).__name__}: {error}") from error
+        expected = keys if response.status == 200 else ("code", "message")
+        if not isinstance(value, dict) or not all(key in value for key in expected):
+            raise NoAnswer(f"what answers {response.status} on {self._address} is no Tidegate")
+        return Answer(response.status, value)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _connect(self) -> None:
+        try:
+            self._connection.connect()
+        except OSError as error:
+            words = f"nobody listens on {self._address} ({error.strerror or error}); is the server running?"
+            raise NoServer(words) from error

@@ -1,0 +1,81 @@
+"""What `tidegate check` prints: the listeners, the sources with their secrets masked, and the capacity plan."""
+
+from collections.abc import Iterator
+from dataclasses import MISSING, fields
+
+from server.base.source import Source
+from server.config.capacity import DAY_SECONDS, EVENT_DISK_BYTES, ID_BYTES, Machine, Plan, plan, read_machine, size
+from server.config.load import Config
+
+SAMPLE_RATE = 100
+"""Events a second by which the plan shows what sources without a rate limit add."""
+
+
+def describe(config: Config, machine: Machine | None = None) -> str:
+    """The text, without a newline at its end. Nothing in it is secret. `machine`: this one, unless told otherwise."""
+    machine = machine or read_machine(config.storage.path)
+    return "\n".join(
+        [
+            f"{config.path} is valid",
+            f"listens on {config.server.bind}; admin on {config.server.admin_bind}, "
+            + ("token ***" if config.server.admin_token else "without a token"),
+            f"store in {config.storage.path}, at most {size(config.storage.map_size_bytes)}",
+            "",
+            "Sources",
+            *(f"  {line}" for source in config.sources.values() for line in _source(source)),
+            "",
+            "Capacity at the configured limits",
+            *(f"  {line}" for line in _plan(config, plan(config, machine), machine)),
+        ]
+    )
+
+
+def _source(source: Source) -> Iterator[str]:
+    secrets = "tokens " + ", ".join("***" for _ in source.token_digests)
+    if source.signing_secrets:
+        secrets += "; signing secrets " + ", ".join("***" for _ in source.signing_secrets)
+    yield f"{source.id}: {source.type}; {secrets}"
+    yield f"    rate limit: {_rate(source)}"
+    yield f"    processor: {source.processor or 'none, archive only'}"
+    for name, needed in _without_effect(source):
+        yield f"    warning: {name} has no effect without {needed}"
+
+
+def _without_effect(source: Source) -> Iterator[tuple[str, str]]:
+    """Settings that are not at their default and mean nothing here, and what they would need."""
+    changed = [each.name for each in fields(Source) if each.default not in (MISSING, getattr(source, each.name))]
+    if not source.rate_limit_events_per_second:
+        needed = "rate_limit_events_per_second"
+        yield from ((name, needed) for name in changed if name in ("rate_limit_burst_events", "over_limit"))
+    if not source.processor:
+        yield from ((name, "processor") for name in changed if name.startswith("processor_"))
+
+
+def _rate(source: Source) -> str:
+    if not source.rate_limit_events_per_second:
+        return "none"
+    burst = source.rate_limit_burst_events
+    return (
+        f"{source.rate_limit_events_per_second:g} events/s, burst {burst or 'one second'}; "
+        f"{source.over_limit} what is over it"
+    )
+
+
+def _plan(config: Config, found: Plan, machine: Machine) -> Iterator[str]:
+    yield f"memory: {size(found.memory_bytes)} (this machine: {size(machine.memory_bytes)})"
+    for part in found.memory:
+        yield f"  {part.name:<21} {size(part.memory_bytes):>10}   {part.why}"
+    chosen = "dedup.memory_ids_max" if config.dedup.memory_ids_max else "by an eighth of this machine's memory"
+    yield f"dedup: {found.memory_ids_max:,} ids in memory ({chosen}), older ones in files of {ID_BYTES} bytes an id"
+    if found.dedup_file_bytes:
+        yield f"  at the configured rates these files take {size(found.dedup_file_bytes)} of the store's disk"
+    yield f"open files: {found.open_files} (allowed here: {machine.open_files_max})"
+    if found.disk_day_bytes:
+        days = min(config.storage.map_size_bytes, machine.disk_free_bytes) / found.disk_day_bytes
+        rate = f"{found.events_per_second:g} events/s"
+        yield f"disk: {size(found.disk_day_bytes)} a day at {rate}; an empty store is full in {days:.3g} days"
+    if found.unlimited:
+        memory, disk = SAMPLE_RATE * found.dedup_bytes_per_rate, SAMPLE_RATE * DAY_SECONDS * EVENT_DISK_BYTES
+        yield f"without a rate limit, so not in these sums: {', '.join(found.unlimited)}"
+        yield f"  each {SAMPLE_RATE} events/s of theirs add {size(memory)} to dedup and {size(disk)} of disk a day"
+    yield from (f"warning: {warning}" for warning in found.warnings)

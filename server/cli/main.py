@@ -1,0 +1,67 @@
+"""The `tidegate` command: arguments in, an exit code out. A user's mistake is a line on stderr, never a traceback."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from server.cli import check, inspect, requeue, send, serve, verify
+from server.cli.common import ERROR, MISTAKE, VERSION, AnyOrder, CommandFailed, say
+from server.config.load import ConfigError
+from storage.errors import StoreDamaged, StoreError
+
+BROKEN_PIPE = 141
+"""As a shell reports a program that SIGPIPE ended."""
+INTERRUPTED = 130
+
+EXIT_CODES = """\
+exit codes: 0 done; 1 not done, or there is no such thing; 2 the arguments or the configuration cannot be used.
+JSON for programs goes to stdout, words for people to stderr.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code. argparse's own SystemExit (help, version, usage) passes."""
+    arguments = parser().parse_args(argv)
+    try:
+        code: int = arguments.run(arguments)
+        sys.stdout.flush()
+    except CommandFailed as error:
+        return _complain(error.code, *error.lines)
+    except ConfigError as error:
+        return _complain(MISTAKE, *error.mistakes)
+    except BrokenPipeError:
+        return _stdout_is_gone()
+    except StoreDamaged as error:
+        return _complain(ERROR, f"the store is damaged: {error}; run `tidegate verify`")
+    except (StoreError, OSError) as error:
+        return _complain(ERROR, str(error))
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return code
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        prog="tidegate",
+        description="An event gateway for the edge that never loses or doubles what it acknowledged.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=VERSION)
+    commands = top.add_subparsers(metavar="COMMAND", required=True, parser_class=AnyOrder)
+    for module in (serve, check, send, inspect, requeue, verify):
+        module.add(commands)
+    return top
+
+
+def _complain(code: int, *lines: str) -> int:
+    for line in lines:
+        say(line)
+    return code
+
+
+def _stdout_is_gone() -> int:
+    """Nobody reads on (`| head`): that is no error, and Python must not flush again when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return BROKEN_PIPE

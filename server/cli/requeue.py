@@ -1,0 +1,127 @@
+"""`requeue`: dead events back to the processor, by the running server or, where none runs, in the store itself."""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import orjson
+
+from server.base.clock import Clock
+from server.cli.client import Client, NoAnswer
+from server.cli.common import ERROR, MISTAKE, CommandFailed, Subparsers, new_command, print_json, utf8
+from server.config.load import ServerConfig, StorageConfig, load_section
+from server.flow.requeue import REQUEUE_EVENTS_MAX, dead_of
+from storage.errors import StoreLocked
+from storage.lmdb_store.environment import Store
+from storage.model import Fate, Group, Outcomes
+from storage.read.reader import Reader
+from storage.write.writer import Writer
+
+EVENT_IDS_A_REQUEST = 1000
+
+Done = tuple[int, list[str]]
+"""How many were given back, and the ids of which none is dead."""
+
+
+def add(commands: Subparsers) -> None:
+    parser = new_command(
+        commands,
+        "requeue",
+        "give dead events back to the processor, with all their attempts",
+        "Through the admin side of the running server, or directly where none runs. Exits 1 where an id has no dead "
+        "event. An id that starts with - goes after --.",
+    )
+    parser.add_argument("source", type=utf8, metavar="SOURCE", help="the id of the source")
+    parser.add_argument("event_ids", nargs="*", type=utf8, metavar="EVENT_ID", help="the inbound_event_id of each")
+    parser.add_argument("--all", action="store_true", help="every dead event of the source")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    if arguments.all and arguments.event_ids:
+        raise CommandFailed(MISTAKE, "name the events to be requeued, or say --all; not both")
+    if not arguments.all and not arguments.event_ids:
+        raise CommandFailed(MISTAKE, "name the events to be requeued, or say --all")
+    event_ids = None if arguments.all else list(dict.fromkeys(arguments.event_ids))
+    storage = load_section(arguments.config, StorageConfig)
+    Store.open(storage.path, mode="read").close()  # to write would make one where there is none
+    try:
+        store = Store.open(storage.path, map_size_bytes=storage.map_size_bytes, mode="write")
+    except StoreLocked:
+        count, unknown = _by_server(arguments.config, arguments.source, event_ids)
+    else:
+        try:
+            count, unknown = _in_store(store, arguments.source, event_ids)
+        finally:
+            store.close()
+    print_json({"requeued": count, "unknown": unknown})
+    return ERROR if unknown else 0
+
+
+def _by_server(config: Path, source_id: str, event_ids: Sequence[str] | None) -> Done:
+    server = load_section(config, ServerConfig)
+    headers = {"content-type": "application/json"}
+    if server.admin_token:
+        headers["authorization"] = f"Bearer {server.admin_token.decode('latin-1')}"
+    client = Client("server.admin_bind", server.admin_bind, None)  # as long as the processor needs
+    count, unknown = 0, list[str]()
+    try:
+        for order in _orders(event_ids):
+            done = _post(client, orjson.dumps({"source": source_id} | order), headers, count)
+            count, unknown = count + done[0], unknown + done[1]
+    finally:
+        client.close()
+    return count, unknown
+
+
+def _orders(event_ids: Sequence[str] | None) -> Iterator[dict[str, object]]:
+    if event_ids is None:
+        yield {"all": True}
+        return
+    for at in range(0, len(event_ids), EVENT_IDS_A_REQUEST):
+        yield {"event_ids": list(event_ids[at : at + EVENT_IDS_A_REQUEST])}
+
+
+def _post(client: Client, body: bytes, headers: dict[str, str], before: int) -> Done:
+    """`before`: how many were given back by the orders before this one; told where this one is refused."""
+    try:
+        answer = client.post("/requeue", body, headers, ("requeued", "unknown"))
+    except NoAnswer as error:
+        raise CommandFailed(ERROR, f"another process writes to the store, and it cannot be asked: {error}") from None
+    if answer.status != 200:
+        earlier = f"; {before} more were given back before" if before else ""
+        raise CommandFailed(ERROR, f"the server refused: {answer.status} {answer.value['message']}{earlier}")
+    return int(answer.value["requeued"]), list(answer.value["unknown"])
+
+
+def _in_store(store: Store, source_id: str, event_ids: Sequence[str] | None) -> Done:
+    reader, writer = Reader(store), Writer(store)
+    if source_id not in writer.totals:
+        raise CommandFailed(ERROR, f"the store has no event of source {source_id!r}")
+    unknown: list[str] = []
+    found = _all_dead(reader, source_id) if event_ids is None else _dead(reader, source_id, event_ids, unknown)
+    count = 0
+    while numbers := list(islice(found, REQUEUE_EVENTS_MAX)):
+        outcomes = Outcomes(source_id, Fate.PENDING, numbers, [0] * len(numbers), Clock().now_ms())
+        writer.write(Group(outcomes=[outcomes]))
+        count += len(numbers)
+    return count, unknown
+
+
+def _all_dead(reader: Reader, source_id: str) -> Iterator[int]:
+    after = 0
+    while records := reader.dead(source_id, after):
+        after = records[-1].number
+        yield from (record.number for record in records)
+
+
+def _dead(reader: Reader, source_id: str, event_ids: Sequence[str], unknown: list[str]) -> Iterator[int]:
+    """In ascending order; ids of which none is dead are added to `unknown`."""
+    numbers: list[int] = []
+    for event_id in event_ids:
+        dead = [event.number for event in dead_of(reader, source_id, event_id)]
+        numbers += dead
+        if not dead:
+            unknown.append(event_id)
+    yield from sorted(numbers)

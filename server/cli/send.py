@@ -1,0 +1,192 @@
+"""`send`: real requests to a running server, authenticated and signed as the source asks."""
+
+import argparse
+import hmac
+import sys
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from server.base.source import Source
+from server.cli.client import Answer, Client, NoAnswer, NoServer
+from server.cli.common import (
+    ERROR,
+    MISTAKE,
+    CommandFailed,
+    Subparsers,
+    file_name,
+    new_command,
+    positive,
+    print_json,
+    say,
+    utf8,
+)
+from server.cli.progress import Progress
+from server.cli.samples import sample
+from server.config.load import Config, load, sending_token
+
+ANSWER_SECONDS = 60
+"""How long an answer may take: twice what a body may."""
+
+INTERRUPTED = 130
+
+ANSWER_KEYS = ("accepted", "deferred", "dropped", "rejected", "delivery")
+
+Bodies = Callable[[], tuple[bytes, list[str]]]
+"""The next body, and the ids of its events where we made them."""
+
+
+@dataclass(slots=True)
+class Summary:
+    """What the server said."""
+
+    sent: int = 0
+    accepted: int = 0
+    deferred: int = 0
+    dropped: int = 0
+    rejected: int = 0
+    failed: int = 0
+    """Requests that were not answered with 200."""
+    errors: Counter[str] = field(default_factory=Counter)
+    last: dict[str, str] = field(default_factory=dict)
+    complaints: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        return not self.failed + self.rejected + self.dropped
+
+    def take(self, answer: Answer, ids: list[str]) -> None:
+        """Count an answer. What went wrong is kept in words the first time that it did."""
+        value = answer.value
+        if answer.status != 200:
+            self.fail(f"{answer.status} {value['code']}", str(value["message"]))
+            return
+        if value["rejected"] and not self.rejected:
+            first = value["rejected"][0]
+            self.complaints.append(f"rejected: item {first['index']}: {first['message']}")
+        self.accepted += value["accepted"]
+        self.deferred += value["deferred"]
+        self.dropped += value["dropped"]
+        self.rejected += len(value["rejected"])
+        self.last = {"delivery": value["delivery"]} | ({"event_id": ids[-1]} if ids else {})
+
+    def fail(self, kind: str, words: str) -> None:
+        """Count a request that was not taken."""
+        if kind not in self.errors:
+            self.complaints.append(f"{kind}: {words}")
+        self.failed += 1
+        self.errors[kind] += 1
+
+    def value(self) -> dict[str, object]:
+        return {
+            "sent": self.sent,
+            "accepted": self.accepted,
+            "deferred": self.deferred,
+            "dropped": self.dropped,
+            "rejected": self.rejected,
+            "failed": self.failed,
+            "errors": dict(self.errors),
+            "last": self.last or None,
+        }
+
+
+def add(commands: Subparsers) -> None:
+    parser = new_command(
+        commands,
+        "send",
+        "send real requests to the running server, authenticated and signed as the source asks",
+        "Without FILE: sample events of the source's type with random ids. Prints a summary; exits 1 if anything was "
+        "rejected, dropped or not answered with 200.",
+    )
+    parser.add_argument("source", type=utf8, metavar="SOURCE", help="the id of the source")
+    parser.add_argument("files", nargs="*", type=file_name, metavar="FILE", help="a body, sent as it is; - is stdin")
+    parser.add_argument("--count", type=positive, default=1, metavar="N", help="requests, of each file; default 1")
+    parser.add_argument("--batch", type=positive, metavar="N", help="sample events in a request, sent as a batch")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    config = load(arguments.config)
+    source = config.sources.get(arguments.source)
+    if source is None:
+        known = ", ".join(config.sources) or "none"
+        raise CommandFailed(MISTAKE, f"there is no source {arguments.source!r} in {config.path}; there are: {known}")
+    if arguments.files and arguments.batch:
+        raise CommandFailed(MISTAKE, "--batch is for sample events; a FILE is sent as it is")
+    bodies = [_read(path) for path in arguments.files]
+    next_body = _samples(source, arguments.batch) if not bodies else _repeated(bodies)
+    summary = Summary()
+    try:
+        _send(config, source, next_body, arguments.count * max(1, len(bodies)), summary)
+    except KeyboardInterrupt:
+        print_json(summary.value())
+        return INTERRUPTED
+    print_json(summary.value())
+    return 0 if summary.ok else ERROR
+
+
+def _send(config: Config, source: Source, next_body: Bodies, requests: int, summary: Summary) -> None:
+    headers = {"content-type": "application/json", "authorization": f"Bearer {_token(config, source)}"}
+    path = f"/ingest/inbound/{source.id}"
+    client = Client("server.bind", config.server.bind, ANSWER_SECONDS)
+    try:
+        with Progress("requests", requests) as progress:
+            for number in range(requests):
+                body, ids = next_body()
+                summary.sent += 1
+                try:
+                    answer = client.post(path, body, headers | _signature(source, body), ANSWER_KEYS)
+                    summary.take(answer, ids)
+                except NoServer as error:
+                    summary.fail("no answer", str(error))
+                    break
+                except NoAnswer as error:
+                    summary.fail("no answer", str(error))
+                progress.update(number + 1)
+    finally:
+        client.close()
+        for words in summary.complaints:
+            say(words)
+
+
+def _token(config: Config, source: Source) -> str:
+    token = sending_token(config, source.id)
+    if token is None:
+        raise CommandFailed(
+            MISTAKE,
+            f"sources.{source.id}.tokens: only hashes are configured, and no token can be made from a hash; "
+            "configure one token as env:NAME or file:PATH where it is sent from",
+        )
+    return token.decode("latin-1")
+
+
+def _signature(source: Source, body: bytes) -> dict[str, str]:
+    if not source.signing_secrets:
+        return {}
+    digest = hmac.digest(source.signing_secrets[0], body, "sha256").hex()
+    return {"x-convertmax-signature": f"sha256={digest}"}
+
+
+def _read(path: Path) -> bytes:
+    if str(path) == "-":
+        return sys.stdin.buffer.read()
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CommandFailed(ERROR, f"{path}: {error.strerror}") from None
+
+
+def _samples(source: Source, batch: int | None) -> Bodies:
+    return lambda: sample(source, batch or 1, batched=batch is not None)
+
+
+def _repeated(bodies: list[bytes]) -> Bodies:
+    number = 0
+
+    def next_body() -> tuple[bytes, list[str]]:
+        nonlocal number
+        number += 1
+        return bodies[(number - 1) % len(bodies)], []
+
+    return next_body

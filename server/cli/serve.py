@@ -1,0 +1,21 @@
+"""`serve`: the server itself."""
+
+import argparse
+
+from server.cli.common import Subparsers, new_command
+
+
+def add(commands: Subparsers) -> None:
+    parser = new_command(
+        commands,
+        "serve",
+        "take deliveries and process them, until a signal ends it",
+        "SIGTERM and SIGINT drain and exit 0; a second one exits 1 at once. SIGHUP reloads sources and secrets.",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from server.runtime.process import serve  # noqa: PLC0415 - the other commands start faster without it
+
+    return serve(arguments.config)

@@ -1,0 +1,217 @@
+"""The capacity plan: what a configuration may take at its limits, and where this machine has less.
+
+Upper bounds, not forecasts: a limit that nobody reaches costs nothing. What processors
+keep is theirs and not in it.
+"""
+
+import math
+import os
+import resource
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from server.base.source import Source
+from server.config.load import Config
+from storage.dedup.index import GENERATION_EVENTS_MAX, MEMORY_PARTS
+from storage.dedup.runs import ENTRY_BYTES
+from storage.journal.records import JOURNAL_BYTES
+
+BASE_BYTES = 96 * 2**20
+"""Interpreter and libraries (56 MiB after the imports, CPython 3.11), caches, and the tail of the dedup index."""
+
+CONNECTION_BYTES = 64 * 2**10
+"""A task, its parser and its buffers; the head alone may have 16 KiB."""
+
+PARSED_TIMES = 5
+"""Parsed JSON takes five times its bytes in memory, for events of the usual kind."""
+
+CONTAINER_BYTES = 232
+"""The worst kind: a dict with one key, CPython 3.11."""
+
+ASIDE_BYTES = 512
+"""A number, a digest and a few facts: an event that waits for its retry, its twin, or its outcome's commit."""
+
+ID_BYTES = ENTRY_BYTES
+"""An id in the dedup index; as much again for those of one generation while it is merged."""
+
+INDEX_SHARE = 8
+"""The dedup index may have an eighth of the memory before its older part goes into files."""
+
+EVENT_DISK_BYTES = 600
+"""An event of 1 KB that came alone: packed about 2:1, its digest, its place. In batches it is a third of that."""
+
+OTHER_FILES = 64
+"""Listeners, store, logs, wake-up pipes, and some for processors."""
+
+DAY_SECONDS = 86400
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What this host has for one process."""
+
+    memory_bytes: int
+    disk_free_bytes: int
+    """Free for the store, what its file has already taken included."""
+    open_files_max: int
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One addend of the memory."""
+
+    name: str
+    memory_bytes: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What `tidegate check` prints."""
+
+    memory: tuple[Part, ...]
+    events_per_second: float
+    """The sum of the configured rates: of the sources that have one and keep to it."""
+    unlimited: tuple[str, ...]
+    """The sources that are not in that sum."""
+    disk_day_bytes: int
+    dedup_bytes_per_rate: int
+    """Of the dedup index for each event a second: memory, or disk once that has `memory_ids_max`."""
+    memory_ids_max: int
+    """Ids that the dedup index holds in memory."""
+    dedup_file_bytes: int
+    """What it has on disk beside the store, at the configured rates."""
+    open_files: int
+    warnings: tuple[str, ...]
+
+    @property
+    def memory_bytes(self) -> int:
+        return sum(part.memory_bytes for part in self.memory)
+
+
+def plan(config: Config, machine: Machine) -> Plan:
+    """The plan of this configuration on that machine."""
+    events_per_second = math.fsum(
+        each.rate_limit_events_per_second for each in config.sources.values() if _keeps_to_rate(each)
+    )
+    window_seconds = config.dedup.window_hours * 3600
+    ids, ids_max = round(events_per_second * window_seconds), memory_ids_max(config, machine)
+    memory = _memory(config, _index_bytes(min(ids, ids_max)))
+    open_files = config.limits.connections_max + OTHER_FILES
+    return Plan(
+        memory=memory,
+        events_per_second=events_per_second,
+        unlimited=tuple(each.id for each in config.sources.values() if not _keeps_to_rate(each)),
+        disk_day_bytes=round(events_per_second * DAY_SECONDS * EVENT_DISK_BYTES),
+        dedup_bytes_per_rate=round(window_seconds * ID_BYTES),
+        memory_ids_max=ids_max,
+        dedup_file_bytes=max(0, ids - ids_max) * ID_BYTES,
+        open_files=open_files,
+        warnings=tuple(_warnings(config, machine, sum(part.memory_bytes for part in memory), open_files)),
+    )
+
+
+def memory_ids_max(config: Config, machine: Machine) -> int:
+    """`dedup.memory_ids_max`, or what this machine's memory has room for."""
+    room = machine.memory_bytes // INDEX_SHARE
+    return config.dedup.memory_ids_max or room * MEMORY_PARTS // (MEMORY_PARTS + 1) // ID_BYTES
+
+
+def _index_bytes(ids: int) -> int:
+    """With the copy of a generation that is being merged."""
+    return (ids + min(ids, GENERATION_EVENTS_MAX)) * ID_BYTES
+
+
+def _keeps_to_rate(source: Source) -> bool:
+    return source.rate_limit_events_per_second > 0 and source.over_limit != "observe"
+
+
+def _memory(config: Config, dedup_bytes: int) -> tuple[Part, ...]:
+    limits, queue = config.limits, config.queue
+    parsing = limits.decoded_bytes_max + max(
+        PARSED_TIMES * limits.decoded_bytes_max, limits.json_containers_max * CONTAINER_BYTES
+    )
+    processed = [source for source in config.sources.values() if source.processor]
+    return (
+        Part("server", BASE_BYTES, "interpreter, libraries, caches"),
+        Part("connections", limits.connections_max * CONNECTION_BYTES, "limits.connections_max"),
+        Part(
+            "bodies in flight", 2 * limits.in_flight_bytes_max, "limits.in_flight_bytes_max, and as much being written"
+        ),
+        Part("journal", 2 * JOURNAL_BYTES, "acknowledged, and on its way into the store"),
+        Part("parsing", parsing, "one body at a time: limits.decoded_bytes_max, limits.json_containers_max"),
+        Part("queues", queue.bytes_max, "queue.bytes_max, all sources together"),
+        Part(
+            "retries and outcomes",
+            2 * len(config.sources) * queue.events_max * ASIDE_BYTES,
+            "queue.events_max a source of each",
+        ),
+        Part(
+            "with processors", PARSED_TIMES * queue.bytes_max if processed else 0, "events built from queue.bytes_max"
+        ),
+        Part("dedup", dedup_bytes, "dedup.window_hours at the configured rates, at most dedup.memory_ids_max"),
+    )
+
+
+def _warnings(config: Config, machine: Machine, memory_bytes: int, open_files: int) -> list[str]:
+    found = []
+    if not config.sources:
+        found.append("there are no sources: every request will be answered 401")
+    if memory_bytes > machine.memory_bytes:
+        found.append(
+            f"the limits allow {size(memory_bytes)} of memory, and this machine has {size(machine.memory_bytes)}"
+        )
+    if config.storage.map_size_bytes > machine.disk_free_bytes:
+        found.append(
+            f"storage.map_size_bytes is {size(config.storage.map_size_bytes)}, and its disk has "
+            f"{size(machine.disk_free_bytes)} for it: storage_full comes when that is used"
+        )
+    if open_files > machine.open_files_max:
+        found.append(
+            f"limits.connections_max needs {open_files} open files, and {machine.open_files_max} are allowed here: "
+            f"raise them (ulimit -n, LimitNOFILE=) or lower limits.connections_max"
+        )
+    return found
+
+
+def read_machine(store: Path) -> Machine:
+    """This host, as a process started here would find it. `store` need not exist yet."""
+    return Machine(_memory_bytes(), _disk_free_bytes(store), _open_files_max())
+
+
+def _memory_bytes() -> int:
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            return min(physical, int(Path(limit).read_text()))
+        except (OSError, ValueError):  # no such cgroup, or "max"
+            continue
+    return physical
+
+
+def _disk_free_bytes(store: Path) -> int:
+    taken = 0
+    with suppress(OSError):  # not there yet, or not ours to look into
+        taken = sum(each.stat().st_blocks * 512 for each in store.iterdir())
+    for place in (store, *store.parents):
+        try:
+            found = os.statvfs(place)
+        except OSError:
+            continue
+        return found.f_bavail * found.f_frsize + taken
+    return taken
+
+
+def _open_files_max() -> int:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 2**31 if soft == resource.RLIM_INFINITY else soft
+
+
+def size(count: float) -> str:
+    """Bytes for people: 1.5 GiB."""
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.3g} {unit}" if unit != "bytes" else f"{count:.0f} bytes"
+        count /= 1024
+    return f"{count:.3g} TiB" if count < 1000 else f"{count:.0f} TiB"

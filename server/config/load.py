@@ -1,0 +1,280 @@
+"""The configuration: read from its file and checked once, every mistake at once, into frozen objects."""
+
+import difflib
+import itertools
+import json
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+from server.base.source import Source
+from server.config import secrets
+from server.config.secrets import Places, Wrong
+from server.config.settings import (
+    SECTIONS,
+    SOURCE_SETTINGS,
+    DedupConfig,
+    LimitsConfig,
+    QueueConfig,
+    ServerConfig,
+    StorageConfig,
+)
+from server.config.values import REQUIRED, Address, Setting, settings_of
+
+__all__ = [
+    "Address",
+    "Config",
+    "ConfigError",
+    "DedupConfig",
+    "LimitsConfig",
+    "QueueConfig",
+    "ServerConfig",
+    "StorageConfig",
+    "check_reload",
+    "load",
+    "load_section",
+    "restart_needed",
+    "sending_token",
+    "source_ids",
+]
+
+CONFIG_BYTES_MAX = 4 * 2**20
+"""Thousands of sources fit; a path to something endless is noticed."""
+
+Table = Mapping[str, Any]
+Section = TypeVar("Section", ServerConfig, StorageConfig)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """One configuration file. No secret is in its repr."""
+
+    path: Path
+    server: ServerConfig
+    storage: StorageConfig
+    limits: LimitsConfig
+    queue: QueueConfig
+    dedup: DedupConfig
+    sources: Mapping[str, Source]
+
+
+class ConfigError(Exception):
+    """The file cannot be used. `mistakes` has one line each, which names its key and holds no secret."""
+
+    def __init__(self, mistakes: list[str], sources: Mapping[str, Source] = MappingProxyType({})) -> None:
+        super().__init__("\n".join(mistakes))
+        self.mistakes = mistakes
+        self.sources = sources
+        """Those without a mistake, for whoever looks for more mistakes in them."""
+
+
+def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
+    """The configuration in this file, secrets resolved. Raises ConfigError with every mistake there is."""
+    path = _absolute(path)
+    reader = _Reader(_parse(path), Places(environ, path.parent))
+    sections: dict[str, Any] = {name: reader.section(name) for name in SECTIONS}
+    config = Config(path=path, sources=MappingProxyType(reader.sources()), **sections)
+    reader.unknown("", reader.tree, [*SECTIONS, "sources"])
+    _check_relations(reader, config)
+    if reader.mistakes:
+        raise ConfigError([f"{key}: {message}" for key, message in reader.mistakes], config.sources)
+    return config
+
+
+def load_section(path: Path, section: type[Section], environ: Mapping[str, str] = os.environ) -> Section:
+    """One section alone, for commands that look at the store: they need no secret of any source.
+
+    Raises ConfigError with every mistake in this section.
+    """
+    path = _absolute(path)
+    reader = _Reader(_parse(path), Places(environ, path.parent))
+    found: Section = reader.section(next(name for name, each in SECTIONS.items() if each is section))
+    if reader.mistakes:
+        raise ConfigError([f"{key}: {message}" for key, message in reader.mistakes])
+    return found
+
+
+def restart_needed(old: Config, new: Config) -> list[str]:
+    """The changed keys that a running server cannot take over: all but the sources and the secrets."""
+    return [
+        f"{name}.{key}"
+        for name, section in SECTIONS.items()
+        for key in settings_of(section)
+        if f"{name}.{key}" != "server.admin_token"
+        if getattr(getattr(old, name), key) != getattr(getattr(new, name), key)
+    ]
+
+
+def open_to_everybody(config: Config) -> Iterator[tuple[str, str]]:
+    """What would stand open at the addresses of this configuration: key and words of each such mistake."""
+    server = config.server
+    if not server.admin_bind.is_loopback:
+        if not server.admin_token:
+            yield "server.admin_token", f"is required, since server.admin_bind {server.admin_bind} is not loopback"
+        if server.admin_token == secrets.PUBLIC_TOKEN:
+            yield "server.admin_token", "everybody knows this one; it is for trying only, on loopback"
+    if not server.bind.is_loopback:
+        for source in config.sources.values():
+            if secrets.PUBLIC_DIGEST in source.token_digests:
+                words = f"everybody knows the demo's token, and server.bind {server.bind} is not loopback"
+                yield f"sources.{source.id}.tokens", words
+
+
+def check_reload(bound: ServerConfig, sources: Mapping[str, Source], config: Config) -> None:
+    """Raises ConfigError where a server with these `sources` must not take the configuration over.
+
+    It listens at the addresses of `bound`, with which it was started, whatever the file says of them now.
+    """
+    server = replace(config.server, bind=bound.bind, admin_bind=bound.admin_bind)
+    mistakes = [f"{key}: {message}" for key, message in open_to_everybody(replace(config, server=server))]
+    if sources and not config.sources:
+        mistakes.append("sources: the file has none any more; a server that shall take nothing is stopped instead")
+    if mistakes:
+        raise ConfigError(mistakes)
+
+
+def source_ids(path: Path) -> list[str]:
+    """The ids of the sources in this file, whatever else is in it. Raises ConfigError where it cannot be read."""
+    sources = _parse(_absolute(path)).get("sources", {})
+    return list(sources) if isinstance(sources, dict) else []
+
+
+def sending_token(config: Config, source_id: str, environ: Mapping[str, str] = os.environ) -> bytes | None:
+    """A token that this source accepts, for a client on this host. None where only hashes are configured.
+
+    Read from the file again: the server itself keeps digests.
+    """
+    tokens = _parse(config.path)["sources"][source_id]["tokens"]
+    places = Places(environ, config.path.parent)
+    return next((secrets.token(each, places) for each in tokens if not each.startswith("sha256:")), None)
+
+
+def _parse(path: Path) -> Table:
+    try:
+        with path.open("rb") as file:
+            content = file.read(CONFIG_BYTES_MAX + 1)
+        if len(content) > CONFIG_BYTES_MAX:
+            raise ConfigError([f"{path}: larger than {CONFIG_BYTES_MAX} bytes"])
+        return tomllib.loads(content.decode())
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"{path}: is not UTF-8 (byte {error.start})"]) from None
+    except ValueError as error:
+        raise ConfigError([f"{path}: is not TOML: {' '.join(str(error).split())}"]) from None
+    except RecursionError:
+        raise ConfigError([f"{path}: is nested too deeply"]) from None
+
+
+class _Reader:
+    """Goes through the parsed file, and collects the mistakes on its way."""
+
+    def __init__(self, tree: Table, places: Places) -> None:
+        self.tree = tree
+        self.places = places
+        self.mistakes: list[tuple[str, str]] = []
+        self.public: list[str] = []
+        """Sources that accept the token that everybody knows, and have another mistake."""
+
+    def section(self, name: str) -> Any:
+        """The section as its dataclass; bad values are replaced by defaults, so that reading can go on."""
+        section = SECTIONS[name]
+        values = self._values(name, self._table(name, self.tree.get(name, {})), settings_of(section))
+        if section is StorageConfig:
+            path = values.get("path", StorageConfig().path)
+            values["path"] = _absolute(self.places.directory / path)
+        return section(**values)
+
+    def sources(self) -> dict[str, Source]:
+        """Every source without a mistake in it."""
+        found = {}
+        for name, table in self._table("sources", self.tree.get("sources", {})).items():
+            key = _key("sources", name)
+            if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
+                self.wrong(key, "a source id has 1 to 64 of the characters A-Z a-z 0-9 _ -")
+            before = len(self.mistakes)
+            values = self._values(key, self._table(key, table), SOURCE_SETTINGS)
+            if values.get("type") == "segment" and values.get("signing_secrets"):
+                self.wrong(f"{key}.signing_secrets", "is for sources of type webhook only")
+            if len(self.mistakes) == before:
+                found[name] = Source(id=name, token_digests=values.pop("tokens"), **values)
+            elif secrets.PUBLIC_DIGEST in values.get("tokens", ()):
+                self.public.append(key)
+        return found
+
+    def wrong(self, key: str, message: str) -> None:
+        self.mistakes.append((key, message))
+
+    def sound(self, *keys: str) -> bool:
+        """None of these keys has a mistake, so that what holds between them can be told."""
+        return not {key for key, _ in self.mistakes} & set(keys)
+
+    def unknown(self, prefix: str, table: Table, known: Iterable[str]) -> None:
+        known = list(known)
+        for name in table:
+            if name not in known:
+                close = _closest(name[:64], known)
+                self.wrong(_key(prefix, name), f"unknown key; did you mean {close}?" if close else "unknown key")
+
+    def _table(self, key: str, value: object) -> Table:
+        if isinstance(value, dict):
+            return value
+        self.wrong(key, f"must be a table, written as [{key}]")
+        return {}
+
+    def _values(self, prefix: str, table: Table, settings: Mapping[str, Setting]) -> dict[str, Any]:
+        self.unknown(prefix, table, settings)
+        values = {}
+        for name, setting in settings.items():
+            if name not in table:
+                if setting.default is REQUIRED:
+                    self.wrong(f"{prefix}.{name}", f"is missing; it must be {setting.kind.words}")
+                continue
+            try:
+                values[name] = setting.kind.read(table[name], self.places)
+            except Wrong as wrong:
+                self.wrong(f"{prefix}.{name}", str(wrong))
+        return values
+
+
+def _check_relations(reader: _Reader, config: Config) -> None:
+    """What no value says alone: combinations that could not work, or that would be open to everybody."""
+    server, limits = config.server, config.limits
+    if reader.sound("server.bind", "server.admin_bind") and server.bind.overlaps(server.admin_bind):
+        reader.wrong("server.admin_bind", f"{server.admin_bind} and server.bind {server.bind} are the same port")
+    for key, message in open_to_everybody(config):
+        if reader.sound(key):
+            reader.wrong(key, message)
+    if reader.sound("server.bind") and not server.bind.is_loopback:
+        for key in reader.public:
+            reader.wrong(
+                f"{key}.tokens", f"everybody knows the demo's token, and server.bind {server.bind} is not loopback"
+            )
+    reading, in_flight = "limits.body_bytes_max", "limits.in_flight_bytes_max"
+    if reader.sound(reading, in_flight) and limits.in_flight_bytes_max < limits.body_bytes_max:
+        reader.wrong(in_flight, f"must be at least {reading}, which is {limits.body_bytes_max}")
+
+
+def _closest(name: str, known: list[str]) -> str | None:
+    """The key that was probably meant: of those that look alike the one with the same beginning."""
+    alike = [*(each for each in known if name and each.startswith(name)), *difflib.get_close_matches(name, known)]
+    return max(alike, key=lambda each: _same_letters(name, each), default=None)
+
+
+def _same_letters(one: str, other: str) -> int:
+    """With how many letters both begin."""
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path))  # noqa: PTH100 - a link stays a link: what is beside it is meant
+
+
+def _key(prefix: str, name: str) -> str:
+    shown = name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name[:80])
+    return f"{prefix}.{shown}" if prefix else shown

@@ -1,0 +1,179 @@
+"""Every setting: its name, default, limits and reason. The one table behind the reader and the example file."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from server.base.source import Source
+from server.config.values import (
+    ADDRESS,
+    ADMIN_TOKEN,
+    BOOLEAN,
+    EVENT_TYPE,
+    NETWORKS,
+    PATH,
+    PROCESSOR,
+    REQUIRED,
+    SIGNING_SECRETS,
+    TOKENS,
+    Address,
+    Kind,
+    Network,
+    Setting,
+    choice,
+    count,
+    number,
+    setting,
+)
+
+GIB = 2**30
+TIB = 2**40
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """Where the server listens, and whom it believes."""
+
+    bind: Address = setting("127.0.0.1:8080", ADDRESS, "The public side: ingest.")
+    admin_bind: Address = setting("127.0.0.1:8081", ADDRESS, "Metrics, health, receipts. Never public.")
+    admin_token: bytes = setting(
+        "", ADMIN_TOKEN, "Bearer token of the admin side; required as soon as it is not on loopback.", shown=False
+    )
+    fast_lane: bool = setting(
+        True, BOOLEAN, "Deliveries on plain HTTP/1.1 skip the complete front end; false sends all through that one."
+    )
+    trusted_proxies: tuple[Network, ...] = setting(
+        [], NETWORKS, "Proxies whose X-Forwarded-For is believed: the rightmost address outside them is the client."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class StorageConfig:
+    """Where the store is, and how far it may grow."""
+
+    path: Path = setting("data", PATH, "The store's directory; relative to the directory of this file.")
+    map_size_bytes: int = setting(
+        64 * GIB, count(2**20, 128 * TIB), "Ceiling of the store's file. It is sparse: only what is used takes disk."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LimitsConfig:
+    """What one request, one connection and all of them together may cost."""
+
+    body_bytes_max: int = setting(2**20, count(1, GIB), "A body as received. Twice a full batch of the Segment SDKs.")
+    decoded_bytes_max: int = setting(4 * 2**20, count(1, GIB), "A body after Content-Encoding.")
+    json_containers_max: int = setting(
+        200_000, count(1, 2**31), '"[" and "{" in a body: they cost memory far beyond their bytes.'
+    )
+    batch_events_max: int = setting(2500, count(1, 1_000_000), "Items in one request. The same as Segment's own limit.")
+    in_flight_bytes_max: int = setting(
+        64 * 2**20,
+        count(1, TIB),
+        "Bodies being read or waiting for their commit, all together; at least body_bytes_max.",
+    )
+    connections_max: int = setting(
+        4096, count(1, 1_000_000), "Open connections. When full, the longest idle ones make room."
+    )
+    header_timeout_seconds: float = setting(
+        10, number(0, 3600), "The longest that a request's head may take to arrive."
+    )
+    body_timeout_seconds: float = setting(30, number(0, 3600), "The longest that a request's body may take to arrive.")
+    keep_alive_timeout_seconds: float = setting(
+        75, number(0, 86400), "An idle connection is closed after it. Longer than common proxies keep theirs."
+    )
+    drain_timeout_seconds: float = setting(
+        30, number(0, 86400, zero="do not wait"), "After SIGTERM: the longest wait for requests and processors in hand."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class QueueConfig:
+    """What waits in memory for its processor; the rest waits on disk."""
+
+    events_max: int = setting(20_000, count(1, 10_000_000), "Events in memory, per source.")
+    bytes_max: int = setting(
+        64 * 2**20,
+        count(1, TIB),
+        "Bodies in memory, all sources together. A source takes room only while it holds less than is still free.",
+    )
+    backlog_events_max: int = setting(
+        1_000_000,
+        count(0, 2**48),
+        "Pending events per source, memory and disk; beyond it 503 overloaded. 0: until the store is full.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DedupConfig:
+    """How long a processed event is known again."""
+
+    window_hours: float = setting(
+        96,
+        number(0, 87_600),
+        "How long a processed id is known. Longer than the last retry of common senders, at 75.6 h.",
+    )
+    memory_ids_max: int = setting(
+        0,
+        count(0, 2**40),
+        "Known ids in memory; older ones are in files. 0: what an eighth of this machine's memory holds.",
+    )
+
+
+def _of_source(key: str, kind: Kind, why: str) -> Setting:
+    """A setting whose default stands in `Source`."""
+    return Setting(next(field.default for field in fields(Source) if field.name == key), kind, why)
+
+
+SOURCE_SETTINGS: Mapping[str, Setting] = {
+    "type": Setting(REQUIRED, choice("webhook", "segment"), "The shape of the bodies."),
+    "tokens": Setting(
+        REQUIRED, TOKENS, "Bearer tokens: any one is accepted, so that they can be changed without a gap."
+    ),
+    "signing_secrets": Setting(
+        [], SIGNING_SECRETS, "For webhook only. When set, a signature is required too; any one of them is accepted."
+    ),
+    "event_type_override": _of_source("event_type_override", EVENT_TYPE, "Replaces every event's type when set."),
+    "missing_event_id": _of_source(
+        "missing_event_id",
+        choice("generate", "hash", "reject"),
+        "An event without an id: gets one of its own, gets its content's hash, or is refused.",
+    ),
+    "rate_limit_events_per_second": _of_source(
+        "rate_limit_events_per_second",
+        number(0, 1e9, least=1e-6, zero="no limit"),
+        "The rate limit, counted in events before queueing; fractions are allowed.",
+    ),
+    "rate_limit_burst_events": _of_source(
+        "rate_limit_burst_events", count(0, 10**9), "How many may come at once. 0: one second's worth, at least 1."
+    ),
+    "over_limit": _of_source(
+        "over_limit",
+        choice("defer", "drop", "observe"),
+        "What is over the limit: is kept and released later, is dropped on record, or is only counted.",
+    ),
+    "processor": _of_source(
+        "processor",
+        PROCESSOR,
+        "The function that gets the events, also from a file beside this one. Empty: archive only.",
+    ),
+    "processor_batch_events_max": _of_source(
+        "processor_batch_events_max", count(1, 1_000_000), "Events in one call of the processor."
+    ),
+    "processor_timeout_seconds": _of_source(
+        "processor_timeout_seconds", number(0, 86400), "The longest that one call may take; then its batch has failed."
+    ),
+    "processor_attempts_max": _of_source(
+        "processor_attempts_max",
+        count(1, 65535),
+        "Failed attempts until an event is dead. 12 of them span about 38 minutes.",
+    ),
+}
+
+SECTIONS: Mapping[str, type] = {
+    "server": ServerConfig,
+    "storage": StorageConfig,
+    "limits": LimitsConfig,
+    "queue": QueueConfig,
+    "dedup": DedupConfig,
+}

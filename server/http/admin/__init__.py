@@ -1,0 +1,1 @@
+"""The admin side: metrics, health, look-ups and commands."""

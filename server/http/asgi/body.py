@@ -1,0 +1,93 @@
+"""The request's body, read by us and not by Quart: only when asked for, counted as it grows, within one time limit.
+
+Quart would read every body before and beside the handler, whoever sent it. So Quart is given an empty one, and the
+handler finds a `BodyReader` in its scope. The connection sends `100 Continue` on the first read, hence never to a
+sender who is refused at the head.
+"""
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+import trio
+
+from server.base.refusal import Refusal, refuse
+from server.http.frontend import BROKEN_BODY, SLOW_BODY
+
+Message = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Any, Any, Any], Awaitable[None]]
+"""An ASGI application: (Scope, Receive, Send). Quart's own types for the same differ."""
+Grow = Callable[[int], Refusal | None]
+
+READER = "tidegate.body"
+"""The key of the `BodyReader` in the scope."""
+
+
+class BodyReader:
+    """One request's body. `read` it at most once; a body that is not read costs nothing."""
+
+    def __init__(self, receive: Receive, timeout_seconds: float) -> None:
+        self._receive = receive
+        self._timeout_seconds = timeout_seconds
+
+    async def read(self, grow: Grow) -> bytes | Refusal:
+        """The whole body, or why there is none. `grow` hears of every piece before the next is read, and may refuse."""
+        with trio.move_on_after(self._timeout_seconds):
+            return await self._read(grow)
+        return SLOW_BODY
+
+    async def _read(self, grow: Grow) -> bytes | Refusal:
+        pieces = []
+        while True:
+            message = await self._receive()
+            if message["type"] != "http.request":
+                return BROKEN_BODY
+            piece = message["body"]
+            if piece and (refusal := grow(len(piece))) is not None:
+                return refusal
+            pieces.append(piece)
+            if not message["more_body"]:
+                return b"".join(pieces)
+
+
+def up_to(bytes_max: int) -> Grow:
+    """A `grow` that refuses what goes over `bytes_max`."""
+    left = bytes_max
+
+    def grow(count: int) -> Refusal | None:
+        nonlocal left
+        left -= count
+        return refuse("too_large", f"the body is limited to {bytes_max} bytes") if left < 0 else None
+
+    return grow
+
+
+def with_body_reader(app: App, timeout_seconds: float) -> App:
+    """ASGI: `app` with a BodyReader in its scope, an empty body for itself, and the raw target as its path.
+
+    The path stays percent-encoded, so that routes match byte for byte; a handler decodes what it wants decoded.
+    """
+
+    async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise NotImplementedError(f"no {scope['type']} here")
+        reader = BodyReader(receive, timeout_seconds)
+        own = {**scope, "path": scope["raw_path"].decode("latin-1"), READER: reader}
+        await app(own, _empty_body(), send)
+
+    return wrapped
+
+
+def _empty_body() -> Receive:
+    given = False
+
+    async def receive() -> Message:
+        nonlocal given
+        if given:
+            await trio.sleep_forever()  # the app is never told of a disconnect: what it has begun, it finishes
+        given = True
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    return receive

@@ -1,0 +1,192 @@
+"""Hypercorn's home: one request on a connection, from its head to its answer, served by an ASGI application.
+
+Hypercorn keeps what it is good at: the states of ASGI (HTTPStream) and writing HTTP/1.1 (H11Protocol). Its server, its
+reader, its lifespan, HTTP/2 and WebSocket are not used: an exception on one connection ends its whole server, its
+connections do not time out after a Quart response, its shutdown waits a fixed time, and h2c cannot be configured off.
+"""
+
+import importlib.metadata
+import sys
+from dataclasses import replace
+from http.client import responses
+from typing import Any, cast
+
+import h11
+import trio
+from hypercorn.config import Config
+from hypercorn.events import Event as ConnectionEvent
+from hypercorn.events import RawData
+from hypercorn.protocol.events import EndBody, Request, Response
+from hypercorn.protocol.events import Event as StreamEvent
+from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
+from hypercorn.protocol.http_stream import ASGIHTTPState, HTTPStream
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import AppWrapper, ConnectionState, H11SendableEvent, TaskGroup
+
+from server.base.refusal import refuse
+from server.http.asgi.body import App, Message
+from server.http.asgi.connection import Connection
+from server.http.frontend import BROKEN_HEAD
+from server.http.head import RequestHead
+
+VERSION = "0.18.0"
+"""We build on internals: another version is another server until its tests have passed here."""
+PIECES_MAX = 256
+"""Chunks taken at a time, about 2 ms of parsing: then it is others' turn, since a chunk may be of one byte."""
+NO_ROUTE = refuse("not_found", "no such route")
+
+
+def check_version() -> None:
+    """Raises RuntimeError where Hypercorn is not the one that this was built on."""
+    found = importlib.metadata.version("hypercorn")
+    if found != VERSION:
+        raise RuntimeError(f"hypercorn {VERSION} is needed, {found} is installed")
+
+
+def _config() -> Config:
+    """Hypercorn's settings: no logs of its own, no banner, no limit on requests a connection."""
+    config = Config()
+    config.accesslog = None
+    config.errorlog = None
+    config.include_server_header = False
+    config.keep_alive_max_requests = sys.maxsize
+    return config
+
+
+CONFIG = _config()
+
+
+class Exchange(H11Protocol):
+    """One request and its answer. Also the `task_group` that HTTPStream spawns in: we run the application ourselves."""
+
+    def __init__(self, app: App, link: Connection) -> None:
+        super().__init__(
+            cast(AppWrapper, app),
+            CONFIG,
+            WorkerContext(None),
+            cast(TaskGroup, self),
+            ConnectionState({}),
+            False,
+            link.client,
+            link.server,
+            self._to_link,
+        )
+        self.link = link
+        self.asgi_app = app
+        self.parser = cast(h11.Connection, self.connection)
+        self._is_complete = False
+        self._scope: Any = None
+
+    async def run(self, head: RequestHead) -> bool:
+        """Serves the request whose head is at the front of `link.received`. True: the connection can take another."""
+        self.parser.receive_data(head.raw)
+        del self.link.received[: len(head.raw)]
+        try:
+            request = self.parser.next_event()
+        except h11.RemoteProtocolError:
+            await self.link.refuse(BROKEN_HEAD)  # h11 sees more than we do: so be it
+            return False
+        if not isinstance(request, h11.Request) or not request.target.startswith(b"/"):
+            is_head = isinstance(request, h11.Request) and request.method == b"HEAD"
+            await self.link.refuse(NO_ROUTE, with_body=not is_head)  # absolute form, `*`: no route has these
+            return False
+        self._begin_body(request)
+        await self._run_app(request)
+        return self._end()
+
+    def _begin_body(self, request: h11.Request) -> None:
+        """A request without a body is complete at once; for another, what has come of it goes to the parser."""
+        framing = dict(request.headers)
+        if b"transfer-encoding" in framing or framing.get(b"content-length", b"0").strip(b"0"):
+            self._feed(bytes(self.link.received))
+        else:
+            self._is_complete = isinstance(self.parser.next_event(), h11.EndOfMessage)
+
+    def _feed(self, data: bytes) -> None:
+        self.link.received.clear()
+        if data:
+            self.parser.receive_data(data)
+
+    async def _run_app(self, request: h11.Request) -> None:
+        stream = HTTPStream(
+            self.app,
+            self.config,
+            self.context,
+            cast(TaskGroup, self),
+            False,
+            self.client,
+            self.server,
+            self.stream_send,
+            STREAM_ID,
+        )
+        version = request.http_version.decode()
+        method = request.method.decode()
+        await stream.handle(
+            Request(STREAM_ID, list(request.headers), version, method, request.target, self.connection_state)
+        )
+        await self.asgi_app(self._scope, self.receive, cast(Any, stream.app_send))
+        if stream.state is not ASGIHTTPState.CLOSED:
+            raise RuntimeError("the application returned without a whole answer")
+
+    async def spawn_app(self, _app: object, _config: object, scope: object, _send: object) -> None:
+        """What HTTPStream calls with the scope that it made."""
+        self._scope = scope
+
+    def _end(self) -> bool:
+        if not self._is_complete or self.parser.our_state is not h11.DONE or self.parser.their_state is not h11.DONE:
+            return False
+        self.link.received[:0] = self.parser.trailing_data[0]
+        return True
+
+    async def receive(self) -> Message:
+        """ASGI: the next of the body. It is read for senders who were let in, so the connection is a known one now."""
+        self.link.is_known = True
+        pieces: list[bytes] = []
+        while not self._is_complete and len(pieces) < PIECES_MAX:
+            try:
+                event = self.parser.next_event()
+            except h11.RemoteProtocolError:
+                return {"type": "http.disconnect"}
+            if isinstance(event, h11.Data):
+                pieces.append(event.data)
+            elif isinstance(event, h11.EndOfMessage):
+                self._is_complete = True
+            elif pieces:
+                break
+            else:
+                await self._read_more()
+        if len(pieces) >= PIECES_MAX:
+            await trio.lowlevel.checkpoint()
+        return {"type": "http.request", "body": b"".join(pieces), "more_body": not self._is_complete}
+
+    async def _read_more(self) -> None:
+        if self.parser.they_are_waiting_for_100_continue:
+            invitation = self.parser.send(h11.InformationalResponse(status_code=100, headers=[]))
+            await self.link.send(invitation)
+            await self.link.flush()
+        self.parser.receive_data(await self.link.read())
+
+    async def _to_link(self, event: ConnectionEvent) -> None:
+        """Takes what Hypercorn sends; its other events are about its own way of closing."""
+        if isinstance(event, RawData):
+            await self.link.send(event.data)
+
+    async def stream_send(self, event: StreamEvent) -> None:
+        """The answer on its way out: says so where it is the last one, and leaves whole."""
+        is_last = self.link.is_ending or not self._is_complete
+        if isinstance(event, Response) and is_last and (b"connection", b"close") not in event.headers:
+            event = replace(event, headers=[*event.headers, (b"connection", b"close")])
+        await super().stream_send(event)
+        if isinstance(event, EndBody):
+            await self.link.flush()
+            self.link.has_answered()
+
+    async def _send_h11_event(self, event: H11SendableEvent) -> None:
+        """Adds the reason phrase, which Hypercorn leaves empty."""
+        if isinstance(event, h11.Response):
+            reason = responses.get(event.status_code, "")
+            event = h11.Response(headers=list(event.headers), status_code=event.status_code, reason=reason)
+        await super()._send_h11_event(event)
+
+    async def _maybe_recycle(self) -> None:
+        """Hypercorn's way to the next request; ours is the return of `run`."""

@@ -1,0 +1,73 @@
+"""Whether the process lives and whether it can take deliveries, with the reasons by name."""
+
+from collections.abc import Mapping
+
+import trio
+
+from server.base.refusal import Refusal, refuse
+from server.flow.committer import Committer
+from server.flow.engine import Engine
+from storage.dedup.index import DedupIndex
+from storage.errors import StoreError, StoreFull
+
+DRAINING = refuse("draining", "the server is shutting down")
+STARTING = refuse("starting", "the server is starting")
+STORAGE_FULL = refuse("storage_full", "the store is full; nothing can be kept now")
+STORAGE_FAILED = refuse("storage_failed", "the store cannot be written now")
+
+
+class Health:
+    """Asked by the gate before anything else, and by the health routes."""
+
+    def __init__(self, committer: Committer, engine: Engine, index: DedupIndex, index_ready: trio.Event) -> None:
+        self._committer = committer
+        self._engine = engine
+        self.started = False
+        self.draining = False
+        self._index = index
+        self._index_ready = index_ready
+
+    def refusal(self) -> Refusal | None:
+        """Why no delivery can be taken now, if so."""
+        if self.draining:
+            return DRAINING
+        if not self.started:
+            return STARTING
+        failure = self._committer.failure
+        if failure is not None:
+            return storage_refusal(failure)
+        return STORAGE_FULL if self._committer.full else None
+
+    def live(self) -> bool:
+        """The process works; only a restart would help where it does not."""
+        return not self._committer.lost
+
+    def ready(self) -> tuple[bool, Mapping[str, object]]:
+        """(can deliveries be taken, the reasons why not and the warnings, by name)."""
+        refusal = self.refusal()
+        reasons = [] if refusal is None else [{"reason": refusal.code, "message": refusal.message}]
+        status = "ready" if refusal is None else "not ready"
+        return refusal is None, {"status": status, "reasons": reasons, "warnings": self._warnings()}
+
+    def _warnings(self) -> list[dict[str, str]]:
+        warnings = []
+        if not self._index_ready.is_set():
+            message = "the dedup index is being rebuilt; deliveries are kept, their processing starts afterwards"
+            warnings.append({"warning": "index_rebuilding", "message": message})
+        if self._index.overflow_error is not None:
+            message = f"the dedup index outgrows dedup.memory_ids_max, no file takes it: {self._index.overflow_error}"
+            warnings.append({"warning": "index_in_memory", "message": message})
+        if self._committer.journal_error is not None:
+            message = (
+                f"the journal cannot be written, each answer waits for a transaction: {self._committer.journal_error}"
+            )
+            warnings.append({"warning": "no_journal", "message": message})
+        for source_id in self._engine.stuck:
+            message = f"source {source_id}: a call of its former processor does not return; restart the server"
+            warnings.append({"warning": "processor_hanging", "message": message})
+        return warnings
+
+
+def storage_refusal(error: StoreError) -> Refusal:
+    """What a sender hears while the store is in this state."""
+    return STORAGE_FULL if isinstance(error, StoreFull) else STORAGE_FAILED

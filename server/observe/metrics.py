@@ -1,0 +1,266 @@
+"""Metrics: plain numbers that others count, exported in Prometheus' text format when somebody asks.
+
+The numbers are copied on the trio thread, all at one moment; the text is made in the look-ups' thread, since it takes
+about 16 ms per 1000 series.
+"""
+
+import math
+import platform
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from server import __version__
+from server.base.clock import Clock
+from server.base.histogram import SECONDS, Histogram
+from server.base.worker import Worker
+from server.flow.committer import Committer
+from server.flow.engine import Engine
+from server.flow.source_state import SourceState
+from storage.lmdb_store.environment import Store
+from storage.model import Totals
+from storage.read.reader import Reader
+
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+
+OUTCOMES = ("processed", "duplicate", "dropped", "dead")
+
+
+class Requests:
+    """Counts answers."""
+
+    def __init__(self) -> None:
+        self.counts: dict[tuple[int, str], int] = {}
+        self.seconds = Histogram(SECONDS)
+
+    def observe(self, status: int, code: str, seconds: float) -> None:
+        """One answer was given. `code` is "" for a 200."""
+        key = (status, code)
+        self.counts[key] = self.counts.get(key, 0) + 1
+        self.seconds.observe(seconds)
+
+    def accepted(self, count: int, seconds: float) -> None:
+        """So many deliveries were answered with 200 at once."""
+        self.counts[200, ""] = self.counts.get((200, ""), 0) + count
+        self.seconds.observe(seconds, count)
+
+
+class Buckets(NamedTuple):
+    """A histogram as exported: upper bounds with cumulative counts, and the sum."""
+
+    buckets: Sequence[tuple[str, int]]
+    sum: float
+
+
+@dataclass(frozen=True, slots=True)
+class SourceNumbers:
+    """The numbers of one source at one moment."""
+
+    id: str
+    totals: Totals
+    rejected: int
+    over_limit: int
+    processor_failures: int
+    processor_seconds: Buckets
+    oldest: tuple[int, int]
+    """Number and received_at_ms of the oldest pending event; the time is 0 where it has to be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """All numbers at one moment."""
+
+    now_ms: int
+    requests: dict[tuple[int, str], int]
+    request_seconds: Buckets
+    sources: Sequence[SourceNumbers]
+    journal_seconds: Buckets
+    commit_seconds: Buckets
+    commit_events: Buckets
+    store_used_bytes: int
+    store_map_bytes: int
+
+
+class Metrics:
+    """Everything that `/metrics` shows. Made inside `trio.run`."""
+
+    def __init__(
+        self,
+        *,
+        requests: Requests,
+        engine: Engine,
+        committer: Committer,
+        store: Store,
+        reader: Reader,
+        worker: Worker,
+        clock: Clock,
+    ) -> None:
+        self._requests = requests
+        self._engine = engine
+        self._committer = committer
+        self._store = store
+        self._reader = reader
+        self._worker = worker
+        self._clock = clock
+        self._process = CollectorRegistry()
+        ProcessCollector(registry=self._process)
+        PlatformCollector(registry=self._process)
+
+    async def render(self) -> bytes:
+        """The text, of CONTENT_TYPE. Raises StoreError where the store cannot be read."""
+        return await self._worker.run(self._text, self._numbers())
+
+    def _numbers(self) -> Numbers:
+        return Numbers(
+            now_ms=self._clock.now_ms(),
+            requests=dict(self._requests.counts),
+            request_seconds=_buckets(self._requests.seconds),
+            sources=[_source(state) for state in self._engine.states],
+            journal_seconds=_buckets(self._committer.journal_seconds),
+            commit_seconds=_buckets(self._committer.commit_seconds),
+            commit_events=_buckets(self._committer.commit_events),
+            store_used_bytes=self._committer.used_bytes,
+            store_map_bytes=self._store.map_size_bytes,
+        )
+
+    def _text(self, numbers: Numbers) -> bytes:
+        ages = {source.id: self._oldest_seconds(source, numbers.now_ms) for source in numbers.sources}
+        return generate_latest(_Families([*_server(numbers), *_sources(numbers, ages), *self._process.collect()]))
+
+    def _oldest_seconds(self, source: SourceNumbers, now_ms: int) -> float | None:
+        """None where it is not known within a bounded read."""
+        if not source.totals.pending:
+            return 0.0
+        number, received_at_ms = source.oldest
+        at_ms = received_at_ms or self._reader.received_at(source.id, number)
+        return None if at_ms is None else max(0, now_ms - at_ms) / 1000
+
+
+class _Families(Collector):
+    def __init__(self, families: Sequence[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Sequence[Metric]:
+        return self._families
+
+
+def _source(state: SourceState) -> SourceNumbers:
+    counts = state.counts
+    return SourceNumbers(
+        id=state.id,
+        totals=state.totals,
+        rejected=counts.rejected,
+        over_limit=counts.over_limit,
+        processor_failures=counts.processor_failures,
+        processor_seconds=_buckets(state.processor_seconds),
+        oldest=state.oldest_pending() or (state.totals.oldest, 0),
+    )
+
+
+def _buckets(histogram: Histogram) -> Buckets:
+    total = 0
+    buckets = []
+    for bound, count in zip((*histogram.bounds, math.inf), histogram.counts, strict=True):
+        total += count
+        buckets.append(("+Inf" if bound == math.inf else str(float(bound)), total))
+    return Buckets(buckets, histogram.sum)
+
+
+def _server(numbers: Numbers) -> Iterator[Metric]:
+    requests = CounterMetricFamily(
+        "tidegate_requests", "Answers given, by status and by the code in their body.", labels=["status", "code"]
+    )
+    for (status, code), count in sorted(numbers.requests.items()):
+        requests.add_metric([str(status), code], count)
+    yield requests
+    yield _histogram(
+        "tidegate_request_seconds", "From a request's head to its answer, in seconds.", numbers.request_seconds
+    )
+    yield _histogram(
+        "tidegate_journal_seconds",
+        "From a few deliveries to their place in the journal, its fsync included, in seconds.",
+        numbers.journal_seconds,
+    )
+    yield _histogram(
+        "tidegate_commit_seconds",
+        "Duration of one transaction of the store, its fsync included, in seconds.",
+        numbers.commit_seconds,
+    )
+    yield _histogram("tidegate_commit_events", "New events in one transaction of the store.", numbers.commit_events)
+    yield GaugeMetricFamily(
+        "tidegate_store_used_bytes",
+        "Bytes of the store that hold something; pages that can be used again do not count.",
+        numbers.store_used_bytes,
+    )
+    yield GaugeMetricFamily(
+        "tidegate_store_map_bytes", "Ceiling of the store: storage.map_size_bytes.", numbers.store_map_bytes
+    )
+    build = GaugeMetricFamily("tidegate_build_info", "Always 1; the versions are labels.", labels=["version", "python"])
+    build.add_metric([__version__, platform.python_version()], 1)
+    yield build
+
+
+def _histogram(name: str, words: str, found: Buckets) -> Metric:
+    return HistogramMetricFamily(name, words, buckets=found.buckets, sum_value=found.sum)
+
+
+def _sources(numbers: Numbers, ages: dict[str, float | None]) -> Iterator[Metric]:
+    sources = numbers.sources
+    for name, words, values in (
+        ("received", "Events taken, kept in the store.", [each.totals.received for each in sources]),
+        ("requeued", "Dead events given back, kept in the store.", [each.totals.requeued for each in sources]),
+        ("rejected", "Items that were no events, since the start.", [each.rejected for each in sources]),
+        ("deferred", "Events held by a rate limit, kept in the store.", [each.totals.deferred for each in sources]),
+        ("over_limit", "Events over their rate limit, since the start.", [each.over_limit for each in sources]),
+    ):
+        yield _counter(f"tidegate_events_{name}", words, sources, values)
+    yield _outcomes(sources)
+    yield _gauge("tidegate_events_pending", "Events without an outcome.", {s.id: s.totals.pending for s in sources})
+    yield _gauge(
+        "tidegate_oldest_pending_seconds",
+        "Age of the oldest event without an outcome, in seconds; 0 where there is none.",
+        {source_id: age for source_id, age in ages.items() if age is not None},
+    )
+    seconds = HistogramMetricFamily(
+        "tidegate_processor_seconds", "Duration of one call of a processor, in seconds.", labels=["source"]
+    )
+    for each in sources:
+        seconds.add_metric([each.id], each.processor_seconds.buckets, each.processor_seconds.sum)
+    yield seconds
+    failures = [each.processor_failures for each in sources]
+    yield _counter(
+        "tidegate_processor_failures",
+        "Failed calls of a processor, and failed entries of calls, since the start.",
+        sources,
+        failures,
+    )
+
+
+def _outcomes(sources: Sequence[SourceNumbers]) -> Metric:
+    family = CounterMetricFamily(
+        "tidegate_events", "Events by what became of them, kept in the store.", labels=["source", "outcome"]
+    )
+    for each in sources:
+        for outcome in OUTCOMES:
+            family.add_metric([each.id, outcome], getattr(each.totals, outcome))
+    return family
+
+
+def _counter(name: str, words: str, sources: Sequence[SourceNumbers], values: Sequence[int]) -> Metric:
+    family = CounterMetricFamily(name, words, labels=["source"])
+    for each, value in zip(sources, values, strict=True):
+        family.add_metric([each.id], value)
+    return family
+
+
+def _gauge(name: str, words: str, values: dict[str, float]) -> Metric:
+    family = GaugeMetricFamily(name, words, labels=["source"])
+    for source_id, value in values.items():
+        family.add_metric([source_id], value)
+    return family

@@ -1,0 +1,115 @@
+"""Receipts, events, deliveries and the dead: one answer for the commands and the admin side, as JSON-able values."""
+
+from collections.abc import Iterator
+
+from server.intake.events import build_events, rfc3339
+from storage.model import PENDING_FATES, EventRecord, Fate
+from storage.read.reader import Reader
+
+Value = dict[str, object]
+
+
+class BodyNotKept(Exception):
+    """The event is known, but there is nothing to build it from: it was dropped on purpose. The message says so."""
+
+
+def receipt(reader: Reader, source_id: str, event_id: str) -> Value | None:
+    """The receipt of the processed event of this id, else of the newest; None where the id is unknown.
+
+    An event without an outcome has none: then it is the pending object, whose `pending` is true.
+    """
+    records = reader.find(source_id, event_id, limit=1)
+    return _receipt(records[0]) if records else None
+
+
+def receipts(reader: Reader, source_id: str, event_id: str) -> Iterator[Value]:
+    """Every receipt of this id, the newest first; pending objects where there is no outcome yet."""
+    return map(_receipt, reader.find_each(source_id, event_id))
+
+
+def event(reader: Reader, source_id: str, event_id: str) -> Value | None:
+    """The normalised event of this id: the processed one, else the newest whose body was kept; None: unknown.
+
+    A processor's result is its tenth field. Raises BodyNotKept.
+    """
+    records = reader.find(source_id, event_id)
+    if not records:
+        return None
+    record = next((each for each in records if each.stored.body), None)
+    if record is None:
+        raise BodyNotKept(
+            f"event {event_id!r} of source {source_id} was dropped by the rate limit with all of its delivery "
+            f"{records[0].stored.id}, so its body was not kept; it has a receipt"
+        )
+    results = {record.position: record.detail["result"]} if "result" in record.detail else {}
+    return build_events(record.stored, [record.position], results)[0]
+
+
+def delivery(reader: Reader, delivery_id: str) -> Value | None:
+    """A delivery: when, from where, and what became of each of its items, in the order they were sent; or None."""
+    records = reader.delivery(delivery_id)
+    if not records:
+        return None
+    stored = records[0].stored
+    facts = stored.facts
+    items = [(facts.indexes[record.position], _item(record)) for record in records]
+    items += [
+        (index, {"batch_index": index, "rejected": True, "code": code, "message": message})
+        for index, code, message in facts.rejected
+    ]
+    return {
+        "delivery": stored.id,
+        "source_config_id": facts.source_id,
+        "source_type": facts.source_type,
+        "received_at": rfc3339(facts.received_at_ms),
+        "remote_addr": facts.remote_addr,
+        "headers": dict(facts.headers),
+        "batch_size": facts.batch_size,
+        "items": [item for _, item in sorted(items, key=lambda pair: pair[0])],
+    }
+
+
+def dead(reader: Reader, source_id: str | None) -> Iterator[Value]:
+    """The receipts of all dead events, in the order they came; of one source, or of all where it is None."""
+    after: int | None = 0
+    while after is not None:
+        page, after = dead_page(reader, source_id, after)
+        yield from page
+
+
+def dead_page(reader: Reader, source_id: str | None, after: int) -> tuple[list[Value], int | None]:
+    """The dead events behind the number `after`: a page, and the number to go on with; None at the end."""
+    records = reader.dead(source_id, after)
+    return [_receipt(record) for record in records], records[-1].number if records else None
+
+
+def _receipt(record: EventRecord) -> Value:
+    stored, position, facts = record.stored, record.position, record.stored.facts
+    is_pending = record.fate in PENDING_FATES
+    found: Value = {"pending": True} if is_pending else {}
+    found |= {"inbound_event_id": stored.event_id(position), "source_config_id": facts.source_id}
+    if not is_pending:
+        found["outcome"] = record.fate.name.lower()
+    found |= {"event_type": facts.types[position], "received_at": rfc3339(facts.received_at_ms)}
+    if not is_pending:
+        found["finished_at"] = rfc3339(record.at_ms)
+    found |= {"attempts": record.attempts, "delivery": stored.id, "batch_index": facts.indexes[position]}
+    return found | _particulars(record)
+
+
+def _particulars(record: EventRecord) -> Value:
+    match record.fate:
+        case Fate.PENDING | Fate.DEFERRED:
+            return {"number": record.number, "deferred": record.fate is Fate.DEFERRED}
+        case Fate.DEAD:
+            return {"error": record.detail.get("error")}
+        case Fate.DUPLICATE:
+            return {"duplicate_of": record.duplicate_of}
+    return {}
+
+
+def _item(record: EventRecord) -> Value:
+    """One item of a delivery: as its receipt, without what the delivery says for all."""
+    shared = ("source_config_id", "received_at", "delivery")
+    found = {key: value for key, value in _receipt(record).items() if key not in shared}
+    return {"batch_index": found.pop("batch_index")} | found

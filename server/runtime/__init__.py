@@ -1,0 +1,1 @@
+"""The running process: composition, start and drain, signals, reload."""

@@ -1,0 +1,235 @@
+"""The composition root: builds every object from the configuration, starts them in order, stops them in reverse."""
+
+import os
+import socket
+from typing import Any
+
+import trio
+
+from server import __version__
+from server.base import log
+from server.base.byte_budget import SharedBytes
+from server.base.clock import Clock
+from server.base.worker import Worker
+from server.config.capacity import memory_ids_max, read_machine
+from server.config.load import Config
+from server.flow.committer import Committer
+from server.flow.engine import Engine
+from server.flow.runner import Function, Parts
+from server.http.admin.routes import build_admin_app
+from server.http.asgi.routes import build_public_app
+from server.http.fast.event_loop import Fast
+from server.http.gate import Gate
+from server.http.listener import serve as serve_http
+from server.observe.health import Health
+from server.observe.metrics import Metrics, Requests
+from server.observe.sources import describe_sources
+from server.runtime.gc import tune
+from server.runtime.reload import Reload
+from server.runtime.signals import notify
+from storage.dedup.index import DedupIndex
+from storage.journal.journal import Journal
+from storage.lmdb_store.environment import Store
+from storage.read.reader import Reader
+from storage.write.writer import Writer
+
+READER_CHECK_SECONDS = 60
+"""How often the slots of readers that were killed are freed: each pins pages, and the store would grow."""
+
+HOUR_MS = 3_600_000
+
+
+class Server:
+    """Everything, built and wired. `start` and `drain` read top to bottom in the order that they promise."""
+
+    def __init__(self, config: Config, functions: dict[str, Function], store: Store) -> None:
+        self.config = config
+        self.store = store
+        self.log = log.get("tidegate")
+        self.clock = Clock()
+        writer = Writer(store)
+        if writer.recovered:
+            self.log.info("taken from the journal", events=writer.recovered)
+        self.journal = Journal(store)
+        self.committer = Committer(writer, store, self.journal)
+        self.index = DedupIndex(
+            int(config.dedup.window_hours * HOUR_MS),
+            memory_ids_max(config, read_machine(config.storage.path)),
+            config.storage.path,
+        )
+        self.index_ready = trio.Event()
+        self.lookup, self.looking_up = Reader(store), Worker("look-ups")
+        parts = Parts(
+            committer=self.committer,
+            index=self.index,
+            index_ready=self.index_ready,
+            reader=Reader(store),
+            reading=Worker("reader"),
+            shared=SharedBytes(config.queue.bytes_max),
+            clock=self.clock,
+            events_max=config.queue.events_max,
+        )
+        self.engine = Engine(parts, writer.totals, self.lookup, self.looking_up)
+        self.engine.configure(config.sources, functions)
+        self.health = Health(self.committer, self.engine, self.index, self.index_ready)
+        self.requests = Requests()
+        self.refusals = log.Throttled("tidegate.http", "refused")
+        self.gate = Gate(
+            self.engine,
+            self.committer,
+            self.health,
+            limits=config.limits,
+            backlog_events_max=config.queue.backlog_events_max,
+            clock=self.clock,
+        )
+        self.reload = Reload(config, self.engine)
+        self.drain_requested = trio.Event()
+        self._public_closing, self._public_closed = trio.Event(), trio.Event()
+        self._engine_stopped = trio.Event()
+
+    async def start(self, nursery: trio.Nursery, public: socket.socket, admin: socket.socket) -> None:
+        """From the committer outward: what takes deliveries in comes last."""
+        nursery.start_soon(self.committer.run)
+        nursery.start_soon(self._work)
+        nursery.start_soon(self._rebuild_index)
+        nursery.start_soon(self._check_readers)
+        nursery.start_soon(self.reload.on_sighup)
+        await nursery.start(self._serve_admin, admin)
+        await nursery.start(self._serve_public, public)
+        tune()
+        self.health.started = True
+        notify(f"READY=1\nMAINPID={os.getpid()}")
+        self.log.info(
+            "ready",
+            version=__version__,
+            ingest=f"http://{_address(public)}/ingest/inbound/<source>",
+            admin=f"http://{_address(admin)}",
+            store=str(self.config.storage.path),
+            sources=sorted(self.config.sources),
+            pending=sum(state.pending for state in self.engine.states),
+        )
+
+    async def drain(self) -> None:
+        """Readiness off, no new connections, requests in hand answered, calls in hand finished, the last commit."""
+        self.log.info("draining", deadline_seconds=self.config.limits.drain_timeout_seconds)
+        notify("STOPPING=1")
+        self.health.draining = True
+        self._public_closing.set()
+        await self._public_closed.wait()
+        self.engine.stop()
+        await self._engine_stopped.wait()
+        await self.committer.settled()
+        if self.committer.is_settled:
+            self.journal.clear()
+        self.log.info("stopped", pending=sum(state.pending for state in self.engine.states))
+
+    def in_hand(self) -> str:
+        """What a drain still waits for; called from any thread."""
+        found = []
+        if busy := self.engine.busy:
+            found.append(f"processors of {', '.join(busy)}")
+        if self.committer.failure is not None:
+            found.append(f"outcomes that cannot be written: {self.committer.failure}")
+        if self._public_closing.is_set() and not self._public_closed.is_set():
+            found.append("requests of slow clients")
+        return "; ".join(found) or "the last commit"
+
+    def observe(self, status: int, code: str, seconds: float, remote_addr: str = "", source: str = "", /) -> None:
+        """One answer was given, whichever listener and layer gave it. The log names the source that let it in."""
+        self.requests.observe(status, code, seconds)
+        self.heard(status, code, seconds, remote_addr, source)
+
+    def heard(self, status: int, code: str, _seconds: float, remote_addr: str = "", source: str = "", /) -> None:
+        """The same on the admin side: who watches the server is no traffic, and counts in no metric."""
+        if code:
+            known = {"source": source} if source else {}
+            self.refusals.warn(code, code=code, status=status, remote_addr=remote_addr, **known)
+
+    async def _work(self) -> None:
+        await self.engine.run()
+        self._engine_stopped.set()
+
+    async def _serve_public(self, sock: socket.socket, *, task_status: Any) -> None:
+        limits = self.config.limits
+        app = build_public_app(
+            self.gate,
+            self.health,
+            self.observe,
+            body_timeout_seconds=limits.body_timeout_seconds,
+            trusted_proxies=self.config.server.trusted_proxies,
+        )
+        trigger = self._public_closing.wait
+        await serve_http(
+            app,
+            [sock],
+            limits,
+            shutdown_trigger=trigger,
+            name="public",
+            observe=self.observe,
+            fast=Fast(self.gate, self.config.server.trusted_proxies, self.requests.accepted)
+            if self.config.server.fast_lane
+            else None,
+            task_status=task_status,
+        )
+        self._public_closed.set()
+
+    async def _serve_admin(self, sock: socket.socket, *, task_status: Any) -> None:
+        limits = self.config.limits
+        metrics = Metrics(
+            requests=self.requests,
+            engine=self.engine,
+            committer=self.committer,
+            store=self.store,
+            reader=self.lookup,
+            worker=self.looking_up,
+            clock=self.clock,
+        )
+        app = build_admin_app(
+            health=self.health,
+            metrics=metrics.render,
+            sources=lambda: describe_sources(self.engine.states),
+            requeue=self.engine.requeue,
+            reader=self.lookup,
+            worker=self.looking_up,
+            caught_up=self.committer.caught_up,
+            token=lambda: self.reload.config.server.admin_token,
+            body_timeout_seconds=limits.body_timeout_seconds,
+        )
+        trigger = trio.sleep_forever
+        await serve_http(
+            app,
+            [sock],
+            limits,
+            shutdown_trigger=trigger,
+            name="admin",
+            observe=self.heard,
+            task_status=task_status,
+        )
+
+    async def _rebuild_index(self) -> None:
+        now_ms = self.clock.now_ms()
+        since_ms = now_ms - int(self.config.dedup.window_hours * HOUR_MS)
+        chunks = Reader(self.store).processed_since(since_ms)
+        worker = Worker("index")
+        await worker.run(self.index.rebuild, chunks, now_ms)
+        await self._feed_passed_over(worker)
+        self.index_ready.set()
+        self.log.info("index ready", known_ids=len(self.index), in_files=self.index.mapped_ids)
+
+    async def _feed_passed_over(self, worker: Worker) -> None:
+        """Where totals name too high a number as their oldest pending event, what waits before it is found and fed."""
+        oldest = {state.id: state.totals.oldest for state in self.engine.states if state.totals.pending}
+        found = await worker.run(Reader(self.store).passed_over, oldest)
+        for span in found:
+            self.log.warning("events had been passed over", source=span.source_id, first=span.numbers[0])
+        self.engine.feed_passed_over(found)
+
+    async def _check_readers(self) -> None:
+        while True:
+            await trio.sleep(READER_CHECK_SECONDS)
+            await self.looking_up.run(self.store.reader_check)
+
+
+def _address(sock: socket.socket) -> str:
+    host, port = sock.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,112 @@
+"""The process of a server: from the file of its configuration to an exit code."""
+
+import resource
+import socket
+import sys
+from pathlib import Path
+
+import trio
+
+from server.base import log
+from server.config.load import Address, Config, ConfigError, load
+from server.flow.engine import load_processors
+from server.flow.processor import ProcessorError
+from server.flow.runner import Function
+from server.runtime.app import Server
+from server.runtime.forking import let_go_in_children
+from server.runtime.signals import drain_on_signals
+from storage.errors import StoreDamaged, StoreError
+from storage.lmdb_store.environment import Store
+
+LOCK_WAIT_SECONDS = 2.0
+"""At the start, for a command that just looks at the store after a crash. A server holds the lock for good."""
+
+
+def serve(path: Path) -> int:
+    """Serve the configuration in this file until a signal ends it; the exit code of the process."""
+    log.configure()
+    try:
+        config = load(path)
+        functions = load_processors(config.sources, config.path.parent)
+        public, admin = _bind(config.server.bind), _bind(config.server.admin_bind)
+        storage = config.storage
+        store = Store.open(
+            storage.path,
+            map_size_bytes=storage.map_size_bytes,
+            mode="write",
+            lock_wait_seconds=LOCK_WAIT_SECONDS,
+        )
+    except ConfigError as error:
+        return _complain(2, *error.mistakes)
+    except StoreDamaged as error:
+        return _complain(1, f"the store is damaged: {error}; run `tidegate verify`")
+    except (ProcessorError, StoreError, OSError) as error:
+        return _complain(2 if isinstance(error, ProcessorError) else 1, str(error))
+    if store.is_new:
+        log.get("tidegate").info("new store", path=str(store.path))
+    let_go_in_children(store.lock_path, [sock.getsockname()[1] for sock in (public, admin)])
+    _raise_open_files()
+    try:
+        trio.run(_serve, config, functions, store, public, admin)
+    except Exception as error:  # noqa: BLE001 - whatever ends the server is said, in one line
+        return _ended_by(error, store.path)  # the store stays open: a thread may still be in it
+    store.close()
+    return 0
+
+
+def _ended_by(error: Exception, path: Path) -> int:
+    """Say what ended the server while it ran; the exit code of the process."""
+    cause = _store_error_in(error)
+    if isinstance(cause, StoreDamaged):
+        log.get("tidegate").error("the store is damaged: run tidegate verify", path=str(path), error=str(cause))
+    elif cause is not None:
+        log.get("tidegate").error("the store cannot be used", path=str(path), error=str(cause))
+    else:
+        log.get("tidegate").error("the server has failed", error=repr(error), exc_info=error)
+    return 1
+
+
+def _store_error_in(error: BaseException) -> StoreError | None:
+    if isinstance(error, BaseExceptionGroup):
+        return next(filter(None, map(_store_error_in, error.exceptions)), None)
+    return error if isinstance(error, StoreError) else None
+
+
+async def _serve(
+    config: Config, functions: dict[str, Function], store: Store, public: socket.socket, admin: socket.socket
+) -> None:
+    server = Server(config, functions, store)
+    signalled = drain_on_signals(server.drain_requested.set, config.limits.drain_timeout_seconds, server.in_hand)
+    async with trio.open_nursery() as nursery:
+        with signalled:
+            await server.start(nursery, public, admin)
+            await server.drain_requested.wait()
+            await server.drain()
+        nursery.cancel_scope.cancel()
+
+
+def _bind(address: Address) -> socket.socket:
+    """A bound socket that does not listen yet. Raises OSError, which names the address."""
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind((address.host, address.port))
+    except OSError as error:
+        sock.close()
+        raise OSError(f"cannot listen on {address}: {error.strerror}") from error
+    return sock
+
+
+def _raise_open_files() -> None:
+    """As many as this process may have: a connection is an open file."""
+    _, allowed = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, allowed))
+
+
+def _complain(code: int, *lines: str) -> int:
+    for line in lines:
+        sys.stderr.write(f"tidegate: {line}\n")
+    return code

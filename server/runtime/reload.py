@@ -1,0 +1,58 @@
+"""SIGHUP: another configuration for a running server, all of it or nothing.
+
+It is read in a thread of its own, since a processor's module may take its time to be imported, and is put in the place
+of the old one on the loop, in one step.
+"""
+
+import signal
+
+import trio
+
+from server.base import log
+from server.base.worker import Worker
+from server.config.load import Config, ConfigError, check_reload, load, restart_needed
+from server.flow.engine import Engine, load_processors
+from server.flow.processor import ProcessorError
+from server.flow.runner import Function
+
+
+class Reload:
+    """Holds the configuration in force. Made inside `trio.run`."""
+
+    def __init__(self, config: Config, engine: Engine) -> None:
+        self.config = config
+        self._at_start = config
+        self._engine = engine
+        self._reading = Worker("reload")
+        self._log = log.get("tidegate.reload")
+
+    async def on_sighup(self) -> None:
+        """Reload at every SIGHUP, for ever."""
+        with trio.open_signal_receiver(signal.SIGHUP) as hangups:
+            async for _ in hangups:
+                await self.reload()
+
+    async def reload(self) -> bool:
+        """Read the file again; then swap sources and secrets at once, or keep the old ones and say why."""
+        try:
+            config, functions = await self._reading.run(self._read)
+        except ConfigError as error:
+            return self._kept(error.mistakes)
+        except ProcessorError as error:
+            return self._kept([str(error)])
+        for key in restart_needed(self._at_start, config):
+            self._log.warning("a restart is needed for a changed setting", key=key)
+        self._engine.configure(config.sources, functions)
+        self.config = config
+        self._log.info("reloaded", sources=sorted(config.sources))
+        return True
+
+    def _read(self) -> tuple[Config, dict[str, Function]]:
+        config = load(self.config.path)
+        check_reload(self._at_start.server, self.config.sources, config)
+        return config, load_processors(config.sources, config.path.parent)
+
+    def _kept(self, mistakes: list[str]) -> bool:
+        for mistake in mistakes:
+            self._log.error("the new configuration is not taken over; the old one stays in force", mistake=mistake)
+        return False

@@ -1,0 +1,1 @@
+"""`verify`: is everything in the store what was written?"""

@@ -1,0 +1,233 @@
+"""Does the store say what was written? Every record, every reference, every count, in short snapshots.
+
+Works while a writer goes on: what is compared is from one snapshot, or is a count, which must then lie within what the
+totals allow that were read before and after. On a store at rest both are the same, and the counts must be exact.
+
+A damaged record is a problem that names its place, and the walk goes on behind it.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy
+import orjson
+
+from storage.codec.log_record import LogHead
+from storage.codec.records import DIGEST_BYTES, digests_of
+from storage.errors import StoreError
+from storage.lmdb_store.environment import Store
+from storage.model import Fate, Totals
+from storage.read.snapshot import Block, Snapshot, Snapshots
+
+
+@dataclass(slots=True)
+class Counts:
+    """What was found, recounted from the records."""
+
+    events: int = 0
+    deliveries: int = 0
+    blocks: int = 0
+    results: int = 0
+    fates: dict[str, list[int]] = field(default_factory=dict)
+    """By source: how many events have each fate."""
+    requeued: dict[str, int] = field(default_factory=dict)
+    """By source, as the totals say that were read last."""
+    complete: bool = True
+    """No record was unreadable; otherwise the counts are not compared."""
+
+
+class Audit:
+    """One walk through a store. `problem` gets a sentence each, `reading` the place before it is read."""
+
+    def __init__(self, store: Store, problem: Callable[[str], None], reading: Callable[[str, int], None]) -> None:
+        self._snapshots = Snapshots(store)
+        self._problem = problem
+        self._reading = reading
+        self.counts = Counts()
+
+    def run(self) -> None:
+        before = self._totals()
+        self._walk_blocks()
+        self._walk_results()
+        after = self._totals()
+        self.counts.requeued = {source_id: totals.requeued for source_id, totals in after.items()}
+        if self.counts.complete:
+            for source_id in sorted(before.keys() | after.keys() | self.counts.fates.keys()):
+                self._compare(source_id, before.get(source_id, Totals()), after.get(source_id, Totals()))
+
+    def _totals(self) -> dict[str, Totals]:
+        self._reading("meta", 0)
+        totals: dict[str, Totals] = {}
+        with self._reported(), self._snapshots.take() as snapshot:
+            totals = snapshot.totals()
+        for source_id, found in totals.items():
+            if not found.balanced:
+                self._problem(f"meta, totals of {source_id}: the accounting identity does not hold: {found}")
+        return totals
+
+    @contextmanager
+    def _reported(self) -> Iterator[None]:
+        try:
+            yield
+        except StoreError as error:
+            self.counts.complete = False
+            self._problem(str(error))
+
+    # Blocks.
+
+    def _walk_blocks(self) -> None:
+        start: int | None = 0
+        last: int | None = None
+        while start is not None:
+            at, start = start, None
+            with self._reported(), self._snapshots.take() as snapshot:
+                totals = snapshot.totals()
+                end = self._end_now(snapshot, last)
+                for first in snapshot.first_numbers("fates", at):
+                    if end is not None and first != end:
+                        self._problem(f"fates, key {first}: the block before ends with {end - 1}")
+                    last = end = None
+                    with self._reported():
+                        last, end = first, self._check_block(snapshot, first, totals)
+                    if snapshot.exhausted:
+                        start = first + 1
+                        break
+                else:
+                    self._check_end(snapshot, end)
+
+    def _end_now(self, snapshot: Snapshot, first: int | None) -> int | None:
+        """The number behind the block that was checked last: a writer may have added to it since that snapshot."""
+        with self._reported():
+            return None if first is None else snapshot.block_at(first).end
+        return None
+
+    def _check_block(self, snapshot: Snapshot, first: int, totals: dict[str, Totals]) -> int:
+        """Returns the number behind the block."""
+        self._reading("fates", first)
+        block = snapshot.block_at(first)
+        self.counts.blocks += 1
+        digests = b""
+        with self._reported():
+            digests = snapshot.digests(block)
+        self._check_log(snapshot, block, digests, totals)
+        with self._reported():
+            self._check_references(snapshot, block, digests)
+        return block.end
+
+    def _check_log(self, snapshot: Snapshot, block: Block, digests: bytes, totals: dict[str, Totals]) -> None:
+        """The log records of a block: without a gap, and the ids in them are those of the digests."""
+        expected = block.first
+        for first in snapshot.first_numbers("log", block.first):
+            if first >= block.end:
+                break
+            if first != expected:
+                self._problem(f"log, key {first}: expected {expected}")
+            expected = first
+            with self._reported():
+                head = snapshot.head_at(first)
+                expected = head.end
+                self._count(block, head, totals)
+                self._check_deliveries(snapshot, block, head, digests)
+        if expected != block.end:
+            self._problem(f"log: the events {expected} to {block.end - 1} are missing")
+
+    def _count(self, block: Block, head: LogHead, totals: dict[str, Totals]) -> None:
+        found = block.rows["fate"][head.first - block.first : head.end - block.first]
+        fates = self.counts.fates.setdefault(head.source_id, [0] * len(Fate))
+        for fate, count in enumerate(numpy.bincount(found, minlength=len(Fate)).tolist()):
+            fates[fate] += count
+        self.counts.events += head.count
+        waiting = numpy.flatnonzero(found <= Fate.DEFERRED)
+        oldest = totals.get(head.source_id, Totals()).oldest
+        if len(waiting) and head.first + int(waiting[0]) < oldest:
+            number = head.first + int(waiting[0])
+            self._problem(f"meta, totals of {head.source_id}: the event {number} waits, but {oldest} is the oldest")
+
+    def _check_deliveries(self, snapshot: Snapshot, block: Block, head: LogHead, digests: bytes) -> None:
+        deliveries = snapshot.deliveries(head)
+        self.counts.deliveries += len(deliveries)
+        for stored in deliveries:
+            at = (stored.first - block.first) * DIGEST_BYTES
+            found = digests_of(stored)
+            if digests and digests[at : at + len(found)] != found:
+                self._problem(f"ids, key {block.first}: the digests of delivery {stored.id} are not those of its ids")
+
+    def _check_end(self, snapshot: Snapshot, end: int | None) -> None:
+        """Behind the last block there is nothing."""
+        if end is None:
+            return
+        for database in ("log", "ids"):
+            for number in snapshot.first_numbers(database, end):
+                self._problem(f"{database}, key {number}: there is no block for it")
+                break
+
+    # References.
+
+    def _check_references(self, snapshot: Snapshot, block: Block, digests: bytes) -> None:
+        for place in numpy.flatnonzero(block.rows["ref"]).tolist():
+            number, ref = block.first + place, int(block.rows["ref"][place])
+            fate = Fate(int(block.rows["fate"][place]))
+            if fate == Fate.DUPLICATE:
+                digest = digests[place * DIGEST_BYTES : (place + 1) * DIGEST_BYTES]
+                self._check_original(snapshot, number, number - ref, digest)
+            else:
+                self._check_detail(snapshot, number, ref)
+
+    def _check_original(self, snapshot: Snapshot, number: int, original: int, digest: bytes) -> None:
+        block = snapshot.block_of(original) if original > 0 else None
+        if block is None or block.rows["fate"][original - block.first] != Fate.PROCESSED:
+            self._problem(f"fates: the event {number} is a duplicate of {original}, which is not processed")
+            return
+        at = (original - block.first) * DIGEST_BYTES
+        if digest and snapshot.digests(block)[at : at + DIGEST_BYTES] != digest:
+            self._problem(f"fates: the event {number} is a duplicate of {original}, which has another id")
+
+    def _check_detail(self, snapshot: Snapshot, number: int, ref: int) -> None:
+        detail = snapshot.detail(ref, number) if ref > 0 else None
+        try:
+            orjson.loads(detail if detail is not None else b"")
+        except orjson.JSONDecodeError:
+            self._problem(f"results, key {ref}: the detail of the event {number} is missing or no JSON")
+
+    def _walk_results(self) -> None:
+        start: int | None = 0
+        while start is not None:
+            at, start = start, None
+            with self._reported(), self._snapshots.take() as snapshot:
+                for number in snapshot.first_numbers("results", at):
+                    self._reading("results", number)
+                    self.counts.results += 1
+                    with self._reported():
+                        snapshot.results(number)
+                    if snapshot.exhausted:
+                        start = number + 1
+                        break
+
+    # Totals.
+
+    def _compare(self, source_id: str, before: Totals, after: Totals) -> None:
+        """Each recounted number lies between `after` without what came, and `before` with what came."""
+        counts = self.counts.fates.get(source_id, [0] * len(Fate))
+        waiting = counts[Fate.PENDING] + counts[Fate.DEFERRED]
+        requeued = after.requeued - before.requeued
+        deferred = after.deferred - before.deferred
+        came = after.received - before.received + requeued
+        died = after.dead - before.dead
+        found = {
+            "received": (sum(counts), before.received, after.received),
+            "processed": (counts[Fate.PROCESSED], before.processed, after.processed),
+            "duplicate": (counts[Fate.DUPLICATE], before.duplicate, after.duplicate),
+            "dropped": (counts[Fate.DROPPED], before.dropped, after.dropped),
+            "pending": (waiting, after.pending - came, before.pending + came),
+            "deferred_now": (counts[Fate.DEFERRED], after.deferred_now - deferred, before.deferred_now + deferred),
+            "dead - requeued": (
+                counts[Fate.DEAD],
+                after.dead - after.requeued - died,
+                before.dead - before.requeued + died,
+            ),
+        }
+        for name, (count, low, high) in found.items():
+            if not low <= count <= high:
+                total = str(low) if low == high else f"{low} to {high}"
+                self._problem(f"meta, totals of {source_id}: {name} is {total}, the records say {count}")

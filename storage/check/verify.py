@@ -1,0 +1,177 @@
+"""Check a store, in a child process: what is damaged badly enough ends its reader by a signal, and that is a finding.
+
+The child (`python -m storage.check.verify PATH`) prints JSON lines: `{"reading": [database, number]}` before each
+block, `{"problem": "…"}`, and at last `{"summary": {…}}`; it exits 1 where it found a problem. The parent collects
+them.
+"""
+
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from storage.check.audit import Audit
+from storage.errors import StoreError, StoreMissing
+from storage.lmdb_store.child import command, environment
+from storage.lmdb_store.environment import Store
+from storage.model import Fate
+from storage.write.recovery import catch_up
+
+PROBLEMS_MAX = 100
+"""A store with more is not repaired by reading on."""
+
+
+@dataclass(slots=True)
+class Report:
+    """What was found."""
+
+    problems: list[str] = field(default_factory=list)
+    problems_left_out: int = 0
+    events: int = 0
+    deliveries: int = 0
+    blocks: int = 0
+    sources: dict[str, dict[str, int]] = field(default_factory=dict)
+    """By source: its accounts, by the names that `/sources` has for them."""
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+
+def verify(path: Path, on_progress: Callable[[str, int], None] | None = None) -> Report:
+    """Check the store in the directory `path`; it may be in use, stopped, or a copy.
+
+    `on_progress` gets database and number before each block is read. Raises StoreMissing, and nothing else because of
+    what is in the store.
+    """
+    if not (path / "data.mdb").exists():
+        raise StoreMissing(f"there is no store in {path}")
+    with tempfile.TemporaryFile() as errors:
+        child = _start(path, errors)
+        try:
+            return _collect(child, errors, on_progress)
+        finally:
+            child.kill()
+            child.wait()
+            if child.stdout:
+                child.stdout.close()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The child. Never a traceback because of what is in the store."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if len(arguments) != 1:
+        print("usage: python -m storage.check.verify PATH", file=sys.stderr)
+        return 2
+    problems = 0
+
+    def problem(words: str) -> None:
+        nonlocal problems
+        problems += 1
+        if problems <= PROBLEMS_MAX:
+            _say(problem=words)
+
+    try:
+        _audit(Path(arguments[0]), problem, lambda: max(problems - PROBLEMS_MAX, 0))
+    except StoreError as error:
+        problem(str(error))
+    except Exception as error:  # noqa: BLE001 - a damaged page may give what nobody foresaw: a finding as well
+        problem(f"the store cannot be read: {type(error).__name__}: {error}")
+    return 1 if problems else 0
+
+
+def _audit(path: Path, problem: Callable[[str], None], left_out: Callable[[], int]) -> None:
+    _say(reading=["meta", 0])
+    Store.open(path, mode="read", reach=False).close()
+    try:
+        left = catch_up(path)
+        if left:
+            problem(f"journal: {left} events are acknowledged and not in the store, and cannot be put there now")
+    except StoreError as error:
+        problem(str(error))
+    store = Store.open(path, mode="read", reach=False)
+    try:
+        audit = Audit(store, problem, lambda database, number: _say(reading=[database, number]))
+        audit.run()
+    finally:
+        store.close()
+    counts = asdict(audit.counts)
+    requeued = counts.pop("requeued")
+    sources = {each: _accounts(fates, requeued.get(each, 0)) for each, fates in counts.pop("fates").items()}
+    _say(summary=counts | {"sources": sources, "problems_left_out": left_out()})
+
+
+def _accounts(fates: Sequence[int], requeued: int) -> dict[str, int]:
+    """A source's counts, which add up: who was given back counts among the dead, who is deferred among the pending."""
+    return {
+        "received": sum(fates),
+        "requeued": requeued,
+        "processed": fates[Fate.PROCESSED],
+        "duplicate": fates[Fate.DUPLICATE],
+        "dropped": fates[Fate.DROPPED],
+        "dead": fates[Fate.DEAD] + requeued,
+        "pending": fates[Fate.PENDING] + fates[Fate.DEFERRED],
+        "deferred": fates[Fate.DEFERRED],
+    }
+
+
+def _say(**line: object) -> None:
+    print(json.dumps(line), flush=True)
+
+
+def _start(path: Path, errors: IO[bytes]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603 - our own interpreter and module
+        command("storage.check.verify", path),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        env=environment(),
+    )
+
+
+def _collect(
+    child: subprocess.Popen[bytes], errors: IO[bytes], on_progress: Callable[[str, int], None] | None
+) -> Report:
+    report = Report()
+    last: tuple[str, int] = ("meta", 0)
+    complete = False
+    assert child.stdout is not None
+    for line in child.stdout:
+        if not line.endswith(b"\n"):  # the child ended while it wrote
+            break
+        said: dict[str, Any] = json.loads(line)
+        if "reading" in said:
+            last = (said["reading"][0], said["reading"][1])
+            if on_progress is not None:
+                on_progress(*last)
+        elif "problem" in said:
+            report.problems.append(said["problem"])
+        else:
+            complete = True
+            _take_summary(report, said["summary"])
+    status = child.wait()
+    if not complete and (status < 0 or not report.problems):
+        report.problems.append(_ended(status, last, errors))
+    return report
+
+
+def _take_summary(report: Report, summary: dict[str, Any]) -> None:
+    report.events, report.deliveries, report.blocks = summary["events"], summary["deliveries"], summary["blocks"]
+    report.sources, report.problems_left_out = summary["sources"], summary["problems_left_out"]
+
+
+def _ended(status: int, last: tuple[str, int], errors: IO[bytes]) -> str:
+    how = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
+    errors.seek(0)
+    words = errors.read().decode(errors="replace").strip().splitlines()
+    said = f" ({words[-1]})" if words else ""
+    return f"{last[0]}, key {last[1]}: reading ended {how}{said}; the file is damaged there or at what it refers to"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Bytes on disk: every record as a pair of encode and decode."""

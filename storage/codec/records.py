@@ -1,0 +1,205 @@
+"""The bytes on disk: the values of every database as encode and decode pairs, sealed with a checksum.
+
+A sealed value is the CRC-32 of database name, key and payload, then the payload; so a value that was changed, or that
+stands at a key or in a database where it does not belong, is found on reading. Whatever does not decode raises
+StoreDamaged, which names the database and the key.
+
+The two larger kinds have files of their own: `log_record.py` and `statuses.py`.
+"""
+
+import hashlib
+import struct
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from operator import attrgetter
+
+from storage.errors import StoreDamaged
+from storage.model import Singles, Stored, Totals
+
+FORMAT = b"tidegate store 1"
+"""The value of `format` in `meta`. A store with another one is not read."""
+
+IDENTITY_BYTES = 8
+"""Of a store: drawn when it is made."""
+
+KEY_BYTES = 8
+DIGEST_BYTES = 16
+
+CRC = struct.Struct("<I")
+_COUNT = struct.Struct("<I")
+_TOTALS = struct.Struct("<10Q")
+_fields = attrgetter(*Totals.__slots__)
+
+
+def key_of(number: int) -> bytes:
+    """The key of the record that starts with this number: big-endian, so that keys sort as numbers do."""
+    return number.to_bytes(KEY_BYTES, "big")
+
+
+def number_of(database: bytes, key: bytes) -> int:
+    if len(key) != KEY_BYTES:
+        raise damaged(database, key, "the key is not a number")
+    return int.from_bytes(key, "big")
+
+
+def damaged(database: bytes, key: bytes, why: str) -> StoreDamaged:
+    place = str(int.from_bytes(key, "big")) if len(key) == KEY_BYTES and database != b"meta" else repr(key)
+    return StoreDamaged(f"{database.decode()}, key {place}: {why}")
+
+
+def seal(database: bytes, key: bytes, payload: bytes) -> bytes:
+    return CRC.pack(zlib.crc32(payload, zlib.crc32(key, zlib.crc32(database)))) + payload
+
+
+def unseal(database: bytes, key: bytes, value: bytes) -> bytes:
+    """The payload, once its checksum is found to be right."""
+    payload = value[CRC.size :]
+    if len(value) <= CRC.size or seal(database, key, payload)[: CRC.size] != value[: CRC.size]:
+        raise damaged(database, key, "the checksum is wrong")
+    return payload
+
+
+# Digests and the `ids` database.
+
+
+def digest(source_id: str, event_id: str) -> bytes:
+    """What deduplication compares: BLAKE2b-128 of the source id, NUL, and the event id."""
+    return hashlib.blake2b(f"{source_id}\0{event_id}".encode(), digest_size=DIGEST_BYTES).digest()
+
+
+def digests_of(stored: Stored | Singles) -> bytes:
+    """The digests of the events, in order."""
+    prefix = f"{stored.source_id}\0"
+    blake2b = hashlib.blake2b
+    return b"".join([blake2b((prefix + id_).encode(), digest_size=DIGEST_BYTES).digest() for id_ in _event_ids(stored)])
+
+
+def _event_ids(stored: Stored | Singles) -> list[str]:
+    """The ids of the events, those that come from the delivery's included."""
+    if isinstance(stored, Stored):
+        own, pairs = stored.id, zip(stored.facts.ids, stored.facts.indexes, strict=True)
+        return [f"{own}-{index}" if found is None else found for found, index in pairs]
+    ids = stored.columns.ids
+    made = delivery_ids(stored) if None in ids else ids
+    return [f"{identity}-0" if found is None else found for identity, found in zip(made, ids, strict=True)]
+
+
+def split_digests(digests: bytes) -> list[bytes]:
+    """Packed digests, one by one."""
+    return [digests[at : at + DIGEST_BYTES] for at in range(0, len(digests), DIGEST_BYTES)]
+
+
+def encode_ids(key: bytes, digests: bytes) -> bytes:
+    return seal(b"ids", key, digests)
+
+
+def decode_ids(key: bytes, value: bytes) -> bytes:
+    """The packed digests of a block of events."""
+    digests = unseal(b"ids", key, value)
+    if len(digests) % DIGEST_BYTES:
+        raise damaged(b"ids", key, "the length is no multiple of a digest's")
+    return digests
+
+
+# The `results` database: JSON of many events, each exactly as the caller gave it.
+
+
+RESULTS_RECORD_BYTES_MAX = 1024 * 1024
+"""Of details in one record, unless one alone has more: what a look-up must read for one event."""
+
+
+def split_results(details: Iterable[tuple[int, bytes]]) -> Iterator[dict[int, bytes]]:
+    """What goes into one record each: as many as fit."""
+    chunk: dict[int, bytes] = {}
+    size = 0
+    for number, detail in details:
+        if chunk and size + len(detail) > RESULTS_RECORD_BYTES_MAX:
+            yield chunk
+            chunk, size = {}, 0
+        chunk[number] = detail
+        size += len(detail)
+    if chunk:
+        yield chunk
+
+
+def encode_results(key: bytes, details: Mapping[int, bytes]) -> bytes:
+    numbers = struct.pack(f"<{len(details)}Q", *details)
+    lengths = struct.pack(f"<{len(details)}I", *map(len, details.values()))
+    return seal(b"results", key, b"".join([_COUNT.pack(len(details)), numbers, lengths, *details.values()]))
+
+
+def decode_results(key: bytes, value: bytes) -> dict[int, bytes]:
+    payload = unseal(b"results", key, value)
+    try:
+        (count,) = _COUNT.unpack_from(payload)
+        numbers = struct.unpack_from(f"<{count}Q", payload, _COUNT.size)
+        lengths = struct.unpack_from(f"<{count}I", payload, _COUNT.size + 8 * count)
+    except struct.error as error:
+        raise damaged(b"results", key, "the record is too short") from error
+    at = _COUNT.size + 12 * count
+    if at + sum(lengths) != len(payload):
+        raise damaged(b"results", key, "the record has another length")
+    return dict(zip(numbers, _slices(payload, at, lengths), strict=True))
+
+
+def _slices(payload: bytes, at: int, lengths: Sequence[int]) -> Iterable[bytes]:
+    for length in lengths:
+        yield payload[at : at + length]
+        at += length
+
+
+# The `meta` database.
+
+TOTALS_PREFIX = b"totals/"
+
+
+def totals_key(source_id: str) -> bytes:
+    return TOTALS_PREFIX + source_id.encode()
+
+
+def encode_totals(key: bytes, totals: Totals) -> bytes:
+    return seal(b"meta", key, _TOTALS.pack(*_fields(totals)))
+
+
+def decode_totals(key: bytes, value: bytes) -> Totals:
+    payload = unseal(b"meta", key, value)
+    if len(payload) != _TOTALS.size:
+        raise damaged(b"meta", key, "the totals have another length")
+    return Totals(*_TOTALS.unpack(payload))
+
+
+# Delivery ids: the number of the first event in base 32, `-`, and what the caller adds.
+
+_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
+_PAIRS = [high + low for high in _DIGITS for low in _DIGITS]
+_VALUES = {digit: value for value, digit in enumerate(_DIGITS)}
+FIRST_DIGITS = 13
+"""Of five bits each: room for 64."""
+
+
+def delivery_id(first: int, suffix: str) -> str:
+    """The id of the delivery whose first event has this number; ids sort as numbers do."""
+    return f"{_leading(first >> 20)}{_PAIRS[first >> 10 & 1023]}{_PAIRS[first & 1023]}-{suffix}"
+
+
+def delivery_ids(singles: Singles) -> list[str]:
+    """The ids of these deliveries, in order."""
+    return [delivery_id(number, singles.suffix) for number in range(singles.first, singles.first + singles.count)]
+
+
+@lru_cache(maxsize=8)
+def _leading(number: int) -> str:
+    """All digits but the last four, which are the same for a million events."""
+    return "".join([_DIGITS[number >> shift & 31] for shift in range(5 * (FIRST_DIGITS - 5), -1, -5)])
+
+
+def first_of(identity: str) -> int | None:
+    """The first number in a delivery id; None where the text is no delivery id."""
+    digits, dash, suffix = identity.partition("-")
+    if len(digits) != FIRST_DIGITS or not dash or not suffix or not all(digit in _VALUES for digit in digits):
+        return None
+    first = 0
+    for digit in digits:
+        first = first << 5 | _VALUES[digit]
+    return first if first < 1 << 64 else None

@@ -1,0 +1,1 @@
+"""The deduplication index: which ids were processed."""

@@ -1,0 +1,1 @@
+"""The journal in front of the store."""

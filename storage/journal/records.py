@@ -1,0 +1,142 @@
+"""The bytes of the journal: its records, written one after the other, and read as far as they are of one run.
+
+A record: CRC-32 of what follows, length, the identity of the store, that of the run of its writer, first number, the
+number after its last; then for each append how many deliveries it holds, how many events are admitted and the fate of
+the rest; then `log` records.
+"""
+
+import os
+import stat
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import zstandard
+
+from storage.codec.log_record import decode_log, decode_log_head, encode_log, split_log
+from storage.codec.records import IDENTITY_BYTES, key_of
+from storage.errors import StoreDamaged, StoreError
+from storage.lmdb_store.environment import Store
+from storage.model import Append, Fate, Singles
+from storage.record import record
+
+JOURNAL_BYTES = 4 * 2**20
+"""The size of the file."""
+
+_HEAD = struct.Struct(f"<II{IDENTITY_BYTES}s{IDENTITY_BYTES}sQQ")
+_COUNT = struct.Struct("<I")
+_APPEND = struct.Struct("<IIB")
+
+NO_RECORD = bytes(_HEAD.size)
+"""In place of a record's head."""
+
+
+@record
+class Journaled:
+    """One record."""
+
+    at: int
+    """Where it begins, in bytes."""
+    store: bytes
+    run: bytes
+    first: int
+    end: int
+    """The number after its last event."""
+    payload: bytes
+
+    def appends(self) -> list[Append]:
+        """What was appended. Deliveries that came together are by themselves now."""
+        (count,) = _COUNT.unpack_from(self.payload)
+        at = _COUNT.size + count * _APPEND.size
+        entries = list(_APPEND.iter_unpack(self.payload[_COUNT.size : at]))
+        first, deliveries = self.first, []
+        decompressor = zstandard.ZstdDecompressor()
+        while at < len(self.payload):
+            (length,) = _COUNT.unpack_from(self.payload, at)
+            at += _COUNT.size
+            key, value = key_of(first), self.payload[at : at + length]
+            deliveries += decode_log(key, value, decompressor)
+            first = decode_log_head(key, value).end
+            at += length
+        found = iter(deliveries)
+        return [
+            Append(next(found), admitted if holds == 1 else 1, Fate(rest))
+            for holds, admitted, rest in entries
+            for _ in range(holds)
+        ]
+
+
+def encode(appends: Sequence[Append], store: bytes, run: bytes, compressor: zstandard.ZstdCompressor) -> bytes:
+    """One record, of deliveries whose numbers follow one another."""
+    parts = [_COUNT.pack(len(appends))]
+    for append in appends:
+        holds = append.stored.count if isinstance(append.stored, Singles) else 1
+        parts.append(_APPEND.pack(holds, append.admitted, append.rest))
+    for deliveries in split_log([append.stored for append in appends]):
+        value = encode_log(deliveries, compressor)
+        parts += _COUNT.pack(len(value)), value
+    payload = b"".join(parts)
+    last = appends[-1].stored
+    head = _HEAD.pack(0, len(payload), store, run, appends[0].stored.first, last.first + last.count)
+    rest = head[_COUNT.size :] + payload
+    return _COUNT.pack(zlib.crc32(rest)) + rest
+
+
+def read_journal(store: Store, number: int) -> Iterator[Journaled]:
+    """What it has of the events from this number on, the next one of the store; nothing where there is no journal.
+
+    Its records are of one run, and their numbers rise: what does not go on so stands there from before. A damaged one
+    is passed over where one that the store does not have stands behind it, which shows that something is missing. It
+    may be read while another process writes to it: what was acknowledged before is found. Raises StoreError;
+    StoreDamaged where it belongs to another store.
+    """
+    try:
+        data = _read(store.path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StoreError(f"the journal cannot be read: {error}") from error
+    at, run, end = 0, None, 0
+    while True:
+        found = _record_at(data, at, run, end) or _record_at(data, _after(data, at), run, max(end, number))
+        if found is None:
+            return
+        if found.store != store.identity:
+            raise StoreDamaged("the journal belongs to another store: put the right one there, or move it away")
+        if found.first >= number:
+            yield found
+        at, run, end = _after(data, found.at), found.run, found.end
+
+
+def open_file(directory: Path, flags: int) -> int:
+    """The descriptor of the journal's file. Raises OSError, also where it is anything else than a file."""
+    opened = os.open(directory / "journal", flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    if not stat.S_ISREG(os.fstat(opened).st_mode):
+        os.close(opened)
+        raise OSError(f"{directory / 'journal'} is no file")
+    return opened
+
+
+def _read(directory: Path) -> bytes:
+    with os.fdopen(open_file(directory, os.O_RDONLY), "rb") as file:
+        return file.read(JOURNAL_BYTES)
+
+
+def _record_at(data: bytes, at: int, run: bytes | None, number: int) -> Journaled | None:
+    """The whole record that begins there, if it is of this run and its first number is at least this one."""
+    to = _after(data, at)
+    if to > len(data):
+        return None
+    crc, _, store, own_run, first, end = _HEAD.unpack_from(data, at)
+    if not number <= first < end or own_run != (run or own_run) or zlib.crc32(data[at + _COUNT.size : to]) != crc:
+        return None
+    return Journaled(at, store, own_run, first, end, data[at + _HEAD.size : to])
+
+
+def _after(data: bytes, at: int) -> int:
+    """Where the next record begins, if there is one here; behind everything where there is no room for one."""
+    if at + _HEAD.size > len(data):
+        return len(data) + 1
+    _, length, *_ = _HEAD.unpack_from(data, at)
+    return at + _HEAD.size + int(length)

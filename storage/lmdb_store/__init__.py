@@ -1,0 +1,1 @@
+"""The LMDB environment: opened, locked, its errors translated, its file checked."""

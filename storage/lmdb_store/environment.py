@@ -1,0 +1,261 @@
+"""One open store: the LMDB environment, its databases, its lock, its room.
+
+Guarantees: one writing process (flock on `writer.lock`); the directory is 0700 and the files 0600; a store of another
+format is refused, and so is one whose file was cut; every lmdb.Error leaves as a StoreError, except PanicError: after
+it nothing can be trusted and the process must end.
+
+Commits are LMDB's default: data, then the meta page, each flushed before commit returns. `writemap` is never used (a
+full disk would be SIGBUS), nor any of the flags that trade durability for speed.
+
+Where the map is full even a deletion fails, so a reserve of it is kept for outcomes: see `has_room`.
+"""
+
+import errno
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import lmdb
+
+from storage.codec.records import FORMAT, IDENTITY_BYTES, seal, unseal
+from storage.errors import (
+    StoreDamaged,
+    StoreMissing,
+    StoreVersion,
+)
+from storage.lmdb_store import disk, lock
+from storage.lmdb_store.errors import Unwritable, lmdb_errors, says, translated
+from storage.lmdb_store.truncation import check_reach
+
+DATABASES = ("meta", "log", "ids", "fates", "results")
+DATABASES_MAX = 16
+"""LMDB fixes this when it opens; more than there are, so that a later format may add some."""
+RESERVE_SHARE = 20
+RESERVE_BYTES_MIN = 256 * 1024 * 1024
+RESERVE_SHARE_OF_TINY = 4
+
+OpenEnvironment = Callable[..., Any]
+_FORMAT_KEY = b"format"
+_IDENTITY_KEY = b"identity"
+_MADE = b"a store was made here\n"
+"""In `writer.lock` from then on: an empty data.mdb beside it is a loss, and no start that was interrupted."""
+_FIXED_PAGES = 3
+"""Two meta pages, and the one that names the databases."""
+
+
+class Store:
+    """An open store. `env` is for Writer and Reader; `write_transaction` and `read_transaction` map errors."""
+
+    def __init__(self, env: Any, path: Path, map_size_bytes: int, lock_file: int | None) -> None:
+        self.env = env
+        self.path = path
+        self.map_size_bytes = map_size_bytes
+        self.is_new = False
+        """There was none before it was opened."""
+        self.reserve_bytes = min(
+            max(map_size_bytes // RESERVE_SHARE, RESERVE_BYTES_MIN), map_size_bytes // RESERVE_SHARE_OF_TINY
+        )
+        self._lock_file = lock_file
+        self.page_bytes: int = env.stat()["psize"]
+        self.meta, self.log, self.ids, self.fates, self.results = (
+            env.open_db(name.encode(), create=False) for name in DATABASES
+        )
+        with self.read_transaction() as txn:
+            found = txn.get(_IDENTITY_KEY, db=self.meta)
+            self.identity = unseal(b"meta", _IDENTITY_KEY, bytes(found)) if found is not None else bytes(IDENTITY_BYTES)
+            """What tells it from every other store."""
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        *,
+        map_size_bytes: int = 0,
+        mode: Literal["write", "read"],
+        open_environment: OpenEnvironment = lmdb.open,
+        reach: bool = True,
+        lock_wait_seconds: float = 0,
+    ) -> "Store":
+        """Open the store in the directory `path`; `write` makes it where there is none.
+
+        `read` works beside a running writer in another process, on a stopped store and on a copy; it takes the size of
+        the map from the file. One process opens a store once. `reach=False` opens a cut file too: reading it may end
+        the process by SIGBUS. `lock_wait_seconds`: a command that looks at a stopped store may hold its lock for a
+        moment. Raises StoreMissing, StoreLocked, StoreVersion, StoreDamaged, StoreError.
+        """
+        if mode == "read":
+            return cls._open_to_read(path, open_environment, reach=reach)
+        lock_file = lock.take(path, lock_wait_seconds)
+        try:
+            if os.fstat(lock_file).st_size:
+                _check_not_empty(path)
+            disk.allocate_lock_file(path)
+            env = _open(path, open_environment, map_size=map_size_bytes)
+            try:
+                with lmdb_errors(path):
+                    check_reach(env, path)
+                    is_new = _initialise(env)
+                    _check_format(env)
+                    _settle(path, lock_file)
+                    env.reader_check()
+                    store = cls(env, path, map_size_bytes, lock_file)
+                    store.is_new = is_new
+                    return store
+            except BaseException:
+                env.close()
+                raise
+        except BaseException:
+            os.close(lock_file)
+            raise
+
+    @classmethod
+    def _open_to_read(cls, path: Path, open_environment: OpenEnvironment, *, reach: bool) -> "Store":
+        if not (path / "data.mdb").exists():
+            raise StoreMissing(f"there is no store in {path}")
+        _check_not_empty(path)
+        try:
+            env = _open(path, open_environment, map_size=0, readonly=True)
+        except Unwritable:  # no lock can be taken where nothing can be written, and nobody can write either
+            env = _open(path, open_environment, map_size=0, readonly=True, lock=False)
+        try:
+            with lmdb_errors():
+                if reach:
+                    check_reach(env, path)
+                _check_format(env)
+                return cls(env, path, env.info()["map_size"], None)
+        except BaseException:
+            env.close()
+            raise
+
+    @property
+    def lock_path(self) -> Path:
+        """The file whose flock says that there is a writer."""
+        return self.path / "writer.lock"
+
+    def close(self) -> None:
+        """No transaction may be open. Idempotent."""
+        self.env.close()
+        if self._lock_file is not None:
+            os.close(self._lock_file)
+            self._lock_file = None
+
+    @contextmanager
+    def read_transaction(self) -> Iterator[Any]:
+        """A short read. Its values are buffers inside the map: copy what shall outlive the block."""
+        with lmdb_errors():
+            try:
+                txn = self.env.begin(buffers=True)
+            except lmdb.MapResizedError:  # the writer was started again with a larger map
+                self.env.set_mapsize(0)
+                txn = self.env.begin(buffers=True)
+            try:
+                yield txn
+            finally:
+                txn.abort()
+
+    @contextmanager
+    def write_transaction(self) -> Iterator[Any]:
+        """All or nothing: commits, with fsync, when the block ends, and aborts when it raises.
+
+        Begin to end on one thread; for another the next write transaction would hang for ever.
+        """
+        with lmdb_errors(self.path):
+            txn = self.env.begin(write=True)
+            try:
+                yield txn
+                txn.commit()
+            except BaseException:
+                txn.abort()
+                raise
+
+    def touch(self, txn: Any) -> None:
+        """Write something that changes nothing, so that the commit proves that the store can be written."""
+        txn.put(_FORMAT_KEY, seal(b"meta", _FORMAT_KEY, FORMAT), db=self.meta)
+
+    def used_bytes(self, txn: Any | None = None) -> int:
+        """Bytes of the pages that hold something; pages that can be used again do not count."""
+        if txn is None:
+            with self.read_transaction() as own:
+                return self.used_bytes(own)
+        pages = _FIXED_PAGES
+        for database in (self.meta, self.log, self.ids, self.fates, self.results):
+            stat = txn.stat(database)
+            pages += stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
+        return pages * self.page_bytes
+
+    def has_room(self, used_bytes: int) -> bool:
+        """Whether deliveries may still be taken: the reserve is for outcomes."""
+        return used_bytes + self.reserve_bytes <= self.map_size_bytes
+
+    def reader_check(self) -> int:
+        """Free the slots of readers that were killed, which pin pages; how many there were."""
+        with lmdb_errors():
+            return int(self.env.reader_check())
+
+
+def _open(path: Path, open_environment: OpenEnvironment, **options: Any) -> Any:
+    try:
+        return open_environment(
+            str(path),
+            lib_version=0,
+            mode=0o600,
+            max_dbs=DATABASES_MAX,
+            create=not options.get("readonly", False),
+            **options,
+        )
+    except lmdb.Error as error:
+        if options.get("lock", True) and options.get("readonly") and says(str(error), errno.EACCES, errno.EROFS):
+            raise Unwritable(str(error)) from error
+        raise translated(error, None if options.get("readonly") else path) from error
+
+
+def _check_not_empty(path: Path) -> None:
+    data = path / "data.mdb"
+    if data.exists() and not data.stat().st_size:
+        raise StoreDamaged(f"data.mdb in {path} is empty: what it held is gone")
+
+
+def _initialise(env: Any) -> bool:
+    """Make the databases and the format, in one transaction; nothing, and False, where there is something already."""
+    if env.stat()["entries"]:
+        return False
+    with env.begin(write=True) as txn:
+        databases = [env.open_db(name.encode(), txn=txn) for name in DATABASES]
+        txn.put(_FORMAT_KEY, seal(b"meta", _FORMAT_KEY, FORMAT), db=databases[0])
+        identity = secrets.token_bytes(IDENTITY_BYTES)
+        txn.put(_IDENTITY_KEY, seal(b"meta", _IDENTITY_KEY, identity), db=databases[0])
+    return True
+
+
+def _check_format(env: Any) -> None:
+    if not env.stat()["entries"]:
+        raise StoreMissing("the environment is empty: its making was interrupted")
+    try:
+        meta = env.open_db(b"meta", create=False)
+    except lmdb.NotFoundError as error:
+        raise StoreVersion("this is an LMDB environment, and no store of Tidegate") from error
+    with env.begin() as txn:
+        value = txn.get(_FORMAT_KEY, db=meta)
+    if value is None:
+        raise StoreVersion("the store does not say its format")
+    found = unseal(b"meta", _FORMAT_KEY, value)
+    if found != FORMAT:
+        theirs, ours = found.decode(errors="replace"), FORMAT.decode()
+        raise StoreVersion(f"the store has the format {theirs!r}, this version reads {ours!r}")
+
+
+def _settle(path: Path, lock_file: int) -> None:
+    """The files are private, their names survive a power cut, and it is known that there is a store."""
+    for name in ("data.mdb", "lock.mdb", "writer.lock"):
+        (path / name).chmod(0o600)
+    for directory in (path, path.parent):
+        opened = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
+    if not os.fstat(lock_file).st_size:
+        os.write(lock_file, _MADE)

@@ -1,0 +1,47 @@
+"""What LMDB raises, as what the store raises."""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import lmdb
+
+from storage.errors import StoreDamaged, StoreError, StoreFailed, StoreFull, StoreVersion
+from storage.lmdb_store import disk
+
+
+class Unwritable(StoreError):
+    """The directory cannot be written, so LMDB cannot make or lock its lock file."""
+
+
+@contextmanager
+def lmdb_errors(written: Path | None = None) -> Iterator[None]:
+    """Every lmdb.Error as a StoreError. `written`: the directory of the store, where something is written."""
+    try:
+        yield
+    except lmdb.PanicError:
+        raise
+    except lmdb.Error as error:
+        raise translated(error, written) from error
+
+
+def translated(error: lmdb.Error, written: Path | None) -> StoreError:
+    words = str(error)
+    if isinstance(error, lmdb.MapFullError) or says(words, errno.ENOSPC, errno.EDQUOT):
+        return StoreFull(words)
+    if says(words, errno.EIO):
+        if written is not None and disk.is_full(written):
+            return StoreFull(f"{words}, and the disk is full")
+        return StoreFailed(words)
+    if isinstance(error, lmdb.VersionMismatchError):
+        return StoreVersion(words)
+    if isinstance(error, (lmdb.InvalidError, lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.NotFoundError)):
+        return StoreDamaged(words)
+    return StoreError(words)
+
+
+def says(words: str, *numbers: int) -> bool:
+    """LMDB gives the system's errors as a plain lmdb.Error with the system's words."""
+    return any(os.strerror(number) in words for number in numbers)

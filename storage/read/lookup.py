@@ -1,0 +1,180 @@
+"""Events by their id, by their delivery, and the dead: records for people and programs that ask."""
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+import numpy
+import orjson
+from numpy.typing import NDArray
+
+from storage.codec.records import DIGEST_BYTES, damaged, digest, first_of, key_of
+from storage.model import EventRecord, Fate, Stored
+from storage.read.snapshot import Block, Snapshot, Snapshots
+
+PAGE_BODY_BYTES_MAX = 16 * 1024 * 1024
+"""Of the bodies behind a page of dead events: they come along with their records."""
+RECORDS_IN_HAND_MAX = 16
+"""Read together by find_each: a record brings its whole delivery."""
+
+Numbers = NDArray[numpy.int64]
+Fates = NDArray[Any]
+
+
+def find(snapshots: Snapshots, source_id: str, event_id: str, limit: int) -> list[EventRecord]:
+    """Fates are looked at before deliveries are unpacked: an id may have come a million times."""
+    processed: list[int] = []
+    others: list[int] = []
+    for numbers, fates in _hits(snapshots, digest(source_id, event_id)):
+        is_processed = fates == Fate.PROCESSED
+        processed += numbers[is_processed][: limit - len(processed)].tolist()
+        others += numbers[~is_processed][: limit - len(others)].tolist()
+        if len(processed) == limit:
+            break
+    found = _named(snapshots, (processed + others)[:limit], event_id)
+    return sorted(found, key=lambda record: (record.fate != Fate.PROCESSED, -record.number))
+
+
+def find_each(snapshots: Snapshots, source_id: str, event_id: str, fates: Collection[Fate]) -> Iterator[EventRecord]:
+    for numbers, found in _hits(snapshots, digest(source_id, event_id)):
+        wanted = numbers[numpy.isin(found, list(fates))].tolist()
+        for at in range(0, len(wanted), RECORDS_IN_HAND_MAX):
+            records = list(_named(snapshots, wanted[at : at + RECORDS_IN_HAND_MAX], event_id))
+            yield from (record for record in reversed(records) if record.fate in fates)
+
+
+def _hits(snapshots: Snapshots, wanted: bytes) -> Iterator[tuple[Numbers, Fates]]:
+    """Events with this digest, block by block, newest first: their numbers and fates. No snapshot is open meanwhile."""
+    before: int | None = None
+    more = True
+    while more:
+        hits = []
+        with snapshots.take() as snapshot:
+            for first, digests in snapshot.digests_backward(before):
+                before = first
+                if places := list(_places(digests, wanted)):
+                    newest_first = numpy.array(places[::-1])
+                    hits.append((newest_first + first, _fates(snapshot, first)[newest_first]))
+            more = snapshot.exhausted
+        yield from hits
+
+
+def _fates(snapshot: Snapshot, first: int) -> Fates:
+    block = snapshot.block_of(first)
+    if block is None:
+        raise damaged(b"fates", key_of(first), "there is no such record")
+    return block.rows["fate"]
+
+
+def _named(snapshots: Snapshots, numbers: list[int], event_id: str) -> Iterator[EventRecord]:
+    """The ids are compared too, so that a hit is one beyond doubt."""
+    return (record for record in _events(snapshots, numbers) if record.stored.event_id(record.position) == event_id)
+
+
+def delivery(snapshots: Snapshots, delivery_id: str) -> list[EventRecord] | None:
+    first = first_of(delivery_id)
+    if first is None:
+        return None
+    with snapshots.take() as snapshot:
+        stored = snapshot.delivery_of(first)
+        block = snapshot.block_of(first)
+        if stored is None or block is None or stored.id != delivery_id:
+            return None
+        return [_event(snapshot, block, stored, stored.first + at) for at in range(stored.facts.count)]
+
+
+def dead(snapshots: Snapshots, source_id: str | None, after: int, limit: int) -> list[EventRecord]:
+    page = _Page(limit)
+    start: int | None = after + 1
+    while start is not None and not page.full:
+        with snapshots.take() as snapshot:
+            start = _collect_dead(snapshot, source_id, start, page)
+    return page.records
+
+
+class _Page:
+    """Records until there are enough of them, or their bodies fill the memory that a page may take."""
+
+    def __init__(self, limit: int) -> None:
+        self.records: list[EventRecord] = []
+        self._limit = limit
+        self._body_bytes = 0
+
+    def add(self, record: EventRecord) -> None:
+        if not self.records or self.records[-1].stored is not record.stored:
+            self._body_bytes += len(record.stored.body)
+        self.records.append(record)
+
+    @property
+    def full(self) -> bool:
+        return len(self.records) >= self._limit or self._body_bytes >= PAGE_BODY_BYTES_MAX
+
+
+def _collect_dead(snapshot: Snapshot, source_id: str | None, start: int, page: _Page) -> int | None:
+    """The number to go on from; None at the end of the store."""
+    for block in snapshot.blocks(start):
+        for number in (numpy.flatnonzero(block.rows["fate"] == Fate.DEAD) + block.first).tolist():
+            if number < start:
+                continue
+            if page.full or snapshot.exhausted:
+                return int(number)
+            head = snapshot.head_of(number)
+            if head and source_id in (None, head.source_id):
+                page.add(_event(snapshot, block, _stored(snapshot, number), number))
+        if snapshot.exhausted:
+            return block.end
+    return None
+
+
+def _places(digests: bytes, wanted: bytes) -> Iterator[int]:
+    """Where the digest stands; what is found across two neighbours is none."""
+    at = digests.find(wanted)
+    while at >= 0:
+        if at % DIGEST_BYTES == 0:
+            yield at // DIGEST_BYTES
+        at = digests.find(wanted, at + 1)
+
+
+def _events(snapshots: Snapshots, numbers: list[int]) -> Iterator[EventRecord]:
+    left = sorted(numbers)
+    while left:
+        with snapshots.take() as snapshot:
+            while left and not snapshot.exhausted:
+                number = left.pop(0)
+                block = snapshot.block_of(number)
+                if block is None:
+                    raise damaged(b"fates", key_of(number), "there is no such event")
+                yield _event(snapshot, block, _stored(snapshot, number), number)
+
+
+def _stored(snapshot: Snapshot, number: int) -> Stored:
+    stored = snapshot.delivery_of(number)
+    if stored is None:
+        raise damaged(b"log", key_of(number), "there is no such event")
+    return stored
+
+
+def _event(snapshot: Snapshot, block: Block, stored: Stored, number: int) -> EventRecord:
+    row = block.rows[number - block.first]
+    fate = Fate(int(row["fate"]))
+    ref = int(row["ref"])
+    twin = snapshot.delivery_of(number - ref) if fate == Fate.DUPLICATE and ref != number else None
+    return EventRecord(
+        stored=stored,
+        position=number - stored.first,
+        fate=fate,
+        attempts=int(row["attempts"]),
+        at_ms=int(row["at_ms"]),
+        duplicate_of=twin.id if twin else None,
+        detail=_detail(snapshot, ref, number) if ref and fate != Fate.DUPLICATE else {},
+    )
+
+
+def _detail(snapshot: Snapshot, ref: int, number: int) -> Mapping[str, object]:
+    detail = snapshot.detail(ref, number)
+    if detail is None:
+        raise damaged(b"results", key_of(ref), f"the event {number} is not in it")
+    try:
+        found = orjson.loads(detail)
+    except orjson.JSONDecodeError as error:
+        raise damaged(b"results", key_of(ref), f"the detail of the event {number} is no JSON") from error
+    return found if isinstance(found, dict) else {"result": found}

@@ -1,0 +1,125 @@
+"""From blocks to spans: which events of a source wait, delivery by delivery, within limits."""
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy
+from numpy.typing import NDArray
+
+from storage.codec.log_record import LogHead
+from storage.codec.records import DIGEST_BYTES
+from storage.codec.statuses import Rows
+from storage.model import Fate, Span, Stored
+from storage.read.snapshot import Block, Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The pending events in one log record: their numbers, and where their rows and digests are."""
+
+    head: LogHead
+    block: Block
+    numbers: Sequence[int]
+
+
+def pending_in(
+    snapshot: Snapshot, block: Block, start: int, end: int, source_id: str | None = None
+) -> Iterator[Waiting]:
+    """What waits in a block with `start` ≤ number < `end`, log record by log record."""
+    low, high = max(start, block.first), min(end, block.end)
+    if low >= high:
+        return
+    rows = block.rows[low - block.first : high - block.first]
+    numbers = (numpy.flatnonzero(rows["fate"] <= Fate.DEFERRED) + low).tolist()
+    if not numbers:
+        return
+    yield from waiting_at(snapshot, block, numbers, source_id)
+
+
+def waiting_at(
+    snapshot: Snapshot, block: Block, numbers: Sequence[int], source_id: str | None = None
+) -> Iterator[Waiting]:
+    """The same for given numbers of a block, which ascend and are pending."""
+    for head in snapshot.heads(numbers[0], numbers[-1] + 1):
+        if source_id is None or head.source_id == source_id:
+            mine = numbers[bisect_left(numbers, head.first) : bisect_left(numbers, head.end)]
+            if mine:
+                yield Waiting(head, block, mine)
+
+
+@dataclass(slots=True)
+class Taking:
+    """Spans collected so far, and whether more fit.
+
+    With bodies deliveries are taken whole, at least one; without, events up to `events_max` exactly.
+    """
+
+    events_max: int
+    bytes_max: int
+    bodies: bool
+    spans: list[Span] = field(default_factory=list)
+    events: int = 0
+    size: int = 0
+    stopped_at: int | None = None
+    """The first pending number that was not taken."""
+
+    def take(self, snapshot: Snapshot, waiting: Waiting) -> None:
+        """Take what fits of one log record."""
+        if not self.bodies:
+            self._take_numbers(snapshot, waiting)
+            return
+        at = 0
+        for stored in snapshot.deliveries(waiting.head):
+            stop = bisect_left(waiting.numbers, stored.first + stored.facts.count, at)
+            if stop == at:
+                continue
+            if not self._fits(stop - at, len(stored.body)):
+                self.stopped_at = waiting.numbers[at]
+                return
+            self._add(snapshot, waiting, waiting.numbers[at:stop], stored)
+            self.size += len(stored.body)
+            at = stop
+
+    def _take_numbers(self, snapshot: Snapshot, waiting: Waiting) -> None:
+        room = max(self.events_max - self.events, 0 if self.events else 1)
+        if room:
+            self._add(snapshot, waiting, waiting.numbers[:room], None)
+        if len(waiting.numbers) > room:
+            self.stopped_at = waiting.numbers[room]
+
+    def _fits(self, events: int, size: int) -> bool:
+        return not self.events or (self.events + events <= self.events_max and self.size + size <= self.bytes_max)
+
+    def _add(self, snapshot: Snapshot, waiting: Waiting, numbers: Sequence[int], stored: Stored | None) -> None:
+        places = numpy.asarray(numbers) - waiting.block.first
+        rows = waiting.block.rows[places]
+        digests = numpy.frombuffer(snapshot.digests(waiting.block), f"V{DIGEST_BYTES}")[places]
+        received_at_ms = stored.facts.received_at_ms if stored else waiting.head.received_at_ms
+        for low, high in _alike(rows):
+            self.spans.append(
+                Span(
+                    stored=stored,
+                    source_id=waiting.head.source_id,
+                    numbers=numbers[low:high],
+                    digests=digests[low:high].tobytes(),
+                    attempts=rows["attempts"][low:high].tolist(),
+                    deferred=bool(rows["fate"][low] == Fate.DEFERRED),
+                    received_at_ms=received_at_ms,
+                )
+            )
+        self.events += len(numbers)
+
+
+def received_at(snapshot: Snapshot, waiting: Waiting) -> int:
+    """When the first of these events came, in ms."""
+    stored = snapshot.delivery_of(waiting.numbers[0])
+    return stored.facts.received_at_ms if stored else waiting.head.received_at_ms
+
+
+def _alike(rows: Rows) -> list[tuple[int, int]]:
+    """Where the fate stays the same: starts and ends."""
+    fate: NDArray[numpy.uint32] = rows["fate"]
+    cuts = [0, *(numpy.flatnonzero(fate[1:] != fate[:-1]) + 1).tolist(), len(fate)]
+    return list(pairwise(cuts))

@@ -1,0 +1,216 @@
+"""One short read transaction: blocks and deliveries by number, every record checked, nothing of the map escapes.
+
+A pinned reader keeps pages from being used again, so a snapshot counts the records that it read: whoever walks asks
+`exhausted` and goes on in a new one. Numbers make that safe: what was read does not move.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import zstandard
+
+from storage.codec.log_record import LogHead, decode_log, decode_log_head
+from storage.codec.records import (
+    DIGEST_BYTES,
+    TOTALS_PREFIX,
+    damaged,
+    decode_ids,
+    decode_results,
+    decode_totals,
+    key_of,
+    number_of,
+)
+from storage.codec.statuses import Rows, decode_fates
+from storage.lmdb_store.environment import Store
+from storage.model import Stored, Totals
+
+SNAPSHOT_RECORDS_MAX = 1000
+"""About a millisecond or two of reading, so that a writer's freed pages are not pinned for longer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """What became of the events `first` .. `end - 1`."""
+
+    first: int
+    rows: Rows
+
+    @property
+    def end(self) -> int:
+        return self.first + len(self.rows)
+
+
+class Snapshot:
+    """The store as it is at one moment. For use inside `snapshot()` only."""
+
+    def __init__(self, store: Store, txn: Any, decompressor: zstandard.ZstdDecompressor) -> None:
+        self._store = store
+        self._txn = txn
+        self._decompressor = decompressor
+        self._records = 0
+        self._unpacked: tuple[int, list[Stored]] = (0, [])
+        self._ids: tuple[int, bytes] = (0, b"")
+        self._results: tuple[int, dict[int, bytes]] = (0, {})
+
+    @property
+    def exhausted(self) -> bool:
+        return self._records >= SNAPSHOT_RECORDS_MAX
+
+    # Blocks of fates.
+
+    def blocks(self, start: int) -> Iterator[Block]:
+        """The blocks from the one that holds `start` on. Ends early where the snapshot is exhausted."""
+        cursor = self._txn.cursor(db=self._store.fates)
+        found = _seek(cursor, start)
+        while found:
+            block = self._block(cursor)
+            if block.end > start:
+                yield block
+                if self.exhausted:
+                    return
+            found = cursor.next()
+
+    def block_at(self, first: int) -> Block:
+        """The block that starts with this number, which is known to be there."""
+        return Block(first, decode_fates(key_of(first), self._value(b"fates", self._store.fates, first)))
+
+    def block_of(self, number: int) -> Block | None:
+        """The block that holds the number; None where there is no such event."""
+        cursor = self._txn.cursor(db=self._store.fates)
+        if not _seek(cursor, number):
+            return None
+        block = self._block(cursor)
+        return block if block.first <= number < block.end else None
+
+    def _block(self, cursor: Any) -> Block:
+        self._records += 1
+        key = bytes(cursor.key())
+        return Block(number_of(b"fates", key), decode_fates(key, bytes(cursor.value())))
+
+    # Digests.
+
+    def digests(self, block: Block) -> bytes:
+        """The digests of a block's events."""
+        if self._ids[0] != block.first:
+            key = key_of(block.first)
+            self._ids = (block.first, decode_ids(key, self._value(b"ids", self._store.ids, block.first)))
+            if len(self._ids[1]) != len(block.rows) * DIGEST_BYTES:
+                raise damaged(b"ids", key, "the record has another count than the one in fates")
+        return self._ids[1]
+
+    def digests_backward(self, before: int | None) -> Iterator[tuple[int, bytes]]:
+        """First numbers and digests of the blocks that start before this number, the newest first."""
+        cursor = self._txn.cursor(db=self._store.ids)
+        found = cursor.last() if before is None or not cursor.set_range(key_of(before)) else cursor.prev()
+        while found:
+            key = bytes(cursor.key())
+            self._records += 1
+            yield number_of(b"ids", key), decode_ids(key, bytes(cursor.value()))
+            found = not self.exhausted and cursor.prev()
+
+    # Deliveries.
+
+    def heads(self, start: int, end: int) -> Iterator[LogHead]:
+        """The heads of the log records that hold any of the numbers `start` .. `end - 1`, in order."""
+        cursor = self._txn.cursor(db=self._store.log)
+        found = _seek(cursor, start)
+        while found:
+            self._records += 1
+            head = decode_log_head(bytes(cursor.key()), cursor.value())
+            if head.first >= end:
+                return
+            if head.end > start:
+                yield head
+            found = cursor.next()
+
+    def head_at(self, first: int) -> LogHead:
+        """The head of the log record that starts with this number, which is known to be there."""
+        return decode_log_head(key_of(first), self._value(b"log", self._store.log, first))
+
+    def head_of(self, number: int) -> LogHead | None:
+        return next(self.heads(number, number + 1), None)
+
+    def deliveries(self, head: LogHead) -> list[Stored]:
+        """All deliveries of the log record with this head; kept until another is asked for."""
+        if self._unpacked[0] != head.first:
+            key = key_of(head.first)
+            self._unpacked = (head.first, decode_log(key, self._txn.get(key, db=self._store.log), self._decompressor))
+        return self._unpacked[1]
+
+    def delivery_of(self, number: int) -> Stored | None:
+        """The delivery that holds the event with this number."""
+        head = self.head_of(number)
+        if head is None:
+            return None
+        return next(stored for stored in self.deliveries(head) if number < stored.first + stored.facts.count)
+
+    # Details.
+
+    def detail(self, ref: int, number: int) -> bytes | None:
+        """The detail of an event, as JSON, from the `results` record that its row refers to."""
+        return self.results(ref).get(number)
+
+    def results(self, ref: int) -> dict[int, bytes]:
+        """The details in one record; kept until another is asked for."""
+        if self._results[0] != ref:
+            self._results = (ref, decode_results(key_of(ref), self._value(b"results", self._store.results, ref)))
+        return self._results[1]
+
+    # Anything.
+
+    def totals(self) -> dict[str, Totals]:
+        """The totals of every source."""
+        found: dict[str, Totals] = {}
+        cursor = self._txn.cursor(db=self._store.meta)
+        more = cursor.set_range(TOTALS_PREFIX)
+        while more and (key := bytes(cursor.key())).startswith(TOTALS_PREFIX):
+            found[key[len(TOTALS_PREFIX) :].decode()] = decode_totals(key, bytes(cursor.value()))
+            more = cursor.next()
+        return found
+
+    def first_numbers(self, database: Literal["log", "ids", "fates", "results"], start: int) -> Iterator[int]:
+        """The keys of a database from `start` on; values are not touched. Does not look at `exhausted`."""
+        name = database.encode()
+        cursor = self._txn.cursor(db=getattr(self._store, database))
+        found = cursor.set_range(key_of(start))
+        last = start - 1
+        while found:
+            key = bytes(cursor.key())
+            number = number_of(name, key)
+            if number <= last:  # pages that refer to one another in a circle would be walked for ever
+                raise damaged(name, key, "the keys do not ascend")
+            yield number
+            last = number
+            found = cursor.next()
+
+    def _value(self, name: bytes, database: Any, number: int) -> bytes:
+        self._records += 1
+        value = self._txn.get(key_of(number), db=database)
+        if value is None:
+            raise damaged(name, key_of(number), "there is no such record")
+        return bytes(value)
+
+
+def _seek(cursor: Any, number: int) -> bool:
+    """To the record that may hold this number: the last one whose key is not greater, else the first one."""
+    found = cursor.set_range(key_of(number))
+    if found and bytes(cursor.key()) == key_of(number):
+        return True
+    if cursor.prev() if found else cursor.last():
+        return True
+    return bool(cursor.first())
+
+
+class Snapshots:
+    """Makes snapshots, one at a time; keeps what they share."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._decompressor = zstandard.ZstdDecompressor()
+
+    @contextmanager
+    def take(self) -> Iterator[Snapshot]:
+        with self.store.read_transaction() as txn:
+            yield Snapshot(self.store, txn, self._decompressor)

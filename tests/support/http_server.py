@@ -1,0 +1,177 @@
+"""The HTTP server under test with a small fake gate behind it, and an application like the admin one."""
+
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import trio
+from quart import Response
+
+from server.base.refusal import UNAUTHORIZED, Refusal, refuse
+from server.http.answer import Answer
+from server.http.asgi.body import App
+from server.http.asgi.routes import body_reader, build_public_app, quiet_quart, response
+from server.http.fast.connection import FastConnection
+from server.http.fast.event_loop import Fast
+from server.http.listener import serve
+from server.intake.intake import Head
+from tests.support import front_end
+from tests.support.client import WAIT_SECONDS
+
+ACCEPTED = Answer(200, b'{"status":"accepted"}')
+TOKEN = "Authorization: Bearer good"
+INGEST = "/ingest/inbound/demo"
+
+
+@dataclass(frozen=True)
+class SomeLimits:
+    """Long enough never to fire unless a test sets one."""
+
+    connections_max: int = 100
+    header_timeout_seconds: float = 60
+    body_timeout_seconds: float = 60
+    keep_alive_timeout_seconds: float = 60
+
+
+@dataclass
+class FakeGate:
+    """Lets `Bearer good` in, takes bodies of at most `bytes_max`, and answers as `on_submit` does."""
+
+    bytes_max: int = 1000
+    heads: list[Head] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
+    grown: list[int] = field(default_factory=list)
+    closed: int = 0
+    on_submit: Callable[[bytes, Callable[[Answer], None]], None] = lambda _body, answer: answer(ACCEPTED)
+
+    def enter(self, head: Head) -> "FakeEntry | Refusal":
+        self.heads.append(head)
+        if head.authorization != b"Bearer good":
+            return UNAUTHORIZED
+        if head.content_length is not None and head.content_length > self.bytes_max:
+            return refuse("too_large", "too large by its head")
+        return FakeEntry(self)
+
+    def take(self, requests: Sequence[FastConnection], _lane: object) -> Sequence[FastConnection]:
+        return requests
+
+
+class FakeEntry:
+    """What a gate gives for a request that it let in."""
+
+    def __init__(self, gate: FakeGate) -> None:
+        self._gate = gate
+        self._bytes = 0
+
+    def grow(self, count: int) -> Refusal | None:
+        self._gate.grown.append(count)
+        self._bytes += count
+        return refuse("too_large", "too large as it grew") if self._bytes > self._gate.bytes_max else None
+
+    def submit(self, body: bytes, answer: Callable[[Answer], None]) -> None:
+        self._gate.bodies.append(body)
+        self._gate.on_submit(body, answer)
+
+    def close(self) -> None:
+        self._gate.closed += 1
+
+
+class FakeHealth:
+    """Always well."""
+
+    def live(self) -> bool:
+        return True
+
+    def ready(self) -> tuple[bool, Mapping[str, object]]:
+        return True, {"ready": True}
+
+
+@dataclass
+class Server:
+    """One listener under test, and what it told about itself."""
+
+    port: int
+    gate: FakeGate
+    stop: trio.Event = field(default_factory=trio.Event)
+    stopped: trio.Event = field(default_factory=trio.Event)
+    observed: list[tuple[int, str]] = field(default_factory=list)
+    senders: list[tuple[str, str]] = field(default_factory=list)
+    """Of the refusals: address and source."""
+    errors: list[BaseException] = field(default_factory=list)
+
+    def accepted(self, count: int, seconds: float) -> None:
+        assert seconds >= 0
+        self.observed += [(200, "")] * count
+
+    def observe(self, status: int, code: str, seconds: float, remote_addr: str = "", source: str = "", /) -> None:
+        assert seconds >= 0
+        self.observed.append((status, code))
+        if code:
+            self.senders.append((remote_addr, source))
+
+
+AppBuilder = Callable[[Server, SomeLimits], App]
+
+
+def public_app(server: Server, limits: SomeLimits) -> App:
+    """The real public application, the gate behind it faked."""
+    return build_public_app(server.gate, FakeHealth(), server.observe, body_timeout_seconds=limits.body_timeout_seconds)
+
+
+def admin_like_app(server: Server, limits: SomeLimits) -> App:
+    """Like the admin one: a health route, a large answer, an endless one, a POST with a body, and one that fails."""
+    app = quiet_quart(limits.body_timeout_seconds, server.observe)
+
+    async def livez() -> Response:
+        return response(Answer(200, b"{}"))
+
+    async def large() -> Response:
+        return response(Answer(200, b"x" * 50_000_000))
+
+    async def fails() -> Response:
+        raise ZeroDivisionError("ours")
+
+    async def requeue() -> Response:
+        body = await body_reader().read(lambda _count: None)
+        assert isinstance(body, bytes)
+        return response(Answer(200, body))
+
+    app.add_url_rule("/livez", view_func=livez)
+    app.add_url_rule("/large", view_func=large)
+    app.add_url_rule("/fails", view_func=fails)
+    app.add_url_rule("/requeue", view_func=requeue, methods=["POST"])
+    return app
+
+
+@asynccontextmanager
+async def serving(
+    limits: SomeLimits | None = None, *, gate: FakeGate | None = None, build: AppBuilder = public_app
+) -> AsyncIterator[Server]:
+    """A server on a port of its own, drained at the end, within bounded time."""
+    limits = limits or SomeLimits()
+    sock = socket.socket()
+    sock.bind(("127.0.0.1", 0))
+    server = Server(sock.getsockname()[1], gate or FakeGate())
+
+    async def run(task_status: Any) -> None:
+        await serve(
+            build(server, limits),
+            [sock],
+            limits,
+            shutdown_trigger=server.stop.wait,
+            fast=Fast(server.gate, (), server.accepted) if front_end.fast_lane and build is public_app else None,
+            name="test",
+            observe=server.observe,
+            on_error=lambda _name, error: server.errors.append(error),
+            task_status=task_status,
+        )
+        server.stopped.set()
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(run)
+        yield server
+        server.stop.set()
+        with trio.fail_after(WAIT_SECONDS):
+            await server.stopped.wait()

@@ -1,0 +1,330 @@
+"""The installed server as a child process: started, spoken to over real sockets, killed."""
+
+import http.client
+import inspect
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.support import front_end
+
+START_SECONDS = 30
+"""Far more than a start takes; a slow machine must not fail a test."""
+
+TOKEN = "a-token-of-the-tests"
+
+ROOT = Path(__file__).resolve().parents[2]
+"""Where `server` and `storage` are, unless a test brings others."""
+
+POLL_SECONDS = 0.01
+
+
+def eventually(predicate: Callable[[], object], seconds: float = 20) -> None:
+    """Return when it is true; an AssertionError where that takes longer."""
+    deadline = time.monotonic() + seconds
+    while not predicate():
+        assert time.monotonic() < deadline, f"not true within {seconds:g} s: {inspect.getsource(predicate).strip()}"
+        time.sleep(POLL_SECONDS)
+
+
+def source(source_id: str, **keys: object) -> str:
+    """A `[sources.ID]` table: a webhook source that takes TOKEN, unless the keys say otherwise."""
+    table = {"type": "webhook", "tokens": [TOKEN], **keys}
+    return "\n".join([f"[sources.{source_id}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items()), ""])
+
+
+@dataclass(frozen=True)
+class Response:
+    """One answer, read to its end."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+def item(event_id: str, **keys: object) -> dict[str, object]:
+    """An event of this id; the keys are its payload."""
+    return {"inbound_event_id": event_id, **keys}
+
+
+class Child:
+    """A `tidegate serve` on free ports with its store in `directory`.
+
+    `sections` are TOML texts that follow `[server]`; a source named there can use TOKEN. `root`: where the code is.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        sections: str,
+        *,
+        server_keys: str = "",
+        command: Sequence[str] | None = None,
+        root: Path = ROOT,
+    ) -> None:
+        self.directory = directory
+        self.config = directory / "tidegate.toml"
+        self.store = directory / "data"
+        self.command = command or installed_command()
+        self.environment = os.environ | {"PYTHONPATH": str(root)}
+        self.write(sections, server_keys)
+        self.process: subprocess.Popen[bytes] | None = None
+        self.lines: list[dict[str, Any]] = []
+        self.errors: list[str] = []
+        """Lines of stderr that are no JSON: there should be none."""
+        self.port = self.admin_port = 0
+
+    def write(self, sections: str, server_keys: str = "") -> None:
+        """Write the configuration file, perhaps for a later `reload`."""
+        lane = "true" if front_end.fast_lane else "false"
+        server = f'[server]\nbind = "127.0.0.1:0"\nadmin_bind = "127.0.0.1:0"\nfast_lane = {lane}\n{server_keys}\n'
+        self.config.write_text(server + sections)
+
+    def __enter__(self) -> "Child":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    def start(self) -> None:
+        """Return when it says that it is ready."""
+        self.start_if_it_can()
+        if not self.port:
+            self.kill()
+            raise AssertionError(f"the server did not become ready: {self.lines} {self.errors}")
+
+    def start_if_it_can(self) -> None:
+        """Return when it says that it is ready, or has ended."""
+        self.port = self.admin_port = 0
+        self.process = subprocess.Popen(
+            [*self.command, "serve", "--config", str(self.config)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env=self.environment,
+            cwd=self.directory,
+        )
+        self._ready = threading.Event()
+        self._said: dict[str, threading.Event] = {}
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        self._ready.wait(START_SECONDS)
+
+    def kill(self) -> None:
+        """SIGKILL, if it is running; returns when it is gone."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+        self.wait()
+
+    def kill_now(self) -> None:
+        """SIGKILL; does not wait."""
+        self.signal(signal.SIGKILL)
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def wait(self, seconds: float = 60) -> int | None:
+        """The exit code, once it has ended."""
+        if self.process is None:
+            return None
+        code = self.process.wait(seconds)
+        self._reader.join(seconds)
+        return code
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    @property
+    def has_ended(self) -> bool:
+        return self.process is None or self.process.poll() is not None
+
+    def stop(self) -> int | None:
+        """SIGTERM and its exit code."""
+        self.signal(signal.SIGTERM)
+        return self.wait()
+
+    def wait_for_line(self, event: str, seconds: float = 30) -> dict[str, Any]:
+        """The log line of this event, said already or soon."""
+        said = self._said.setdefault(event, threading.Event())
+        found = [line for line in list(self.lines) if line.get("event") == event]
+        if not found:
+            assert said.wait(seconds), f"the server did not say {event!r}: {self.lines} {self.errors}"
+            found = [line for line in list(self.lines) if line.get("event") == event]
+        return found[-1]
+
+    def lines_of(self, event: str) -> list[dict[str, Any]]:
+        """The log lines of this event so far."""
+        return [line for line in list(self.lines) if line.get("event") == event]
+
+    def reload(self) -> list[dict[str, Any]]:
+        """SIGHUP; the lines that it said about it, once it is through."""
+        before, done = len(self.lines), ("reloaded", "the new configuration is not taken over")
+        self.signal(signal.SIGHUP)
+
+        def said() -> list[dict[str, Any]]:
+            return [line for line in self.lines[before:] if line.get("name") == "tidegate.reload"]
+
+        eventually(lambda: any(str(line["event"]).startswith(done) for line in said()))
+        return said()
+
+    def memory_bytes(self) -> int:
+        """Resident memory of its own; the pages of the store, which the kernel can take back, do not count."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(status.split("RssAnon:")[1].split()[0]) * 1024
+
+    def session(self) -> "Session":
+        """A connection for many deliveries."""
+        return Session(self.port)
+
+    def post(
+        self, source: str, body: object, *, headers: Mapping[str, str] | None = None, token: str = TOKEN
+    ) -> Response:
+        """One delivery on a connection of its own; `body` is bytes, or what becomes JSON."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return self.request(
+            "POST", f"/ingest/inbound/{source}", data, {"Authorization": f"Bearer {token}", **(headers or {})}
+        )
+
+    def request(
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> Response:
+        return _request(self.port, method, path, body, headers or {})
+
+    def admin(
+        self, path: str, *, method: str = "GET", body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> Response:
+        return _request(self.admin_port, method, path, body, headers or {})
+
+    def metrics(self) -> dict[str, float]:
+        """Every sample, by its name with labels as the server writes it."""
+        text = self.admin("/metrics").body.decode()
+        lines = [line.rsplit(" ", 1) for line in text.splitlines() if line and not line.startswith("#")]
+        return {name: float(value) for name, value in lines}
+
+    def cli(self, *arguments: str, check: bool = False) -> subprocess.CompletedProcess[str]:
+        """A command of the same installation with this configuration: `cli("receipt", source, id)`."""
+        name, *rest = arguments
+        return subprocess.run(
+            [*self.command, name, "--config", str(self._config_of_commands()), *rest],
+            capture_output=True,
+            text=True,
+            env=self.environment,
+            cwd=self.directory,
+            timeout=120,
+            check=check,
+        )
+
+    def _config_of_commands(self) -> Path:
+        """The configuration with the ports in use, so that a command finds the server."""
+        path = self.directory / "commands.toml"
+        text = self.config.read_text().replace('\nbind = "127.0.0.1:0"', f'\nbind = "127.0.0.1:{self.port}"')
+        path.write_text(text.replace('admin_bind = "127.0.0.1:0"', f'admin_bind = "127.0.0.1:{self.admin_port}"'))
+        return path
+
+    def _read(self) -> None:
+        assert self.process is not None
+        assert self.process.stderr is not None
+        for raw in self.process.stderr:
+            text = raw.decode(errors="replace").rstrip()
+            try:
+                line = json.loads(text)
+            except ValueError:
+                self.errors.append(text)
+                continue
+            self._hear(line)
+        self.process.stderr.close()
+        self._ready.set()
+
+    def _hear(self, line: dict[str, Any]) -> None:
+        self.lines.append(line)
+        event = str(line.get("event"))
+        if event == "ready":
+            self.port = int(line["ingest"].split("/ingest")[0].rsplit(":", 1)[1])
+            self.admin_port = int(line["admin"].rsplit(":", 1)[1])
+            self._ready.set()
+        self._said.setdefault(event, threading.Event()).set()
+
+
+class Children:
+    """Makes servers, each in a directory of its own with `processors.py` in it, and kills them at the end."""
+
+    def __init__(self, directory: Path, root: Path = ROOT) -> None:
+        self._directory = directory
+        self._root = root
+        self._made: list[Child] = []
+
+    def __call__(self, sections: str, *, server_keys: str = "", launch: Sequence[str] = ()) -> "Child":
+        """Not started yet. `launch`: arguments of `faults.py`, where something of its world is to be replaced."""
+        directory = self._directory / f"server-{len(self._made)}"
+        directory.mkdir()
+        shutil.copy(ROOT / "tests" / "support" / "processors.py", directory)
+        command = [sys.executable, "-P", str(ROOT / "tests" / "support" / "faults.py"), *launch] if launch else None
+        child = Child(directory, sections, server_keys=server_keys, command=command, root=self._root)
+        self._made.append(child)
+        return child
+
+    def __enter__(self) -> "Children":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for child in self._made:
+            child.kill()
+
+
+class Session:
+    """One kept-alive connection. Any method raises OSError or HTTPException when it breaks."""
+
+    def __init__(self, port: int) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def post(
+        self, source: str, body: object, *, token: str = TOKEN, headers: Mapping[str, str] | None = None
+    ) -> Response:
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        merged = {"Authorization": f"Bearer {token}", **(headers or {})}
+        return _exchange(self._connection, "POST", f"/ingest/inbound/{source}", data, merged)
+
+
+def installed_command() -> list[str]:
+    """The `tidegate` beside this interpreter, or the module where it is not installed."""
+    script = Path(sys.executable).with_name("tidegate")
+    return [str(script)] if script.exists() else [sys.executable, "-m", "server"]
+
+
+def _request(port: int, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Response:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    try:
+        return _exchange(connection, method, path, body, headers)
+    finally:
+        connection.close()
+
+
+def _exchange(
+    connection: http.client.HTTPConnection, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
+) -> Response:
+    connection.request(method, path, body, dict(headers))
+    response = connection.getresponse()
+    return Response(response.status, {name.lower(): value for name, value in response.getheaders()}, response.read())
