@@ -17,7 +17,7 @@ from server.intake.normalise import facts
 from server.intake.parse import parse
 from storage.codec.records import delivery_id
 from storage.lmdb_store.environment import Store
-from storage.model import Append, Fate, Group, Outcomes, Stored
+from storage.model import Append, EventStatus, Group, StatusChange, Stored
 from storage.write.writer import Writer
 
 EVENTS = 1000
@@ -57,11 +57,13 @@ def _write(path: Path, pool: Sequence[bytes], *, deliveries: int = 1 << 31, used
     written = 0
     try:
         writer = Writer(store)
-        outcomes: tuple[Outcomes, ...] = ()
+        outcomes: tuple[StatusChange, ...] = ()
         for stored in _deliveries(pool, deliveries, writer):
-            writer.write(Group([Append(stored, EVENTS, Fate.DEFERRED)], outcomes))
+            writer.write(Group([Append(stored, EVENTS, EventStatus.DEFERRED)], outcomes))
             numbers = range(stored.first, stored.first + EVENTS)
-            outcomes = (Outcomes(SOURCE.id, Fate.PROCESSED, numbers, [0] * EVENTS, stored.facts.received_at_ms),)
+            outcomes = (
+                StatusChange(SOURCE.id, EventStatus.PROCESSED, numbers, [0] * EVENTS, stored.facts.received_at_ms),
+            )
             written += 1
             if store.used_bytes() >= used_bytes:
                 break

@@ -33,7 +33,7 @@ from storage.codec.records import delivery_id, digests_of, split_digests
 from storage.dedup.index import DedupIndex
 from storage.journal.journal import Journal
 from storage.lmdb_store.environment import Store
-from storage.model import Append, Columns, Facts, Fate, Group, Singles, Stored
+from storage.model import Append, Columns, EventStatus, Facts, Group, Singles, Stored
 from storage.write.writer import Writer
 
 SOURCE = Source("segment", "segment", ())
@@ -141,7 +141,7 @@ class Steps:
 
     def _commit(self) -> None:
         """Encoded, compressed, written and flushed."""
-        self._writer.write(Group(appends=[Append(self._delivery(), self.events, Fate.DEFERRED)]))
+        self._writer.write(Group(appends=[Append(self._delivery(), self.events, EventStatus.DEFERRED)]))
 
     def _put_into_journal(self) -> None:
         """Encoded and flushed."""
@@ -152,7 +152,7 @@ class Steps:
         self._writer.write(Group(appends=[self._alone()]))
 
     def _alone(self) -> Append:
-        return Append(Singles(self._writer.next_number, "abcdef", self._single), 1, Fate.DEFERRED)
+        return Append(Singles(self._writer.next_number, "abcdef", self._single), 1, EventStatus.DEFERRED)
 
 
 def measure(events: int, rounds: int) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""What the store holds, as values: deliveries and their events, fates, outcomes, groups and totals.
+"""What the store holds, as values: deliveries and their events, statuses, outcomes, groups and totals.
 
 An event's number is its place in the log: rising, never reused once committed. Times are milliseconds since the epoch.
 """
@@ -10,7 +10,7 @@ from enum import IntEnum
 from storage.record import record
 
 
-class Fate(IntEnum):
+class EventStatus(IntEnum):
     """What became of an event so far. The first two are pending; the others are outcomes."""
 
     PENDING = 0
@@ -21,7 +21,7 @@ class Fate(IntEnum):
     DEAD = 5
 
 
-PENDING_FATES = (Fate.PENDING, Fate.DEFERRED)
+PENDING_STATUSES = (EventStatus.PENDING, EventStatus.DEFERRED)
 
 DIGEST_BYTES = 16
 """Of a digest of (source, event id)."""
@@ -157,26 +157,26 @@ class Singles:
 
 @record
 class Append:
-    """What is to be written: the first `admitted` events are pending, the others have the fate `rest`."""
+    """What is to be written: the first `admitted` events are pending, the others have the status `rest`."""
 
     stored: Stored | Singles
     admitted: int
-    rest: Fate
+    rest: EventStatus
     """DEFERRED or DROPPED; of no meaning where all are admitted."""
 
 
 @record
-class Outcomes:
-    """What became of some events of one source, all of one fate.
+class StatusChange:
+    """What became of some events of one source, all of one status.
 
-    `numbers` ascend. `attempts` has one entry an event. A pending fate records attempts only (PENDING: a failed
-    attempt; of a dead event: a requeue). `originals` are the numbers of the processed twins, where the fate is
+    `numbers` ascend. `attempts` has one entry an event. A pending status records attempts only (PENDING: a failed
+    attempt; of a dead event: a requeue). `originals` are the numbers of the processed twins, where the status is
     DUPLICATE.
     `details` maps numbers to JSON: `{"result": …}` of a processed event, `{"error": "…"}` of a dead one.
     """
 
     source_id: str
-    fate: Fate
+    status: EventStatus
     numbers: Sequence[int]
     attempts: Sequence[int]
     at_ms: int
@@ -190,7 +190,7 @@ class Group:
 
     appends: Sequence[Append] = ()
     """In the order of their numbers, source by source, without a gap."""
-    outcomes: Sequence[Outcomes] = ()
+    outcomes: Sequence[StatusChange] = ()
     oldest: Mapping[str, int] = field(default_factory=dict)
     """A lower bound for the number of each source's oldest pending event, where more is known than is stored."""
 
@@ -208,7 +208,7 @@ class Totals:
     dead: int = 0
     pending: int = 0
     deferred_now: int = 0
-    """Of the pending ones, those whose stored fate is DEFERRED."""
+    """Of the pending ones, those whose stored status is DEFERRED."""
     oldest: int = 0
     """No event before this number is pending."""
 
@@ -244,7 +244,7 @@ class Span:
     """16 bytes an event."""
     attempts: Sequence[int]
     deferred: bool
-    """The stored fate of all of them is DEFERRED; otherwise PENDING."""
+    """The stored status of all of them is DEFERRED; otherwise PENDING."""
     received_at_ms: int
 
 
@@ -263,7 +263,7 @@ class EventRecord:
 
     stored: Stored
     position: int
-    fate: Fate
+    status: EventStatus
     attempts: int
     at_ms: int
     """When the outcome was recorded; 0 while there is none."""

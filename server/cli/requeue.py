@@ -14,7 +14,7 @@ from server.config.load import ServerConfig, StorageConfig, load_section
 from server.flow.requeue import REQUEUE_EVENTS_MAX, dead_of
 from storage.errors import StoreLocked
 from storage.lmdb_store.environment import Store
-from storage.model import Fate, Group, Outcomes
+from storage.model import EventStatus, Group, StatusChange
 from storage.read.reader import Reader
 from storage.write.writer import Writer
 
@@ -103,7 +103,7 @@ def _in_store(store: Store, source_id: str, event_ids: Sequence[str] | None) -> 
     found = _all_dead(reader, source_id) if event_ids is None else _dead(reader, source_id, event_ids, unknown)
     count = 0
     while numbers := list(islice(found, REQUEUE_EVENTS_MAX)):
-        outcomes = Outcomes(source_id, Fate.PENDING, numbers, [0] * len(numbers), Clock().now_ms())
+        outcomes = StatusChange(source_id, EventStatus.PENDING, numbers, [0] * len(numbers), Clock().now_ms())
         writer.write(Group(outcomes=[outcomes]))
         count += len(numbers)
     return count, unknown

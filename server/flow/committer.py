@@ -44,7 +44,7 @@ from server.intake.intake import Admission, AllAdmitted
 from storage.errors import StoreError, StoreFailed, StoreFull
 from storage.journal.journal import Journal
 from storage.lmdb_store.environment import Store
-from storage.model import Append, Fate, Outcomes, Written
+from storage.model import Append, EventStatus, StatusChange, Written
 from storage.write.writer import Writer
 
 RETRY_SECONDS = 1.0
@@ -104,13 +104,13 @@ class Committer:
         """Hand over a delivery, or several of one event each that are all admitted. `done` gets them back with their
         numbers once they are on disk, or the error."""
         admitted = admission.admitted
-        pending = admission.reading.count if admission.rest is Fate.DEFERRED else admitted
+        pending = admission.reading.count if admission.rest is EventStatus.DEFERRED else admitted
         state.appending(pending, pending - admitted)
         self._appends.append(Waiting(state, admission, pending, done))
         self._is_not_quiet()
         self._came.set()
 
-    def finish(self, state: SourceState, outcomes: Outcomes, done: Finished) -> None:
+    def finish(self, state: SourceState, outcomes: StatusChange, done: Finished) -> None:
         """Hand over outcomes. `done` runs once they are on disk, however many tries that takes."""
         self._outcomes.append((state, outcomes, done))
         self._is_not_quiet()

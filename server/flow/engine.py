@@ -12,7 +12,7 @@ from server.flow.processor import load
 from server.flow.requeue import Requeued, Requeueing
 from server.flow.runner import Function, Parts, Runner
 from server.flow.source_state import SourceState
-from storage.model import Fate, Outcomes, Span, Totals
+from storage.model import EventStatus, Span, StatusChange, Totals
 from storage.read.reader import Reader
 
 MERGE_POLL_SECONDS = 0.5
@@ -96,9 +96,9 @@ class Engine:
         """
         for span in events:
             runner = self._runners[span.source_id]
-            fate = Fate.DEFERRED if span.deferred else Fate.PENDING
+            status = EventStatus.DEFERRED if span.deferred else EventStatus.PENDING
             now_ms = self._parts.clock.now_ms()
-            outcomes = Outcomes(span.source_id, fate, span.numbers, span.attempts, now_ms)
+            outcomes = StatusChange(span.source_id, status, span.numbers, span.attempts, now_ms)
             self._parts.committer.finish(runner.state, outcomes, runner.read_again)
 
     async def requeue(self, source_id: str, event_ids: Sequence[str] | None) -> Requeued:

@@ -7,7 +7,7 @@ from server.flow.source_state import Committed, SourceState
 from server.intake.intake import Admission, AllAdmitted, Reading
 from storage.codec.records import delivery_id
 from storage.errors import StoreError
-from storage.model import Append, Columns, Group, Outcomes, Singles, Stored
+from storage.model import Append, Columns, Group, Singles, StatusChange, Stored
 from storage.record import record
 
 GROUP_EVENTS = 8192
@@ -16,7 +16,7 @@ default) at one stroke: the rest would be read from disk again, which is slower 
 
 Appended = Callable[[Stored | Singles | StoreError], None]
 Finished = Callable[[], None]
-Finishing = tuple[SourceState, Outcomes, Finished]
+Finishing = tuple[SourceState, StatusChange, Finished]
 
 
 @record

@@ -14,7 +14,7 @@ from server.flow.committer import Committer
 from server.flow.parked import Aside, AsideEvents
 from server.flow.source_state import SourceState
 from storage.dedup.index import DedupIndex
-from storage.model import Fate, Outcomes
+from storage.model import EventStatus, StatusChange
 
 HURRY_BYTES = 2**20
 """Of results that wait: a transaction of so many gains nothing from more, and would need memory for all of them."""
@@ -86,7 +86,7 @@ class Closing:
         Where their ids are not held, nothing but a restart keeps the outcomes from the disk, and what is found a
         duplicate of them is written after them: the index may know them at once.
         """
-        outcomes = self._outcomes(Fate.PROCESSED, numbers, attempts, details=details)
+        outcomes = self._outcomes(EventStatus.PROCESSED, numbers, attempts, details=details)
         if not held:
             self._index.add(digests, numbers, outcomes.at_ms)
 
@@ -98,7 +98,7 @@ class Closing:
 
     def dead(self, number: int, digest: bytes, attempts: int, received_at_ms: int, detail: bytes) -> None:
         """The event, whose id is held, has failed too often."""
-        outcomes = self._outcomes(Fate.DEAD, [number], [attempts], details={number: detail})
+        outcomes = self._outcomes(EventStatus.DEAD, [number], [attempts], details={number: detail})
         self._hand_over(outcomes, received_at_ms, lambda: self._let_go([digest], {}))
 
     def duplicates(self, found: Sequence[Duplicate], received_at_ms: int, *, held: bool) -> None:
@@ -115,7 +115,7 @@ class Closing:
         def on_disk() -> None:
             self._aside.retry_at(due, event)
 
-        outcomes = self._outcomes(Fate.PENDING, [event.number], [event.attempts])
+        outcomes = self._outcomes(EventStatus.PENDING, [event.number], [event.attempts])
         self._hand_over(outcomes, event.received_at_ms, on_disk)
 
     def _let_go(self, digests: Sequence[bytes], originals: Mapping[bytes, int]) -> None:
@@ -128,23 +128,23 @@ class Closing:
             found = [Duplicate(twin.number, digest, twin.attempts, original) for twin in twins]
             self._hand_over(self._duplicates(found), twins[0].received_at_ms, _nothing)
 
-    def _duplicates(self, found: Sequence[Duplicate]) -> Outcomes:
+    def _duplicates(self, found: Sequence[Duplicate]) -> StatusChange:
         ordered = sorted(found, key=lambda each: each.number)
         numbers = [each.number for each in ordered]
         originals = [each.original for each in ordered]
-        return self._outcomes(Fate.DUPLICATE, numbers, [each.attempts for each in ordered], originals)
+        return self._outcomes(EventStatus.DUPLICATE, numbers, [each.attempts for each in ordered], originals)
 
     def _outcomes(
         self,
-        fate: Fate,
+        status: EventStatus,
         numbers: Sequence[int],
         attempts: Sequence[int],
         originals: Sequence[int] = (),
         details: Mapping[int, bytes] | None = None,
-    ) -> Outcomes:
-        return Outcomes(self._state.id, fate, numbers, attempts, self._clock.now_ms(), originals, details or {})
+    ) -> StatusChange:
+        return StatusChange(self._state.id, status, numbers, attempts, self._clock.now_ms(), originals, details or {})
 
-    def _hand_over(self, outcomes: Outcomes, received_at_ms: int, then: Callable[[], None]) -> None:
+    def _hand_over(self, outcomes: StatusChange, received_at_ms: int, then: Callable[[], None]) -> None:
         count = len(outcomes.numbers)
         size = sum(map(len, outcomes.details.values()))
         key = id(outcomes)

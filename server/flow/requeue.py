@@ -19,7 +19,7 @@ from server.flow.parked import Aside
 from server.flow.runner import Runner
 from storage.codec.records import digest
 from storage.errors import StoreFull
-from storage.model import EventRecord, Fate, Outcomes
+from storage.model import EventRecord, EventStatus, StatusChange
 from storage.read.reader import Reader
 
 REQUEUE_EVENTS_MAX = 10000
@@ -107,7 +107,7 @@ class Requeueing:
     async def _give_back(self, order: _Order, events: Sequence[Aside]) -> None:
         state = self._runner.state
         numbers = [event.number for event in events]
-        outcomes = Outcomes(state.id, Fate.PENDING, numbers, [0] * len(numbers), self._now_ms())
+        outcomes = StatusChange(state.id, EventStatus.PENDING, numbers, [0] * len(numbers), self._now_ms())
         on_disk = trio.Event()
 
         def give_back() -> None:
@@ -142,7 +142,7 @@ class Requeueing:
 
 def dead_of(reader: Reader, source_id: str, event_id: str) -> list[Aside]:
     """The dead events of this id, on their way back."""
-    return [requeued_event(record) for record in reader.find_each(source_id, event_id, [Fate.DEAD])]
+    return [requeued_event(record) for record in reader.find_each(source_id, event_id, [EventStatus.DEAD])]
 
 
 def requeued_event(record: EventRecord) -> Aside:

@@ -19,7 +19,7 @@ from server.intake.decode import Buffer, decode
 from server.intake.headers import Scanned, scan
 from server.intake.parse import parse
 from server.intake.rate_limit import Gcra
-from storage.model import Columns, Facts, Fate
+from storage.model import Columns, EventStatus, Facts
 from storage.record import record
 
 
@@ -77,11 +77,11 @@ class Reading:
 
 @record
 class Admission:
-    """What the rate limit makes of a reading: its first `admitted` events go on, the others have the fate `rest`."""
+    """What the rate limit makes of a reading: its first `admitted` events go on, the others have the status `rest`."""
 
     reading: Reading
     admitted: int
-    rest: Fate
+    rest: EventStatus
     """DEFERRED or DROPPED; of no meaning where all are admitted."""
     over_limit: int
 
@@ -92,7 +92,7 @@ class AllAdmitted:
 
     reading: Columns
     admitted: int
-    rest: Fate = Fate.DEFERRED
+    rest: EventStatus = EventStatus.DEFERRED
     over_limit: int = 0
 
 
@@ -126,13 +126,13 @@ def _no_form(refusal: Refusal) -> Refusal:
 def admit(reading: Reading, source: Source, limiter: Gcra, deferring: bool, now_ns: int) -> Admission:
     """Charges the limiter for what goes on. While anything is `deferring`, the tokens belong to that."""
     count = reading.facts.count
-    rest = Fate.DROPPED if source.over_limit == "drop" else Fate.DEFERRED
+    rest = EventStatus.DROPPED if source.over_limit == "drop" else EventStatus.DEFERRED
     waits = deferring and source.rate_limit_events_per_second > 0 and source.over_limit != "observe"
     fitting = 0 if waits else limiter.take(count, now_ns)
     over = count - fitting
     if source.over_limit == "observe":
         return Admission(reading, count, rest, over)
-    if rest is Fate.DROPPED and not fitting:
+    if rest is EventStatus.DROPPED and not fitting:
         reading = replace(reading, body=b"")
     return Admission(reading, fitting, rest, over)
 
@@ -141,7 +141,7 @@ def answer(source: Source, admission: Admission, delivery_id: str) -> bytes:
     """The body of the 200 for a delivery. Its four numbers add up to the items sent."""
     facts = admission.reading.facts
     left = facts.count - admission.admitted
-    dropped = left if admission.rest is Fate.DROPPED else 0
+    dropped = left if admission.rest is EventStatus.DROPPED else 0
     rejected = orjson.dumps([_rejection(each) for each in facts.rejected]) if facts.rejected else b"[]"
     counts = b'"accepted":%d,"deferred":%d,"dropped":%d,"rejected":%b' % (
         admission.admitted,

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from server.intake.events import build_events, rfc3339
-from storage.model import PENDING_FATES, EventRecord, Fate
+from storage.model import PENDING_STATUSES, EventRecord, EventStatus
 from storage.read.reader import Reader
 
 Value = dict[str, object]
@@ -85,11 +85,11 @@ def dead_page(reader: Reader, source_id: str | None, after: int) -> tuple[list[V
 
 def _receipt(record: EventRecord) -> Value:
     stored, position, facts = record.stored, record.position, record.stored.facts
-    is_pending = record.fate in PENDING_FATES
+    is_pending = record.status in PENDING_STATUSES
     found: Value = {"pending": True} if is_pending else {}
     found |= {"inbound_event_id": stored.event_id(position), "source_config_id": facts.source_id}
     if not is_pending:
-        found["outcome"] = record.fate.name.lower()
+        found["outcome"] = record.status.name.lower()
     found |= {"event_type": facts.types[position], "received_at": rfc3339(facts.received_at_ms)}
     if not is_pending:
         found["finished_at"] = rfc3339(record.at_ms)
@@ -98,12 +98,12 @@ def _receipt(record: EventRecord) -> Value:
 
 
 def _particulars(record: EventRecord) -> Value:
-    match record.fate:
-        case Fate.PENDING | Fate.DEFERRED:
-            return {"number": record.number, "deferred": record.fate is Fate.DEFERRED}
-        case Fate.DEAD:
+    match record.status:
+        case EventStatus.PENDING | EventStatus.DEFERRED:
+            return {"number": record.number, "deferred": record.status is EventStatus.DEFERRED}
+        case EventStatus.DEAD:
             return {"error": record.detail.get("error")}
-        case Fate.DUPLICATE:
+        case EventStatus.DUPLICATE:
             return {"duplicate_of": record.duplicate_of}
     return {}
 

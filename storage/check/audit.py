@@ -17,7 +17,7 @@ from storage.codec.log_record import LogHead
 from storage.codec.records import DIGEST_BYTES, digests_of
 from storage.errors import StoreError
 from storage.lmdb_store.environment import Store
-from storage.model import Fate, Totals
+from storage.model import EventStatus, Totals
 from storage.read.snapshot import Block, Snapshot, Snapshots
 
 
@@ -29,8 +29,8 @@ class Counts:
     deliveries: int = 0
     blocks: int = 0
     results: int = 0
-    fates: dict[str, list[int]] = field(default_factory=dict)
-    """By source: how many events have each fate."""
+    statuses: dict[str, list[int]] = field(default_factory=dict)
+    """By source: how many events have each status."""
     requeued: dict[str, int] = field(default_factory=dict)
     """By source, as the totals say that were read last."""
     complete: bool = True
@@ -53,7 +53,7 @@ class Audit:
         after = self._totals()
         self.counts.requeued = {source_id: totals.requeued for source_id, totals in after.items()}
         if self.counts.complete:
-            for source_id in sorted(before.keys() | after.keys() | self.counts.fates.keys()):
+            for source_id in sorted(before.keys() | after.keys() | self.counts.statuses.keys()):
                 self._compare(source_id, before.get(source_id, Totals()), after.get(source_id, Totals()))
 
     def _totals(self) -> dict[str, Totals]:
@@ -84,9 +84,9 @@ class Audit:
             with self._reported(), self._snapshots.take() as snapshot:
                 totals = snapshot.totals()
                 end = self._end_now(snapshot, last)
-                for first in snapshot.first_numbers("fates", at):
+                for first in snapshot.first_numbers("statuses", at):
                     if end is not None and first != end:
-                        self._problem(f"fates, key {first}: the block before ends with {end - 1}")
+                        self._problem(f"statuses, key {first}: the block before ends with {end - 1}")
                     last = end = None
                     with self._reported():
                         last, end = first, self._check_block(snapshot, first, totals)
@@ -104,7 +104,7 @@ class Audit:
 
     def _check_block(self, snapshot: Snapshot, first: int, totals: dict[str, Totals]) -> int:
         """Returns the number behind the block."""
-        self._reading("fates", first)
+        self._reading("statuses", first)
         block = snapshot.block_at(first)
         self.counts.blocks += 1
         digests = b""
@@ -133,12 +133,12 @@ class Audit:
             self._problem(f"log: the events {expected} to {block.end - 1} are missing")
 
     def _count(self, block: Block, head: LogHead, totals: dict[str, Totals]) -> None:
-        found = block.rows["fate"][head.first - block.first : head.end - block.first]
-        fates = self.counts.fates.setdefault(head.source_id, [0] * len(Fate))
-        for fate, count in enumerate(numpy.bincount(found, minlength=len(Fate)).tolist()):
-            fates[fate] += count
+        found = block.rows["status"][head.first - block.first : head.end - block.first]
+        statuses = self.counts.statuses.setdefault(head.source_id, [0] * len(EventStatus))
+        for status, count in enumerate(numpy.bincount(found, minlength=len(EventStatus)).tolist()):
+            statuses[status] += count
         self.counts.events += head.count
-        waiting = numpy.flatnonzero(found <= Fate.DEFERRED)
+        waiting = numpy.flatnonzero(found <= EventStatus.DEFERRED)
         oldest = totals.get(head.source_id, Totals()).oldest
         if len(waiting) and head.first + int(waiting[0]) < oldest:
             number = head.first + int(waiting[0])
@@ -167,8 +167,8 @@ class Audit:
     def _check_references(self, snapshot: Snapshot, block: Block, digests: bytes) -> None:
         for place in numpy.flatnonzero(block.rows["ref"]).tolist():
             number, ref = block.first + place, int(block.rows["ref"][place])
-            fate = Fate(int(block.rows["fate"][place]))
-            if fate == Fate.DUPLICATE:
+            status = EventStatus(int(block.rows["status"][place]))
+            if status == EventStatus.DUPLICATE:
                 digest = digests[place * DIGEST_BYTES : (place + 1) * DIGEST_BYTES]
                 self._check_original(snapshot, number, number - ref, digest)
             else:
@@ -176,12 +176,12 @@ class Audit:
 
     def _check_original(self, snapshot: Snapshot, number: int, original: int, digest: bytes) -> None:
         block = snapshot.block_of(original) if original > 0 else None
-        if block is None or block.rows["fate"][original - block.first] != Fate.PROCESSED:
-            self._problem(f"fates: the event {number} is a duplicate of {original}, which is not processed")
+        if block is None or block.rows["status"][original - block.first] != EventStatus.PROCESSED:
+            self._problem(f"statuses: the event {number} is a duplicate of {original}, which is not processed")
             return
         at = (original - block.first) * DIGEST_BYTES
         if digest and snapshot.digests(block)[at : at + DIGEST_BYTES] != digest:
-            self._problem(f"fates: the event {number} is a duplicate of {original}, which has another id")
+            self._problem(f"statuses: the event {number} is a duplicate of {original}, which has another id")
 
     def _check_detail(self, snapshot: Snapshot, number: int, ref: int) -> None:
         detail = snapshot.detail(ref, number) if ref > 0 else None
@@ -208,21 +208,25 @@ class Audit:
 
     def _compare(self, source_id: str, before: Totals, after: Totals) -> None:
         """Each recounted number lies between `after` without what came, and `before` with what came."""
-        counts = self.counts.fates.get(source_id, [0] * len(Fate))
-        waiting = counts[Fate.PENDING] + counts[Fate.DEFERRED]
+        counts = self.counts.statuses.get(source_id, [0] * len(EventStatus))
+        waiting = counts[EventStatus.PENDING] + counts[EventStatus.DEFERRED]
         requeued = after.requeued - before.requeued
         deferred = after.deferred - before.deferred
         came = after.received - before.received + requeued
         died = after.dead - before.dead
         found = {
             "received": (sum(counts), before.received, after.received),
-            "processed": (counts[Fate.PROCESSED], before.processed, after.processed),
-            "duplicate": (counts[Fate.DUPLICATE], before.duplicate, after.duplicate),
-            "dropped": (counts[Fate.DROPPED], before.dropped, after.dropped),
+            "processed": (counts[EventStatus.PROCESSED], before.processed, after.processed),
+            "duplicate": (counts[EventStatus.DUPLICATE], before.duplicate, after.duplicate),
+            "dropped": (counts[EventStatus.DROPPED], before.dropped, after.dropped),
             "pending": (waiting, after.pending - came, before.pending + came),
-            "deferred_now": (counts[Fate.DEFERRED], after.deferred_now - deferred, before.deferred_now + deferred),
+            "deferred_now": (
+                counts[EventStatus.DEFERRED],
+                after.deferred_now - deferred,
+                before.deferred_now + deferred,
+            ),
             "dead - requeued": (
-                counts[Fate.DEAD],
+                counts[EventStatus.DEAD],
                 after.dead - after.requeued - died,
                 before.dead - before.requeued + died,
             ),

@@ -19,7 +19,7 @@ from storage.check.audit import Audit
 from storage.errors import StoreError, StoreMissing
 from storage.lmdb_store.child import command, environment
 from storage.lmdb_store.environment import Store
-from storage.model import Fate
+from storage.model import EventStatus
 from storage.write.recovery import catch_up
 
 PROBLEMS_MAX = 100
@@ -102,21 +102,21 @@ def _audit(path: Path, problem: Callable[[str], None], left_out: Callable[[], in
         store.close()
     counts = asdict(audit.counts)
     requeued = counts.pop("requeued")
-    sources = {each: _accounts(fates, requeued.get(each, 0)) for each, fates in counts.pop("fates").items()}
+    sources = {each: _accounts(statuses, requeued.get(each, 0)) for each, statuses in counts.pop("statuses").items()}
     _say(summary=counts | {"sources": sources, "problems_left_out": left_out()})
 
 
-def _accounts(fates: Sequence[int], requeued: int) -> dict[str, int]:
+def _accounts(statuses: Sequence[int], requeued: int) -> dict[str, int]:
     """A source's counts, which add up: who was given back counts among the dead, who is deferred among the pending."""
     return {
-        "received": sum(fates),
+        "received": sum(statuses),
         "requeued": requeued,
-        "processed": fates[Fate.PROCESSED],
-        "duplicate": fates[Fate.DUPLICATE],
-        "dropped": fates[Fate.DROPPED],
-        "dead": fates[Fate.DEAD] + requeued,
-        "pending": fates[Fate.PENDING] + fates[Fate.DEFERRED],
-        "deferred": fates[Fate.DEFERRED],
+        "processed": statuses[EventStatus.PROCESSED],
+        "duplicate": statuses[EventStatus.DUPLICATE],
+        "dropped": statuses[EventStatus.DROPPED],
+        "dead": statuses[EventStatus.DEAD] + requeued,
+        "pending": statuses[EventStatus.PENDING] + statuses[EventStatus.DEFERRED],
+        "deferred": statuses[EventStatus.DEFERRED],
     }
 
 

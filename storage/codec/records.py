@@ -17,7 +17,7 @@ from operator import attrgetter
 from storage.errors import StoreDamaged
 from storage.model import Singles, Stored, Totals
 
-FORMAT = b"tidegate store 1"
+FORMAT = b"tidegate store 2"
 """The value of `format` in `meta`. A store with another one is not read."""
 
 IDENTITY_BYTES = 8

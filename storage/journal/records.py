@@ -1,7 +1,7 @@
 """The bytes of the journal: its records, written one after the other, and read as far as they are of one run.
 
 A record: CRC-32 of what follows, length, the identity of the store, that of the run of its writer, first number, the
-number after its last; then for each append how many deliveries it holds, how many events are admitted and the fate of
+number after its last; then for each append how many deliveries it holds, how many events are admitted and the status of
 the rest; then `log` records.
 """
 
@@ -18,7 +18,7 @@ from storage.codec.log_record import decode_log, decode_log_head, encode_log, sp
 from storage.codec.records import IDENTITY_BYTES, key_of
 from storage.errors import StoreDamaged, StoreError
 from storage.lmdb_store.environment import Store
-from storage.model import Append, Fate, Singles
+from storage.model import Append, EventStatus, Singles
 from storage.record import record
 
 JOURNAL_BYTES = 4 * 2**20
@@ -61,7 +61,7 @@ class Journaled:
             at += length
         found = iter(deliveries)
         return [
-            Append(next(found), admitted if holds == 1 else 1, Fate(rest))
+            Append(next(found), admitted if holds == 1 else 1, EventStatus(rest))
             for holds, admitted, rest in entries
             for _ in range(holds)
         ]

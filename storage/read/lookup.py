@@ -8,7 +8,7 @@ import orjson
 from numpy.typing import NDArray
 
 from storage.codec.records import DIGEST_BYTES, damaged, digest, first_of, key_of
-from storage.model import EventRecord, Fate, Stored
+from storage.model import EventRecord, EventStatus, Stored
 from storage.read.snapshot import Block, Snapshot, Snapshots
 
 PAGE_BODY_BYTES_MAX = 16 * 1024 * 1024
@@ -17,33 +17,35 @@ RECORDS_IN_HAND_MAX = 16
 """Read together by find_each: a record brings its whole delivery."""
 
 Numbers = NDArray[numpy.int64]
-Fates = NDArray[Any]
+Statuses = NDArray[Any]
 
 
 def find(snapshots: Snapshots, source_id: str, event_id: str, limit: int) -> list[EventRecord]:
-    """Fates are looked at before deliveries are unpacked: an id may have come a million times."""
+    """Statuses are looked at before deliveries are unpacked: an id may have come a million times."""
     processed: list[int] = []
     others: list[int] = []
-    for numbers, fates in _hits(snapshots, digest(source_id, event_id)):
-        is_processed = fates == Fate.PROCESSED
+    for numbers, statuses in _hits(snapshots, digest(source_id, event_id)):
+        is_processed = statuses == EventStatus.PROCESSED
         processed += numbers[is_processed][: limit - len(processed)].tolist()
         others += numbers[~is_processed][: limit - len(others)].tolist()
         if len(processed) == limit:
             break
     found = _named(snapshots, (processed + others)[:limit], event_id)
-    return sorted(found, key=lambda record: (record.fate != Fate.PROCESSED, -record.number))
+    return sorted(found, key=lambda record: (record.status != EventStatus.PROCESSED, -record.number))
 
 
-def find_each(snapshots: Snapshots, source_id: str, event_id: str, fates: Collection[Fate]) -> Iterator[EventRecord]:
+def find_each(
+    snapshots: Snapshots, source_id: str, event_id: str, statuses: Collection[EventStatus]
+) -> Iterator[EventRecord]:
     for numbers, found in _hits(snapshots, digest(source_id, event_id)):
-        wanted = numbers[numpy.isin(found, list(fates))].tolist()
+        wanted = numbers[numpy.isin(found, list(statuses))].tolist()
         for at in range(0, len(wanted), RECORDS_IN_HAND_MAX):
             records = list(_named(snapshots, wanted[at : at + RECORDS_IN_HAND_MAX], event_id))
-            yield from (record for record in reversed(records) if record.fate in fates)
+            yield from (record for record in reversed(records) if record.status in statuses)
 
 
-def _hits(snapshots: Snapshots, wanted: bytes) -> Iterator[tuple[Numbers, Fates]]:
-    """Events with this digest, block by block, newest first: their numbers and fates. No snapshot is open meanwhile."""
+def _hits(snapshots: Snapshots, wanted: bytes) -> Iterator[tuple[Numbers, Statuses]]:
+    """Events with this digest, block by block, newest first: their numbers and statuses. No snapshot is open then."""
     before: int | None = None
     more = True
     while more:
@@ -53,16 +55,16 @@ def _hits(snapshots: Snapshots, wanted: bytes) -> Iterator[tuple[Numbers, Fates]
                 before = first
                 if places := list(_places(digests, wanted)):
                     newest_first = numpy.array(places[::-1])
-                    hits.append((newest_first + first, _fates(snapshot, first)[newest_first]))
+                    hits.append((newest_first + first, _statuses(snapshot, first)[newest_first]))
             more = snapshot.exhausted
         yield from hits
 
 
-def _fates(snapshot: Snapshot, first: int) -> Fates:
+def _statuses(snapshot: Snapshot, first: int) -> Statuses:
     block = snapshot.block_of(first)
     if block is None:
-        raise damaged(b"fates", key_of(first), "there is no such record")
-    return block.rows["fate"]
+        raise damaged(b"statuses", key_of(first), "there is no such record")
+    return block.rows["status"]
 
 
 def _named(snapshots: Snapshots, numbers: list[int], event_id: str) -> Iterator[EventRecord]:
@@ -112,7 +114,7 @@ class _Page:
 def _collect_dead(snapshot: Snapshot, source_id: str | None, start: int, page: _Page) -> int | None:
     """The number to go on from; None at the end of the store."""
     for block in snapshot.blocks(start):
-        for number in (numpy.flatnonzero(block.rows["fate"] == Fate.DEAD) + block.first).tolist():
+        for number in (numpy.flatnonzero(block.rows["status"] == EventStatus.DEAD) + block.first).tolist():
             if number < start:
                 continue
             if page.full or snapshot.exhausted:
@@ -142,7 +144,7 @@ def _events(snapshots: Snapshots, numbers: list[int]) -> Iterator[EventRecord]:
                 number = left.pop(0)
                 block = snapshot.block_of(number)
                 if block is None:
-                    raise damaged(b"fates", key_of(number), "there is no such event")
+                    raise damaged(b"statuses", key_of(number), "there is no such event")
                 yield _event(snapshot, block, _stored(snapshot, number), number)
 
 
@@ -155,17 +157,17 @@ def _stored(snapshot: Snapshot, number: int) -> Stored:
 
 def _event(snapshot: Snapshot, block: Block, stored: Stored, number: int) -> EventRecord:
     row = block.rows[number - block.first]
-    fate = Fate(int(row["fate"]))
+    status = EventStatus(int(row["status"]))
     ref = int(row["ref"])
-    twin = snapshot.delivery_of(number - ref) if fate == Fate.DUPLICATE and ref != number else None
+    twin = snapshot.delivery_of(number - ref) if status == EventStatus.DUPLICATE and ref != number else None
     return EventRecord(
         stored=stored,
         position=number - stored.first,
-        fate=fate,
+        status=status,
         attempts=int(row["attempts"]),
         at_ms=int(row["at_ms"]),
         duplicate_of=twin.id if twin else None,
-        detail=_detail(snapshot, ref, number) if ref and fate != Fate.DUPLICATE else {},
+        detail=_detail(snapshot, ref, number) if ref and status != EventStatus.DUPLICATE else {},
     )
 
 

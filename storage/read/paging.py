@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from storage.codec.log_record import LogHead
 from storage.codec.records import DIGEST_BYTES
 from storage.codec.statuses import Rows
-from storage.model import Fate, Span, Stored
+from storage.model import EventStatus, Span, Stored
 from storage.read.snapshot import Block, Snapshot
 
 
@@ -32,7 +32,7 @@ def pending_in(
     if low >= high:
         return
     rows = block.rows[low - block.first : high - block.first]
-    numbers = (numpy.flatnonzero(rows["fate"] <= Fate.DEFERRED) + low).tolist()
+    numbers = (numpy.flatnonzero(rows["status"] <= EventStatus.DEFERRED) + low).tolist()
     if not numbers:
         return
     yield from waiting_at(snapshot, block, numbers, source_id)
@@ -105,7 +105,7 @@ class Taking:
                     numbers=numbers[low:high],
                     digests=digests[low:high].tobytes(),
                     attempts=rows["attempts"][low:high].tolist(),
-                    deferred=bool(rows["fate"][low] == Fate.DEFERRED),
+                    deferred=bool(rows["status"][low] == EventStatus.DEFERRED),
                     received_at_ms=received_at_ms,
                 )
             )
@@ -119,7 +119,7 @@ def received_at(snapshot: Snapshot, waiting: Waiting) -> int:
 
 
 def _alike(rows: Rows) -> list[tuple[int, int]]:
-    """Where the fate stays the same: starts and ends."""
-    fate: NDArray[numpy.uint32] = rows["fate"]
-    cuts = [0, *(numpy.flatnonzero(fate[1:] != fate[:-1]) + 1).tolist(), len(fate)]
+    """Where the status stays the same: starts and ends."""
+    status: NDArray[numpy.uint32] = rows["status"]
+    cuts = [0, *(numpy.flatnonzero(status[1:] != status[:-1]) + 1).tolist(), len(status)]
     return list(pairwise(cuts))

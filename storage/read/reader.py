@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from storage.codec.records import DIGEST_BYTES
 from storage.lmdb_store.environment import Store
-from storage.model import EventRecord, Fate, Page, Span, Totals
+from storage.model import EventRecord, EventStatus, Page, Span, Totals
 from storage.read import lookup
 from storage.read.paging import Taking, pending_in, received_at, waiting_at
 from storage.read.snapshot import Snapshot, Snapshots
@@ -85,7 +85,7 @@ class Reader:
     def passed_over(self, oldest: Mapping[str, int]) -> list[Span]:
         """For each source the first event that waits before the number given for it, if one does; without its body.
 
-        Reads the fates of everything before the greatest of these numbers.
+        Reads the statuses of everything before the greatest of these numbers.
         """
         found: dict[str, Span] = {}
         start, end = 0, max(oldest.values(), default=0)
@@ -127,9 +127,11 @@ class Reader:
         """Events of this id, at most `limit`: the processed ones first, then the newest first."""
         return lookup.find(self._snapshots, source_id, event_id, limit)
 
-    def find_each(self, source_id: str, event_id: str, fates: Collection[Fate] = tuple(Fate)) -> Iterator[EventRecord]:
-        """All events of this id and these fates, the newest first, read a few at a time."""
-        return lookup.find_each(self._snapshots, source_id, event_id, fates)
+    def find_each(
+        self, source_id: str, event_id: str, statuses: Collection[EventStatus] = tuple(EventStatus)
+    ) -> Iterator[EventRecord]:
+        """All events of this id and these statuses, the newest first, read a few at a time."""
+        return lookup.find_each(self._snapshots, source_id, event_id, statuses)
 
     def delivery(self, delivery_id: str) -> list[EventRecord] | None:
         """All events of a delivery, in order; None where there is none of this id."""
@@ -171,7 +173,7 @@ def _take_block(snapshot: Snapshot, numbers: list[int], taking: Taking) -> list[
     if block is None:
         return numbers[1:]
     mine = [number for number in numbers if number < block.end]
-    waits = [number for number in mine if block.rows["fate"][number - block.first] <= Fate.DEFERRED]
+    waits = [number for number in mine if block.rows["status"][number - block.first] <= EventStatus.DEFERRED]
     if waits:
         for waiting in waiting_at(snapshot, block, waits):
             taking.take(snapshot, waiting)
@@ -202,7 +204,7 @@ def _collect_processed(snapshot: Snapshot, start: int, at_ms: int, chunks: list[
     count = 0
     for block in snapshot.blocks(start):
         rows = block.rows
-        places = numpy.flatnonzero((rows["fate"] == Fate.PROCESSED) & (rows["at_ms"] >= at_ms))
+        places = numpy.flatnonzero((rows["status"] == EventStatus.PROCESSED) & (rows["at_ms"] >= at_ms))
         if len(places):
             digests = numpy.frombuffer(snapshot.digests(block), _DIGEST)[places].tobytes()
             numbers = (places + block.first).astype(numpy.uint64)

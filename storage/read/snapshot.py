@@ -22,7 +22,7 @@ from storage.codec.records import (
     key_of,
     number_of,
 )
-from storage.codec.statuses import Rows, decode_fates
+from storage.codec.statuses import Rows, decode_statuses
 from storage.lmdb_store.environment import Store
 from storage.model import Stored, Totals
 
@@ -58,11 +58,11 @@ class Snapshot:
     def exhausted(self) -> bool:
         return self._records >= SNAPSHOT_RECORDS_MAX
 
-    # Blocks of fates.
+    # Blocks of statuses.
 
     def blocks(self, start: int) -> Iterator[Block]:
         """The blocks from the one that holds `start` on. Ends early where the snapshot is exhausted."""
-        cursor = self._txn.cursor(db=self._store.fates)
+        cursor = self._txn.cursor(db=self._store.statuses)
         found = _seek(cursor, start)
         while found:
             block = self._block(cursor)
@@ -74,11 +74,11 @@ class Snapshot:
 
     def block_at(self, first: int) -> Block:
         """The block that starts with this number, which is known to be there."""
-        return Block(first, decode_fates(key_of(first), self._value(b"fates", self._store.fates, first)))
+        return Block(first, decode_statuses(key_of(first), self._value(b"statuses", self._store.statuses, first)))
 
     def block_of(self, number: int) -> Block | None:
         """The block that holds the number; None where there is no such event."""
-        cursor = self._txn.cursor(db=self._store.fates)
+        cursor = self._txn.cursor(db=self._store.statuses)
         if not _seek(cursor, number):
             return None
         block = self._block(cursor)
@@ -87,7 +87,7 @@ class Snapshot:
     def _block(self, cursor: Any) -> Block:
         self._records += 1
         key = bytes(cursor.key())
-        return Block(number_of(b"fates", key), decode_fates(key, bytes(cursor.value())))
+        return Block(number_of(b"statuses", key), decode_statuses(key, bytes(cursor.value())))
 
     # Digests.
 
@@ -97,7 +97,7 @@ class Snapshot:
             key = key_of(block.first)
             self._ids = (block.first, decode_ids(key, self._value(b"ids", self._store.ids, block.first)))
             if len(self._ids[1]) != len(block.rows) * DIGEST_BYTES:
-                raise damaged(b"ids", key, "the record has another count than the one in fates")
+                raise damaged(b"ids", key, "the record has another count than the one in statuses")
         return self._ids[1]
 
     def digests_backward(self, before: int | None) -> Iterator[tuple[int, bytes]]:
@@ -170,7 +170,7 @@ class Snapshot:
             more = cursor.next()
         return found
 
-    def first_numbers(self, database: Literal["log", "ids", "fates", "results"], start: int) -> Iterator[int]:
+    def first_numbers(self, database: Literal["log", "ids", "statuses", "results"], start: int) -> Iterator[int]:
         """The keys of a database from `start` on; values are not touched. Does not look at `exhausted`."""
         name = database.encode()
         cursor = self._txn.cursor(db=getattr(self._store, database))

@@ -1,14 +1,14 @@
 """One group on its way to the disk: the only code that changes the store.
 
-Order of operations: encode what depends on the group alone; begin; read the blocks of fates that outcomes change; judge
-every outcome; put; commit. The state before is never touched, so a failure anywhere leaves it as it was.
+Order of operations: encode what depends on the group alone; begin; read the blocks of statuses that change; judge every
+outcome; put; commit. The state before is never touched, so a failure anywhere leaves it as it was.
 
 The number of LMDB calls depends on how many sources, blocks and MiB a group touches, not on its events: each call gives
-up the interpreter lock and may wait long to get it back. For the same reason the last block of `ids` and `fates`, which
-nearly every group extends, is held in memory.
+up the interpreter lock and may wait long to get it back. For the same reason the last block of `ids` and `statuses`,
+which nearly every group extends, is held in memory.
 
 A block takes the events of whole groups: a group joins the last block while that holds fewer than BLOCK_EVENTS_MIN
-events. `ids` and `fates` are split identically, and no `log` record reaches over the end of a block.
+events. `ids` and `statuses` are split identically, and no `log` record reaches over the end of a block.
 """
 
 from bisect import bisect_left
@@ -34,7 +34,7 @@ from storage.codec.records import (
 from storage.codec.statuses import Rows
 from storage.errors import IllegalOutcome
 from storage.lmdb_store.environment import Store
-from storage.model import PENDING_FATES, Append, Fate, Group, Outcomes, Totals
+from storage.model import PENDING_STATUSES, Append, EventStatus, Group, StatusChange, Totals
 from storage.record import record
 from storage.write.totals_delta import Accounts, Count
 
@@ -91,7 +91,7 @@ class Transaction:
 
     def run(self, txn: Any, store: Store) -> int:
         """Everything between begin and commit. Returns the bytes in use. Raises IllegalOutcome."""
-        cursor = txn.cursor(db=store.fates) if self._group.outcomes else None
+        cursor = txn.cursor(db=store.statuses) if self._group.outcomes else None
         for outcomes in self._group.outcomes:
             self._apply(outcomes, cursor)
         self.totals = self._accounts.new_totals(self._group.oldest)
@@ -102,7 +102,7 @@ class Transaction:
             txn.put(key, encode_ids(key, self._tail.digests), db=store.ids)
         for first, rows in self._blocks.items():
             key = key_of(first)
-            txn.put(key, statuses.encode_fates(key, rows), db=store.fates)
+            txn.put(key, statuses.encode_statuses(key, rows), db=store.statuses)
         for key, value in self._results:
             txn.put(key, value, db=store.results, append=True)
         for source_id, totals in self.totals.items():
@@ -144,7 +144,7 @@ class Transaction:
             events = append.stored.count
             received += events
             admitted += append.admitted
-            if append.rest == Fate.DROPPED:
+            if append.rest == EventStatus.DROPPED:
                 dropped += events - append.admitted
                 pending = append.admitted
             else:
@@ -160,7 +160,7 @@ class Transaction:
 
     # Outcomes of events that are there.
 
-    def _apply(self, outcomes: Outcomes, cursor: Any) -> None:
+    def _apply(self, outcomes: StatusChange, cursor: Any) -> None:
         """Judge and record, block by block."""
         numbers = outcomes.numbers
         if any(len(column) != len(numbers) for column in _columns(outcomes)):
@@ -174,19 +174,19 @@ class Transaction:
             self._count_change(outcomes, numbers[at], statuses.apply(rows, first, part))
             at = stop
 
-    def _count_change(self, outcomes: Outcomes, first: int, change: statuses.Change) -> None:
+    def _count_change(self, outcomes: StatusChange, first: int, change: statuses.Change) -> None:
         """`first` is the smallest number of these events. That it is pending now is sure, also where it was before."""
         count = self._accounts.of(outcomes.source_id)
-        if outcomes.fate != Fate.DEFERRED:
+        if outcomes.status != EventStatus.DEFERRED:
             count.deferred_now -= change.deferred
-        if outcomes.fate in PENDING_FATES:
+        if outcomes.status in PENDING_STATUSES:
             count.made_pending(first)
             count.requeued += change.dead
             count.pending += change.dead
         else:
             ended = change.pending + change.deferred
             count.pending -= ended
-            name = outcomes.fate.name.lower()
+            name = outcomes.status.name.lower()
             setattr(count, name, getattr(count, name) + ended)
 
     def _block_with(self, number: int, cursor: Any) -> tuple[int, Rows]:
@@ -202,9 +202,9 @@ class Transaction:
         self._blocks[first] = rows
         return first, rows
 
-    def _refs(self, outcomes: Outcomes) -> Rows | None:
+    def _refs(self, outcomes: StatusChange) -> Rows | None:
         """What each row refers to; None where none refers to anything."""
-        if outcomes.fate == Fate.DUPLICATE:
+        if outcomes.status == EventStatus.DUPLICATE:
             distances: Rows = numpy.asarray(outcomes.numbers, "i8") - numpy.asarray(outcomes.originals, "i8")
             return distances
         if not outcomes.details:
@@ -223,15 +223,15 @@ class Transaction:
         return records
 
 
-def _columns(outcomes: Outcomes) -> list[Sequence[int]]:
-    return [outcomes.attempts, outcomes.originals] if outcomes.fate == Fate.DUPLICATE else [outcomes.attempts]
+def _columns(outcomes: StatusChange) -> list[Sequence[int]]:
+    return [outcomes.attempts, outcomes.originals] if outcomes.status == EventStatus.DUPLICATE else [outcomes.attempts]
 
 
 def _read_block(number: int, cursor: Any) -> tuple[int, Rows]:
     found = cursor.set_range(key_of(number + 1))
     if cursor.prev() if found else cursor.last():
         key = cursor.key()
-        first, rows = number_of(b"fates", key), statuses.decode_fates(key, cursor.value())
+        first, rows = number_of(b"statuses", key), statuses.decode_statuses(key, cursor.value())
         if number < first + len(rows):
             return first, rows
     raise IllegalOutcome(f"there is no event {number}")
@@ -243,7 +243,7 @@ def _checked_end(first: int, appends: Sequence[Append]) -> int:
         count = append.stored.count
         if append.stored.first != first or count == 0 or not 0 <= append.admitted <= count:
             raise ValueError(f"the delivery of event {append.stored.first} does not follow the event {first - 1}")
-        if append.admitted < count and append.rest not in (Fate.DEFERRED, Fate.DROPPED):
+        if append.admitted < count and append.rest not in (EventStatus.DEFERRED, EventStatus.DROPPED):
             raise ValueError(f"the rest of the delivery of event {first} cannot be {append.rest!r}")
         first += count
     return first

@@ -16,7 +16,7 @@ from storage.codec.records import (
     decode_ids,
     number_of,
 )
-from storage.codec.statuses import decode_fates
+from storage.codec.statuses import decode_statuses
 from storage.errors import StoreDamaged
 from storage.journal.records import read_journal
 from storage.lmdb_store.environment import Store
@@ -95,10 +95,10 @@ def _load(store: Store, txn: Any, totals: dict[str, Totals]) -> State:
 
 
 def _tail(store: Store, txn: Any, key: bytes, digests: bytes) -> Tail:
-    value = txn.get(key, db=store.fates)
+    value = txn.get(key, db=store.statuses)
     if value is None:
-        raise damaged(b"fates", key, "there is no such record")
-    rows = decode_fates(key, bytes(value))
+        raise damaged(b"statuses", key, "there is no such record")
+    rows = decode_statuses(key, bytes(value))
     if len(rows) * DIGEST_BYTES != len(digests):
-        raise damaged(b"fates", key, "the record has another count than the one in ids")
-    return Tail(number_of(b"fates", key), rows, digests)
+        raise damaged(b"statuses", key, "the record has another count than the one in ids")
+    return Tail(number_of(b"statuses", key), rows, digests)

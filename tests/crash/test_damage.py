@@ -16,7 +16,7 @@ from storage.check.verify import verify
 from storage.codec.records import key_of
 from storage.errors import StoreDamaged
 from storage.lmdb_store.environment import Store
-from storage.model import Fate, Group
+from storage.model import EventStatus, Group
 from tests.support.server import Child, Children, item, source
 from tests.support.store import MAP_SIZE_BYTES, filled, numbered, opened, outcome
 
@@ -49,14 +49,14 @@ def make_large(path: Path, groups: int = 20) -> int:
     return (path / "data.mdb").stat().st_size
 
 
-@pytest.mark.parametrize(("database", "fate"), [("log", None), ("fates", Fate.PROCESSED)])
-def test_damage_found_while_it_runs(children: Children, database: str, fate: Fate | None) -> None:
+@pytest.mark.parametrize(("database", "status"), [("log", None), ("statuses", EventStatus.PROCESSED)])
+def test_damage_found_while_it_runs(children: Children, database: str, status: EventStatus | None) -> None:
     """Whether feeding from disk or the rebuilding of the index meets it: one line names the store, the place and
     `tidegate verify`."""
     child = children(WORKED)
     groups = [Group([numbered(1, 3, source_id="worked")])]
-    if fate is not None:
-        groups.append(Group(outcomes=[outcome(fate, [1, 2, 3], source_id="worked")]))
+    if status is not None:
+        groups.append(Group(outcomes=[outcome(status, [1, 2, 3], source_id="worked")]))
     filled(child.store, groups)
     overwrite(child.store, database, 1)
     code, lines = ended(child)

@@ -52,7 +52,7 @@ def check_batch_in_hand(children: Children) -> None:
         eventually(lambda: child.lines_of("draining") or child.has_ended)
     assert child.wait(30) == 0
     assert calls(child) == [["a"]]
-    assert [event.fate.name for event in read_books(child).events] == ["PROCESSED", "PENDING"]
+    assert [event.status.name for event in read_books(child).events] == ["PROCESSED", "PENDING"]
     child.start()
     eventually(lambda: pending(child, "worked") == 0)
     assert calls(child) == [["a"], ["b"]]
@@ -79,7 +79,7 @@ def test_hanging_processor(children: Children, function: str) -> None:
         eventually(lambda: calls(child))
         assert child.stop() == 0
     assert child.errors == ["the drain deadline of 1 s is over; left in hand: processors of worked"]
-    assert read_books(child).fates("worked", "a") == ["pending"]
+    assert read_books(child).statuses("worked", "a") == ["pending"]
     child.start()
     eventually(lambda: pending(child, "worked") == 0)
 

@@ -11,7 +11,7 @@ import pytest
 from storage.check.verify import verify
 from storage.errors import StoreError, StoreFailed, StoreFull
 from storage.lmdb_store.environment import Store
-from storage.model import Append, Fate, Group
+from storage.model import Append, EventStatus, Group
 from storage.read.reader import Reader
 from storage.write.writer import Writer
 from tests.support.store import MAP_SIZE_BYTES, Faults, delivery, numbered, opened, outcome
@@ -29,21 +29,21 @@ def prepared(path: Path, faults: Faults) -> Iterator[tuple[Store, Writer]]:
     """A store of two blocks, with pending, processed and dead events, and no fault yet."""
     with opened(path, open_environment=faults.open) as (store, writer):
         twins = delivery(1, ["id-1", "twin", "twin", *(f"id-{number}" for number in range(4, 301))])
-        writer.write(Group([Append(twins, 300, Fate.DEFERRED), numbered(301, 20, source_id="other")]))
-        writer.write(Group([numbered(321, 5)], [outcome(Fate.DEAD, [7], details={7: b'{"error":"x"}'})]))
+        writer.write(Group([Append(twins, 300, EventStatus.DEFERRED), numbered(301, 20, source_id="other")]))
+        writer.write(Group([numbered(321, 5)], [outcome(EventStatus.DEAD, [7], details={7: b'{"error":"x"}'})]))
         yield store, writer
 
 
 def everything(first: int) -> Group:
     """A group that touches every database, both blocks and both sources."""
-    deferred: Append = replace(numbered(first, 4), admitted=2, rest=Fate.DEFERRED)
+    deferred: Append = replace(numbered(first, 4), admitted=2, rest=EventStatus.DEFERRED)
     return Group(
         [deferred, numbered(first + 4, 1, source_id="other")],
         [
-            outcome(Fate.PROCESSED, [1, 2, 321], details={2: b'{"result":2}'}),
-            outcome(Fate.DUPLICATE, [3], originals=[2]),
-            outcome(Fate.PENDING, [7]),
-            outcome(Fate.DEAD, [301], source_id="other", details={301: b'{"error":"y"}'}),
+            outcome(EventStatus.PROCESSED, [1, 2, 321], details={2: b'{"result":2}'}),
+            outcome(EventStatus.DUPLICATE, [3], originals=[2]),
+            outcome(EventStatus.PENDING, [7]),
+            outcome(EventStatus.DEAD, [301], source_id="other", details={301: b'{"error":"y"}'}),
         ],
         {"demo": 4},
     )
@@ -106,7 +106,7 @@ def test_a_write_that_failed_leaves_the_next_one_right(tmp_path: Path) -> None:
             with pytest.raises(StoreError):
                 writer.write(everything(writer.next_number))
             faults.fail_at = None
-            writer.write(Group([numbered(writer.next_number, 20)], [outcome(Fate.PROCESSED, [100 + n])]))
+            writer.write(Group([numbered(writer.next_number, 20)], [outcome(EventStatus.PROCESSED, [100 + n])]))
     assert verify(path).problems == []
 
 
@@ -114,7 +114,7 @@ def test_outcomes_alone_may_fail(tmp_path: Path) -> None:
     """A group of outcomes for the last block, which is held in memory, can be written after it failed at any call."""
     faults = Faults()
     path = tmp_path / "store"
-    group = Group([], [outcome(Fate.PROCESSED, [322, 323]), outcome(Fate.DEAD, [324])])
+    group = Group([], [outcome(EventStatus.PROCESSED, [322, 323]), outcome(EventStatus.DEAD, [324])])
     with prepared(path, faults) as (store, writer):
         before, n = seen(store), 0
         while True:

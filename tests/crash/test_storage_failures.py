@@ -184,7 +184,7 @@ def test_the_journal_holds_what_the_store_cannot_take(children: Children) -> Non
     child.start()
     assert child.post("worked", [item("a"), item("b")]).status == 200
     eventually(lambda: pending(child, "worked") == 0)
-    assert read_books(child).fates("worked", "a") == ["processed", "duplicate"]
+    assert read_books(child).statuses("worked", "a") == ["processed", "duplicate"]
     check_identity(child)
 
 

@@ -18,13 +18,14 @@ GROUPS = 12
 WRITE = """
 import sys
 from pathlib import Path
-from storage.model import Fate, Group
+from storage.model import EventStatus, Group
 from tests.support.store import numbered, opened, outcome
 with opened(Path(sys.argv[1])) as (store, writer):
     while True:
         first = writer.next_number
         low = writer.totals["demo"].oldest if "demo" in writer.totals else first
-        done = [outcome(Fate.PROCESSED, range(low, first), details={low: b'{"result":1}'})] if low < first else []
+        details = {low: b'{"result":1}'}
+        done = [outcome(EventStatus.PROCESSED, range(low, first), details=details)] if low < first else []
         writer.write(Group([numbered(first, 1 + first % 50, body=b"x" * (first % 3000))], done))
         print(writer.next_number, flush=True)
 """

@@ -20,7 +20,7 @@ from storage.errors import StoreError, StoreFailed, StoreFull
 from storage.journal.journal import Journal
 from storage.journal.records import read_journal
 from storage.lmdb_store.environment import Store
-from storage.model import Append, Fate, Group, Outcomes, Stored, Totals, Written
+from storage.model import Append, EventStatus, Group, StatusChange, Stored, Totals, Written
 from storage.read.reader import Reader
 from storage.write.writer import Writer
 from tests.support.store import MAP_SIZE_BYTES, delivery
@@ -64,7 +64,9 @@ async def committing(
         store.close()
 
 
-def admission(*ids: str, source_id: str = "demo", admitted: int | None = None, rest: Fate = Fate.DEFERRED) -> Admission:
+def admission(
+    *ids: str, source_id: str = "demo", admitted: int | None = None, rest: EventStatus = EventStatus.DEFERRED
+) -> Admission:
     facts = delivery(1, list(ids), source_id=source_id).facts
     return Admission(Reading(facts, b"{}"), len(ids) if admitted is None else admitted, rest, 0)
 
@@ -126,7 +128,9 @@ async def test_outcomes_outlive_a_failed_group(tmp_path: Path, autojump_clock: t
         await committer.settled()
         writer.failures = [StoreFull("full")] * 3
         finished: list[str] = []
-        committer.finish(state, Outcomes("demo", Fate.PROCESSED, [1], [0], 5), lambda: finished.append("yes"))
+        committer.finish(
+            state, StatusChange("demo", EventStatus.PROCESSED, [1], [0], 5), lambda: finished.append("yes")
+        )
         committer.hurry()
         await _until(lambda: committer.failure is not None)
         committer.append(state, admission("2"), results.append)
@@ -159,7 +163,7 @@ async def test_outcomes_that_do_not_fit_together_are_written_in_smaller_groups(
         await committer.settled()
         finished: list[int] = []
         for number in range(1, 6):
-            outcomes = Outcomes("demo", Fate.PROCESSED, [number], [0], 5)
+            outcomes = StatusChange("demo", EventStatus.PROCESSED, [number], [0], 5)
             committer.finish(state, outcomes, partial(finished.append, number))
         await committer.settled()
         assert finished == [1, 2, 3, 4, 5]
@@ -222,7 +226,7 @@ async def test_outcomes_ride_along_with_a_delivery(tmp_path: Path, mock_clock: t
         finished: list[int] = []
 
         def finish(number: int) -> None:
-            outcomes = Outcomes("demo", Fate.PROCESSED, [number], [0], 5)
+            outcomes = StatusChange("demo", EventStatus.PROCESSED, [number], [0], 5)
             committer.finish(state, outcomes, lambda: finished.append(number))
 
         finish(1)

@@ -18,7 +18,7 @@ import multiprocessing
 import os
 import signal
 
-import work
+import processors
 
 
 def by_hand(events):
@@ -34,7 +34,7 @@ def stay():
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     defaults = [signal.getsignal(number) is signal.SIG_DFL for number in (signal.SIGTERM, signal.SIGHUP)]
     interrupts = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    work.note("forked", pid=os.getpid(), signals=[*defaults, interrupts, signal.set_wakeup_fd(-1) == -1])
+    processors.note("forked", pid=os.getpid(), signals=[*defaults, interrupts, signal.set_wakeup_fd(-1) == -1])
     while True:
         signal.pause()
 """

@@ -228,4 +228,4 @@ def test_a_server_knows_ids_that_are_in_files(children: Children) -> None:
     eventually(lambda: pending(child, "archive") == 0)
     assert child.stop() == 0
     books = read_books(child)
-    assert [books.fates("archive", each) for each in ("99", "100")] == [["processed", "duplicate"], ["processed"]]
+    assert [books.statuses("archive", each) for each in ("99", "100")] == [["processed", "duplicate"], ["processed"]]

@@ -17,7 +17,7 @@ from storage.errors import StoreDamaged, StoreError
 from storage.journal.journal import EVENT_BYTES, JOURNAL_DELIVERIES_BYTES_MAX, RESERVE_SHARE, Journal
 from storage.journal.records import JOURNAL_BYTES, read_journal
 from storage.lmdb_store.environment import Store
-from storage.model import Append, Fate, Group
+from storage.model import Append, EventStatus, Group
 from storage.read.reader import Reader
 from storage.write.recovery import catch_up
 from storage.write.writer import Writer
@@ -26,9 +26,9 @@ from tests.support.store import delivery, filled, numbered, opened, singles
 ROOT = Path(__file__).parents[2]
 
 THREE = [
-    Append(delivery(1, ["a", "b", None], body=b"[1,2,3]"), 2, Fate.DROPPED),
-    Append(singles(4, ["c", None], bodies=[b"{}", b"[]"]), 2, Fate.DEFERRED),
-    Append(delivery(6, ["d"], source_id="other"), 0, Fate.DEFERRED),
+    Append(delivery(1, ["a", "b", None], body=b"[1,2,3]"), 2, EventStatus.DROPPED),
+    Append(singles(4, ["c", None], bodies=[b"{}", b"[]"]), 2, EventStatus.DEFERRED),
+    Append(delivery(6, ["d"], source_id="other"), 0, EventStatus.DEFERRED),
 ]
 
 
@@ -64,7 +64,9 @@ def test_what_is_appended_is_read_again(tmp_path: Path) -> None:
         assert journal.append(THREE)
         assert journal.append([numbered(7, 2)])
         first, second = read_journal(store, 1)
-    alone = [Append(stored, 1, Fate.DEFERRED) for stored in deliveries(singles(4, ["c", None], bodies=[b"{}", b"[]"]))]
+    alone = [
+        Append(stored, 1, EventStatus.DEFERRED) for stored in deliveries(singles(4, ["c", None], bodies=[b"{}", b"[]"]))
+    ]
     assert (first.first, first.end, second.first, second.end) == (1, 7, 7, 9)
     assert [said(each) for each in first.appends()] == [said(each) for each in (THREE[0], *alone, THREE[2])]
 
@@ -79,8 +81,8 @@ def test_append_returns_after_fdatasync(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_the_store_gets_what_only_the_journal_has(tmp_path: Path) -> None:
-    """Once, as it was decided: fates, totals and bodies."""
-    left(tmp_path, THREE[:1], [Append(delivery(4, ["c"]), 1, Fate.DEFERRED)])
+    """Once, as it was decided: statuses, totals and bodies."""
+    left(tmp_path, THREE[:1], [Append(delivery(4, ["c"]), 1, EventStatus.DEFERRED)])
     for recovered in (4, 0):
         with opened(tmp_path) as (store, writer):
             assert (writer.next_number, writer.recovered) == (5, recovered)
@@ -336,6 +338,6 @@ def test_catch_up_of_a_cut_store_is_an_error(tmp_path: Path) -> None:
     """And no signal: commands had died of SIGBUS, without a word."""
     filled(tmp_path, [Group([numbered(1 + 300 * at, 300, body=b"x" * 5000)]) for at in range(20)])
     os.truncate(tmp_path / "data.mdb", 8192)
-    code = f"from pathlib import Path; from storage.catch_up import catch_up; catch_up(Path({str(tmp_path)!r}))"
+    code = f"from pathlib import Path; from storage.write.recovery import catch_up; catch_up(Path({str(tmp_path)!r}))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
     assert (found.returncode, "StoreDamaged" in found.stderr, "its end is missing" in found.stderr) == (1, True, True)

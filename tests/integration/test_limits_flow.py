@@ -106,7 +106,7 @@ def test_drop(children: Children) -> None:
     child.start()
     assert post(child, "a4", "b") == (2, 0, 0)
     eventually(lambda: pending(child, "worked") == 0)
-    assert read_books(child).fates("worked", "b") == ["dropped", "processed"]
+    assert read_books(child).statuses("worked", "b") == ["dropped", "processed"]
     check_identity(child)
 
 

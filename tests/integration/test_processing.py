@@ -46,7 +46,7 @@ def check_duplicate_after_restart(children: Children) -> None:
     post(child, item("a"), item("c"))
     settle(child)
     assert sorted(event_id for ids in calls(child) for event_id in ids) == ["a", "b", "c"], "a second call for an id"
-    assert read_books(child).fates("worked", "a") == ["processed", "duplicate"]
+    assert read_books(child).statuses("worked", "a") == ["processed", "duplicate"]
     check_identity(child)
 
 
@@ -75,7 +75,7 @@ def check_id_is_held_until_its_outcome_is_on_disk(children: Children) -> None:
     (child.directory / "faults").unlink()
     settle(child)
     assert calls(child) == [["first"], ["a"], ["b"]], "a second call for an id"
-    assert read_books(child).fates("worked", "a") == ["processed", "duplicate"]
+    assert read_books(child).statuses("worked", "a") == ["processed", "duplicate"]
 
 
 def test_duplicate_after_restart(children: Children) -> None:
@@ -128,7 +128,7 @@ def test_twin_has_its_turn_when_the_first_is_dead(children: Children) -> None:
     child.start()
     post(child, item("a", do="fail"), item("a"), item("a"))
     settle(child)
-    assert read_books(child).fates("worked", "a") == ["dead", "processed", "duplicate"]
+    assert read_books(child).statuses("worked", "a") == ["dead", "processed", "duplicate"]
     assert calls(child) == [["a"], ["a"], ["a"]]
 
 
@@ -190,7 +190,7 @@ def test_timeout(children: Children, function: str) -> None:
         if function == "pausing":
             settle(child)
     settle(child)
-    outcomes = {event.id: event.fate.name for event in read_books(child).events}
+    outcomes = {event.id: event.status.name for event in read_books(child).events}
     assert outcomes == ({"a": "PROCESSED", "b": "PROCESSED"} if function == "plain" else {"a": "DEAD", "b": "DEAD"})
 
 
@@ -217,7 +217,7 @@ def test_requeue_of_a_dead_event(children: Children) -> None:
     child.start()
     post(child, item("a", do="fail", times=1), item("b", do="fail", times=1))
     settle(child)
-    assert read_books(child).fates("worked", "a") == ["dead"]
+    assert read_books(child).statuses("worked", "a") == ["dead"]
     done = child.cli("requeue", "worked", "a", "nobody")
     assert done.returncode == 1
     assert json.loads(done.stdout) == {"requeued": 1, "unknown": ["nobody"]}
@@ -241,7 +241,7 @@ def test_requeue_of_what_was_processed_meanwhile(children: Children) -> None:
     before = calls(child)
     child.cli("requeue", "worked", "a", check=True)
     settle(child)
-    assert read_books(child).fates("worked", "a") == ["duplicate", "processed"]
+    assert read_books(child).statuses("worked", "a") == ["duplicate", "processed"]
     assert calls(child) == before
 
 
@@ -281,7 +281,7 @@ def test_requeue_on_a_stopped_server(children: Children) -> None:
     settle(child)
     child.stop()
     child.cli("requeue", "worked", "a", check=True)
-    assert read_books(child).fates("worked", "a") == ["pending"]
+    assert read_books(child).statuses("worked", "a") == ["pending"]
     child.start()
     settle(child)
     assert receipt(child, "a")["outcome"] == "processed"
@@ -339,6 +339,6 @@ def test_requeue_of_an_event_that_waits_on_disk_only(children: Children) -> None
     eventually(lambda: child.metrics()['tidegate_processor_seconds_count{source="worked"}'] >= 21)
     (child.directory / "faults").unlink()
     settle(child)
-    assert read_books(child).fates("worked", "dead") == ["processed"]
+    assert read_books(child).statuses("worked", "dead") == ["processed"]
     assert child.metrics()['tidegate_processor_seconds_count{source="worked"}'] == 21
     assert child.stop() == 0

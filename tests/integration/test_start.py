@@ -19,10 +19,10 @@ from tests.support.server import ROOT, Child, Children, eventually, item, source
 
 ARCHIVE = source("archive")
 SLOW = """
-import work
-work.note("slow")
-work.wait_for_gate()
-plain = work.plain
+import processors
+processors.note("slow")
+processors.wait_for_gate()
+plain = processors.plain
 """
 
 

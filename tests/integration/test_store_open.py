@@ -138,8 +138,8 @@ def test_another_format_is_refused(tmp_path: Path, mode: str) -> None:
     """A store that says another format is refused, with both formats in the message."""
     filled(tmp_path / "store", [])
     with opened(tmp_path / "store") as (store, _), store.env.begin(write=True) as txn:
-        txn.put(b"format", seal(b"meta", b"format", b"tidegate store 2"), db=store.meta)
-    with pytest.raises(StoreVersion, match=r"'tidegate store 2'.*'tidegate store 1'"):
+        txn.put(b"format", seal(b"meta", b"format", b"tidegate store 3"), db=store.meta)
+    with pytest.raises(StoreVersion, match=r"'tidegate store 3'.*'tidegate store 2'"):
         Store.open(tmp_path / "store", map_size_bytes=MAP_SIZE_BYTES, mode=mode)  # type: ignore[arg-type]
 
 

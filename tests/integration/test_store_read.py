@@ -9,7 +9,7 @@ import pytest
 
 from storage.codec.records import digest, digests_of
 from storage.lmdb_store.environment import Store
-from storage.model import Append, Fate, Group, Span, Stored
+from storage.model import Append, EventStatus, Group, Span, Stored
 from storage.read import reader as reader_module
 from storage.read.lookup import _places
 from storage.read.reader import Reader
@@ -57,7 +57,7 @@ def test_feeding_gives_everything_that_waits_once(
         writer.write(Group([numbered(first, 3), numbered(first + 3, 40, source_id="other"), numbered(first + 43, 4)]))
         mine += [first, first + 1, first + 2, *range(first + 43, first + 47)]
         if turn % 2:
-            writer.write(Group([], [outcome(Fate.PROCESSED, [first + 1, first + 43])]))
+            writer.write(Group([], [outcome(EventStatus.PROCESSED, [first + 1, first + 43])]))
             mine.remove(first + 1)
             mine.remove(first + 43)
     spans = fed(Reader(store), "demo", writer.next_number, events_max=events_max, bodies=bodies)
@@ -97,11 +97,11 @@ def test_without_bodies_a_page_holds_events_exactly(store_and_writer: tuple[Stor
     assert page.next == 15
 
 
-def test_a_span_is_of_one_delivery_and_one_fate(store_and_writer: tuple[Store, Writer]) -> None:
+def test_a_span_is_of_one_delivery_and_one_status(store_and_writer: tuple[Store, Writer]) -> None:
     """Deferred and pending events of a delivery come in spans of their own, with their attempts."""
     store, writer = store_and_writer
-    writer.write(Group([replace(numbered(1, 6), admitted=3, rest=Fate.DEFERRED), numbered(7, 2)]))
-    writer.write(Group([], [outcome(Fate.PENDING, [2, 5], attempts=4)]))
+    writer.write(Group([replace(numbered(1, 6), admitted=3, rest=EventStatus.DEFERRED), numbered(7, 2)]))
+    writer.write(Group([], [outcome(EventStatus.PENDING, [2, 5], attempts=4)]))
     spans = Reader(store).feed("demo", 0, 9, events_max=100, bytes_max=HUGE).spans
     shape = [(list(span.numbers), list(span.attempts), span.deferred) for span in spans]
     assert shape == [
@@ -139,7 +139,7 @@ def test_spans_of_given_numbers(store_and_writer: tuple[Store, Writer]) -> None:
     for _ in range(40):
         first = writer.next_number
         writer.write(Group([numbered(first, 20), numbered(first + 20, 5, source_id="other")]))
-    writer.write(Group([], [outcome(Fate.PROCESSED, [3, 500])]))
+    writer.write(Group([], [outcome(EventStatus.PROCESSED, [3, 500])]))
     reader = Reader(store)
     asked = [999, 3, 21, 4, 500, 2, 99_999, 0, 502]
     spans = reader.spans(asked)
@@ -163,8 +163,8 @@ def test_received_at_is_of_the_first_that_waits(store_and_writer: tuple[Store, W
     """The time of the first pending event, not of the first of its record; None where nothing waits."""
     store, writer = store_and_writer
     deliveries = [delivery(number, [f"id-{number}"], received_at_ms=AT_MS + number) for number in range(1, 5)]
-    writer.write(Group([Append(stored, 1, Fate.DEFERRED) for stored in deliveries]))
-    writer.write(Group([], [outcome(Fate.PROCESSED, [1, 2])]))
+    writer.write(Group([Append(stored, 1, EventStatus.DEFERRED) for stored in deliveries]))
+    writer.write(Group([], [outcome(EventStatus.PROCESSED, [1, 2])]))
     reader = Reader(store)
     assert reader.received_at("demo", 0) == AT_MS + 3
     assert reader.received_at("demo", 4) == AT_MS + 4
@@ -173,22 +173,22 @@ def test_received_at_is_of_the_first_that_waits(store_and_writer: tuple[Store, W
 
 
 def test_find_gives_the_processed_first_then_the_newest(store_and_writer: tuple[Store, Writer]) -> None:
-    """All events of an id, whatever their fate, processed first, then newest first, with error, result and twin."""
+    """All events of an id, whatever their status, processed first, then newest first, with error, result and twin."""
     store, writer = store_and_writer
-    writer.write(Group([Append(delivery(number, ["same"]), 1, Fate.DEFERRED) for number in range(1, 6)]))
+    writer.write(Group([Append(delivery(number, ["same"]), 1, EventStatus.DEFERRED) for number in range(1, 6)]))
     writer.write(Group([numbered(6, 600)]))
-    writer.write(Group([Append(delivery(606, ["same"], source_id="other"), 1, Fate.DEFERRED)]))
-    dead = outcome(Fate.DEAD, [1], details={1: b'{"error":"boom"}'}, attempts=12)
-    done = outcome(Fate.PROCESSED, [2], details={2: b'{"result":[1,2]}'}, attempts=1)
-    twins = outcome(Fate.DUPLICATE, [3, 4], originals=[2, 2])
+    writer.write(Group([Append(delivery(606, ["same"], source_id="other"), 1, EventStatus.DEFERRED)]))
+    dead = outcome(EventStatus.DEAD, [1], details={1: b'{"error":"boom"}'}, attempts=12)
+    done = outcome(EventStatus.PROCESSED, [2], details={2: b'{"result":[1,2]}'}, attempts=1)
+    twins = outcome(EventStatus.DUPLICATE, [3, 4], originals=[2, 2])
     writer.write(Group([], [dead, done, twins]))
     found = Reader(store).find("demo", "same")
-    assert [(record.number, record.fate) for record in found] == [
-        (2, Fate.PROCESSED),
-        (5, Fate.PENDING),
-        (4, Fate.DUPLICATE),
-        (3, Fate.DUPLICATE),
-        (1, Fate.DEAD),
+    assert [(record.number, record.status) for record in found] == [
+        (2, EventStatus.PROCESSED),
+        (5, EventStatus.PENDING),
+        (4, EventStatus.DUPLICATE),
+        (3, EventStatus.DUPLICATE),
+        (1, EventStatus.DEAD),
     ]
     assert [record.duplicate_of for record in found] == [None, None, found[0].stored.id, found[0].stored.id, None]
     assert [dict(record.detail) for record in found] == [{"result": [1, 2]}, {}, {}, {}, {"error": "boom"}]
@@ -198,15 +198,17 @@ def test_find_gives_the_processed_first_then_the_newest(store_and_writer: tuple[
 
 
 def test_find_each_gives_all_newest_first(store_and_writer: tuple[Store, Writer]) -> None:
-    """Every event of an id, or every one of a fate, from the newest to the oldest, over many blocks and chunks."""
+    """Every event of an id, or every one of a status, from the newest to the oldest, over many blocks and chunks."""
     store, writer = store_and_writer
     for first in range(1, 900, 300):
-        writer.write(Group([Append(delivery(first, ["same"] * 40), 40, Fate.DEFERRED), numbered(first + 40, 260)]))
-    writer.write(Group([], [outcome(Fate.DEAD, [1, 2, 301]), outcome(Fate.PROCESSED, [3])]))
+        writer.write(
+            Group([Append(delivery(first, ["same"] * 40), 40, EventStatus.DEFERRED), numbered(first + 40, 260)])
+        )
+    writer.write(Group([], [outcome(EventStatus.DEAD, [1, 2, 301]), outcome(EventStatus.PROCESSED, [3])]))
     reader = Reader(store)
     expected = [number for first in (601, 301, 1) for number in range(first + 39, first - 1, -1)]
     assert [record.number for record in reader.find_each("demo", "same")] == expected
-    assert [record.number for record in reader.find_each("demo", "same", [Fate.DEAD])] == [301, 2, 1]
+    assert [record.number for record in reader.find_each("demo", "same", [EventStatus.DEAD])] == [301, 2, 1]
     assert list(reader.find_each("demo", "none")) == []
 
 
@@ -215,9 +217,9 @@ def test_find_unpacks_no_more_than_it_gives(store_and_writer: tuple[Store, Write
     store, writer = store_and_writer
     unpacked: list[int] = []
     for first in range(1, 3000, 300):
-        writer.write(Group([Append(delivery(first, ["same"] * 300), 300, Fate.DEFERRED)]))
-    writer.write(Group([], [outcome(Fate.PROCESSED, [7])]))
-    writer.write(Group([], [outcome(Fate.DUPLICATE, range(300, 3001), originals=[7] * 2701)]))
+        writer.write(Group([Append(delivery(first, ["same"] * 300), 300, EventStatus.DEFERRED)]))
+    writer.write(Group([], [outcome(EventStatus.PROCESSED, [7])]))
+    writer.write(Group([], [outcome(EventStatus.DUPLICATE, range(300, 3001), originals=[7] * 2701)]))
     original = Snapshot.delivery_of
 
     def counted(self: Snapshot, number: int) -> Stored | None:
@@ -237,7 +239,7 @@ def test_page_of_dead_ends_where_bodies_are_large(store_and_writer: tuple[Store,
     body = b"x" * (3 * 2**20)
     for number in range(1, 13):
         writer.write(Group([numbered(number, 1, body=body)]))
-    writer.write(Group([], [outcome(Fate.DEAD, range(1, 13))]))
+    writer.write(Group([], [outcome(EventStatus.DEAD, range(1, 13))]))
     pages: list[list[int]] = []
     while page := Reader(store).dead(None, pages[-1][-1] if pages else 0):
         pages.append([record.number for record in page])
@@ -260,11 +262,11 @@ def test_a_requeued_event_has_no_error_any_more(store_and_writer: tuple[Store, W
     writer.write(Group([numbered(1, 3)]))
     reader = Reader(store)
     errors = {number: b'{"error":"first %d"}' % number for number in (1, 2)}
-    writer.write(Group([], [outcome(Fate.DEAD, [1, 2], details=errors, attempts=3)]))
-    writer.write(Group([], [outcome(Fate.PENDING, [1])]))
+    writer.write(Group([], [outcome(EventStatus.DEAD, [1, 2], details=errors, attempts=3)]))
+    writer.write(Group([], [outcome(EventStatus.PENDING, [1])]))
     (waits,) = reader.find("demo", "id-1")
-    assert (waits.fate, waits.attempts, waits.at_ms, dict(waits.detail)) == (Fate.PENDING, 0, 0, {})
-    writer.write(Group([], [outcome(Fate.DEAD, [1], details={1: b'{"error":"second"}'}, attempts=1)]))
+    assert (waits.status, waits.attempts, waits.at_ms, dict(waits.detail)) == (EventStatus.PENDING, 0, 0, {})
+    writer.write(Group([], [outcome(EventStatus.DEAD, [1], details={1: b'{"error":"second"}'}, attempts=1)]))
     assert [record.detail["error"] for record in reader.dead(None)] == ["second", "first 2"]
 
 
@@ -289,7 +291,7 @@ def test_the_dead_are_listed_in_pages(store_and_writer: tuple[Store, Writer]) ->
         first = writer.next_number
         writer.write(Group([numbered(first, 90), numbered(first + 90, 10, source_id="other")]))
     mine, others = list(range(1, 901, 100)), list(range(95, 1001, 100))
-    writer.write(Group([], [outcome(Fate.DEAD, mine), outcome(Fate.DEAD, others, source_id="other")]))
+    writer.write(Group([], [outcome(EventStatus.DEAD, mine), outcome(EventStatus.DEAD, others, source_id="other")]))
     reader = Reader(store)
 
     def pages(source_id: str | None, limit: int) -> list[int]:
@@ -310,7 +312,7 @@ def test_processed_since_gives_what_the_index_needs(store_and_writer: tuple[Stor
     store, writer = store_and_writer
     for turn in range(20):
         writer.write(Group([numbered(writer.next_number, 100)]))
-        done = outcome(Fate.PROCESSED, range(turn * 100 + 1, turn * 100 + 51))
+        done = outcome(EventStatus.PROCESSED, range(turn * 100 + 1, turn * 100 + 51))
         writer.write(Group([], [replace(done, at_ms=AT_MS + turn)]))
     reader = Reader(store)
     chunks = list(reader.processed_since(AT_MS + 10))
@@ -329,7 +331,7 @@ def test_processed_since_gives_bounded_chunks(tmp_path: Path, monkeypatch: pytes
         for _ in range(5):
             numbers = range(writer.next_number, writer.next_number + 500)
             writer.write(Group([numbered(numbers.start, 500)]))
-            writer.write(Group([], [outcome(Fate.PROCESSED, numbers)]))
+            writer.write(Group([], [outcome(EventStatus.PROCESSED, numbers)]))
         counts = [len(chunk.numbers) for chunk in Reader(store).processed_since(0)]
     assert counts == [1000, 1000, 500]
 
@@ -354,8 +356,8 @@ def test_the_first_event_that_was_passed_over_is_found(tmp_path: Path, monkeypat
     with opened(tmp_path / "store") as (store, writer):
         writer.write(Group([numbered(1, 300), numbered(301, 300, source_id="other")]))
         done = [*range(1, 250), *range(251, 301)]
-        tried = outcome(Fate.PENDING, [250], attempts=3)
-        writer.write(Group([numbered(601, 300, source_id="third")], [outcome(Fate.PROCESSED, done), tried]))
+        tried = outcome(EventStatus.PENDING, [250], attempts=3)
+        writer.write(Group([numbered(601, 300, source_id="third")], [outcome(EventStatus.PROCESSED, done), tried]))
         found = Reader(store).passed_over({"demo": 601, "other": 301, "third": 700, "nobody": 900})
         assert [(span.source_id, list(span.numbers), list(span.attempts)) for span in found] == [
             ("demo", [250], [3]),

@@ -17,9 +17,9 @@ import pytest
 from storage.check.audit import Audit
 from storage.check.verify import PROBLEMS_MAX, Report, verify
 from storage.codec.records import encode_ids, encode_results, encode_totals, key_of, seal, totals_key
-from storage.codec.statuses import encode_fates
+from storage.codec.statuses import encode_statuses
 from storage.errors import StoreMissing
-from storage.model import Append, Fate, Group, Totals
+from storage.model import Append, EventStatus, Group, Totals
 from storage.read import snapshot
 from storage.read.snapshot import Snapshots
 from tests.support.store import delivery, filled, numbered, opened, outcome
@@ -28,18 +28,18 @@ ROOT = Path(__file__).parents[2]
 
 
 def make(path: Path) -> None:
-    """A store with something of everything: two sources, all fates, errors, results, three blocks."""
-    twins = Append(delivery(601, ["id-1", "id-2", "x", "y"]), 3, Fate.DEFERRED)
-    dropped = Append(delivery(605, ["d", "e"], body=b""), 0, Fate.DROPPED)
+    """A store with something of everything: two sources, all statuses, errors, results, three blocks."""
+    twins = Append(delivery(601, ["id-1", "id-2", "x", "y"]), 3, EventStatus.DEFERRED)
+    dropped = Append(delivery(605, ["d", "e"], body=b""), 0, EventStatus.DROPPED)
     filled(
         path,
         [
             Group([numbered(1, 300), numbered(301, 300, source_id="other")]),
-            Group([twins, dropped], [outcome(Fate.PROCESSED, range(1, 201), details={5: b'{"result":1}'})]),
-            Group([], [outcome(Fate.DUPLICATE, [601, 602], originals=[1, 2])]),
-            Group([], [outcome(Fate.DEAD, [301, 302, 303], source_id="other", details={302: b'{"error":"x"}'})]),
-            Group([numbered(607, 256)], [outcome(Fate.PENDING, [301], source_id="other")]),
-            Group([numbered(863, 2)], [outcome(Fate.PENDING, [603], attempts=2)]),
+            Group([twins, dropped], [outcome(EventStatus.PROCESSED, range(1, 201), details={5: b'{"result":1}'})]),
+            Group([], [outcome(EventStatus.DUPLICATE, [601, 602], originals=[1, 2])]),
+            Group([], [outcome(EventStatus.DEAD, [301, 302, 303], source_id="other", details={302: b'{"error":"x"}'})]),
+            Group([numbered(607, 256)], [outcome(EventStatus.PENDING, [301], source_id="other")]),
+            Group([numbered(863, 2)], [outcome(EventStatus.PENDING, [603], attempts=2)]),
         ],
     )
 
@@ -75,7 +75,7 @@ def change(path: Path, database: str, key: bytes, value: Callable[[bytes], bytes
 
 
 def test_a_right_store_is_found_right(path: Path) -> None:
-    """Every event is counted by source and fate, the counts add up, and there is no problem."""
+    """Every event is counted by source and status, the counts add up, and there is no problem."""
     before = (path / "data.mdb").read_bytes()
     report = verify(path)
     assert report.problems == []
@@ -108,7 +108,7 @@ def test_progress_is_told(path: Path) -> None:
     """on_progress gets each block before it is read."""
     seen: list[tuple[str, int]] = []
     verify(path, lambda database, number: seen.append((database, number)))
-    assert [number for database, number in seen if database == "fates"] == [1, 601, 863]
+    assert [number for database, number in seen if database == "statuses"] == [1, 601, 863]
 
 
 def test_a_copy_and_a_read_only_one_are_verified(path: Path, tmp_path: Path) -> None:
@@ -128,18 +128,18 @@ def test_a_live_store_is_verified(tmp_path: Path) -> None:
     stop = threading.Event()
     with opened(tmp_path / "store") as (_, writer):
         for _ in range(30):
-            writer.write(Group([replace(numbered(writer.next_number, 100), admitted=60, rest=Fate.DEFERRED)]))
+            writer.write(Group([replace(numbered(writer.next_number, 100), admitted=60, rest=EventStatus.DEFERRED)]))
 
         def go_on() -> None:
             turn = 0
             while not stop.is_set():
                 first, low = writer.next_number, turn * 10 + 1
-                more = replace(numbered(first, 20), admitted=15, rest=Fate.DEFERRED)
-                done = outcome(Fate.PROCESSED, range(low, low + 5))
-                dead = outcome(Fate.DEAD, range(low + 5, low + 8), details={low + 5: b'{"error":"x"}'})
-                tried = outcome(Fate.PENDING, range(low + 8, low + 10), attempts=1)
+                more = replace(numbered(first, 20), admitted=15, rest=EventStatus.DEFERRED)
+                done = outcome(EventStatus.PROCESSED, range(low, low + 5))
+                dead = outcome(EventStatus.DEAD, range(low + 5, low + 8), details={low + 5: b'{"error":"x"}'})
+                tried = outcome(EventStatus.PENDING, range(low + 8, low + 10), attempts=1)
                 writer.write(Group([more], [done, dead, tried]))
-                writer.write(Group([], [outcome(Fate.PENDING, [low + 5])]))
+                writer.write(Group([], [outcome(EventStatus.PENDING, [low + 5])]))
                 turn += 1
 
         thread = threading.Thread(target=go_on)
@@ -165,7 +165,7 @@ def test_a_last_block_that_grows_between_two_snapshots_is_right(
         writer.write(Group([numbered(301, 2)]))
 
         def reading(database: str, number: int) -> None:
-            if (database, number) == ("fates", 301):
+            if (database, number) == ("statuses", 301):
                 for count in added:
                     writer.write(Group([numbered(writer.next_number, count)]))
 
@@ -179,7 +179,7 @@ DAMAGED = [
     ("meta", totals_key("demo"), "meta, key b'totals/demo'"),
     ("log", key_of(301), "log, key 301"),
     ("ids", key_of(601), "ids, key 601"),
-    ("fates", key_of(1), "fates, key 1"),
+    ("statuses", key_of(1), "statuses, key 1"),
     ("results", key_of(2), "results, key 2"),
 ]
 
@@ -254,7 +254,7 @@ def test_an_oldest_that_is_too_high_is_found(path: Path) -> None:
     [
         ("log", 301, "log"),
         ("ids", 601, "ids, key 601"),
-        ("fates", 601, "fates, key 863"),
+        ("statuses", 601, "statuses, key 863"),
         ("results", 2, "results, key 2"),
     ],
 )
@@ -265,9 +265,9 @@ def test_a_missing_record_is_found(path: Path, database: str, key: int, place: s
 
 
 def test_a_missing_end_is_found(path: Path) -> None:
-    """Log and ids behind the last block of fates are found."""
+    """Log and ids behind the last block of statuses are found."""
     with opened(path) as (store, _), store.env.begin(write=True) as txn:
-        txn.delete(key_of(863), db=store.fates)
+        txn.delete(key_of(863), db=store.statuses)
     assert any("there is no block for it" in problem for problem in verify(path).problems)
 
 
@@ -285,7 +285,7 @@ def test_a_duplicate_of_what_was_not_processed_is_found(path: Path) -> None:
                 rows = snapshot.block_at(601).rows
             rows["ref"][0] = ref
             with store.env.begin(write=True) as txn:
-                txn.put(key_of(601), encode_fates(key_of(601), rows), db=store.fates)
+                txn.put(key_of(601), encode_statuses(key_of(601), rows), db=store.statuses)
         assert any(
             "the event 601 is a duplicate of" in problem and words in problem for problem in verify(path).problems
         )

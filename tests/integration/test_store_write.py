@@ -10,7 +10,7 @@ import pytest
 from storage.check.verify import verify
 from storage.errors import IllegalOutcome, StoreFull
 from storage.lmdb_store.environment import Store
-from storage.model import Append, Fate, Group, Totals
+from storage.model import Append, EventStatus, Group, Totals
 from storage.read.reader import Reader
 from storage.write.transaction import BLOCK_EVENTS_MIN
 from storage.write.writer import Writer
@@ -29,7 +29,7 @@ def calls_of_one_group(path: Path, appends: int, events: int) -> int:
         details = dict.fromkeys(range(1, count + 1), b'{"result":1}')
         group = Group(
             [numbered(first + at * events, events) for at in range(appends)],
-            [outcome(Fate.PROCESSED, range(1, count + 1), details=details)],
+            [outcome(EventStatus.PROCESSED, range(1, count + 1), details=details)],
         )
         faults.calls = 0
         writer.write(group)
@@ -60,27 +60,27 @@ def test_totals_follow_what_happened(tmp_path: Path) -> None:
             assert written.totals == {"demo": writer.totals["demo"]} == Reader(store).totals()
             return written.totals["demo"]
 
-        ten = Append(delivery(1, ["a", "b", "c", "d", "e", "f", "a", "b", "g", "h"]), 6, Fate.DEFERRED)
+        ten = Append(delivery(1, ["a", "b", "c", "d", "e", "f", "a", "b", "g", "h"]), 6, EventStatus.DEFERRED)
         assert after(Group([ten])) == Totals(received=10, deferred=4, pending=10, deferred_now=4, oldest=1)
-        five = replace(numbered(11, 5), admitted=3, rest=Fate.DROPPED)
+        five = replace(numbered(11, 5), admitted=3, rest=EventStatus.DROPPED)
         assert after(Group([five])) == Totals(received=15, deferred=4, dropped=2, pending=13, deferred_now=4, oldest=1)
-        done = outcome(Fate.PROCESSED, [1, 2, 3])
-        twins = outcome(Fate.DUPLICATE, [7, 8], originals=[1, 2])
+        done = outcome(EventStatus.PROCESSED, [1, 2, 3])
+        twins = outcome(EventStatus.DUPLICATE, [7, 8], originals=[1, 2])
         assert after(Group([], [done, twins], {"demo": 4})) == Totals(
             received=15, deferred=4, dropped=2, processed=3, duplicate=2, pending=8, deferred_now=2, oldest=4
         )
-        tried = outcome(Fate.PENDING, [4, 9], attempts=1)
+        tried = outcome(EventStatus.PENDING, [4, 9], attempts=1)
         assert after(Group([], [tried])).deferred_now == 1
-        dead = outcome(Fate.DEAD, [4, 5], details={4: b'{"error":"x"}', 5: b'{"error":"y"}'})
+        dead = outcome(EventStatus.DEAD, [4, 5], details={4: b'{"error":"x"}', 5: b'{"error":"y"}'})
         assert after(Group([], [dead], {"demo": 6})) == Totals(
             received=15, deferred=4, dropped=2, processed=3, duplicate=2, dead=2, pending=6, deferred_now=1, oldest=6
         )
-        again = outcome(Fate.PENDING, [5])
+        again = outcome(EventStatus.PENDING, [5])
         assert after(Group([], [again])) == Totals(
             received=15, requeued=1, deferred=4, dropped=2, processed=3, duplicate=2, dead=2, pending=7,
             deferred_now=1, oldest=5,
         )  # fmt: skip
-        rest = outcome(Fate.PROCESSED, [5, 6, 9, 10, 11, 12, 13])
+        rest = outcome(EventStatus.PROCESSED, [5, 6, 9, 10, 11, 12, 13])
         assert after(Group([], [rest])) == Totals(
             received=15, requeued=1, deferred=4, dropped=2, processed=10, duplicate=2, dead=2, oldest=16
         )
@@ -91,7 +91,7 @@ def test_the_oldest_of_a_source_that_rested_is_its_first_new_event(tmp_path: Pat
     """When a source had nothing pending its oldest is the first event that waits, not an older bound."""
     with opened(tmp_path / "store") as (_, writer):
         writer.write(Group([numbered(1, 1), numbered(2, 1, source_id="other")]))
-        writer.write(Group([], [outcome(Fate.PROCESSED, [1])]))
+        writer.write(Group([], [outcome(EventStatus.PROCESSED, [1])]))
         assert writer.totals["demo"].oldest == 3
         writer.write(Group([numbered(3, 2, source_id="other")]))
         written = writer.write(Group([numbered(5, 2)]))
@@ -101,19 +101,19 @@ def test_the_oldest_of_a_source_that_rested_is_its_first_new_event(tmp_path: Pat
 def test_a_dropped_delivery_moves_no_oldest(tmp_path: Path) -> None:
     """A delivery that was dropped whole counts as received and dropped, and nothing waits."""
     with opened(tmp_path / "store") as (_, writer):
-        written = writer.write(Group([Append(delivery(1, ["a", "b"], body=b""), 0, Fate.DROPPED)]))
+        written = writer.write(Group([Append(delivery(1, ["a", "b"], body=b""), 0, EventStatus.DROPPED)]))
         assert written.totals == {"demo": Totals(received=2, dropped=2, oldest=3)}
 
 
 ILLEGAL: dict[str, Sequence[object]] = {
-    "an outcome twice": [outcome(Fate.PROCESSED, [1])],
-    "an event that does not exist": [outcome(Fate.PROCESSED, [99])],
-    "a requeue of what is not dead": [outcome(Fate.PENDING, [1])],
-    "twice in one group": [outcome(Fate.PROCESSED, [2]), outcome(Fate.DEAD, [2])],
-    "numbers that do not ascend": [outcome(Fate.PROCESSED, [3, 2])],
-    "a duplicate without original": [outcome(Fate.DUPLICATE, [2])],
-    "another source's event": [outcome(Fate.PROCESSED, [2], source_id="other")],
-    "an event of the same group that was dropped": [outcome(Fate.PROCESSED, [6])],
+    "an outcome twice": [outcome(EventStatus.PROCESSED, [1])],
+    "an event that does not exist": [outcome(EventStatus.PROCESSED, [99])],
+    "a requeue of what is not dead": [outcome(EventStatus.PENDING, [1])],
+    "twice in one group": [outcome(EventStatus.PROCESSED, [2]), outcome(EventStatus.DEAD, [2])],
+    "numbers that do not ascend": [outcome(EventStatus.PROCESSED, [3, 2])],
+    "a duplicate without original": [outcome(EventStatus.DUPLICATE, [2])],
+    "another source's event": [outcome(EventStatus.PROCESSED, [2], source_id="other")],
+    "an event of the same group that was dropped": [outcome(EventStatus.PROCESSED, [6])],
 }
 
 
@@ -122,23 +122,27 @@ def test_an_illegal_outcome_writes_nothing(tmp_path: Path, name: str) -> None:
     """An outcome that cannot be raises IllegalOutcome, and neither it nor its group leaves a trace."""
     with opened(tmp_path / "store") as (store, writer):
         writer.write(Group([numbered(1, 4)], []))
-        writer.write(Group([], [outcome(Fate.PROCESSED, [1])]))
+        writer.write(Group([], [outcome(EventStatus.PROCESSED, [1])]))
         before = writer.totals, writer.next_number
-        dropped = Append(delivery(5, ["x", "y"]), 1, Fate.DROPPED)
+        dropped = Append(delivery(5, ["x", "y"]), 1, EventStatus.DROPPED)
         with pytest.raises(IllegalOutcome):
             writer.write(Group([dropped], ILLEGAL[name]))  # type: ignore[arg-type]
         assert (writer.totals, writer.next_number) == before
         assert Reader(store).totals() == before[0]
-        writer.write(Group([dropped], [outcome(Fate.PROCESSED, [2, 3, 4])]))
+        writer.write(Group([dropped], [outcome(EventStatus.PROCESSED, [2, 3, 4])]))
     assert verify(tmp_path / "store").problems == []
 
 
 @pytest.mark.parametrize(
     "append",
-    [numbered(2, 1), replace(numbered(1, 2), admitted=1, rest=Fate.DEAD), Append(delivery(1, []), 0, Fate.DROPPED)],
+    [
+        numbered(2, 1),
+        replace(numbered(1, 2), admitted=1, rest=EventStatus.DEAD),
+        Append(delivery(1, []), 0, EventStatus.DROPPED),
+    ],
 )
 def test_a_delivery_that_does_not_follow_is_refused(tmp_path: Path, append: Append) -> None:
-    """A gap in the numbers, an impossible fate and a delivery without events raise ValueError."""
+    """A gap in the numbers, an impossible status and a delivery without events raise ValueError."""
     with opened(tmp_path / "store") as (_, writer), pytest.raises(ValueError):
         writer.write(Group([append]))
 
@@ -147,15 +151,15 @@ def test_a_reopened_writer_goes_on(tmp_path: Path) -> None:
     """After closing and opening, totals and numbers are the same, and a group joins the last block."""
     with opened(tmp_path / "store") as (_, writer):
         writer.write(Group([numbered(1, 3)], [], {}))
-        writer.write(Group([], [outcome(Fate.DEAD, [2], details={2: b'{"error":"x"}'})]))
+        writer.write(Group([], [outcome(EventStatus.DEAD, [2], details={2: b'{"error":"x"}'})]))
         before = writer.totals, writer.next_number
     with opened(tmp_path / "store") as (store, writer):
         assert (writer.totals, writer.next_number) == before
-        writer.write(Group([numbered(4, 2)], [outcome(Fate.DEAD, [3], details={3: b'{"error":"y"}'})]))
+        writer.write(Group([numbered(4, 2)], [outcome(EventStatus.DEAD, [3], details={3: b'{"error":"y"}'})]))
         errors = [record.detail for record in Reader(store).dead(None)]
         assert errors == [{"error": "x"}, {"error": "y"}]
         with store.read_transaction() as txn:
-            assert txn.stat(store.fates)["entries"] == txn.stat(store.ids)["entries"] == 1
+            assert txn.stat(store.statuses)["entries"] == txn.stat(store.ids)["entries"] == 1
     assert verify(tmp_path / "store").problems == []
 
 
@@ -174,7 +178,7 @@ def test_a_full_map_refuses_and_recovers(tmp_path: Path) -> None:
         fill(store, writer, beyond_reserve=False)
         numbers = range(1, writer.next_number)
         for number in numbers:
-            writer.write(Group([], [outcome(Fate.PROCESSED, [number])]))
+            writer.write(Group([], [outcome(EventStatus.PROCESSED, [number])]))
         assert writer.totals["demo"].pending == 0
     assert verify(tmp_path / "other").problems == []
 
@@ -195,7 +199,7 @@ def test_an_event_that_stays_pending_bounds_the_oldest(tmp_path: Path) -> None:
     """What says that an event is pending lowers the oldest pending number to it, where that was too high."""
     with opened(tmp_path / "store") as (_, writer):
         writer.write(Group([numbered(1, 10)], oldest={"demo": 5}))
-        writer.write(Group([], [outcome(Fate.PENDING, [7])], oldest={"demo": 5}))
+        writer.write(Group([], [outcome(EventStatus.PENDING, [7])], oldest={"demo": 5}))
         assert writer.totals["demo"].oldest == 5
-        writer.write(Group([], [outcome(Fate.PENDING, [3, 4], attempts=1)], oldest={"demo": 5}))
+        writer.write(Group([], [outcome(EventStatus.PENDING, [3, 4], attempts=1)], oldest={"demo": 5}))
         assert writer.totals["demo"].oldest == 3

@@ -101,7 +101,7 @@ def test_one_id_on_many_connections_is_processed_once(children: Children) -> Non
     assert child.stop() == 0
     books = read_books(child)
     for name in ("demo", "worked"):
-        assert Counter(books.fates(name, "same")) == {"processed": 1, "duplicate": 2 * CONNECTIONS - 1}
+        assert Counter(books.statuses(name, "same")) == {"processed": 1, "duplicate": 2 * CONNECTIONS - 1}
 
 
 def test_a_fault_of_ours_in_one_of_many_is_contained(children: Children) -> None:

@@ -18,7 +18,7 @@ from server.intake.events import build_events
 from server.intake.intake import Head, Limits, Reading, admit, answer, read
 from server.intake.rate_limit import Gcra
 from storage.codec.singles import deliveries
-from storage.model import Facts, Fate, Singles, Stored
+from storage.model import EventStatus, Facts, Singles, Stored
 
 LIMITS = Limits(body_bytes_max=1 << 20, decoded_bytes_max=20_000, json_containers_max=2_000, batch_events_max=8)
 FIELDS = "inbound_event_id source_config_id source_type provider_event_id event_type received_at payload headers meta"
@@ -188,8 +188,8 @@ def test_the_four_numbers_add_up(source: Source, body: bytes, spent: int, deferr
     said = orjson.loads(answer(source, admission, "0000000000001-abcdef"))
     assert said["accepted"] + said["deferred"] + said["dropped"] + len(said["rejected"]) == found.facts.batch_size
     assert said["accepted"] == admission.admitted
-    assert said["deferred"] == 0 or (source.over_limit == "defer" and admission.rest is Fate.DEFERRED)
-    assert said["dropped"] == 0 or (source.over_limit == "drop" and admission.rest is Fate.DROPPED)
+    assert said["deferred"] == 0 or (source.over_limit == "defer" and admission.rest is EventStatus.DEFERRED)
+    assert said["dropped"] == 0 or (source.over_limit == "drop" and admission.rest is EventStatus.DROPPED)
     assert 0 <= admission.over_limit <= found.facts.count
     check_events(Stored(1, "0000000000001-abcdef", admission.reading.facts, admission.reading.body))
 

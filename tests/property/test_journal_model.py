@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from storage.journal.journal import Journal
 from storage.lmdb_store.environment import Store
-from storage.model import Append, Fate, Group
+from storage.model import Append, EventStatus, Group
 from storage.read.reader import Reader
 from storage.write.recovery import catch_up
 from storage.write.writer import Writer
@@ -49,7 +49,7 @@ class JournalAndStore(RuleBasedStateMachine):
         stored = singles(number, ids, bodies=[data] * count) if together else delivery(number, ids, body=data)
         if not self.unwritten:
             self.journal.rewind()
-        self.unwritten.append(Append(stored, count, Fate.DEFERRED))
+        self.unwritten.append(Append(stored, count, EventStatus.DEFERRED))
         if not (self.journal.has_room(count * body, count) and self.journal.append(self.unwritten[-1:])):
             self.write()
         self.acknowledged += ids

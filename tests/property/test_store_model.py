@@ -14,7 +14,7 @@ from storage.check.audit import Audit
 from storage.codec.records import digest
 from storage.errors import IllegalOutcome, StoreError
 from storage.lmdb_store.environment import Store
-from storage.model import PENDING_FATES, Append, Fate, Group, Outcomes, Stored, Totals
+from storage.model import PENDING_STATUSES, Append, EventStatus, Group, StatusChange, Stored, Totals
 from storage.read.reader import Reader
 from storage.write.writer import Writer
 from tests.support.store import AT_MS, MAP_SIZE_BYTES, Faults, delivery, outcome
@@ -29,14 +29,14 @@ class Event:
 
     source_id: str
     id: str
-    fate: Fate
+    status: EventStatus
     attempts: int = 0
     error: str = ""
     original: int = 0
 
     @property
     def waits(self) -> bool:
-        return self.fate in PENDING_FATES
+        return self.status in PENDING_STATUSES
 
 
 class StoreAndModel(RuleBasedStateMachine):
@@ -74,14 +74,14 @@ class StoreAndModel(RuleBasedStateMachine):
                 st.sampled_from(SOURCES),
                 st.lists(IDS, min_size=1, max_size=6),
                 st.integers(0, 6),
-                st.sampled_from([Fate.DEFERRED, Fate.DROPPED]),
+                st.sampled_from([EventStatus.DEFERRED, EventStatus.DROPPED]),
             ),
             min_size=1,
             max_size=5,
         ),
         many=st.sampled_from([1, 1, 1, 60]),
     )
-    def append(self, shapes: list[tuple[str, list[str | None], int, Fate]], many: int) -> None:
+    def append(self, shapes: list[tuple[str, list[str | None], int, EventStatus]], many: int) -> None:
         """A group of deliveries; now and then large enough for a block of its own."""
         appends = []
         first = self.writer.next_number
@@ -99,30 +99,32 @@ class StoreAndModel(RuleBasedStateMachine):
         assert isinstance(stored, Stored)
         source_id = stored.source_id
         for position in range(stored.facts.count):
-            fate = Fate.PENDING if position < append.admitted else append.rest
-            event = Event(source_id, stored.event_id(position), fate)
+            status = EventStatus.PENDING if position < append.admitted else append.rest
+            event = Event(source_id, stored.event_id(position), status)
             self.events[stored.first + position] = event
-            self.deferred[source_id] += fate == Fate.DEFERRED
+            self.deferred[source_id] += status == EventStatus.DEFERRED
             assert digests[16 * position : 16 * position + 16] == digest(source_id, event.id)
 
-    def _chosen(self, data: st.DataObject, source_id: str, *fates: Fate) -> list[int]:
-        """Some events of a source that have one of these fates, in order."""
-        numbers = [n for n, event in self.events.items() if event.source_id == source_id and event.fate in fates]
+    def _chosen(self, data: st.DataObject, source_id: str, *statuses: EventStatus) -> list[int]:
+        """Some events of a source that have one of these statuses, in order."""
+        numbers = [n for n, event in self.events.items() if event.source_id == source_id and event.status in statuses]
         low = data.draw(st.integers(0, max(len(numbers) - 1, 0)))
         step = data.draw(st.integers(1, 3))
         return numbers[low : low + data.draw(st.integers(1, 40)) : step]
 
     @rule(data=st.data(), source_id=st.sampled_from(SOURCES))
     def finish(self, data: st.DataObject, source_id: str) -> None:
-        """Outcomes of every kind in one group, with a better bound for the oldest pending number."""
-        numbers = self._chosen(data, source_id, Fate.PENDING, Fate.DEFERRED)
-        fate = data.draw(st.sampled_from([Fate.PROCESSED, Fate.DEAD, Fate.DUPLICATE, Fate.PENDING]))
-        group = Group([], [self._outcomes(source_id, fate, numbers)])
+        """Changes of every kind in one group, with a better bound for the oldest pending number."""
+        numbers = self._chosen(data, source_id, EventStatus.PENDING, EventStatus.DEFERRED)
+        status = data.draw(
+            st.sampled_from([EventStatus.PROCESSED, EventStatus.DEAD, EventStatus.DUPLICATE, EventStatus.PENDING])
+        )
+        group = Group([], [self._outcomes(source_id, status, numbers)])
         left = [n for n, event in self.events.items() if event.waits and event.source_id == source_id]
         self.writer.write(replace(group, oldest={source_id: left[0]}) if left else group)
 
-    def _outcomes(self, source_id: str, fate: Fate, numbers: list[int]) -> Outcomes:
-        if fate == Fate.DUPLICATE:
+    def _outcomes(self, source_id: str, status: EventStatus, numbers: list[int]) -> StatusChange:
+        if status == EventStatus.DUPLICATE:
             pairs = [(number, self._processed_twin(number)) for number in numbers]
             numbers = [number for number, twin in pairs if twin]
             originals = [twin for _, twin in pairs if twin]
@@ -130,30 +132,30 @@ class StoreAndModel(RuleBasedStateMachine):
             originals = []
         for number in numbers:
             event = self.events[number]
-            event.fate, event.attempts = fate, 3
-            event.error = f"boom {number}" if fate == Fate.DEAD else ""
+            event.status, event.attempts = status, 3
+            event.error = f"boom {number}" if status == EventStatus.DEAD else ""
         for number, original in zip(numbers, originals, strict=False):
             self.events[number].original = original
-        details = {number: b'{"error":"boom %d"}' % number for number in numbers} if fate == Fate.DEAD else {}
+        details = {number: b'{"error":"boom %d"}' % number for number in numbers} if status == EventStatus.DEAD else {}
         self.deaths[source_id] += len(details)
-        return outcome(fate, numbers, source_id=source_id, attempts=3, originals=originals, details=details)
+        return outcome(status, numbers, source_id=source_id, attempts=3, originals=originals, details=details)
 
     def _processed_twin(self, number: int) -> int:
         wanted = self.events[number]
         for other, event in self.events.items():
-            if (event.source_id, event.id, event.fate) == (wanted.source_id, wanted.id, Fate.PROCESSED):
+            if (event.source_id, event.id, event.status) == (wanted.source_id, wanted.id, EventStatus.PROCESSED):
                 return other
         return 0
 
     @rule(data=st.data(), source_id=st.sampled_from(SOURCES))
     def requeue(self, data: st.DataObject, source_id: str) -> None:
         """Dead events wait again, without attempts and without their error."""
-        numbers = self._chosen(data, source_id, Fate.DEAD)
-        self.writer.write(Group([], [outcome(Fate.PENDING, numbers, source_id=source_id)]))
+        numbers = self._chosen(data, source_id, EventStatus.DEAD)
+        self.writer.write(Group([], [outcome(EventStatus.PENDING, numbers, source_id=source_id)]))
         self.requeues[source_id] += len(numbers)
         for number in numbers:
             event = self.events[number]
-            event.fate, event.attempts, event.error = Fate.PENDING, 0, ""
+            event.status, event.attempts, event.error = EventStatus.PENDING, 0, ""
 
     @precondition(lambda self: self.events)
     @rule(data=st.data())
@@ -162,19 +164,19 @@ class StoreAndModel(RuleBasedStateMachine):
         finished = [n for n, event in self.events.items() if not event.waits]
         number = data.draw(st.sampled_from(finished)) if finished else self.writer.next_number + 5
         source_id = self.events[number].source_id if finished else "demo"
-        more = Append(delivery(self.writer.next_number, ["a", "b"]), 2, Fate.DROPPED)
+        more = Append(delivery(self.writer.next_number, ["a", "b"]), 2, EventStatus.DROPPED)
         with pytest.raises(IllegalOutcome):
-            self.writer.write(Group([more], [outcome(Fate.PROCESSED, [number], source_id=source_id)]))
+            self.writer.write(Group([more], [outcome(EventStatus.PROCESSED, [number], source_id=source_id)]))
 
     @rule(at=st.integers(1, 9), appends=st.booleans())
     def fail(self, at: int, appends: bool) -> None:
         """A call into LMDB fails: the group is not written."""
         waits = [n for n, event in self.events.items() if event.waits and event.source_id == "demo"][-5:]
-        more = [Append(delivery(self.writer.next_number, ["a", "b"]), 1, Fate.DEFERRED)] if appends else []
+        more = [Append(delivery(self.writer.next_number, ["a", "b"]), 1, EventStatus.DEFERRED)] if appends else []
         self.faults.calls, self.faults.fail_at = 0, at
         try:
             with pytest.raises(StoreError):
-                self.writer.write(Group(more, [outcome(Fate.DEAD, waits, details=dict.fromkeys(waits, b"{}"))]))
+                self.writer.write(Group(more, [outcome(EventStatus.DEAD, waits, details=dict.fromkeys(waits, b"{}"))]))
         finally:
             self.faults.fail_at = None
 
@@ -199,17 +201,17 @@ class StoreAndModel(RuleBasedStateMachine):
         assert self.reader.totals() == self.writer.totals
 
     def _counted(self, source_id: str) -> Totals:
-        fates = [event.fate for event in self.events.values() if event.source_id == source_id]
+        statuses = [event.status for event in self.events.values() if event.source_id == source_id]
         return Totals(
-            received=len(fates),
+            received=len(statuses),
             requeued=self.requeues[source_id],
             deferred=self.deferred[source_id],
-            processed=fates.count(Fate.PROCESSED),
-            duplicate=fates.count(Fate.DUPLICATE),
-            dropped=fates.count(Fate.DROPPED),
+            processed=statuses.count(EventStatus.PROCESSED),
+            duplicate=statuses.count(EventStatus.DUPLICATE),
+            dropped=statuses.count(EventStatus.DROPPED),
             dead=self.deaths[source_id],
-            pending=fates.count(Fate.PENDING) + fates.count(Fate.DEFERRED),
-            deferred_now=fates.count(Fate.DEFERRED),
+            pending=statuses.count(EventStatus.PENDING) + statuses.count(EventStatus.DEFERRED),
+            deferred_now=statuses.count(EventStatus.DEFERRED),
         )
 
     @rule(source_id=st.sampled_from(SOURCES), events_max=st.sampled_from([1, 5, 1000]), bodies=st.booleans())
@@ -224,7 +226,7 @@ class StoreAndModel(RuleBasedStateMachine):
             for span in page.spans:
                 found += [(n, tried, span.deferred) for n, tried in zip(span.numbers, span.attempts, strict=True)]
         expected = [
-            (n, event.attempts, event.fate == Fate.DEFERRED)
+            (n, event.attempts, event.status == EventStatus.DEFERRED)
             for n, event in self.events.items()
             if event.source_id == source_id and event.waits
         ]
@@ -233,16 +235,16 @@ class StoreAndModel(RuleBasedStateMachine):
     @precondition(lambda self: self.events)
     @rule(data=st.data())
     def look_up(self, data: st.DataObject) -> None:
-        """Any event is found by its id and by its delivery, with its fate, error and twin."""
+        """Any event is found by its id and by its delivery, with its status, error and twin."""
         number = data.draw(st.sampled_from(sorted(self.events)))
         event = self.events[number]
         found = {record.number: record for record in self.reader.find_each(event.source_id, event.id)}
         twins = {n for n, e in self.events.items() if (e.source_id, e.id) == (event.source_id, event.id)}
         assert found.keys() == twins
-        first = max(twins, key=lambda n: (self.events[n].fate == Fate.PROCESSED, n))
+        first = max(twins, key=lambda n: (self.events[n].status == EventStatus.PROCESSED, n))
         assert self.reader.find(event.source_id, event.id, 1) == [found[first]]
         record = found[number]
-        assert (record.fate, record.attempts) == (event.fate, event.attempts)
+        assert (record.status, record.attempts) == (event.status, event.attempts)
         assert record.detail == ({"error": event.error} if event.error else {})
         assert (record.at_ms == 0) == event.waits
         siblings = self.reader.delivery(record.stored.id)
@@ -258,14 +260,14 @@ class StoreAndModel(RuleBasedStateMachine):
         numbers: list[int] = []
         while page := self.reader.dead(None, numbers[-1] if numbers else 0, limit):
             numbers += [record.number for record in page]
-        assert numbers == [n for n, event in self.events.items() if event.fate == Fate.DEAD]
+        assert numbers == [n for n, event in self.events.items() if event.status == EventStatus.DEAD]
 
     @rule()
     def index(self) -> None:
         """What the index would be built from is what was processed."""
         chunks = list(self.reader.processed_since(AT_MS))
         numbers = [int(number) for chunk in chunks for number in chunk.numbers]
-        assert numbers == [n for n, event in self.events.items() if event.fate == Fate.PROCESSED]
+        assert numbers == [n for n, event in self.events.items() if event.status == EventStatus.PROCESSED]
         pairs = [(digest(self.events[n].source_id, self.events[n].id), n) for n in numbers]
         assert b"".join(found for found, _ in pairs) == b"".join(chunk.digests for chunk in chunks)
         assert all(self.reader.confirm(pairs))

@@ -11,7 +11,7 @@ from typing import Any
 from storage.check.audit import Audit
 from storage.errors import StoreDamaged
 from storage.lmdb_store.environment import Store
-from storage.model import PENDING_FATES, Fate, Totals
+from storage.model import PENDING_STATUSES, EventStatus, Totals
 from storage.read.snapshot import Snapshots
 from storage.write.recovery import catch_up
 from tests.support.server import Child, eventually
@@ -36,7 +36,7 @@ class Event:
     source: str
     id: str
     delivery: str
-    fate: Fate
+    status: EventStatus
     attempts: int
 
 
@@ -50,9 +50,9 @@ class Books:
     def of(self, source: str) -> list[Event]:
         return [event for event in self.events if event.source == source]
 
-    def fates(self, source: str, event_id: str) -> list[str]:
+    def statuses(self, source: str, event_id: str) -> list[str]:
         """What became of the events of this id, oldest first."""
-        return [event.fate.name.lower() for event in self.of(source) if event.id == event_id]
+        return [event.status.name.lower() for event in self.of(source) if event.id == event_id]
 
     def deliveries(self) -> Counter[str]:
         """How many events each delivery has."""
@@ -60,11 +60,11 @@ class Books:
 
     def processed(self) -> Counter[tuple[str, str]]:
         """How often each id was processed."""
-        return Counter((event.source, event.id) for event in self.events if event.fate is Fate.PROCESSED)
+        return Counter((event.source, event.id) for event in self.events if event.status is EventStatus.PROCESSED)
 
     @property
     def pending(self) -> int:
-        return sum(event.fate in PENDING_FATES for event in self.events)
+        return sum(event.status in PENDING_STATUSES for event in self.events)
 
 
 def read_books(child: Child) -> Books:
@@ -101,7 +101,7 @@ def _events(snapshots: Snapshots) -> Iterator[Event]:
                                 stored.facts.source_id,
                                 stored.event_id(position),
                                 stored.id,
-                                Fate(int(row["fate"])),
+                                EventStatus(int(row["status"])),
                                 int(row["attempts"]),
                             )
                 end = block.end
@@ -115,7 +115,7 @@ def calls(child: Child) -> list[list[str]]:
 
 
 def noted(child: Child, name: str) -> list[dict[str, Any]]:
-    """The lines that `work.note` wrote."""
+    """The lines that `processors.note` wrote."""
     path = child.directory / name
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 

@@ -9,7 +9,7 @@ import lmdb
 
 from storage.codec.records import delivery_id
 from storage.lmdb_store.environment import Store
-from storage.model import Append, Columns, Facts, Fate, Group, Outcomes, Singles, Stored
+from storage.model import Append, Columns, EventStatus, Facts, Group, Singles, StatusChange, Stored
 from storage.write.writer import Writer
 
 MAP_SIZE_BYTES = 1 << 28
@@ -62,11 +62,13 @@ def singles(first: int, ids: Sequence[str | None], *, source_id: str = "demo", b
 def numbered(first: int, count: int, *, source_id: str = "demo", body: bytes = b"{}") -> Append:
     """A delivery of `count` pending events, with ids that follow from their numbers."""
     stored = delivery(first, [f"id-{first + at}" for at in range(count)], source_id=source_id, body=body)
-    return Append(stored, count, Fate.DEFERRED)
+    return Append(stored, count, EventStatus.DEFERRED)
 
 
-def outcome(fate: Fate, numbers: Sequence[int], *, source_id: str = "demo", attempts: int = 0, **rest: Any) -> Outcomes:
-    return Outcomes(source_id, fate, numbers, [attempts] * len(numbers), AT_MS + 1, **rest)
+def outcome(
+    status: EventStatus, numbers: Sequence[int], *, source_id: str = "demo", attempts: int = 0, **rest: Any
+) -> StatusChange:
+    return StatusChange(source_id, status, numbers, [attempts] * len(numbers), AT_MS + 1, **rest)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from server.cli.samples import sample
 from server.cli.send import Summary
 from server.intake.intake import Head, Limits, Reading, read
 from storage.lmdb_store.environment import Store
-from storage.model import Append, Fate, Group
+from storage.model import Append, EventStatus, Group
 from tests.support.server import TOKEN, source
 from tests.support.store import MAP_SIZE_BYTES, delivery, filled, outcome
 
@@ -50,17 +50,17 @@ def config(tmp_path: Path) -> Path:
 def fill(config: Path) -> None:
     """Events 1 to 5: processed, dead, dropped without a body, pending, and a duplicate of the first."""
     appends = [
-        Append(delivery(1, ["done", "dead"]), 2, Fate.DEFERRED),
-        Append(delivery(3, ["dropped"], body=b""), 0, Fate.DROPPED),
-        Append(delivery(4, ["waits"]), 0, Fate.DEFERRED),
-        Append(delivery(5, ["done"]), 1, Fate.DEFERRED),
+        Append(delivery(1, ["done", "dead"]), 2, EventStatus.DEFERRED),
+        Append(delivery(3, ["dropped"], body=b""), 0, EventStatus.DROPPED),
+        Append(delivery(4, ["waits"]), 0, EventStatus.DEFERRED),
+        Append(delivery(5, ["done"]), 1, EventStatus.DEFERRED),
     ]
     body = b'[{"payload":{"x":1}},{}]'
-    appends[0] = Append(delivery(1, ["done", "dead"], body=body), 2, Fate.DEFERRED)
+    appends[0] = Append(delivery(1, ["done", "dead"], body=body), 2, EventStatus.DEFERRED)
     outcomes = [
-        outcome(Fate.PROCESSED, [1], details={1: b'{"result":7}'}),
-        outcome(Fate.DEAD, [2], attempts=3, details={2: b'{"error":"ValueError: no"}'}),
-        outcome(Fate.DUPLICATE, [5], originals=[1]),
+        outcome(EventStatus.PROCESSED, [1], details={1: b'{"result":7}'}),
+        outcome(EventStatus.DEAD, [2], attempts=3, details={2: b'{"error":"ValueError: no"}'}),
+        outcome(EventStatus.DUPLICATE, [5], originals=[1]),
     ]
     filled(config.parent / "data", [Group(appends), Group(outcomes=outcomes)])
 
@@ -268,12 +268,12 @@ def test_requeue_of_many(config: Path, capsys: Capture) -> None:
     """All dead events of one source are requeued, in several steps, and no other source's."""
     count = 10_500
     appends = [
-        Append(delivery(1, [f"id-{at}" for at in range(count)]), count, Fate.DEFERRED),
-        Append(delivery(count + 1, ["id-0"], source_id="other"), 1, Fate.DEFERRED),
+        Append(delivery(1, [f"id-{at}" for at in range(count)]), count, EventStatus.DEFERRED),
+        Append(delivery(count + 1, ["id-0"], source_id="other"), 1, EventStatus.DEFERRED),
     ]
     outcomes = [
-        outcome(Fate.DEAD, range(1, count + 1), attempts=1),
-        outcome(Fate.DEAD, [count + 1], source_id="other", attempts=1),
+        outcome(EventStatus.DEAD, range(1, count + 1), attempts=1),
+        outcome(EventStatus.DEAD, [count + 1], source_id="other", attempts=1),
     ]
     filled(config.parent / "data", [Group(appends), Group(outcomes=outcomes)])
     assert run("requeue", config, "demo", "--all") == 0

@@ -12,7 +12,7 @@ from server.base.source import OverLimit, Source
 from server.intake.intake import Admission, Head, Limits, Reading, admit, answer, read
 from server.intake.parse import BODY_DEPTH_MAX
 from server.intake.rate_limit import Gcra
-from storage.model import Fate
+from storage.model import EventStatus
 
 LIMITS = Limits(body_bytes_max=1 << 20, decoded_bytes_max=4096, json_containers_max=600, batch_events_max=20)
 NOW_NS = 10**15
@@ -144,9 +144,9 @@ def test_no_limit_admits_all(mode: OverLimit, deferring: bool) -> None:
 
 @pytest.mark.parametrize(
     ("mode", "admitted", "rest", "over"),
-    [("defer", 3, Fate.DEFERRED, 2), ("drop", 3, Fate.DROPPED, 2), ("observe", 5, None, 2)],
+    [("defer", 3, EventStatus.DEFERRED, 2), ("drop", 3, EventStatus.DROPPED, 2), ("observe", 5, None, 2)],
 )
-def test_first_items_that_fit(mode: OverLimit, admitted: int, rest: Fate | None, over: int) -> None:
+def test_first_items_that_fit(mode: OverLimit, admitted: int, rest: EventStatus | None, over: int) -> None:
     """Of five items three fit: the rest is deferred, dropped, or admitted and counted."""
     found = admit(reading(5), webhook(mode, 3), Gcra(3), False, NOW_NS)
     assert (found.admitted, found.over_limit) == (admitted, over)
@@ -154,8 +154,8 @@ def test_first_items_that_fit(mode: OverLimit, admitted: int, rest: Fate | None,
     assert found.reading.body
 
 
-@pytest.mark.parametrize(("mode", "rest"), [("defer", Fate.DEFERRED), ("drop", Fate.DROPPED)])
-def test_deferring_leaves_the_tokens_alone(mode: OverLimit, rest: Fate) -> None:
+@pytest.mark.parametrize(("mode", "rest"), [("defer", EventStatus.DEFERRED), ("drop", EventStatus.DROPPED)])
+def test_deferring_leaves_the_tokens_alone(mode: OverLimit, rest: EventStatus) -> None:
     """While anything is deferred nothing new passes it, and the tokens stay for the oldest."""
     limiter = Gcra(3)
     found = admit(reading(2), webhook(mode, 3), limiter, True, NOW_NS)

@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from server.observe import receipts as lookup
-from storage.model import EventRecord, Fate, Stored
+from storage.model import EventRecord, EventStatus, Stored
 from storage.read.reader import Reader
 from tests.support.store import AT_MS, delivery
 
@@ -39,7 +39,7 @@ class FakeReader:
 
     def dead(self, source_id: str | None, after: int = 0, limit: int = 2) -> list[EventRecord]:
         wanted = (None, *{r.stored.facts.source_id for r in self.records}) if source_id is None else (source_id,)
-        dead = [r for r in self.records if r.fate is Fate.DEAD and r.stored.facts.source_id in wanted]
+        dead = [r for r in self.records if r.status is EventStatus.DEAD and r.stored.facts.source_id in wanted]
         return [record for record in dead if record.number > after][:limit]
 
 
@@ -47,29 +47,29 @@ def reader(*records: EventRecord) -> Reader:
     return cast(Reader, FakeReader(records))
 
 
-def record(stored: Stored, position: int = 0, fate: Fate = Fate.PROCESSED, **keys: Any) -> EventRecord:
-    at_ms = 0 if fate <= Fate.DEFERRED else AT_MS + 1234
+def record(stored: Stored, position: int = 0, status: EventStatus = EventStatus.PROCESSED, **keys: Any) -> EventRecord:
+    at_ms = 0 if status <= EventStatus.DEFERRED else AT_MS + 1234
     values: dict[str, Any] = {"attempts": 0, "at_ms": at_ms, "duplicate_of": None, "detail": {}}
-    return EventRecord(stored=stored, position=position, fate=fate, **(values | keys))
+    return EventRecord(stored=stored, position=position, status=status, **(values | keys))
 
 
 @pytest.mark.parametrize(
-    ("fate", "keys", "more"),
+    ("status", "keys", "more"),
     [
-        (Fate.PROCESSED, {"detail": {"result": {"a": 1}}}, {}),
-        (Fate.DUPLICATE, {"duplicate_of": "0000000000001-abcdef"}, {"duplicate_of": "0000000000001-abcdef"}),
-        (Fate.DROPPED, {}, {}),
-        (Fate.DEAD, {"attempts": 12, "detail": {"error": "ValueError: no"}}, {"error": "ValueError: no"}),
+        (EventStatus.PROCESSED, {"detail": {"result": {"a": 1}}}, {}),
+        (EventStatus.DUPLICATE, {"duplicate_of": "0000000000001-abcdef"}, {"duplicate_of": "0000000000001-abcdef"}),
+        (EventStatus.DROPPED, {}, {}),
+        (EventStatus.DEAD, {"attempts": 12, "detail": {"error": "ValueError: no"}}, {"error": "ValueError: no"}),
     ],
 )
-def test_receipt_of_each_outcome(fate: Fate, keys: dict[str, Any], more: dict[str, Any]) -> None:
+def test_receipt_of_each_outcome(status: EventStatus, keys: dict[str, Any], more: dict[str, Any]) -> None:
     """A receipt has the nine keys in their order, and what its outcome adds, and nothing else."""
     stored = delivery(7, ["a", "b"])
-    receipt = lookup.receipt(reader(record(stored, 1, fate, **keys)), "demo", "b")
+    receipt = lookup.receipt(reader(record(stored, 1, status, **keys)), "demo", "b")
     assert receipt == {
         "inbound_event_id": "b",
         "source_config_id": "demo",
-        "outcome": fate.name.lower(),
+        "outcome": status.name.lower(),
         "event_type": "order.paid",
         "received_at": RECEIVED,
         "finished_at": FINISHED,
@@ -91,11 +91,11 @@ def test_receipt_of_each_outcome(fate: Fate, keys: dict[str, Any], more: dict[st
     ]
 
 
-@pytest.mark.parametrize("fate", [Fate.PENDING, Fate.DEFERRED])
-def test_pending_object(fate: Fate) -> None:
+@pytest.mark.parametrize("status", [EventStatus.PENDING, EventStatus.DEFERRED])
+def test_pending_object(status: EventStatus) -> None:
     """An event without an outcome has no receipt but says what is known of it, and whether a rate limit holds it."""
     stored = delivery(7, ["a"])
-    assert lookup.receipt(reader(record(stored, 0, fate, attempts=3)), "demo", "a") == {
+    assert lookup.receipt(reader(record(stored, 0, status, attempts=3)), "demo", "a") == {
         "pending": True,
         "inbound_event_id": "a",
         "source_config_id": "demo",
@@ -105,7 +105,7 @@ def test_pending_object(fate: Fate) -> None:
         "delivery": stored.id,
         "batch_index": 0,
         "number": 7,
-        "deferred": fate is Fate.DEFERRED,
+        "deferred": status is EventStatus.DEFERRED,
     }
 
 
@@ -122,7 +122,7 @@ def test_nothing_is_found() -> None:
 def test_all_receipts_come_newest_first() -> None:
     """One receipt is the reader's first choice, the processed one; all of them go from the newest to the oldest."""
     processed = record(delivery(1, ["a"]))
-    duplicate = record(delivery(5, ["a"]), fate=Fate.DUPLICATE)
+    duplicate = record(delivery(5, ["a"]), status=EventStatus.DUPLICATE)
     found = reader(processed, duplicate)
     assert (lookup.receipt(found, "demo", "a") or {})["outcome"] == "processed"
     assert [receipt["outcome"] for receipt in lookup.receipts(found, "demo", "a")] == ["duplicate", "processed"]
@@ -137,15 +137,15 @@ def test_event_has_its_result() -> None:
     assert (plain["payload"], plain["received_at"]) == ({"x": [1]}, RECEIVED)
     found = lookup.event(reader(record(stored, detail={"result": None})), "demo", "a")
     assert found == plain | {"result": None}
-    assert lookup.event(reader(record(stored, fate=Fate.DEAD, detail={"error": "no"})), "demo", "a") == plain
+    assert lookup.event(reader(record(stored, status=EventStatus.DEAD, detail={"error": "no"})), "demo", "a") == plain
 
 
 def test_dropped_event_without_a_body() -> None:
     """Where no body was kept the words say why; an older event of the id whose body was kept is shown instead."""
-    dropped = record(delivery(9, ["a"], body=b""), fate=Fate.DROPPED)
+    dropped = record(delivery(9, ["a"], body=b""), status=EventStatus.DROPPED)
     with pytest.raises(lookup.BodyNotKept, match=r"was dropped by the rate limit .* so its body was not kept"):
         lookup.event(reader(dropped), "demo", "a")
-    older = record(delivery(1, ["a"]), fate=Fate.DEAD)
+    older = record(delivery(1, ["a"]), status=EventStatus.DEAD)
     event = lookup.event(reader(dropped, older), "demo", "a")
     assert event is not None
     assert event["meta"]["number"] == 1  # type: ignore[index]
@@ -161,7 +161,11 @@ def test_delivery_tells_of_each_item() -> None:
         rejected=[(1, "invalid_event", "no"), (3, "invalid_event", "nor")],
     )
     stored = replace(stored, facts=facts)
-    records = [record(stored, 0), record(stored, 1, Fate.DEFERRED), record(stored, 2, Fate.DEAD, detail={"error": "e"})]
+    records = [
+        record(stored, 0),
+        record(stored, 1, EventStatus.DEFERRED),
+        record(stored, 2, EventStatus.DEAD, detail={"error": "e"}),
+    ]
     found = lookup.delivery(reader(*records), stored.id)
     assert found is not None
     items = found.pop("items")
@@ -194,7 +198,8 @@ def test_delivery_tells_of_each_item() -> None:
 def test_dead_events_come_in_pages() -> None:
     """All dead events are listed once and in order, however many pages that takes; of one source where one is named."""
     dead = [
-        record(delivery(number, [f"id-{number}"], source_id=s), fate=Fate.DEAD) for number, s in enumerate("aabab", 1)
+        record(delivery(number, [f"id-{number}"], source_id=s), status=EventStatus.DEAD)
+        for number, s in enumerate("aabab", 1)
     ]
     found = reader(*dead, record(delivery(9, ["x"], source_id="a")))
     assert [each["inbound_event_id"] for each in lookup.dead(found, None)] == [f"id-{n}" for n in range(1, 6)]

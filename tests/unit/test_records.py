@@ -13,9 +13,9 @@ from storage.codec import records
 from storage.codec.log_record import LOG_RECORD_BYTES_MAX, decode_log, decode_log_head, encode_log, split_log
 from storage.codec.records import RESULTS_RECORD_BYTES_MAX, key_of
 from storage.codec.singles import deliveries
-from storage.codec.statuses import ROW, Part, apply, decode_fates, encode_fates, new_rows
+from storage.codec.statuses import ROW, Part, apply, decode_statuses, encode_statuses, new_rows
 from storage.errors import IllegalOutcome, StoreDamaged
-from storage.model import Append, Facts, Fate, Singles, Stored, Totals
+from storage.model import Append, EventStatus, Facts, Singles, Stored, Totals
 from tests.support.store import delivery, numbered, outcome, singles
 
 KEY = key_of(7)
@@ -28,11 +28,11 @@ def log_record(*deliveries: Stored | Singles) -> bytes:
     return encode_log(deliveries, PACK)
 
 
-SOME_DROPPED = Append(delivery(1, list("abcdefghi")), 4, Fate.DROPPED)
+SOME_DROPPED = Append(delivery(1, list("abcdefghi")), 4, EventStatus.DROPPED)
 
 KINDS: dict[str, tuple[bytes, Callable[[bytes, bytes], object]]] = {
     "ids": (records.encode_ids(KEY, bytes(range(64))), records.decode_ids),
-    "fates": (encode_fates(KEY, new_rows([SOME_DROPPED])), decode_fates),
+    "statuses": (encode_statuses(KEY, new_rows([SOME_DROPPED])), decode_statuses),
     "results": (records.encode_results(KEY, {7: b'{"result":1}', 9: b'{"error":"x"}'}), records.decode_results),
     "log": (log_record(delivery(7, ["a", None])), lambda key, value: decode_log(key, value, UNPACK)),
     "singles": (log_record(singles(7, ["a", None])), lambda key, value: decode_log(key, value, UNPACK)),
@@ -71,8 +71,8 @@ def test_a_value_at_another_key_is_found(kind: str) -> None:
 
 def test_a_value_in_another_database_is_found() -> None:
     """The checksum covers the database's name."""
-    with pytest.raises(StoreDamaged, match="fates, key 7"):
-        decode_fates(KEY, KINDS["ids"][0])
+    with pytest.raises(StoreDamaged, match="statuses, key 7"):
+        decode_statuses(KEY, KINDS["ids"][0])
 
 
 def test_a_delivery_is_read_back_as_it_was() -> None:
@@ -194,33 +194,36 @@ ROWS = st.lists(
 def test_rows_are_read_back_whatever_their_runs(values: list[tuple[int, int, int, int]]) -> None:
     """Run-length encoding loses nothing."""
     rows = numpy.array(values, ROW)
-    assert decode_fates(KEY, encode_fates(KEY, rows)).tolist() == rows.tolist()
+    assert decode_statuses(KEY, encode_statuses(KEY, rows)).tolist() == rows.tolist()
 
 
 def test_a_batch_of_one_fate_is_one_run() -> None:
     """A thousand events that went the same way, or that repeat another batch, take the bytes of one."""
     rows = new_rows([numbered(1, 1000)])
-    alone = len(encode_fates(KEY, rows[:1]))
-    assert len(encode_fates(KEY, rows)) == alone
-    resent = outcome(Fate.DUPLICATE, range(2001, 3001), originals=range(1, 1001))
+    alone = len(encode_statuses(KEY, rows[:1]))
+    assert len(encode_statuses(KEY, rows)) == alone
+    resent = outcome(EventStatus.DUPLICATE, range(2001, 3001), originals=range(1, 1001))
     distances = numpy.asarray(resent.numbers) - numpy.asarray(resent.originals)
     apply(rows, 2001, Part(resent, 0, 1000, distances))
-    assert len(encode_fates(KEY, rows)) == alone
+    assert len(encode_statuses(KEY, rows)) == alone
 
 
-@pytest.mark.parametrize("had", Fate)
-@pytest.mark.parametrize("becomes", Fate)
-def test_only_a_pending_event_may_have_an_outcome(had: Fate, becomes: Fate) -> None:
+@pytest.mark.parametrize("had", EventStatus)
+@pytest.mark.parametrize("becomes", EventStatus)
+def test_only_a_pending_event_may_have_an_outcome(had: EventStatus, becomes: EventStatus) -> None:
     """Pending may become anything but deferred again, dead may become pending, and nothing else may change."""
     rows = numpy.zeros(3, ROW)
-    rows["fate"] = had
-    waits, requeued = had in (Fate.PENDING, Fate.DEFERRED), (had, becomes) == (Fate.DEAD, Fate.PENDING)
-    legal = requeued or (waits and not (had == Fate.PENDING and becomes == Fate.DEFERRED))
+    rows["status"] = had
+    waits, requeued = (
+        had in (EventStatus.PENDING, EventStatus.DEFERRED),
+        (had, becomes) == (EventStatus.DEAD, EventStatus.PENDING),
+    )
+    legal = requeued or (waits and not (had == EventStatus.PENDING and becomes == EventStatus.DEFERRED))
     part = Part(outcome(becomes, [5]), 0, 1, None)
     if legal:
         change = apply(rows, 4, part)
         assert (change.dead, change.first_dead) == ((1, 5) if requeued else (0, None))
-        assert rows["fate"].tolist() == [had, becomes, had]
+        assert rows["status"].tolist() == [had, becomes, had]
     else:
         with pytest.raises(IllegalOutcome):
             apply(rows, 4, part)
@@ -229,4 +232,4 @@ def test_only_a_pending_event_may_have_an_outcome(had: Fate, becomes: Fate) -> N
 def test_numbers_must_ascend() -> None:
     """An outcome that names an event twice is our bug."""
     with pytest.raises(IllegalOutcome):
-        apply(new_rows([numbered(1, 3)]), 1, Part(outcome(Fate.DEAD, [2, 2]), 0, 2, None))
+        apply(new_rows([numbered(1, 3)]), 1, Part(outcome(EventStatus.DEAD, [2, 2]), 0, 2, None))

@@ -13,7 +13,7 @@ from server.flow.parked import Aside
 from server.flow.requeue import REQUEUE_WAIT_SECONDS, Requeued, Requeueing
 from server.flow.source_state import SourceState
 from storage.errors import StoreError, StoreFailed, StoreFull
-from storage.model import EventRecord, Fate, Outcomes, Totals
+from storage.model import EventRecord, EventStatus, StatusChange, Totals
 from tests.support.store import delivery
 
 
@@ -22,11 +22,11 @@ class Disk:
 
     def __init__(self, dead: Sequence[int]) -> None:
         self.dead_events = list(dead)
-        self.handed_over: list[tuple[Outcomes, Callable[[], None]]] = []
+        self.handed_over: list[tuple[StatusChange, Callable[[], None]]] = []
         self.failure: StoreError | None = None
         self.lost = False
 
-    def finish(self, state: SourceState, outcomes: Outcomes, done: Callable[[], None]) -> None:
+    def finish(self, state: SourceState, outcomes: StatusChange, done: Callable[[], None]) -> None:
         assert set(outcomes.numbers) <= set(self.dead_events), "given back twice"
         self.handed_over.append((outcomes, done))
 
@@ -42,13 +42,13 @@ class Disk:
     def dead(self, source_id: str, after: int = 0) -> list[EventRecord]:
         return [record(number) for number in self.dead_events if number > after]
 
-    def find_each(self, source_id: str, event_id: str, fates: Sequence[Fate]) -> list[EventRecord]:
+    def find_each(self, source_id: str, event_id: str, statuses: Sequence[EventStatus]) -> list[EventRecord]:
         return [record(number) for number in self.dead_events if event_id == f"id-{number}"]
 
 
 def record(number: int) -> EventRecord:
     stored = delivery(number, [f"id-{number}"])
-    return EventRecord(stored, 0, Fate.DEAD, 1, 0, None, {})
+    return EventRecord(stored, 0, EventStatus.DEAD, 1, 0, None, {})
 
 
 class Here:
