@@ -73,9 +73,9 @@ $(INSTALLED): pyproject.toml requirements-dev.lock | $(BIN)/python
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-WRONG_PYTHON := Tidegate needs Python 3.11, 3.12 or 3.13. Name one: make install PYTHON=python3.12
+WRONG_PYTHON := Tidegate needs Python 3.11, 3.12, 3.13 or 3.14. Name one: make install PYTHON=python3.12
 
 $(BIN)/python:
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || { \
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))' || { \
 		echo "$(PYTHON) is `$(PYTHON) --version 2>&1`. $(WRONG_PYTHON)" >&2; exit 1; }
 	@$(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); exit 1; }

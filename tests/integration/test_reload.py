@@ -226,7 +226,7 @@ def test_a_module_that_takes_long_to_import_stops_nobody(children: Children) -> 
     child = children(ARCHIVE + source("worked", processor="processors:plain"))
     child.start()
     (child.directory / "slow.py").write_text(
-        "import processors\nwork.note('slow')\nwork.wait_for_gate()\nplain = processors.plain\n"
+        "import processors\nprocessors.note('slow')\nprocessors.wait_for_gate()\nplain = processors.plain\n"
     )
     with shut_gate(child):
         child.write(ARCHIVE + source("slow", processor="slow:plain"))
