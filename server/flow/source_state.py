@@ -11,7 +11,8 @@ from server.base.histogram import SECONDS, Histogram
 from server.base.log import Throttled
 from server.base.source import Source
 from server.intake.rate_limit import Gcra
-from storage.model import Singles, Stored, Totals
+from storage.deliveries import NumberedDeliveries
+from storage.model import Totals
 from storage.record import record
 
 
@@ -19,7 +20,7 @@ from storage.record import record
 class Committed:
     """What is on disk: its first `admitted` events go on at once; up to `pending` they are deferred."""
 
-    stored: Stored | Singles
+    numbered: NumberedDeliveries
     admitted: int
     pending: int
     digests: bytes
@@ -27,7 +28,7 @@ class Committed:
     @property
     def end(self) -> int:
         """The number after its last pending event."""
-        return self.stored.first + self.pending
+        return self.numbered.first + self.pending
 
 
 class Queue(Protocol):

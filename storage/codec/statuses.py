@@ -1,6 +1,7 @@
 """What became of a block of events: rows for computing, run-length bytes for the disk.
 
-A row holds a status, the attempts, when the outcome was recorded, and a reference: for a duplicate the distance to the
+A row holds a status, the attempts, when the outcome was recorded (by the wall clock, and by the store's time), and a
+reference: for a duplicate the distance to the
 event that was processed (number - original), so that a batch sent again stays one run; otherwise the key of the
 `results` record that holds the event's detail, 0 where there is none.
 """
@@ -18,23 +19,24 @@ from storage.model import PENDING_STATUSES, Append, EventStatus, StatusChange
 from storage.record import record
 
 Rows = NDArray[Any]
-ROW = numpy.dtype([("status", "<u4"), ("attempts", "<u4"), ("at_ms", "<u8"), ("ref", "<i8")])
+ROW = numpy.dtype([("status", "<u4"), ("attempts", "<u4"), ("at_ms", "<u8"), ("store_ms", "<u8"), ("ref", "<i8")])
 _COUNT = struct.Struct("<I")
 _WHOLE = f"S{ROW.itemsize}"
 """A row as bytes, to be copied and compared at once: numpy takes structured rows field by field, through Python."""
 
 
-def new_rows(appends: Sequence[Append]) -> Rows:
+def new_rows(appends: Sequence[Append], store_ms: int) -> Rows:
     """Rows of new deliveries: of each, the first `admitted` events are pending, the others have the status `rest`."""
-    rows = numpy.zeros(sum([append.stored.count for append in appends]), ROW)
+    rows = numpy.zeros(sum([append.numbered.count for append in appends]), ROW)
     at = 0
     for append in appends:
-        end = at + append.stored.count
+        end = at + append.numbered.count
         if append.admitted < end - at:
             rest = rows[at + append.admitted : end]
             rest["status"] = append.rest
             if append.rest == EventStatus.DROPPED:
-                rest["at_ms"] = append.stored.received_at_ms
+                rest["at_ms"] = append.numbered.deliveries.received_at_ms[0]
+                rest["store_ms"] = store_ms
         at = end
     return rows
 
@@ -81,6 +83,7 @@ class Part:
     stop: int
     refs: Rows | None
     """For each of them what its row refers to; None: nothing."""
+    store_ms: int
 
 
 @record
@@ -100,12 +103,12 @@ def apply(rows: Rows, first: int, part: Part) -> Change:
     The caller knows that the first number is in the block and the last one before its end.
     """
     outcomes = part.outcomes
-    at_ms = 0 if outcomes.status in PENDING_STATUSES else outcomes.at_ms
+    at_ms, store_ms = (0, 0) if outcomes.status in PENDING_STATUSES else (outcomes.at_ms, part.store_ms)
     if part.stop - part.start == 1:  # one is put as it is: columns of one take three times as long
         number, attempts = outcomes.numbers[part.start], outcomes.attempts[part.start]
         had = int(rows["status"][number - first])
         change = _judge([int(status == had) for status in EventStatus], outcomes, number)
-        rows[number - first] = (outcomes.status, attempts, at_ms, 0 if part.refs is None else part.refs[0])
+        rows[number - first] = (outcomes.status, attempts, at_ms, store_ms, 0 if part.refs is None else part.refs[0])
         return change
     places = numpy.asarray(outcomes.numbers[part.start : part.stop], "i8") - first
     if not (places[1:] > places[:-1]).all():
@@ -117,6 +120,7 @@ def apply(rows: Rows, first: int, part: Part) -> Change:
     rows["status"][places] = outcomes.status
     rows["attempts"][places] = outcomes.attempts[part.start : part.stop]
     rows["at_ms"][places] = at_ms
+    rows["store_ms"][places] = store_ms
     rows["ref"][places] = 0 if part.refs is None else part.refs
     return change
 

@@ -22,9 +22,11 @@ import zstandard
 from storage.codec import statuses
 from storage.codec.log_record import encode_log, split_log
 from storage.codec.records import (
+    TIME_KEY,
     digests_of,
     encode_ids,
     encode_results,
+    encode_time,
     encode_totals,
     key_of,
     number_of,
@@ -36,6 +38,7 @@ from storage.errors import IllegalOutcome
 from storage.lmdb_store.environment import Store
 from storage.model import PENDING_STATUSES, Append, EventStatus, Group, StatusChange, Totals
 from storage.record import record
+from storage.store_time import HostTime, StoreTime, store_time
 from storage.write.totals_delta import Accounts, Count
 
 BLOCK_EVENTS_MIN = 256
@@ -63,14 +66,17 @@ class State:
     next_number: int
     next_result: int
     tail: Tail | None
+    time: StoreTime | None
+    """As written last; None before the first group."""
 
 
 class Transaction:
     """One group: `run` inside a write transaction, and once that is committed `state()` is what holds."""
 
-    def __init__(self, before: State, group: Group, compressor: zstandard.ZstdCompressor) -> None:
+    def __init__(self, before: State, group: Group, host: HostTime, compressor: zstandard.ZstdCompressor) -> None:
         """All that needs no transaction."""
         self._before = before
+        self._time = store_time(before.time, host)
         self._group = group
         self._next_number = _checked_end(before.next_number, group.appends)
         self._next_result = before.next_result
@@ -78,11 +84,11 @@ class Transaction:
         self._blocks: dict[int, Rows] = {}
         """The rows of the blocks that this group changes, by first number."""
         self._result_of: dict[int, int] = {}
-        self.digests = [digests_of(append.stored) for append in group.appends]
+        self.digests = [digests_of(append.numbered) for append in group.appends]
         """For each append, 16 bytes an event."""
         self._log = [
-            (key_of(run[0].first), encode_log(run, compressor))
-            for run in split_log([append.stored for append in group.appends])
+            (key_of(record.first), *encode_log(record, compressor))
+            for record in split_log([append.numbered for append in group.appends])
         ]
         self._results = self._pack_results()
         self._tail = self._joined()
@@ -95,8 +101,10 @@ class Transaction:
         for outcomes in self._group.outcomes:
             self._apply(outcomes, cursor)
         self.totals = self._accounts.new_totals(self._group.oldest)
-        for key, value in self._log:
-            txn.put(key, value, db=store.log, append=True)
+        for key, facts, bodies in self._log:
+            txn.put(key, facts, db=store.facts, append=True)
+            if bodies is not None:
+                txn.put(key, bodies, db=store.bodies, append=True)
         if self._tail and self._group.appends:
             key = key_of(self._tail.first)
             txn.put(key, encode_ids(key, self._tail.digests), db=store.ids)
@@ -108,8 +116,7 @@ class Transaction:
         for source_id, totals in self.totals.items():
             key = totals_key(source_id)
             txn.put(key, encode_totals(key, totals), db=store.meta)
-        if not self.totals:
-            store.touch(txn)
+        txn.put(TIME_KEY, encode_time(self._time), db=store.meta)
         return store.used_bytes(txn)
 
     def state(self) -> State:
@@ -117,7 +124,7 @@ class Transaction:
         tail = self._tail
         if tail and tail.first in self._blocks:
             tail = Tail(tail.first, self._blocks[tail.first], tail.digests)
-        return State(self._before.totals | self.totals, self._next_number, self._next_result, tail)
+        return State(self._before.totals | self.totals, self._next_number, self._next_result, tail, self._time)
 
     # New events.
 
@@ -127,13 +134,13 @@ class Transaction:
         last = self._before.tail
         if not appends:
             return last
-        rows, digests = statuses.new_rows(appends), b"".join(self.digests)
-        first = appends[0].stored.first
+        rows, digests = statuses.new_rows(appends, self._time.store_ms), b"".join(self.digests)
+        first = appends[0].numbered.first
         if last and len(last.rows) < BLOCK_EVENTS_MIN:
             first, rows, digests = last.first, statuses.joined(last.rows, rows), last.digests + digests
         tail = Tail(first, rows, digests)
         self._blocks[first] = tail.rows
-        for source_id, run in groupby(appends, lambda append: append.stored.source_id):
+        for source_id, run in groupby(appends, lambda append: append.numbered.source_id):
             self._count_appends(self._accounts.of(source_id), list(run))
         return tail
 
@@ -141,7 +148,7 @@ class Transaction:
         """Deliveries of one source."""
         received = admitted = dropped = 0
         for append in appends:
-            events = append.stored.count
+            events = append.numbered.count
             received += events
             admitted += append.admitted
             if append.rest == EventStatus.DROPPED:
@@ -150,7 +157,7 @@ class Transaction:
             else:
                 pending = events
             if pending and count.first_pending is None:
-                count.made_pending(append.stored.first)
+                count.made_pending(append.numbered.first)
         deferred = received - admitted - dropped
         count.received += received
         count.dropped += dropped
@@ -170,7 +177,7 @@ class Transaction:
         while at < len(numbers):
             first, rows = self._block_with(numbers[at], cursor)
             stop = bisect_left(numbers, first + len(rows), at)
-            part = statuses.Part(outcomes, at, stop, None if refs is None else refs[at:stop])
+            part = statuses.Part(outcomes, at, stop, None if refs is None else refs[at:stop], self._time.store_ms)
             self._count_change(outcomes, numbers[at], statuses.apply(rows, first, part))
             at = stop
 
@@ -240,9 +247,9 @@ def _read_block(number: int, cursor: Any) -> tuple[int, Rows]:
 def _checked_end(first: int, appends: Sequence[Append]) -> int:
     """The number after the last event. A gap in the numbers would corrupt the store: our bug, and loud."""
     for append in appends:
-        count = append.stored.count
-        if append.stored.first != first or count == 0 or not 0 <= append.admitted <= count:
-            raise ValueError(f"the delivery of event {append.stored.first} does not follow the event {first - 1}")
+        count = append.numbered.count
+        if append.numbered.first != first or count == 0 or not 0 <= append.admitted <= count:
+            raise ValueError(f"the delivery of event {append.numbered.first} does not follow the event {first - 1}")
         if append.admitted < count and append.rest not in (EventStatus.DEFERRED, EventStatus.DROPPED):
             raise ValueError(f"the rest of the delivery of event {first} cannot be {append.rest!r}")
         first += count

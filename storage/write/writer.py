@@ -12,8 +12,10 @@ import zstandard
 from storage.codec.log_record import COMPRESSION_LEVEL
 from storage.codec.records import (
     DIGEST_BYTES,
+    TIME_KEY,
     damaged,
     decode_ids,
+    decode_time,
     number_of,
 )
 from storage.codec.statuses import decode_statuses
@@ -22,6 +24,7 @@ from storage.journal.records import read_journal
 from storage.lmdb_store.environment import Store
 from storage.model import Append, Group, Totals, Written
 from storage.read.reader import Reader
+from storage.store_time import host_time, read_boot_id
 from storage.write.transaction import State, Tail, Transaction
 
 
@@ -35,6 +38,7 @@ class Writer:
         """
         self._store = store
         self._compressor = zstandard.ZstdCompressor(level=COMPRESSION_LEVEL)
+        self._boot_id = read_boot_id()
         totals = Reader(store).totals()
         with store.read_transaction() as txn:
             self._state = _load(store, txn, totals)
@@ -62,7 +66,7 @@ class Writer:
         Raises IllegalOutcome (our bug), StoreFull, StoreFailed, StoreError; then nothing was written. A delivery that
         does not follow the last one raises ValueError.
         """
-        work = Transaction(self._state, group, self._compressor)
+        work = Transaction(self._state, group, host_time(self._boot_id), self._compressor)
         with self._store.write_transaction() as txn:
             used_bytes = work.run(txn, self._store)
         self._state = work.state()
@@ -84,14 +88,16 @@ def _beyond(store: Store, number: int) -> list[Append]:
 
 
 def _load(store: Store, txn: Any, totals: dict[str, Totals]) -> State:
+    found = txn.get(TIME_KEY, db=store.meta)
+    time = None if found is None else decode_time(bytes(found))
     cursor = txn.cursor(db=store.results)
     next_result = number_of(b"results", bytes(cursor.key())) + 1 if cursor.last() else 1
     cursor = txn.cursor(db=store.ids)
     if not cursor.last():
-        return State(totals, 1, next_result, None)
+        return State(totals, 1, next_result, None, time)
     key = bytes(cursor.key())
     tail = _tail(store, txn, key, decode_ids(key, bytes(cursor.value())))
-    return State(totals, tail.end, next_result, tail)
+    return State(totals, tail.end, next_result, tail, time)
 
 
 def _tail(store: Store, txn: Any, key: bytes, digests: bytes) -> Tail:
