@@ -30,7 +30,7 @@ class Wakeup:
         self.is_notified = False
 
     async def wait(self) -> None:
-        """Return when notified, and lower the flag. A checkpoint in any case; cancelled, it leaves the flag as it is."""
+        """Return when notified, and lower the flag. Always a checkpoint; cancelled, it leaves the flag as it is."""
         if self.is_notified:
             await trio.lowlevel.checkpoint()
         else:

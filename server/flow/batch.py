@@ -1,26 +1,27 @@
-"""What waits for the committer becomes batches with numbers, and batches become one group."""
+"""Deliveries that wait for their numbers, and batches: those that got them together.
+
+(What one transaction writes is a group: one or more batches, and changes of status.)
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from server.flow.source_state import Committed, SourceState
+from server.flow.source_state import SourceState
 from server.intake.intake import Admission, AllAdmitted, Reading
 from storage.codec.records import delivery_id
 from storage.errors import StoreError
-from storage.model import Append, Columns, Group, Singles, StatusChange, Stored
+from storage.model import Append, Columns, Singles, Stored
 from storage.record import record
 
-GROUP_EVENTS = 8192
-"""New ones in a batch, about. A transaction takes long by then, and more would fill the queue of a source (20000 by
-default) at one stroke: the rest would be read from disk again, which is slower than what comes in."""
+BATCH_EVENTS = 8192
+"""About. A transaction takes long by then, and more would fill the queue of a source (20000 by default) at one stroke:
+the rest would be read from disk again, which is slower than what comes in."""
 
 Appended = Callable[[Stored | Singles | StoreError], None]
-Finished = Callable[[], None]
-Finishing = tuple[SourceState, StatusChange, Finished]
 
 
 @record
-class Waiting:
+class PendingAppend:
     """What was admitted, and who waits for it to be on disk."""
 
     state: SourceState
@@ -32,19 +33,24 @@ class Waiting:
     def deferred(self) -> int:
         return self.pending - self.admission.admitted
 
+    def refuse(self, error: StoreError) -> None:
+        """Undo it, as if it had never come, and tell who waits."""
+        self.state.not_appended(self.pending, self.deferred)
+        self.done(error)
 
-@dataclass(slots=True)
+
+@dataclass(slots=True, eq=False)
 class Batch:
     """Deliveries that got their numbers together, in the order of these."""
 
-    waiting: list[Waiting]
+    waiting: list[PendingAppend]
     appends: list[Append]
     """One for each that waits."""
     first: int
     end: int
     """The number after the last event."""
     is_answered: bool = False
-    """It is in the journal, and who waited knows."""
+    """It is on disk, and who waited knows."""
 
     @property
     def requests(self) -> int:
@@ -61,24 +67,24 @@ class Batch:
         return sum([append.stored.size for append in self.appends])
 
     def answer(self) -> None:
-        """It is on disk."""
+        """Tell who waits; call once, when it is on disk."""
         self.is_answered = True
         for waiting, append in zip(self.waiting, self.appends, strict=True):
             waiting.done(append.stored)
 
 
-def taken(waiting: list[Waiting]) -> tuple[list[Waiting], list[Waiting]]:
-    """About GROUP_EVENTS of what waits, at least one delivery, and the rest."""
+def split_off(waiting: list[PendingAppend]) -> tuple[list[PendingAppend], list[PendingAppend]]:
+    """Return about BATCH_EVENTS of what waits, at least one delivery, and the rest."""
     events = count = 0
-    while count < len(waiting) and events < GROUP_EVENTS:
+    while count < len(waiting) and events < BATCH_EVENTS:
         events += waiting[count].admission.reading.count
         count += 1
     return waiting[:count], waiting[count:]
 
 
-def numbered(first: int, suffix: str, waiting: Sequence[Waiting]) -> Batch:
-    """The batch whose first event has this number: source by source, each in the order in which it came."""
-    by_source: dict[str, list[Waiting]] = {}
+def numbered(first: int, suffix: str, waiting: Sequence[PendingAppend]) -> Batch:
+    """Return the batch whose first event has this number: source by source, each in the order in which it came."""
+    by_source: dict[str, list[PendingAppend]] = {}
     for each in waiting:
         by_source.setdefault(each.state.id, []).append(each)
     ordered = [each for those in by_source.values() for each in those]
@@ -88,26 +94,6 @@ def numbered(first: int, suffix: str, waiting: Sequence[Waiting]) -> Batch:
         appends.append(Append(_stored(number, suffix, admission.reading), admission.admitted, admission.rest))
         number += admission.reading.count
     return Batch(ordered, appends, first, number)
-
-
-def group_of(batches: Sequence[Batch], outcomes: Sequence[Finishing]) -> Group:
-    """All of it, for one transaction."""
-    appends = [append for batch in batches for append in batch.appends]
-    touched = {waiting.state for batch in batches for waiting in batch.waiting} | {state for state, _, _ in outcomes}
-    oldest = {state.id: bound for state in touched if (bound := state.oldest_bound()) is not None}
-    return Group(appends, [entry for _, entry, _ in outcomes], oldest)
-
-
-def into_queue(state: SourceState, run: list[tuple[Waiting, Append, bytes]]) -> None:
-    """Deliveries of one source that are in the store."""
-    state.appended(
-        [Committed(append.stored, append.admitted, waiting.pending, packed) for waiting, append, packed in run]
-    )
-    for waiting, append, _ in run:
-        if waiting.admission.over_limit:
-            state.went_over(waiting.admission.over_limit)
-        if isinstance(append.stored, Stored):
-            state.counts.rejected += len(append.stored.facts.rejected)
 
 
 def _stored(number: int, suffix: str, reading: Reading | Columns) -> Stored | Singles:
