@@ -53,8 +53,8 @@ class Requeued(Protocol):
     def unknown(self) -> Sequence[str]: ...
 
 
-Requeue = Callable[[str, Sequence[str] | None], Awaitable[Requeued]]
-"""Gives back a source's dead events of these ids; None: all of them. Raises `Refused`."""
+Requeue = Callable[[str, Sequence[str] | None], Awaitable[Requeued | Refusal]]
+"""Gives back a source's dead events of these ids; None: all of them."""
 Sources = Callable[[], Sequence[lookups.Value]]
 """Every source, as `/sources` shows it; `id` is its id."""
 
@@ -67,15 +67,15 @@ def build_admin_app(
     requeue: Requeue,
     reader: Reader,
     worker: Worker,
-    caught_up: Callable[[], Awaitable[None]],
+    flushed: Callable[[], Awaitable[None]],
     token: Callable[[], bytes],
     body_timeout_seconds: float,
 ) -> QuartTrio:
-    """The application of `admin_bind`. `reader` is used in `worker` only; `caught_up` returns when all that was
+    """The application of `admin_bind`. `reader` is used in `worker` only; `flushed` returns when all that was
     acknowledged before is there to be shown; `token` gives the admin token in force."""
     app = quiet_quart(body_timeout_seconds, _uncounted)
     app.url_map.converters["event_id"] = EventIdConverter
-    _add_guard(app, token, caught_up)
+    _add_guard(app, token, flushed)
     add_health(app, health, _uncounted)
     _add_reports(app, metrics, sources)
     _add_lookups(app, reader, worker)
@@ -95,13 +95,13 @@ def _uncounted(status: int, code: str, seconds: float, remote_addr: str = "", so
     """Who watches the server is no traffic."""
 
 
-def _add_guard(app: QuartTrio, token: Callable[[], bytes], caught_up: Callable[[], Awaitable[None]]) -> None:
+def _add_guard(app: QuartTrio, token: Callable[[], bytes], flushed: Callable[[], Awaitable[None]]) -> None:
     async def guard() -> Response | None:
         refusal = admin_guard.judge(request.method, request.path, _scope()["headers"], token())
         if refusal is not None:
             return _refused(refusal)
         if request.path not in admin_guard.OPEN_PATHS:
-            await caught_up()
+            await flushed()
         return None
 
     async def refused(error: Refused) -> Response:
@@ -223,6 +223,8 @@ def _add_requeue(app: QuartTrio, requeue: Requeue, sources: Sources, health: Hea
         if all(source["id"] != source_id for source in sources()):
             raise Refused(refuse("not_found", "there is no source of this id"))
         done = await requeue(source_id, event_ids)
+        if isinstance(done, Refusal):
+            raise Refused(done)
         return response(Answer(200, json_text({"requeued": done.requeued, "unknown": list(done.unknown)})))
 
     app.add_url_rule("/requeue", view_func=take_order, methods=["POST"])

@@ -21,6 +21,7 @@ from typing import Protocol
 
 import trio
 
+from server.base.wakeup import Wakeup
 from server.http import frontend
 from server.http.answer import Answer, written
 from server.http.fast.connection import FastConnection
@@ -86,7 +87,7 @@ class FastLane:
         self._again: dict[FastConnection, None] = {}
         self._paused: list[int] = []
         self._date: tuple[int, bytes] = (0, b"")
-        self._changed = trio.Event()
+        self._changed = Wakeup()
 
     @property
     def is_draining(self) -> bool:
@@ -104,7 +105,7 @@ class FastLane:
             self._epoll.unregister(file)
             sock.close()
         self._listening.clear()
-        self._changed.set()
+        self._changed.notify()
 
     async def run(self) -> None:
         """Serve what is ready, until nothing listens any more and the last connection is closed."""
@@ -113,7 +114,6 @@ class FastLane:
                 nursery.start_soon(self._sweep)
                 nursery.start_soon(self._take_turns)
                 while self._listening or self._open:
-                    self._changed = trio.Event()
                     await self._changed.wait()
                 nursery.cancel_scope.cancel()
         finally:
@@ -173,7 +173,7 @@ class FastLane:
         self._epoll.unregister(connection.file)
         del self._open[connection.file]
         self.connections.remove(connection)
-        self._changed.set()
+        self._changed.notify()
 
     def hand_over(self, connection: FastConnection) -> None:
         """What comes on this connection is no delivery."""
