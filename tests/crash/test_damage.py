@@ -19,6 +19,7 @@ from storage.lmdb_store.environment import Store
 from storage.model import EventStatus, Group
 from tests.support.server import Child, Children, item, source
 from tests.support.store import MAP_SIZE_BYTES, filled, numbered, opened, outcome
+from tests.support.waiting import HANG_SECONDS
 
 WORKED = source("worked", processor="processors:plain")
 
@@ -31,7 +32,7 @@ def ended(child: Child) -> tuple[int, list[str]]:
         text=True,
         env=child.environment,
         cwd=child.directory,
-        timeout=60,
+        timeout=HANG_SECONDS,
         check=False,
     )
     return done.returncode, done.stderr.splitlines()

@@ -25,6 +25,7 @@ from storage.model import Append, EventStatus, Group, StatusChange, Totals, Writ
 from storage.read.reader import Reader
 from storage.write.writer import Writer
 from tests.support.store import MAP_SIZE_BYTES, delivery
+from tests.support.waiting import HANG_SECONDS
 
 
 class Writing(Writer):
@@ -256,7 +257,7 @@ class Gated(Writing):
         self.gate = threading.Semaphore(0)
 
     def write(self, group: Group) -> Written:
-        assert self.gate.acquire(timeout=10)
+        assert self.gate.acquire(timeout=HANG_SECONDS)
         return super().write(group)
 
 
@@ -321,7 +322,7 @@ async def test_what_the_journal_loses_while_a_group_fails_is_refused(tmp_path: P
         gate = threading.Semaphore(1)
 
         def append(self, appends: Sequence[Append]) -> bool:
-            assert self.gate.acquire(timeout=10)
+            assert self.gate.acquire(timeout=HANG_SECONDS)
             return super().append(appends) if appends[0].numbered.first == 1 else False
 
     async with committing(tmp_path, journal=Slow) as (acknowledger, committer, writer, _):
@@ -404,13 +405,13 @@ async def test_a_look_up_waits_only_for_what_was_acknowledged(tmp_path: Path) ->
         gate = threading.Semaphore(0)
 
         def append(self, appends: Sequence[Append]) -> bool:
-            assert self.gate.acquire(timeout=10)
+            assert self.gate.acquire(timeout=HANG_SECONDS)
             return False
 
     async with committing(tmp_path, journal=Hanging) as (acknowledger, committer, _, _):
         acknowledger.append(SourceState("demo", Totals()), admission("1"), lambda result: None)
         await trio.testing.wait_all_tasks_blocked()
-        with trio.fail_after(5):
+        with trio.fail_after(HANG_SECONDS):
             await committer.flushed()
         Hanging.gate.release()
         await acknowledger.settled()

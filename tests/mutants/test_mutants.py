@@ -27,7 +27,8 @@ from tests.integration.test_processing import (
 )
 from tests.integration.test_reload import check_removed_source
 from tests.support.ledger import pending
-from tests.support.server import ROOT, Children, eventually, item, source
+from tests.support.server import ROOT, Children, item, source
+from tests.support.waiting import eventually
 
 
 def check_few_kills(children: Children) -> None:
