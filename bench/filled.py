@@ -17,7 +17,8 @@ from server.intake.normalise import facts
 from server.intake.parse import parse
 from storage.codec.records import delivery_id
 from storage.lmdb_store.environment import Store
-from storage.model import Append, EventStatus, Group, StatusChange, Stored
+from storage.model import Append, Group, StatusChange, Stored
+from storage.statuses import EventStatus
 from storage.write.writer import Writer
 
 EVENTS = 1000

@@ -33,7 +33,8 @@ from storage.codec.records import delivery_id, digests_of, split_digests
 from storage.dedup.index import DedupIndex
 from storage.journal.journal import Journal
 from storage.lmdb_store.environment import Store
-from storage.model import Append, Columns, EventStatus, Facts, Group, Singles, Stored
+from storage.model import Append, Columns, Facts, Group, Singles, Stored
+from storage.statuses import EventStatus
 from storage.write.writer import Writer
 
 SOURCE = Source("segment", "segment", ())

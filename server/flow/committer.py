@@ -44,7 +44,8 @@ from server.intake.intake import Admission, AllAdmitted
 from storage.errors import StoreError, StoreFailed, StoreFull
 from storage.journal.journal import Journal
 from storage.lmdb_store.environment import Store
-from storage.model import Append, EventStatus, StatusChange, Written
+from storage.model import Append, StatusChange, Written
+from storage.statuses import EventStatus
 from storage.write.writer import Writer
 
 RETRY_SECONDS = 1.0

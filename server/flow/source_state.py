@@ -11,8 +11,9 @@ from server.base.histogram import SECONDS, Histogram
 from server.base.log import Throttled
 from server.base.source import Source
 from server.intake.rate_limit import Gcra
-from storage.model import Singles, Stored, Totals
+from storage.model import Singles, Stored
 from storage.record import record
+from storage.statuses import Totals
 
 
 @record

@@ -19,8 +19,9 @@ from server.intake.decode import Buffer, decode
 from server.intake.headers import Scanned, scan
 from server.intake.parse import parse
 from server.intake.rate_limit import Gcra
-from storage.model import Columns, EventStatus, Facts
+from storage.model import Columns, Facts
 from storage.record import record
+from storage.statuses import EventStatus
 
 
 @record

@@ -15,7 +15,8 @@ from functools import lru_cache
 from operator import attrgetter
 
 from storage.errors import StoreDamaged
-from storage.model import Singles, Stored, Totals
+from storage.model import Singles, Stored
+from storage.statuses import Totals
 
 FORMAT = b"tidegate store 2"
 """The value of `format` in `meta`. A store with another one is not read."""
@@ -28,7 +29,7 @@ DIGEST_BYTES = 16
 
 CRC = struct.Struct("<I")
 _COUNT = struct.Struct("<I")
-_TOTALS = struct.Struct("<10Q")
+_TOTALS = struct.Struct(f"<{len(Totals.__slots__)}Q")
 _fields = attrgetter(*Totals.__slots__)
 
 

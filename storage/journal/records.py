@@ -18,8 +18,9 @@ from storage.codec.log_record import decode_log, decode_log_head, encode_log, sp
 from storage.codec.records import IDENTITY_BYTES, key_of
 from storage.errors import StoreDamaged, StoreError
 from storage.lmdb_store.environment import Store
-from storage.model import Append, EventStatus, Singles
+from storage.model import Append, Singles
 from storage.record import record
+from storage.statuses import EventStatus
 
 JOURNAL_BYTES = 4 * 2**20
 """The size of the file."""

@@ -8,8 +8,9 @@ import orjson
 from numpy.typing import NDArray
 
 from storage.codec.records import DIGEST_BYTES, damaged, digest, first_of, key_of
-from storage.model import EventRecord, EventStatus, Stored
+from storage.model import EventRecord, Stored
 from storage.read.snapshot import Block, Snapshot, Snapshots
+from storage.statuses import EventStatus
 
 PAGE_BODY_BYTES_MAX = 16 * 1024 * 1024
 """Of the bodies behind a page of dead events: they come along with their records."""

@@ -24,7 +24,8 @@ from storage.codec.records import (
 )
 from storage.codec.statuses import Rows, decode_statuses
 from storage.lmdb_store.environment import Store
-from storage.model import Stored, Totals
+from storage.model import Stored
+from storage.statuses import Totals
 
 SNAPSHOT_RECORDS_MAX = 1000
 """About a millisecond or two of reading, so that a writer's freed pages are not pinned for longer."""
@@ -110,6 +111,12 @@ class Snapshot:
             yield number_of(b"ids", key), decode_ids(key, bytes(cursor.value()))
             found = not self.exhausted and cursor.prev()
 
+    @property
+    def end(self) -> int:
+        """The number after the last event."""
+        first, digests = next(self.digests_backward(None), (1, b""))
+        return first + len(digests) // DIGEST_BYTES
+
     # Deliveries.
 
     def heads(self, start: int, end: int) -> Iterator[LogHead]:
@@ -184,6 +191,11 @@ class Snapshot:
             yield number
             last = number
             found = cursor.next()
+
+    def last_number(self, database: Literal["ids", "results"]) -> int | None:
+        """The last key of a database; None if it is empty."""
+        cursor = self._txn.cursor(db=getattr(self._store, database))
+        return number_of(database.encode(), bytes(cursor.key())) if cursor.last() else None
 
     def _value(self, name: bytes, database: Any, number: int) -> bytes:
         self._records += 1

@@ -9,11 +9,12 @@ import pytest
 
 from storage.codec.records import digest, digests_of
 from storage.lmdb_store.environment import Store
-from storage.model import Append, EventStatus, Group, Span, Stored
+from storage.model import Append, Group, Span, Stored
 from storage.read import reader as reader_module
 from storage.read.lookup import _places
 from storage.read.reader import Reader
 from storage.read.snapshot import SNAPSHOT_RECORDS_MAX, Snapshot
+from storage.statuses import EventStatus
 from storage.write.writer import Writer
 from tests.support.store import AT_MS, delivery, numbered, opened, outcome
 

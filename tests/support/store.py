@@ -9,7 +9,8 @@ import lmdb
 
 from storage.codec.records import delivery_id
 from storage.lmdb_store.environment import Store
-from storage.model import Append, Columns, EventStatus, Facts, Group, Singles, StatusChange, Stored
+from storage.model import Append, Columns, Facts, Group, Singles, StatusChange, Stored
+from storage.statuses import EventStatus
 from storage.write.writer import Writer
 
 MAP_SIZE_BYTES = 1 << 28

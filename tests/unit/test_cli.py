@@ -19,7 +19,8 @@ from server.cli.samples import sample
 from server.cli.send import Summary
 from server.intake.intake import Head, Limits, Reading, read
 from storage.lmdb_store.environment import Store
-from storage.model import Append, EventStatus, Group
+from storage.model import Append, Group
+from storage.statuses import EventStatus
 from tests.support.server import TOKEN, source
 from tests.support.store import MAP_SIZE_BYTES, delivery, filled, outcome
 

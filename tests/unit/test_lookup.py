@@ -7,8 +7,9 @@ from typing import Any, cast
 import pytest
 
 from server.observe import receipts as lookup
-from storage.model import EventRecord, EventStatus, Stored
+from storage.model import EventRecord, Stored
 from storage.read.reader import Reader
+from storage.statuses import EventStatus
 from tests.support.store import AT_MS, delivery
 
 RECEIVED = "2023-11-14T22:13:20.000Z"

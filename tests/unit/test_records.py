@@ -13,9 +13,10 @@ from storage.codec import records
 from storage.codec.log_record import LOG_RECORD_BYTES_MAX, decode_log, decode_log_head, encode_log, split_log
 from storage.codec.records import RESULTS_RECORD_BYTES_MAX, key_of
 from storage.codec.singles import deliveries
-from storage.codec.statuses import ROW, Part, apply, decode_statuses, encode_statuses, new_rows
-from storage.errors import IllegalOutcome, StoreDamaged
-from storage.model import Append, EventStatus, Facts, Singles, Stored, Totals
+from storage.codec.statuses import ROW, BlockChange, apply, decode_statuses, encode_statuses, new_rows
+from storage.errors import IllegalStatusChange, StoreDamaged
+from storage.model import Append, Facts, Singles, Stored
+from storage.statuses import EventStatus, Totals
 from tests.support.store import delivery, numbered, outcome, singles
 
 KEY = key_of(7)
@@ -204,7 +205,7 @@ def test_a_batch_of_one_fate_is_one_run() -> None:
     assert len(encode_statuses(KEY, rows)) == alone
     resent = outcome(EventStatus.DUPLICATE, range(2001, 3001), originals=range(1, 1001))
     distances = numpy.asarray(resent.numbers) - numpy.asarray(resent.originals)
-    apply(rows, 2001, Part(resent, 0, 1000, distances))
+    apply(rows, 2001, BlockChange(resent, 0, 1000, distances))
     assert len(encode_statuses(KEY, rows)) == alone
 
 
@@ -219,17 +220,16 @@ def test_only_a_pending_event_may_have_an_outcome(had: EventStatus, becomes: Eve
         (had, becomes) == (EventStatus.DEAD, EventStatus.PENDING),
     )
     legal = requeued or (waits and not (had == EventStatus.PENDING and becomes == EventStatus.DEFERRED))
-    part = Part(outcome(becomes, [5]), 0, 1, None)
+    part = BlockChange(outcome(becomes, [5]), 0, 1, None)
     if legal:
-        change = apply(rows, 4, part)
-        assert (change.dead, change.first_dead) == ((1, 5) if requeued else (0, None))
+        assert apply(rows, 4, part) == [int(status is had) for status in EventStatus]
         assert rows["status"].tolist() == [had, becomes, had]
     else:
-        with pytest.raises(IllegalOutcome):
+        with pytest.raises(IllegalStatusChange, match=f"demo: {becomes.name} cannot follow {had.name}"):
             apply(rows, 4, part)
 
 
 def test_numbers_must_ascend() -> None:
     """An outcome that names an event twice is our bug."""
-    with pytest.raises(IllegalOutcome):
-        apply(new_rows([numbered(1, 3)]), 1, Part(outcome(EventStatus.DEAD, [2, 2]), 0, 2, None))
+    with pytest.raises(IllegalStatusChange):
+        apply(new_rows([numbered(1, 3)]), 1, BlockChange(outcome(EventStatus.DEAD, [2, 2]), 0, 2, None))

@@ -55,6 +55,7 @@ ONLY: Mapping[str, frozenset[str]] = {
             "server.base.refusal",
             "storage.model",
             "storage.record",
+            "storage.statuses",
             "orjson",
             "zstandard",
         }
