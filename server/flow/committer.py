@@ -40,7 +40,7 @@ from server.base.histogram import EVENTS, SECONDS, Histogram
 from server.base.worker import SoleWorker
 from server.flow.group import Appended, Batch, Finished, Finishing, Waiting, group_of, into_queue, numbered, taken
 from server.flow.source_state import SourceState
-from server.intake.intake import Admission, AllAdmitted
+from server.intake.intake import Admission
 from storage.errors import StoreError, StoreFailed, StoreFull
 from storage.journal.journal import Journal
 from storage.lmdb_store.environment import Store
@@ -101,11 +101,10 @@ class Committer:
         if journal.error is not None:
             self._warn_of_journal()
 
-    def append(self, state: SourceState, admission: Admission | AllAdmitted, done: Appended) -> None:
-        """Hand over a delivery, or several of one event each that are all admitted. `done` gets them back with their
-        numbers once they are on disk, or the error."""
+    def append(self, state: SourceState, admission: Admission, done: Appended) -> None:
+        """Hand over deliveries. `done` gets them with their numbers once they are on disk, or the error."""
         admitted = admission.admitted
-        pending = admission.reading.count if admission.rest is EventStatus.DEFERRED else admitted
+        pending = admission.deliveries.count if admission.rest is EventStatus.DEFERRED else admitted
         state.appending(pending, pending - admitted)
         self._appends.append(Waiting(state, admission, pending, done))
         self._is_not_quiet()

@@ -4,17 +4,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from server.flow.source_state import Committed, SourceState
-from server.intake.intake import Admission, AllAdmitted, Reading
-from storage.codec.records import delivery_id
+from server.intake.intake import Admission
+from storage.deliveries import NumberedDeliveries
 from storage.errors import StoreError
-from storage.model import Append, Columns, Group, Singles, StatusChange, Stored
+from storage.model import Append, Group, StatusChange
 from storage.record import record
 
 GROUP_EVENTS = 8192
 """New ones in a batch, about. A transaction takes long by then, and more would fill the queue of a source (20000 by
 default) at one stroke: the rest would be read from disk again, which is slower than what comes in."""
 
-Appended = Callable[[Stored | Singles | StoreError], None]
+Appended = Callable[[NumberedDeliveries | StoreError], None]
 Finished = Callable[[], None]
 Finishing = tuple[SourceState, StatusChange, Finished]
 
@@ -24,7 +24,7 @@ class Waiting:
     """What was admitted, and who waits for it to be on disk."""
 
     state: SourceState
-    admission: Admission | AllAdmitted
+    admission: Admission
     pending: int
     done: Appended
 
@@ -49,7 +49,7 @@ class Batch:
     @property
     def requests(self) -> int:
         """How many brought it."""
-        return sum([append.stored.count if isinstance(append.stored, Singles) else 1 for append in self.appends])
+        return sum([len(append.numbered.deliveries.bodies) for append in self.appends])
 
     @property
     def events(self) -> int:
@@ -58,20 +58,20 @@ class Batch:
     @property
     def size(self) -> int:
         """Bytes of the bodies."""
-        return sum([append.stored.size for append in self.appends])
+        return sum([append.numbered.deliveries.size for append in self.appends])
 
     def answer(self) -> None:
         """It is on disk."""
         self.is_answered = True
         for waiting, append in zip(self.waiting, self.appends, strict=True):
-            waiting.done(append.stored)
+            waiting.done(append.numbered)
 
 
 def taken(waiting: list[Waiting]) -> tuple[list[Waiting], list[Waiting]]:
     """About GROUP_EVENTS of what waits, at least one delivery, and the rest."""
     events = count = 0
     while count < len(waiting) and events < GROUP_EVENTS:
-        events += waiting[count].admission.reading.count
+        events += waiting[count].admission.deliveries.count
         count += 1
     return waiting[:count], waiting[count:]
 
@@ -85,8 +85,9 @@ def numbered(first: int, suffix: str, waiting: Sequence[Waiting]) -> Batch:
     appends, number = [], first
     for each in ordered:
         admission = each.admission
-        appends.append(Append(_stored(number, suffix, admission.reading), admission.admitted, admission.rest))
-        number += admission.reading.count
+        numbered = NumberedDeliveries(number, suffix, admission.deliveries)
+        appends.append(Append(numbered, admission.admitted, admission.rest))
+        number += numbered.count
     return Batch(ordered, appends, first, number)
 
 
@@ -101,16 +102,9 @@ def group_of(batches: Sequence[Batch], outcomes: Sequence[Finishing]) -> Group:
 def into_queue(state: SourceState, run: list[tuple[Waiting, Append, bytes]]) -> None:
     """Deliveries of one source that are in the store."""
     state.appended(
-        [Committed(append.stored, append.admitted, waiting.pending, packed) for waiting, append, packed in run]
+        [Committed(append.numbered, append.admitted, waiting.pending, packed) for waiting, append, packed in run]
     )
     for waiting, append, _ in run:
         if waiting.admission.over_limit:
             state.went_over(waiting.admission.over_limit)
-        if isinstance(append.stored, Stored):
-            state.counts.rejected += len(append.stored.facts.rejected)
-
-
-def _stored(number: int, suffix: str, reading: Reading | Columns) -> Stored | Singles:
-    if isinstance(reading, Columns):
-        return Singles(number, suffix, reading)
-    return Stored(number, delivery_id(number, suffix), reading.facts, reading.body)
+        state.counts.rejected += sum(map(len, append.numbered.deliveries.rejected))

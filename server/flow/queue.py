@@ -24,9 +24,7 @@ from server.base.byte_budget import SharedBytes
 from server.base.clock import Clock
 from server.base.worker import Worker
 from server.flow.source_state import Committed, SourceState
-from storage.codec.records import split_digests
-from storage.codec.singles import deliveries
-from storage.model import DIGEST_BYTES, Page, Span, Stored
+from storage.model import DIGEST_BYTES, Page, Span
 from storage.read.reader import Reader
 
 SPAN_BYTES = 1024
@@ -85,13 +83,12 @@ class SourceQueue:
             self._push(span)
             return
         for committed in run:
-            for each in _single(committed) if self.keep_bodies else (committed,):
-                self._offer(each)
+            self._offer(committed)
 
     def _offer(self, committed: Committed) -> None:
         if not committed.pending:
             return
-        admitted, first = committed.admitted, committed.stored.first
+        admitted, first = committed.admitted, committed.numbered.first
         if not self.behind:
             if admitted and self._room(admitted) == admitted:
                 self._push(self._span(committed))
@@ -218,15 +215,15 @@ class SourceQueue:
         return min(count, self._events_max - self._held_events)
 
     def _span(self, committed: Committed) -> Span:
-        stored, count = committed.stored, committed.admitted
+        numbered, count = committed.numbered, committed.admitted
         return Span(
-            stored=stored if self.keep_bodies and isinstance(stored, Stored) else None,
+            numbered=numbered if self.keep_bodies else None,
             source_id=self._state.id,
-            numbers=range(stored.first, stored.first + count),
+            numbers=range(numbered.first, numbered.first + count),
             digests=committed.digests[: DIGEST_BYTES * count],
             attempts=(0,) * count,
             deferred=False,
-            received_at_ms=stored.received_at_ms,
+            received_at_ms=numbered.deliveries.received_at_ms[0],
         )
 
     def _push(self, span: Span) -> None:
@@ -237,44 +234,36 @@ class SourceQueue:
 
 
 def _joined(source_id: str, run: Sequence[Committed]) -> Span | None:
-    """All events of these deliveries as one span without bodies; None where some are not to go on at once."""
-    first, end = run[0].stored.first, run[-1].end
+    """Return all events of these deliveries as one span without bodies; None if some are not to go on at once."""
+    first, end = run[0].numbered.first, run[-1].end
     if first == end or sum([committed.admitted for committed in run]) != end - first:
         return None
     return Span(
-        stored=None,
+        numbered=None,
         source_id=source_id,
         numbers=range(first, end),
         digests=b"".join([committed.digests[: DIGEST_BYTES * committed.admitted] for committed in run]),
         attempts=(0,) * (end - first),
         deferred=False,
-        received_at_ms=run[0].stored.received_at_ms,
+        received_at_ms=run[0].numbered.deliveries.received_at_ms[0],
     )
 
 
-def _single(committed: Committed) -> list[Committed]:
-    """One by one, since each is to be built by itself."""
-    if isinstance(committed.stored, Stored):
-        return [committed]
-    return [
-        Committed(stored, 1, 1, digest)
-        for stored, digest in zip(deliveries(committed.stored), split_digests(committed.digests), strict=True)
-    ]
-
-
 def part(span: Span, start: int, stop: int) -> Span:
-    """The events `start` .. `stop - 1` of a span, as a span."""
+    """Return the events `start` .. `stop - 1` of a span, as a span with the deliveries that hold these."""
     if start == 0 and stop == len(span.numbers):
         return span
+    numbers = span.numbers[start:stop]
     return replace(
         span,
-        numbers=span.numbers[start:stop],
+        numbered=span.numbered and span.numbered.holding(numbers[0], numbers[-1]),
+        numbers=numbers,
         digests=span.digests[DIGEST_BYTES * start : DIGEST_BYTES * stop],
         attempts=span.attempts[start:stop],
     )
 
 
 def weight(span: Span) -> int:
-    """The bytes that a span counts for. A part of a delivery counts the whole body, since it keeps it alive."""
-    body = len(span.stored.body) if span.stored is not None else 0
-    return body + SPAN_BYTES + EVENT_BYTES * len(span.numbers)
+    """Return the bytes that a span counts for. A part of a delivery counts its whole body, which it keeps alive."""
+    deliveries = () if span.numbered is None else span.numbered.deliveries.bodies
+    return sum(map(len, deliveries)) + SPAN_BYTES * max(1, len(deliveries)) + EVENT_BYTES * len(span.numbers)

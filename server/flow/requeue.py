@@ -148,6 +148,6 @@ def dead_of(reader: Reader, source_id: str, event_id: str) -> list[Aside]:
 
 def requeued_event(record: EventRecord) -> Aside:
     """A dead event on its way back."""
-    facts = record.stored.facts
-    event_digest = digest(facts.source_id, record.stored.event_id(record.position))
-    return Aside(record.number, event_digest, facts.received_at_ms, attempts=0)
+    numbered = record.numbered
+    event_digest = digest(numbered.source_id, numbered.event_id(record.position))
+    return Aside(record.number, event_digest, numbered.deliveries.received_at_ms[0], attempts=0)

@@ -11,7 +11,7 @@ from server.base.histogram import SECONDS, Histogram
 from server.base.log import Throttled
 from server.base.source import Source
 from server.intake.rate_limit import Gcra
-from storage.model import Singles, Stored
+from storage.deliveries import NumberedDeliveries
 from storage.record import record
 from storage.statuses import Totals
 
@@ -20,7 +20,7 @@ from storage.statuses import Totals
 class Committed:
     """What is on disk: its first `admitted` events go on at once; up to `pending` they are deferred."""
 
-    stored: Stored | Singles
+    numbered: NumberedDeliveries
     admitted: int
     pending: int
     digests: bytes
@@ -28,7 +28,7 @@ class Committed:
     @property
     def end(self) -> int:
         """The number after its last pending event."""
-        return self.stored.first + self.pending
+        return self.numbered.first + self.pending
 
 
 class Queue(Protocol):

@@ -18,19 +18,19 @@ from server.flow.committer import Committer
 from server.flow.engine import Engine
 from server.flow.source_state import SourceState
 from server.http.answer import Answer, refusal_answer
-from server.intake import intake, singles
+from server.intake import intake
 from server.intake.auth import UNKNOWN_SOURCE_DIGESTS, token_matches, token_of
-from server.intake.intake import Admission, AllAdmitted, Head, Reading
+from server.intake.intake import Admission, Head
+from server.intake.read_many import Request, read_many
 from server.observe.health import Health, storage_refusal
-from storage.codec.records import delivery_ids
+from storage.deliveries import Deliveries, NumberedDeliveries
 from storage.errors import StoreError
-from storage.model import Singles, Stored
 
 OnAnswer = Callable[[Answer], None]
 
 
-W = TypeVar("W", bound=singles.Request)
-W_contra = TypeVar("W_contra", bound=singles.Request, contravariant=True)
+W = TypeVar("W", bound=Request)
+W_contra = TypeVar("W_contra", bound=Request, contravariant=True)
 
 
 class Together(Protocol[W_contra]):
@@ -123,23 +123,23 @@ class Gate:
         if is_full or state.deferring or not state.limiter.has(count, now_ns):
             return requests
         try:
-            taken, columns, left = singles.read(source, requests, self.clock.now_ms(), self.intake_limits)
+            taken, deliveries, left = read_many(source, requests, self.clock.now_ms(), self.intake_limits)
         except Exception:  # noqa: BLE001  # a fault of ours: whichever it is about fails when it goes alone, and is heard of
             return requests
         size = sum([len(request.body) for request in taken])
-        if columns is None or not self.in_flight.take(state.id, size):
+        if deliveries is None or not self.in_flight.take(state.id, size):
             return requests
         lane.let_in(taken)
-        state.limiter.take(columns.count, now_ns)
+        state.limiter.take(deliveries.count, now_ns)
 
-        def committed(result: Stored | Singles | StoreError) -> None:
+        def committed(result: NumberedDeliveries | StoreError) -> None:
             self.in_flight.give(state.id, size)
-            if isinstance(result, Singles):
-                lane.answer(taken, intake.answers(source, delivery_ids(result)))
-            elif isinstance(result, StoreError):
+            if isinstance(result, NumberedDeliveries):
+                lane.answer(taken, intake.answers(source, result.delivery_ids()))
+            else:
                 lane.answer_each(taken, [refusal_answer(storage_refusal(result), close=False)] * len(taken))
 
-        self.committer.append(state, AllAdmitted(columns, columns.count), committed)
+        self.committer.append(state, Admission(deliveries, deliveries.count), committed)
         return left
 
     def _judge(self, head: Head) -> "Judged | None":
@@ -225,18 +225,19 @@ class Entry:
         if not self._submitted:
             self._give_back()
 
-    def _has_room_for(self, reading: Reading) -> Refusal | None:
+    def _has_room_for(self, reading: Deliveries) -> Refusal | None:
         """The backlog may have filled meanwhile, and what was unpacked takes memory until its commit."""
         if self._gate.backlogged(self._state):
             return self._gate.backlog_refusal()
-        unpacked = len(reading.body) - self._held
+        unpacked = reading.size - self._held
         return self._take(unpacked) if unpacked > 0 else None
 
-    def _committed(self, result: Stored | Singles | StoreError) -> None:
+    def _committed(self, result: NumberedDeliveries | StoreError) -> None:
         self._give_back()
-        if isinstance(result, Stored):
-            self._answer(Answer(200, intake.answer(self._source, self._admission, result.id)))
-        elif isinstance(result, StoreError):
+        if isinstance(result, NumberedDeliveries):
+            [delivery_id] = result.delivery_ids()
+            self._answer(Answer(200, intake.answer(self._source, self._admission, delivery_id)))
+        else:
             self._answer(refusal_answer(storage_refusal(result), close=False))
 
     def _take(self, count: int) -> Refusal | None:

@@ -121,19 +121,26 @@ class Audit:
     def _check_log(self, snapshot: Snapshot, block: Block, digests: bytes, totals: dict[str, Totals]) -> None:
         """The log records of a block: without a gap, and the ids in them are those of the digests."""
         expected = block.first
-        for first in snapshot.first_numbers("log", block.first):
+        known = set()
+        for first in snapshot.first_numbers("facts", block.first):
             if first >= block.end:
                 break
             if first != expected:
-                self._problem(f"log, key {first}: expected {expected}")
+                self._problem(f"facts, key {first}: expected {expected}")
             expected = first
+            known.add(first)
             with self._reported():
                 head = snapshot.head_at(first)
                 expected = head.end
                 self._count(block, head, totals)
                 self._check_deliveries(snapshot, block, head, digests)
         if expected != block.end:
-            self._problem(f"log: the events {expected} to {block.end - 1} are missing")
+            self._problem(f"facts: the events {expected} to {block.end - 1} are missing")
+        for first in snapshot.first_numbers("bodies", block.first):
+            if first >= block.end:
+                break
+            if first not in known:
+                self._problem(f"bodies, key {first}: there are no facts for it")
 
     def _count(self, block: Block, head: LogHead, totals: dict[str, Totals]) -> None:
         found = block.rows["status"][head.first - block.first : head.end - block.first]
@@ -148,19 +155,23 @@ class Audit:
             self._problem(f"meta, totals of {head.source_id}: the event {number} waits, but {oldest} is the oldest")
 
     def _check_deliveries(self, snapshot: Snapshot, block: Block, head: LogHead, digests: bytes) -> None:
-        deliveries = snapshot.deliveries(head)
-        self.recount.deliveries += len(deliveries)
-        for stored in deliveries:
-            at = (stored.first - block.first) * DIGEST_BYTES
-            found = digests_of(stored)
-            if digests and digests[at : at + len(found)] != found:
-                self._problem(f"ids, key {block.first}: the digests of delivery {stored.id} are not those of its ids")
+        numbered = snapshot.deliveries(head, bodies=True)
+        self.recount.deliveries += len(numbered.deliveries.bodies)
+        found = digests_of(numbered)
+        at = (numbered.first - block.first) * DIGEST_BYTES
+        if not digests or digests[at : at + len(found)] == found:
+            return
+        counts = numbered.deliveries.counts
+        for identity, first, count in zip(numbered.delivery_ids(), numbered.firsts(), counts, strict=True):
+            own = slice((first - numbered.first) * DIGEST_BYTES, (first - numbered.first + count) * DIGEST_BYTES)
+            if digests[at + own.start : at + own.stop] != found[own]:
+                self._problem(f"ids, key {block.first}: the digests of delivery {identity} are not those of its ids")
 
     def _check_end(self, snapshot: Snapshot, end: int | None) -> None:
         """Behind the last block there is nothing."""
         if end is None:
             return
-        for database in ("log", "ids"):
+        for database in ("facts", "bodies", "ids"):
             for number in snapshot.first_numbers(database, end):
                 self._problem(f"{database}, key {number}: there is no block for it")
                 break

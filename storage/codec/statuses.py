@@ -1,6 +1,7 @@
 """The statuses of a block of events: rows for computing, run-length bytes for the disk.
 
-A row holds a status, the attempts, when the outcome was recorded, and a reference: for a duplicate the distance to the
+A row holds a status, the attempts, when the outcome was recorded (by the wall clock, and by the store's time), and a
+reference: for a duplicate the distance to the
 event that was processed (number - original), so that a batch sent again stays one run; otherwise the key of the
 `results` record that holds the event's detail, 0 where there is none.
 """
@@ -19,7 +20,7 @@ from storage.record import record
 from storage.statuses import CANNOT_FOLLOW, PENDING_STATUSES, EventStatus
 
 Rows = NDArray[Any]
-ROW = numpy.dtype([("status", "<u4"), ("attempts", "<u4"), ("at_ms", "<u8"), ("ref", "<i8")])
+ROW = numpy.dtype([("status", "<u4"), ("attempts", "<u4"), ("at_ms", "<u8"), ("store_ms", "<u8"), ("ref", "<i8")])
 _COUNT = struct.Struct("<I")
 _STATUSES = len(EventStatus)
 _WHOLE = f"S{ROW.itemsize}"
@@ -34,17 +35,18 @@ def is_pending(statuses: NDArray[Any]) -> NDArray[numpy.bool_]:
     return _IS_PENDING.take(statuses)
 
 
-def new_rows(appends: Sequence[Append]) -> Rows:
+def new_rows(appends: Sequence[Append], store_ms: int) -> Rows:
     """Rows of new deliveries: of each, the first `admitted` events are pending, the others have the status `rest`."""
-    rows = numpy.zeros(sum([append.stored.count for append in appends]), ROW)
+    rows = numpy.zeros(sum([append.numbered.count for append in appends]), ROW)
     at = 0
     for append in appends:
-        end = at + append.stored.count
+        end = at + append.numbered.count
         if append.admitted < end - at:
             rest = rows[at + append.admitted : end]
             rest["status"] = append.rest
             if append.rest not in PENDING_STATUSES:
-                rest["at_ms"] = append.stored.received_at_ms
+                rest["at_ms"] = append.numbered.deliveries.received_at_ms[0]
+                rest["store_ms"] = store_ms
         at = end
     return rows
 
@@ -91,6 +93,7 @@ class BlockChange:
     stop: int
     refs: Rows | None
     """For each event what its row refers to; None: nothing."""
+    store_ms: int
 
 
 def apply(rows: Rows, first: int, part: BlockChange) -> Sequence[int]:
@@ -100,13 +103,13 @@ def apply(rows: Rows, first: int, part: BlockChange) -> Sequence[int]:
     Raises IllegalStatusChange.
     """
     change = part.change
-    at_ms = 0 if change.status in PENDING_STATUSES else change.at_ms
+    at_ms, store_ms = (0, 0) if change.status in PENDING_STATUSES else (change.at_ms, part.store_ms)
     if part.stop - part.start == 1:  # one is put as it is: columns of one take three times as long
         number, attempts = change.numbers[part.start], change.attempts[part.start]
         one = [0] * _STATUSES
         one[rows["status"][number - first]] = 1
         _check(one, change)
-        rows[number - first] = (change.status, attempts, at_ms, 0 if part.refs is None else part.refs[0])
+        rows[number - first] = (change.status, attempts, at_ms, store_ms, 0 if part.refs is None else part.refs[0])
         return one
     places = numpy.asarray(change.numbers[part.start : part.stop], "i8") - first
     if not (places[1:] > places[:-1]).all():
@@ -116,6 +119,7 @@ def apply(rows: Rows, first: int, part: BlockChange) -> Sequence[int]:
     rows["status"][places] = change.status
     rows["attempts"][places] = change.attempts[part.start : part.stop]
     rows["at_ms"][places] = at_ms
+    rows["store_ms"][places] = store_ms
     rows["ref"][places] = 0 if part.refs is None else part.refs
     return before
 

@@ -47,10 +47,10 @@ class Reader:
     ) -> Page:
         """Pending events of a source with `start` ≤ number < `end`, in order.
 
-        A delivery is taken whole: the page ends before the one that would go beyond `events_max` or `bytes_max` (of
+        Deliveries are taken whole: the page ends before the one that would go beyond `events_max` or `bytes_max` (of
         bodies), but has at least one where anything waits. The walk is bounded, so a page may be empty while there is
         more: read on from `page.next`, until that is `end`. Without bodies `events_max` is exact, a span may hold
-        events of several deliveries, and has no `stored` and the received_at of the first of them.
+        events of several deliveries, has no `numbered`, and the received_at of the first of them.
         """
         taking = Taking(events_max, bytes_max, bodies)
         with self._snapshots.take() as snapshot:
@@ -124,9 +124,10 @@ class Reader:
 
     # Look-ups.
 
-    def find(self, source_id: str, event_id: str, limit: int = 100) -> list[EventRecord]:
-        """Events of this id, at most `limit`: the processed ones first, then the newest first."""
-        return lookup.find(self._snapshots, source_id, event_id, limit)
+    def find(self, source_id: str, event_id: str, limit: int = 100, *, bodies: bool = False) -> list[EventRecord]:
+        """Events of this id, at most `limit`: the processed ones first, then the newest first. The bodies of their
+        deliveries are empty unless asked for."""
+        return lookup.find(self._snapshots, source_id, event_id, limit, bodies=bodies)
 
     def find_each(
         self, source_id: str, event_id: str, statuses: Collection[EventStatus] = tuple(EventStatus)
@@ -140,7 +141,7 @@ class Reader:
 
     def dead(self, source_id: str | None, after: int = 0, limit: int = 1000) -> list[EventRecord]:
         """Dead events with number > `after`, at most `limit`, in order; of all sources where `source_id` is None.
-        Fewer where their bodies are large.
+        Fewer where their deliveries are large.
 
         An empty list: there are no more. Otherwise read on after the last one's number.
         """

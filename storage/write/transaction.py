@@ -22,9 +22,11 @@ import zstandard
 from storage.codec import statuses
 from storage.codec.log_record import encode_log, split_log
 from storage.codec.records import (
+    TIME_KEY,
     digests_of,
     encode_ids,
     encode_results,
+    encode_time,
     encode_totals,
     key_of,
     number_of,
@@ -37,6 +39,7 @@ from storage.lmdb_store.environment import Store
 from storage.model import Append, Group, StatusChange
 from storage.record import record
 from storage.statuses import NEW_MOVES, PENDING_STATUSES, EventStatus, Totals
+from storage.store_time import HostTime, StoreTime, store_time
 from storage.write.totals_delta import TotalsDelta, TotalsDeltas
 
 BLOCK_EVENTS_MIN = 256
@@ -64,14 +67,17 @@ class WriterState:
     next_number: int
     next_result: int
     last: LastBlock | None
+    time: StoreTime | None
+    """As written last; None before the first group."""
 
 
 class Transaction:
     """One group: `run` inside a write transaction, and once that is committed `state()` is what holds."""
 
-    def __init__(self, before: WriterState, group: Group, compressor: zstandard.ZstdCompressor) -> None:
+    def __init__(self, before: WriterState, group: Group, host: HostTime, compressor: zstandard.ZstdCompressor) -> None:
         """All that needs no transaction."""
         self._before = before
+        self._time = store_time(before.time, host)
         self._group = group
         self._next_number = _checked_end(before.next_number, group.appends)
         self._next_result = before.next_result
@@ -79,11 +85,11 @@ class Transaction:
         self._blocks: dict[int, Rows] = {}
         """The rows of the blocks that this group changes, by first number."""
         self._result_of: dict[int, int] = {}
-        self.digests = [digests_of(append.stored) for append in group.appends]
+        self.digests = [digests_of(append.numbered) for append in group.appends]
         """For each append, 16 bytes an event."""
         self._log = [
-            (key_of(run[0].first), encode_log(run, compressor))
-            for run in split_log([append.stored for append in group.appends])
+            (key_of(record.first), *encode_log(record, compressor))
+            for record in split_log([append.numbered for append in group.appends])
         ]
         self._results = self._pack_results()
         self._last = self._joined()
@@ -96,8 +102,10 @@ class Transaction:
         for change in self._group.outcomes:
             self._apply(change, cursor)
         self.totals = self._deltas.new_totals(self._group.oldest)
-        for key, value in self._log:
-            txn.put(key, value, db=store.log, append=True)
+        for key, facts, bodies in self._log:
+            txn.put(key, facts, db=store.facts, append=True)
+            if bodies is not None:
+                txn.put(key, bodies, db=store.bodies, append=True)
         if self._last and self._group.appends:
             key = key_of(self._last.first)
             txn.put(key, encode_ids(key, self._last.digests), db=store.ids)
@@ -109,8 +117,7 @@ class Transaction:
         for source_id, totals in self.totals.items():
             key = totals_key(source_id)
             txn.put(key, encode_totals(key, totals), db=store.meta)
-        if not self.totals:
-            store.touch(txn)
+        txn.put(TIME_KEY, encode_time(self._time), db=store.meta)
         return store.used_bytes(txn)
 
     def state(self) -> WriterState:
@@ -118,7 +125,7 @@ class Transaction:
         last = self._last
         if last and last.first in self._blocks:
             last = LastBlock(last.first, self._blocks[last.first], last.digests)
-        return WriterState(self._before.totals | self.totals, self._next_number, self._next_result, last)
+        return WriterState(self._before.totals | self.totals, self._next_number, self._next_result, last, self._time)
 
     # New events.
 
@@ -128,13 +135,13 @@ class Transaction:
         last = self._before.last
         if not appends:
             return last
-        rows, digests = statuses.new_rows(appends), b"".join(self.digests)
-        first = appends[0].stored.first
+        rows, digests = statuses.new_rows(appends, self._time.store_ms), b"".join(self.digests)
+        first = appends[0].numbered.first
         if last and len(last.rows) < BLOCK_EVENTS_MIN:
             first, rows, digests = last.first, statuses.joined(last.rows, rows), last.digests + digests
         last = LastBlock(first, rows, digests)
         self._blocks[first] = last.rows
-        for source_id, run in groupby(appends, lambda append: append.stored.source_id):
+        for source_id, run in groupby(appends, lambda append: append.numbered.source_id):
             self._count_appends(self._deltas.of(source_id), list(run))
         return last
 
@@ -142,11 +149,11 @@ class Transaction:
         """Deliveries of one source."""
         admitted, events = 0, [0] * len(NEW_MOVES)
         for append in appends:
-            rest = append.stored.count - append.admitted
+            rest = append.numbered.count - append.admitted
             admitted += append.admitted
             events[append.rest] += rest
             if delta.first_pending is None and (append.admitted or append.rest in PENDING_STATUSES):
-                delta.made_pending(append.stored.first)
+                delta.made_pending(append.numbered.first)
         events[EventStatus.PENDING] += admitted
         delta.add_new(events)
 
@@ -162,7 +169,7 @@ class Transaction:
         while at < len(numbers):
             first, rows = self._block_with(numbers[at], cursor)
             stop = bisect_left(numbers, first + len(rows), at)
-            part = statuses.BlockChange(change, at, stop, None if refs is None else refs[at:stop])
+            part = statuses.BlockChange(change, at, stop, None if refs is None else refs[at:stop], self._time.store_ms)
             delta = self._deltas.of(change.source_id)
             delta.change(statuses.apply(rows, first, part), change.status)
             if change.status in PENDING_STATUSES:
@@ -220,9 +227,9 @@ def _read_block(number: int, cursor: Any) -> tuple[int, Rows]:
 def _checked_end(first: int, appends: Sequence[Append]) -> int:
     """The number after the last event. A gap in the numbers would corrupt the store: our bug, and loud."""
     for append in appends:
-        count = append.stored.count
-        if append.stored.first != first or count == 0 or not 0 <= append.admitted <= count:
-            raise ValueError(f"the delivery of event {append.stored.first} does not follow the event {first - 1}")
+        count = append.numbered.count
+        if append.numbered.first != first or count == 0 or not 0 <= append.admitted <= count:
+            raise ValueError(f"the delivery of event {append.numbered.first} does not follow the event {first - 1}")
         if append.admitted < count and not NEW_MOVES[append.rest]:
             raise ValueError(f"the rest of the delivery of event {first} cannot begin as {append.rest.name}")
         first += count

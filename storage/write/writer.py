@@ -14,6 +14,7 @@ from storage.lmdb_store.environment import Store
 from storage.model import Append, Group, Written
 from storage.read.snapshot import Snapshots
 from storage.statuses import Totals
+from storage.store_time import host_time, read_boot_id
 from storage.write.transaction import LastBlock, Transaction, WriterState
 
 
@@ -27,6 +28,7 @@ class Writer:
         """
         self._store = store
         self._compressor = zstandard.ZstdCompressor(level=COMPRESSION_LEVEL)
+        self._boot_id = read_boot_id()
         self._state = _load(store)
         self.recovered = 0
         """Events that only the journal had."""
@@ -52,7 +54,7 @@ class Writer:
         Raises IllegalStatusChange (our bug), StoreFull, StoreFailed, StoreError; then nothing was written. A delivery
         that does not follow the last one raises ValueError.
         """
-        work = Transaction(self._state, group, self._compressor)
+        work = Transaction(self._state, group, host_time(self._boot_id), self._compressor)
         with self._store.write_transaction() as txn:
             used_bytes = work.run(txn, self._store)
         self._state = work.state()
@@ -75,11 +77,11 @@ def _journaled(store: Store, number: int) -> list[Append]:
 
 def _load(store: Store) -> WriterState:
     with Snapshots(store).take() as snapshot:
-        totals = snapshot.totals()
+        totals, time = snapshot.totals(), snapshot.store_time()
         next_result = (snapshot.last_number("results") or 0) + 1
         first = snapshot.last_number("ids")
         if first is None:
-            return WriterState(totals, 1, next_result, None)
+            return WriterState(totals, 1, next_result, None, time)
         block = snapshot.block_at(first)
         last = LastBlock(first, block.rows, snapshot.digests(block))
-    return WriterState(totals, last.end, next_result, last)
+    return WriterState(totals, last.end, next_result, last, time)

@@ -15,12 +15,13 @@ from server.flow import committer as module
 from server.flow.committer import Committer
 from server.flow.group import GROUP_EVENTS
 from server.flow.source_state import SourceState
-from server.intake.intake import Admission, Reading
+from server.intake.intake import Admission
+from storage.deliveries import NumberedDeliveries
 from storage.errors import StoreError, StoreFailed, StoreFull
 from storage.journal.journal import Journal
 from storage.journal.records import read_journal
 from storage.lmdb_store.environment import Store
-from storage.model import Append, Group, StatusChange, Stored, Written
+from storage.model import Append, Group, StatusChange, Written
 from storage.read.reader import Reader
 from storage.statuses import EventStatus, Totals
 from storage.write.writer import Writer
@@ -68,8 +69,8 @@ async def committing(
 def admission(
     *ids: str, source_id: str = "demo", admitted: int | None = None, rest: EventStatus = EventStatus.DEFERRED
 ) -> Admission:
-    facts = delivery(1, list(ids), source_id=source_id).facts
-    return Admission(Reading(facts, b"{}"), len(ids) if admitted is None else admitted, rest, 0)
+    deliveries = delivery(1, list(ids), source_id=source_id).deliveries
+    return Admission(deliveries, len(ids) if admitted is None else admitted, rest, 0)
 
 
 async def test_what_waits_during_a_commit_is_one_group(tmp_path: Path) -> None:
@@ -81,7 +82,7 @@ async def test_what_waits_during_a_commit_is_one_group(tmp_path: Path) -> None:
             committer.append(state, admission(event_id, source_id=state.id), results.append)
         await committer.settled()
         assert len(writer.groups) == 1
-        assert [(stored.first, stored.facts.source_id, list(stored.facts.ids)) for stored in results] == [
+        assert [(stored.first, stored.source_id, list(stored.deliveries.ids)) for stored in results] == [
             (1, "a", ["1"]),
             (2, "a", ["3"]),
             (3, "b", ["2"]),
@@ -95,8 +96,8 @@ async def test_a_delivery_is_on_disk_before_its_callback_runs(tmp_path: Path) ->
         seen: list[object] = []
 
         def done(result: object) -> None:
-            assert isinstance(result, Stored)
-            seen.append(Reader(store).delivery(result.id))
+            assert isinstance(result, NumberedDeliveries)
+            seen.append(Reader(store).delivery(*result.delivery_ids()))
 
         committer.append(SourceState("demo", Totals()), admission("1"), done)
         await committer.settled()
@@ -320,7 +321,7 @@ async def test_what_the_journal_loses_while_a_group_fails_is_refused(tmp_path: P
 
         def append(self, appends: Sequence[Append]) -> bool:
             assert self.gate.acquire(timeout=10)
-            return super().append(appends) if appends[0].stored.first == 1 else False
+            return super().append(appends) if appends[0].numbered.first == 1 else False
 
     async with committing(tmp_path, journal=Slow) as (committer, writer, _):
         state, results = SourceState("demo", Totals()), list[Any]()
@@ -378,9 +379,9 @@ async def test_caught_up_hurries(tmp_path: Path, mock_clock: trio.testing.MockCl
         results = list[Any]()
         committer.append(SourceState("demo", Totals()), admission("1"), results.append)
         await _until(lambda: bool(results))
-        assert Reader(store).delivery(results[0].id) is None
+        assert Reader(store).delivery(*results[0].delivery_ids()) is None
         await committer.caught_up()
-        assert Reader(store).delivery(results[0].id)
+        assert Reader(store).delivery(*results[0].delivery_ids())
 
 
 async def test_a_group_is_not_larger_than_what_a_queue_takes(tmp_path: Path) -> None:

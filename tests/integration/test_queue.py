@@ -99,7 +99,11 @@ async def test_a_full_queue_goes_behind_at_the_first_event_without_room() -> Non
     async with feeding(log, start=1, end=1, events_max=2) as (queue, _):
         queue.offer([committed(1, 2)])
         queue.offer([committed(3), committed(4)])
-        assert (queue.behind, queue.cursor, queue.oldest()) == (True, 3, (1, committed(1).stored.received_at_ms))
+        assert (queue.behind, queue.cursor, queue.oldest()) == (
+            True,
+            3,
+            (1, committed(1).numbered.deliveries.received_at_ms[0]),
+        )
         queue.taken_off(await queue.receive())
         assert [await taken(queue) for _ in range(2)] == [[3], [4]]
 

@@ -56,8 +56,8 @@ EARLY_ANSWER = (
 )
 EARLY_ANSWERS = (
     "server/http/gate.py",
-    "self.committer.append(state, AllAdmitted(columns, columns.count), committed)",
-    "self.committer.append(state, AllAdmitted(columns, columns.count), lambda _: None); "
+    "self.committer.append(state, Admission(deliveries, deliveries.count), committed)",
+    "self.committer.append(state, Admission(deliveries, deliveries.count), lambda _: None); "
     'lane.answer(taken, intake.answers(source, ["early"] * len(taken)))',
 )
 EARLY_BATCH = (

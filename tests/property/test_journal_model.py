@@ -82,13 +82,13 @@ class JournalAndStore(RuleBasedStateMachine):
         reader = Reader(self.store)
         for number, event_id in enumerate(self.acknowledged, 1):
             (found,) = reader.spans([number], bodies=True)
-            assert found.stored is not None
-            assert found.stored.event_id(number - found.stored.first) == event_id
+            assert found.numbered is not None
+            assert found.numbered.event_id(number - found.numbered.first) == event_id
 
     @invariant()
     def counted(self) -> None:
         """What is not in the store is what was not written."""
-        waiting = sum(append.stored.count for append in self.unwritten)
+        waiting = sum(append.numbered.count for append in self.unwritten)
         assert self.writer.next_number + waiting == len(self.acknowledged) + 1
 
 

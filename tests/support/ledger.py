@@ -93,17 +93,18 @@ def _events(snapshots: Snapshots) -> Iterator[Event]:
         with snapshots.take() as snapshot:
             for block in snapshot.blocks(start):
                 for head in snapshot.heads(block.first, block.end):
-                    for stored in snapshot.deliveries(head):
-                        for position in range(stored.facts.count):
-                            row = block.rows[stored.first + position - block.first]
-                            yield Event(
-                                stored.first + position,
-                                stored.facts.source_id,
-                                stored.event_id(position),
-                                stored.id,
-                                EventStatus(int(row["status"])),
-                                int(row["attempts"]),
-                            )
+                    record = snapshot.deliveries(head, bodies=False)
+                    owners = [
+                        own
+                        for own, count in zip(record.delivery_ids(), record.deliveries.counts, strict=True)
+                        for _ in range(count)
+                    ]
+                    for number, event_id, own in zip(
+                        range(record.first, record.end), record.event_ids(), owners, strict=True
+                    ):
+                        row = block.rows[number - block.first]
+                        status, attempts = EventStatus(int(row["status"])), int(row["attempts"])
+                        yield Event(number, record.source_id, event_id, own, status, attempts)
                 end = block.end
         if end == 0:
             return

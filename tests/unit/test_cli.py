@@ -17,12 +17,13 @@ from server.cli.main import main, parser
 from server.cli.progress import Progress
 from server.cli.samples import sample
 from server.cli.send import Summary
-from server.intake.intake import Head, Limits, Reading, read
+from server.intake.intake import Head, Limits, read
+from storage.deliveries import PAYLOAD_KEY, WHOLE_ITEM, Deliveries
 from storage.lmdb_store.environment import Store
 from storage.model import Append, Group
 from storage.statuses import EventStatus
 from tests.support.server import TOKEN, source
-from tests.support.store import MAP_SIZE_BYTES, delivery, filled, outcome
+from tests.support.store import MAP_SIZE_BYTES, changed, delivery, filled, outcome
 
 COMMANDS = ("serve", "check", "send", "receipt", "event", "delivery", "dead", "requeue", "verify")
 ARGUMENTS = {
@@ -57,7 +58,8 @@ def fill(config: Path) -> None:
         Append(delivery(5, ["done"]), 1, EventStatus.DEFERRED),
     ]
     body = b'[{"payload":{"x":1}},{}]'
-    appends[0] = Append(delivery(1, ["done", "dead"], body=body), 2, EventStatus.DEFERRED)
+    first = changed(delivery(1, ["done", "dead"], body=body), payload_from=[PAYLOAD_KEY, WHOLE_ITEM])
+    appends[0] = Append(first, 2, EventStatus.DEFERRED)
     outcomes = [
         outcome(EventStatus.PROCESSED, [1], details={1: b'{"result":7}'}),
         outcome(EventStatus.DEAD, [2], attempts=3, details={2: b'{"error":"ValueError: no"}'}),
@@ -488,10 +490,10 @@ def test_samples_are_events(kind: str, batched: bool) -> None:
     count = 5 if batched else 1
     body, ids = sample(made, count, batched=batched)
     reading = read(made, Head("demo", None, [], len(body), "127.0.0.1"), body, 0, Limits(10**6, 10**6, 10**4, 100))
-    assert isinstance(reading, Reading)
-    assert list(reading.facts.ids) == ids
+    assert isinstance(reading, Deliveries)
+    assert list(reading.ids) == ids
     assert len(set(ids)) == count
-    assert (reading.facts.batched, list(reading.facts.rejected)) == (batched, [])
+    assert (reading.batched, [list(each) for each in reading.rejected]) == ([batched], [[]])
 
 
 def test_progress_line() -> None:
