@@ -17,7 +17,8 @@ from server.intake.normalise import delivery
 from server.intake.parse import parse
 from storage.deliveries import NumberedDeliveries
 from storage.lmdb_store.environment import Store
-from storage.model import Append, EventStatus, Group, StatusChange
+from storage.model import Append, Group, StatusChange
+from storage.statuses import EventStatus
 from storage.write.writer import Writer
 
 EVENTS = 1000

@@ -34,7 +34,8 @@ from storage.dedup.index import DedupIndex
 from storage.deliveries import Deliveries, NumberedDeliveries
 from storage.journal.journal import Journal
 from storage.lmdb_store.environment import Store
-from storage.model import Append, EventStatus, Group
+from storage.model import Append, Group
+from storage.statuses import EventStatus
 from storage.write.writer import Writer
 
 SOURCE = Source("segment", "segment", ())

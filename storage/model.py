@@ -1,28 +1,14 @@
-"""What the store holds, as values: statuses, outcomes, groups, totals, and what is read.
+"""What the store holds, as values: changes of statuses, groups, and what is read.
 
 An event's number is its place in the log: rising, never reused once committed. Times are milliseconds since the epoch.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import IntEnum
 
 from storage.deliveries import NumberedDeliveries
 from storage.record import record
-
-
-class EventStatus(IntEnum):
-    """What became of an event so far. The first two are pending; the others are outcomes."""
-
-    PENDING = 0
-    DEFERRED = 1
-    PROCESSED = 2
-    DUPLICATE = 3
-    DROPPED = 4
-    DEAD = 5
-
-
-PENDING_STATUSES = (EventStatus.PENDING, EventStatus.DEFERRED)
+from storage.statuses import EventStatus, Totals
 
 DIGEST_BYTES = 16
 """Of a digest of (source, event id)."""
@@ -66,31 +52,6 @@ class Group:
     outcomes: Sequence[StatusChange] = ()
     oldest: Mapping[str, int] = field(default_factory=dict)
     """A lower bound for the number of each source's oldest pending event, where more is known than is stored."""
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """The counts of one source. `dead` counts every death; a requeue adds to `requeued` and to `pending`."""
-
-    received: int = 0
-    requeued: int = 0
-    deferred: int = 0
-    processed: int = 0
-    duplicate: int = 0
-    dropped: int = 0
-    dead: int = 0
-    pending: int = 0
-    deferred_now: int = 0
-    """Of the pending ones, those whose stored status is DEFERRED."""
-    oldest: int = 0
-    """No event before this number is pending."""
-
-    @property
-    def balanced(self) -> bool:
-        """The accounting identity."""
-        return (
-            self.received + self.requeued == self.processed + self.duplicate + self.dropped + self.dead + self.pending
-        )
 
 
 @record

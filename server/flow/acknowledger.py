@@ -35,7 +35,7 @@ from server.flow.committer import Committer
 from server.flow.source_state import SourceState
 from server.intake.intake import Admission
 from storage.journal.journal import Journal
-from storage.model import EventStatus
+from storage.statuses import EventStatus
 
 MANY_REQUESTS = 32
 """In a batch. So many wait for their transaction, which takes hardly longer than the journal would, and writes them

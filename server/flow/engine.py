@@ -13,8 +13,9 @@ from server.flow.processor import load
 from server.flow.requeue import Requeued, Requeueing
 from server.flow.runner import Function, Runner, Shared
 from server.flow.source_state import SourceState
-from storage.model import EventStatus, Span, StatusChange, Totals
+from storage.model import Span, StatusChange
 from storage.read.reader import Reader
+from storage.statuses import EventStatus, Totals
 
 MERGE_POLL_SECONDS = 0.5
 """How often the dedup index is looked after: its small runs are merged, its old ones dropped."""

@@ -15,7 +15,8 @@ from server.flow.committer import Committer
 from server.flow.parked import ParkedEvent, ParkedEvents
 from server.flow.source_state import SourceState
 from storage.dedup.index import DedupIndex
-from storage.model import EventStatus, StatusChange
+from storage.model import StatusChange
+from storage.statuses import EventStatus
 
 FLUSH_BYTES = 2**20
 """Of results that wait: a transaction of so many gains nothing from more, and would need memory for all of them."""

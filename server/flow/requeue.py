@@ -19,8 +19,9 @@ from server.flow.parked import ParkedEvent
 from server.flow.runner import Runner
 from storage.codec.records import digest
 from storage.errors import StoreFull
-from storage.model import EventRecord, EventStatus, StatusChange
+from storage.model import EventRecord, StatusChange
 from storage.read.reader import Reader
+from storage.statuses import EventStatus
 
 REQUEUE_EVENTS_MAX = 10000
 """Dead events given back in one transaction: it rewrites the blocks that hold them."""

@@ -12,8 +12,8 @@ from server.base.log import Throttled
 from server.base.source import Source
 from server.intake.rate_limit import Gcra
 from storage.deliveries import NumberedDeliveries
-from storage.model import Totals
 from storage.record import record
+from storage.statuses import Totals
 
 
 @record

@@ -20,8 +20,8 @@ from server.intake.headers import Scanned, scan
 from server.intake.parse import parse
 from server.intake.rate_limit import Gcra
 from storage.deliveries import Deliveries, Rejection
-from storage.model import EventStatus
 from storage.record import record
+from storage.statuses import EventStatus
 
 
 @record

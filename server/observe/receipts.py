@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 from server.intake.events import build_events, rfc3339
-from storage.model import PENDING_STATUSES, EventRecord, EventStatus
+from storage.model import EventRecord
 from storage.read.reader import Reader
+from storage.statuses import PENDING_STATUSES, EventStatus
 
 Value = dict[str, object]
 
@@ -90,7 +91,7 @@ def _receipt(record: EventRecord) -> Value:
     found: Value = {"pending": True} if is_pending else {}
     found |= {"inbound_event_id": numbered.event_id(position), "source_config_id": delivery.source_id}
     if not is_pending:
-        found["outcome"] = record.status.name.lower()
+        found["outcome"] = record.status.label
     found |= {"event_type": delivery.types[position], "received_at": rfc3339(delivery.received_at_ms[0])}
     if not is_pending:
         found["finished_at"] = rfc3339(record.at_ms)
@@ -103,14 +104,11 @@ def _receipt(record: EventRecord) -> Value:
 
 
 def _particulars(record: EventRecord) -> Value:
-    match record.status:
-        case EventStatus.PENDING | EventStatus.DEFERRED:
-            return {"number": record.number, "deferred": record.status is EventStatus.DEFERRED}
-        case EventStatus.DEAD:
-            return {"error": record.detail.get("error")}
-        case EventStatus.DUPLICATE:
-            return {"duplicate_of": record.duplicate_of}
-    return {}
+    if record.status in PENDING_STATUSES:
+        return {"number": record.number, "deferred": record.status is EventStatus.DEFERRED}
+    if record.status is EventStatus.DEAD:
+        return {"error": record.detail.get("error")}
+    return {"duplicate_of": record.duplicate_of} if record.status is EventStatus.DUPLICATE else {}
 
 
 def _item(record: EventRecord) -> Value:

@@ -15,7 +15,7 @@ from operator import attrgetter
 
 from storage.deliveries import NumberedDeliveries
 from storage.errors import StoreDamaged
-from storage.model import Totals
+from storage.statuses import Totals
 from storage.store_time import BOOT_ID_BYTES, HostTime, StoreTime
 
 FORMAT = b"tidegate store 2"
@@ -29,7 +29,7 @@ DIGEST_BYTES = 16
 
 CRC = struct.Struct("<I")
 _COUNT = struct.Struct("<I")
-_TOTALS = struct.Struct("<10Q")
+_TOTALS = struct.Struct(f"<{len(Totals.__slots__)}Q")
 _fields = attrgetter(*Totals.__slots__)
 
 

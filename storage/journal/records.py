@@ -19,8 +19,9 @@ from storage.codec.records import IDENTITY_BYTES, key_of
 from storage.deliveries import NumberedDeliveries
 from storage.errors import StoreDamaged, StoreError
 from storage.lmdb_store.environment import Store
-from storage.model import Append, EventStatus
+from storage.model import Append
 from storage.record import record
+from storage.statuses import EventStatus
 
 JOURNAL_BYTES = 4 * 2**20
 """The size of the file."""

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from storage.codec.records import DIGEST_BYTES, damaged, digest, key_of
 from storage.deliveries import NumberedDeliveries
 from storage.delivery_id import first_of
-from storage.model import EventRecord, EventStatus
+from storage.model import EventRecord
 from storage.read.snapshot import Block, Snapshot, Snapshots
+from storage.statuses import EventStatus
 
 PAGE_EVENTS_MAX = 65536
 """Behind a page of dead events: each brings what is known of its whole delivery."""

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from storage.codec.log_record import LogHead
 from storage.codec.records import DIGEST_BYTES
-from storage.codec.statuses import Rows
+from storage.codec.statuses import Rows, is_pending
 from storage.deliveries import NumberedDeliveries
-from storage.model import EventStatus, Span
+from storage.model import Span
 from storage.read.snapshot import Block, Snapshot
+from storage.statuses import EventStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ def pending_in(
     if low >= high:
         return
     rows = block.rows[low - block.first : high - block.first]
-    numbers = (numpy.flatnonzero(rows["status"] <= EventStatus.DEFERRED) + low).tolist()
+    numbers = (numpy.flatnonzero(is_pending(rows["status"])) + low).tolist()
     if not numbers:
         return
     yield from waiting_at(snapshot, block, numbers, source_id)

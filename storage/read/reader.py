@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from storage.codec.records import DIGEST_BYTES
 from storage.lmdb_store.environment import Store
-from storage.model import EventRecord, EventStatus, Page, Span, Totals
+from storage.model import EventRecord, Page, Span
 from storage.read import lookup
 from storage.read.paging import Taking, pending_in, received_at, waiting_at
 from storage.read.snapshot import Snapshot, Snapshots
+from storage.statuses import PENDING_STATUSES, EventStatus, Totals
 
 PROCESSED_EVENTS_MAX = 1 << 17
 """A chunk of `processed_since` ends with the block that reaches it: 3 MB, and what one block may have."""
@@ -174,7 +175,7 @@ def _take_block(snapshot: Snapshot, numbers: list[int], taking: Taking) -> list[
     if block is None:
         return numbers[1:]
     mine = [number for number in numbers if number < block.end]
-    waits = [number for number in mine if block.rows["status"][number - block.first] <= EventStatus.DEFERRED]
+    waits = [number for number in mine if block.rows["status"][number - block.first] in PENDING_STATUSES]
     if waits:
         for waiting in waiting_at(snapshot, block, waits):
             taking.take(snapshot, waiting)

@@ -14,10 +14,12 @@ import zstandard
 from storage.codec.log_record import LogHead, decode_log, decode_log_head
 from storage.codec.records import (
     DIGEST_BYTES,
+    TIME_KEY,
     TOTALS_PREFIX,
     damaged,
     decode_ids,
     decode_results,
+    decode_time,
     decode_totals,
     key_of,
     number_of,
@@ -25,7 +27,8 @@ from storage.codec.records import (
 from storage.codec.statuses import Rows, decode_statuses
 from storage.deliveries import NumberedDeliveries
 from storage.lmdb_store.environment import Store
-from storage.model import Totals
+from storage.statuses import Totals
+from storage.store_time import StoreTime
 
 SNAPSHOT_RECORDS_MAX = 1000
 """About a millisecond or two of reading, so that a writer's freed pages are not pinned for longer."""
@@ -112,6 +115,12 @@ class Snapshot:
             yield number_of(b"ids", key), decode_ids(key, bytes(cursor.value()))
             found = not self.exhausted and cursor.prev()
 
+    @property
+    def end(self) -> int:
+        """The number after the last event."""
+        first, digests = next(self.digests_backward(None), (1, b""))
+        return first + len(digests) // DIGEST_BYTES
+
     # Deliveries.
 
     def heads(self, start: int, end: int) -> Iterator[LogHead]:
@@ -179,6 +188,11 @@ class Snapshot:
             more = cursor.next()
         return found
 
+    def store_time(self) -> StoreTime | None:
+        """The store's time as it was written last; None before the first group."""
+        found = self._txn.get(TIME_KEY, db=self._store.meta)
+        return None if found is None else decode_time(bytes(found))
+
     def first_numbers(
         self, database: Literal["facts", "bodies", "ids", "statuses", "results"], start: int
     ) -> Iterator[int]:
@@ -195,6 +209,11 @@ class Snapshot:
             yield number
             last = number
             found = cursor.next()
+
+    def last_number(self, database: Literal["ids", "results"]) -> int | None:
+        """The last key of a database; None if it is empty."""
+        cursor = self._txn.cursor(db=getattr(self._store, database))
+        return number_of(database.encode(), bytes(cursor.key())) if cursor.last() else None
 
     def _value(self, name: bytes, database: Any, number: int) -> bytes:
         self._records += 1

@@ -16,7 +16,8 @@ from storage.check.verify import verify
 from storage.codec.records import key_of
 from storage.errors import StoreDamaged
 from storage.lmdb_store.environment import Store
-from storage.model import EventStatus, Group
+from storage.model import Group
+from storage.statuses import EventStatus
 from tests.support.server import Child, Children, item, source
 from tests.support.store import MAP_SIZE_BYTES, filled, numbered, opened, outcome
 from tests.support.waiting import HANG_SECONDS

@@ -21,8 +21,9 @@ from storage.errors import StoreError, StoreFailed, StoreFull
 from storage.journal.journal import Journal
 from storage.journal.records import read_journal
 from storage.lmdb_store.environment import Store
-from storage.model import Append, EventStatus, Group, StatusChange, Totals, Written
+from storage.model import Append, Group, StatusChange, Written
 from storage.read.reader import Reader
+from storage.statuses import EventStatus, Totals
 from storage.write.writer import Writer
 from tests.support.store import MAP_SIZE_BYTES, delivery
 from tests.support.waiting import HANG_SECONDS

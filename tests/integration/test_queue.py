@@ -14,7 +14,8 @@ from server.base.source import Source
 from server.base.worker import Worker
 from server.flow.queue import SourceQueue
 from server.flow.source_state import Committed, SourceState
-from storage.model import Page, Span, Totals
+from storage.model import Page, Span
+from storage.statuses import Totals
 from tests.support.store import delivery
 from tests.support.waiting import HANG_SECONDS
 

@@ -11,11 +11,12 @@ from storage.codec.records import digest, digests_of
 from storage.deliveries import NumberedDeliveries
 from storage.delivery_id import delivery_id
 from storage.lmdb_store.environment import Store
-from storage.model import Append, EventStatus, Group, Span
+from storage.model import Append, Group, Span
 from storage.read import reader as reader_module
 from storage.read.lookup import _places
 from storage.read.reader import Reader
 from storage.read.snapshot import SNAPSHOT_RECORDS_MAX, Snapshot
+from storage.statuses import EventStatus
 from storage.write.writer import Writer
 from tests.support.store import AT_MS, SUFFIX, delivery, numbered, opened, outcome
 

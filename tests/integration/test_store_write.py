@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from storage.check.verify import verify
-from storage.errors import IllegalOutcome, StoreFull
+from storage.errors import IllegalStatusChange, StoreFull
 from storage.lmdb_store.environment import Store
-from storage.model import Append, EventStatus, Group, Totals
+from storage.model import Append, Group
 from storage.read.reader import Reader
+from storage.statuses import EventStatus, Totals
 from storage.write.transaction import BLOCK_EVENTS_MIN
 from storage.write.writer import Writer
 from tests.support.store import Faults, delivery, numbered, opened, outcome
@@ -119,13 +120,13 @@ ILLEGAL: dict[str, Sequence[object]] = {
 
 @pytest.mark.parametrize("name", ILLEGAL)
 def test_an_illegal_outcome_writes_nothing(tmp_path: Path, name: str) -> None:
-    """An outcome that cannot be raises IllegalOutcome, and neither it nor its group leaves a trace."""
+    """An outcome that cannot be raises IllegalStatusChange, and neither it nor its group leaves a trace."""
     with opened(tmp_path / "store") as (store, writer):
         writer.write(Group([numbered(1, 4)], []))
         writer.write(Group([], [outcome(EventStatus.PROCESSED, [1])]))
         before = writer.totals, writer.next_number
         dropped = Append(delivery(5, ["x", "y"]), 1, EventStatus.DROPPED)
-        with pytest.raises(IllegalOutcome):
+        with pytest.raises(IllegalStatusChange):
             writer.write(Group([dropped], ILLEGAL[name]))  # type: ignore[arg-type]
         assert (writer.totals, writer.next_number) == before
         assert Reader(store).totals() == before[0]

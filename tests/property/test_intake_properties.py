@@ -18,7 +18,7 @@ from server.intake.intake import Head, Limits, admit, answer, read
 from server.intake.rate_limit import Gcra
 from server.intake.read_many import read_many
 from storage.deliveries import Deliveries, NumberedDeliveries
-from storage.model import EventStatus
+from storage.statuses import EventStatus
 
 LIMITS = Limits(body_bytes_max=1 << 20, decoded_bytes_max=20_000, json_containers_max=2_000, batch_events_max=8)
 FIELDS = "inbound_event_id source_config_id source_type provider_event_id event_type received_at payload headers meta"

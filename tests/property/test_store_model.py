@@ -12,10 +12,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from storage.check.audit import Audit
 from storage.codec.records import digest
-from storage.errors import IllegalOutcome, StoreError
+from storage.errors import IllegalStatusChange, StoreError
 from storage.lmdb_store.environment import Store
-from storage.model import PENDING_STATUSES, Append, EventStatus, Group, StatusChange, Totals
+from storage.model import Append, Group, StatusChange
 from storage.read.reader import Reader
+from storage.statuses import PENDING_STATUSES, EventStatus, Totals
 from storage.write.writer import Writer
 from tests.support.store import AT_MS, MAP_SIZE_BYTES, Faults, delivery, outcome
 
@@ -164,7 +165,7 @@ class StoreAndModel(RuleBasedStateMachine):
         number = data.draw(st.sampled_from(finished)) if finished else self.writer.next_number + 5
         source_id = self.events[number].source_id if finished else "demo"
         more = Append(delivery(self.writer.next_number, ["a", "b"]), 2, EventStatus.DROPPED)
-        with pytest.raises(IllegalOutcome):
+        with pytest.raises(IllegalStatusChange):
             self.writer.write(Group([more], [outcome(EventStatus.PROCESSED, [number], source_id=source_id)]))
 
     @rule(at=st.integers(1, 9), appends=st.booleans())

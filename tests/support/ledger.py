@@ -11,9 +11,9 @@ from typing import Any
 from storage.check.audit import Audit
 from storage.errors import StoreDamaged
 from storage.lmdb_store.environment import Store
-from storage.model import PENDING_STATUSES, EventStatus, Totals
 from storage.read.snapshot import Snapshots
-from storage.write.recovery import catch_up
+from storage.statuses import PENDING_STATUSES, EventStatus, Totals
+from storage.write.recovery import recover
 from tests.support.server import Child
 from tests.support.waiting import eventually
 
@@ -71,7 +71,7 @@ class Books:
 def read_books(child: Child) -> Books:
     """The store of a server, running or not. Asserts that `verify` has nothing to say against it."""
     try:
-        catch_up(child.store)
+        recover(child.store)
     except StoreDamaged as error:
         raise AssertionError(str(error)) from error
     store = Store.open(child.store, mode="read")

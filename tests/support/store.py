@@ -10,7 +10,8 @@ import lmdb
 
 from storage.deliveries import WHOLE_ITEM, Deliveries, NumberedDeliveries, merged
 from storage.lmdb_store.environment import Store
-from storage.model import Append, EventStatus, Group, StatusChange
+from storage.model import Append, Group, StatusChange
+from storage.statuses import EventStatus
 from storage.write.writer import Writer
 
 MAP_SIZE_BYTES = 1 << 28

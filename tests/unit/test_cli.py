@@ -20,7 +20,8 @@ from server.cli.send import Summary
 from server.intake.intake import Head, Limits, read
 from storage.deliveries import PAYLOAD_KEY, WHOLE_ITEM, Deliveries
 from storage.lmdb_store.environment import Store
-from storage.model import Append, EventStatus, Group
+from storage.model import Append, Group
+from storage.statuses import EventStatus
 from tests.support.server import TOKEN, source
 from tests.support.store import MAP_SIZE_BYTES, changed, delivery, filled, outcome
 from tests.support.waiting import HANG_SECONDS

@@ -13,7 +13,7 @@ from server.intake.intake import Admission, Head, Limits, admit, answer, read
 from server.intake.parse import BODY_DEPTH_MAX
 from server.intake.rate_limit import Gcra
 from storage.deliveries import Deliveries
-from storage.model import EventStatus
+from storage.statuses import EventStatus
 
 LIMITS = Limits(body_bytes_max=1 << 20, decoded_bytes_max=4096, json_containers_max=600, batch_events_max=20)
 NOW_NS = 10**15

@@ -7,8 +7,9 @@ import pytest
 
 from server.observe import receipts as lookup
 from storage.deliveries import PAYLOAD_KEY, NumberedDeliveries
-from storage.model import EventRecord, EventStatus
+from storage.model import EventRecord
 from storage.read.reader import Reader
+from storage.statuses import EventStatus
 from tests.support.store import AT_MS, changed, delivery
 
 RECEIVED = "2023-11-14T22:13:20.000Z"

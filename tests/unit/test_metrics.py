@@ -10,7 +10,7 @@ from server.base.histogram import EVENTS, SECONDS, Histogram
 from server.base.worker import Worker
 from server.flow.source_state import SourceState
 from server.observe.metrics import Metrics, Requests
-from storage.model import Totals
+from storage.statuses import Totals
 
 NOW_MS = 1_700_000_100_000
 

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from storage.codec import records
 from storage.codec.log_record import LOG_RECORD_BYTES_MAX, decode_log, decode_log_head, encode_log, split_log
 from storage.codec.records import RESULTS_RECORD_BYTES_MAX, key_of
-from storage.codec.statuses import ROW, Part, apply, decode_statuses, encode_statuses, new_rows
+from storage.codec.statuses import ROW, BlockChange, apply, decode_statuses, encode_statuses, new_rows
 from storage.deliveries import PAYLOAD_KEY, WHOLE_ITEM, Deliveries, NumberedDeliveries, merged
 from storage.delivery_id import delivery_id, first_of
-from storage.errors import IllegalOutcome, StoreDamaged
-from storage.model import Append, EventStatus, Totals
+from storage.errors import IllegalStatusChange, StoreDamaged
+from storage.model import Append
+from storage.statuses import EventStatus, Totals
 from tests.support.store import AT_MS, changed, delivery, numbered, outcome, singles
 
 KEY = key_of(7)
@@ -246,7 +247,7 @@ def test_a_batch_of_one_fate_is_one_run() -> None:
     assert len(encode_statuses(KEY, rows)) == alone
     resent = outcome(EventStatus.DUPLICATE, range(2001, 3001), originals=range(1, 1001))
     distances = numpy.asarray(resent.numbers) - numpy.asarray(resent.originals)
-    apply(rows, 2001, Part(resent, 0, 1000, distances, 5))
+    apply(rows, 2001, BlockChange(resent, 0, 1000, distances, 5))
     assert len(encode_statuses(KEY, rows)) == alone
 
 
@@ -261,17 +262,16 @@ def test_only_a_pending_event_may_have_an_outcome(had: EventStatus, becomes: Eve
         (had, becomes) == (EventStatus.DEAD, EventStatus.PENDING),
     )
     legal = requeued or (waits and not (had == EventStatus.PENDING and becomes == EventStatus.DEFERRED))
-    part = Part(outcome(becomes, [5]), 0, 1, None, 5)
+    part = BlockChange(outcome(becomes, [5]), 0, 1, None, 5)
     if legal:
-        change = apply(rows, 4, part)
-        assert (change.dead, change.first_dead) == ((1, 5) if requeued else (0, None))
+        assert apply(rows, 4, part) == [int(status is had) for status in EventStatus]
         assert rows["status"].tolist() == [had, becomes, had]
     else:
-        with pytest.raises(IllegalOutcome):
+        with pytest.raises(IllegalStatusChange, match=f"demo: {becomes.name} cannot follow {had.name}"):
             apply(rows, 4, part)
 
 
 def test_numbers_must_ascend() -> None:
     """An outcome that names an event twice is our bug."""
-    with pytest.raises(IllegalOutcome):
-        apply(new_rows([numbered(1, 3)], 5), 1, Part(outcome(EventStatus.DEAD, [2, 2]), 0, 2, None, 5))
+    with pytest.raises(IllegalStatusChange):
+        apply(new_rows([numbered(1, 3)], 0), 1, BlockChange(outcome(EventStatus.DEAD, [2, 2]), 0, 2, None, 5))

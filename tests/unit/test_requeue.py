@@ -12,7 +12,8 @@ from server.flow.parked import ParkedEvent
 from server.flow.requeue import REQUEUE_WAIT_SECONDS, Requeued, Requeueing
 from server.flow.source_state import SourceState
 from storage.errors import StoreError, StoreFailed, StoreFull
-from storage.model import EventRecord, EventStatus, StatusChange, Totals
+from storage.model import EventRecord, StatusChange
+from storage.statuses import EventStatus, Totals
 from tests.support.store import delivery
 
 

@@ -56,6 +56,7 @@ ONLY: Mapping[str, frozenset[str]] = {
             "storage.deliveries",
             "storage.model",
             "storage.record",
+            "storage.statuses",
             "orjson",
             "zstandard",
         }
