@@ -36,7 +36,7 @@ NO_DELIVERY = refuse("not_found", "there is no delivery of this id")
 Finding = Callable[..., Any]
 
 
-class Health(Protocol):
+class AdminHealth(Protocol):
     """What the admin side asks."""
 
     def live(self) -> bool: ...
@@ -44,7 +44,7 @@ class Health(Protocol):
     def refusal(self) -> Refusal | None: ...
 
 
-class Requeued(Protocol):
+class RequeuedProtocol(Protocol):
     """How many events were given back, and the ids of which none is dead."""
 
     @property
@@ -53,7 +53,7 @@ class Requeued(Protocol):
     def unknown(self) -> Sequence[str]: ...
 
 
-Requeue = Callable[[str, Sequence[str] | None], Awaitable[Requeued | Refusal]]
+Requeue = Callable[[str, Sequence[str] | None], Awaitable[RequeuedProtocol | Refusal]]
 """Gives back a source's dead events of these ids; None: all of them."""
 Sources = Callable[[], Sequence[lookups.Value]]
 """Every source, as `/sources` shows it; `id` is its id."""
@@ -61,7 +61,7 @@ Sources = Callable[[], Sequence[lookups.Value]]
 
 def build_admin_app(
     *,
-    health: Health,
+    health: AdminHealth,
     metrics: Callable[[], Awaitable[bytes]],
     sources: Sources,
     requeue: Requeue,
@@ -211,7 +211,7 @@ async def _dead_lines(
         page, after = await worker.run(lookups.dead_page, reader, source_id, after)
 
 
-def _add_requeue(app: QuartTrio, requeue: Requeue, sources: Sources, health: Health) -> None:
+def _add_requeue(app: QuartTrio, requeue: Requeue, sources: Sources, health: AdminHealth) -> None:
     async def take_order() -> Response:
         body = await body_reader().read(up_to(REQUEUE_BODY_BYTES_MAX))
         if isinstance(body, Refusal):

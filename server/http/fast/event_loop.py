@@ -22,12 +22,11 @@ from typing import Protocol
 import trio
 
 from server.base.wakeup import Wakeup
-from server.http import frontend
 from server.http.answer import Answer, written
 from server.http.fast.connection import FastConnection
 from server.http.fast.protocol import Heads
 from server.http.fast.socket import FastSocket, State
-from server.http.frontend import Limits, Listener, Observe
+from server.http.frontend import ConnectionLimits, GateProtocol, Listener, Observe
 from server.http.remote import Network
 
 READY_MAX = 256
@@ -45,7 +44,7 @@ HandOver = Callable[[socket.socket, bytes, int, bool], None]
 """A socket, the bytes that came already, how many answers it had, and whether its sender is known."""
 
 
-class Gate(frontend.Gate, Protocol):
+class FastGateProtocol(GateProtocol, Protocol):
     """What the lane asks of the gate."""
 
     def take(self, requests: Sequence[FastConnection], lane: "FastLane", /) -> Sequence[FastConnection]: ...
@@ -55,7 +54,7 @@ class Gate(frontend.Gate, Protocol):
 class Fast:
     """What the fast lane needs to take deliveries by itself."""
 
-    gate: Gate
+    gate: FastGateProtocol
     trusted_proxies: Sequence[Network]
     accepted: Callable[[int, float], None]
     """Hears of deliveries that were answered together: how many, and in how many seconds. Of the others the listener's
@@ -68,7 +67,7 @@ class FastLane:
     def __init__(self, fast: Fast, listener: Listener, hand_over: HandOver) -> None:
         self.gate = fast.gate
         self._accepted = fast.accepted
-        self.limits: Limits = listener.limits
+        self.limits: ConnectionLimits = listener.limits
         self.observe: Observe = listener.observe
         self.connections = listener.connections
         self.now = time.monotonic()
