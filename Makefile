@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run test test-fast test-tools bench bench-full lint format lock clean
+.PHONY: help install run test test-fast test-tools bench bench-full lint docs format lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{ printf "make %-10s %s\n", $$1, $$2 }'
@@ -59,10 +59,17 @@ bench-full: $(INSTALLED) ## the same with every workload, medians of three, 10 M
 	@$(BIN)/python -m bench.goals
 	bench/.venv/bin/python -m bench.plots
 
-lint: $(INSTALLED) ## ruff and mypy
+# Material's note about its successor is nothing that anybody here can act upon.
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
+
+lint: $(INSTALLED) ## ruff, mypy, and a strict build of the pages
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(MKDOCS) build --strict --quiet
+
+docs: $(INSTALLED) ## serve the pages of docs/ on http://127.0.0.1:8000
+	$(MKDOCS) serve
 
 format: $(INSTALLED) ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix
