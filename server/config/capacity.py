@@ -1,7 +1,6 @@
 """The capacity plan: what a configuration may take at its limits, and where this machine has less.
 
-Upper bounds, not forecasts: a limit that nobody reaches costs nothing. What processors
-keep is theirs and not in it.
+Upper bounds, not forecasts: a limit that nobody reaches costs nothing. What processors keep is theirs and not in it.
 """
 
 import math
@@ -13,12 +12,12 @@ from pathlib import Path
 
 from server.base.source import Source
 from server.config.load import Config
-from storage.dedup.index import GENERATION_EVENTS_MAX, MEMORY_PARTS
+from storage.dedup.index import MEMORY_RUNS_MIN, RUN_EVENTS_MAX
 from storage.dedup.runs import ENTRY_BYTES
 from storage.journal.records import JOURNAL_BYTES
 
 BASE_BYTES = 96 * 2**20
-"""Interpreter and libraries (56 MiB after the imports, CPython 3.11), caches, and the tail of the dedup index."""
+"""Interpreter and libraries (56 MiB after the imports, CPython 3.11), caches, and the memtable of the dedup index."""
 
 CONNECTION_BYTES = 64 * 2**10
 """A task, its parser and its buffers; the head alone may have 16 KiB."""
@@ -33,7 +32,7 @@ ASIDE_BYTES = 512
 """A number, a digest and a few facts: an event that waits for its retry, its twin, or its outcome's commit."""
 
 ID_BYTES = ENTRY_BYTES
-"""An id in the dedup index; as much again for those of one generation while it is merged."""
+"""An id in the dedup index; as much again for those of one run while it is merged."""
 
 INDEX_SHARE = 8
 """The dedup index may have an eighth of the memory before its older part goes into files."""
@@ -115,12 +114,12 @@ def plan(config: Config, machine: Machine) -> Plan:
 def memory_ids_max(config: Config, machine: Machine) -> int:
     """`dedup.memory_ids_max`, or what this machine's memory has room for."""
     room = machine.memory_bytes // INDEX_SHARE
-    return config.dedup.memory_ids_max or room * MEMORY_PARTS // (MEMORY_PARTS + 1) // ID_BYTES
+    return config.dedup.memory_ids_max or room * MEMORY_RUNS_MIN // (MEMORY_RUNS_MIN + 1) // ID_BYTES
 
 
 def _index_bytes(ids: int) -> int:
-    """With the copy of a generation that is being merged."""
-    return (ids + min(ids, GENERATION_EVENTS_MAX)) * ID_BYTES
+    """With the copy of a run that is being merged."""
+    return (ids + min(ids, RUN_EVENTS_MAX)) * ID_BYTES
 
 
 def _keeps_to_rate(source: Source) -> bool:

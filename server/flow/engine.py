@@ -17,7 +17,7 @@ from storage.read.reader import Reader
 from storage.statuses import EventStatus, Totals
 
 MERGE_POLL_SECONDS = 0.5
-"""How often the dedup index is looked after: its small generations are merged, its old ones dropped."""
+"""How often the dedup index is looked after: its small runs are merged, its old ones dropped."""
 
 
 class Engine:
@@ -122,8 +122,8 @@ class Engine:
             if job is not None:
                 await worker.run(job.run)
                 index.install(job)
-                await worker.run(job.let_go)
-            trouble = str(index.overflow_error or "")
+                await worker.run(job.release)
+            trouble = str(index.spill_error or "")
             if trouble != told:
                 told = trouble
                 if trouble:

@@ -54,8 +54,8 @@ class Health:
         if not self._index_ready.is_set():
             message = "the dedup index is being rebuilt; deliveries are kept, their processing starts afterwards"
             warnings.append({"warning": "index_rebuilding", "message": message})
-        if self._index.overflow_error is not None:
-            message = f"the dedup index outgrows dedup.memory_ids_max, no file takes it: {self._index.overflow_error}"
+        if self._index.spill_error is not None:
+            message = f"the dedup index outgrows dedup.memory_ids_max, no file takes it: {self._index.spill_error}"
             warnings.append({"warning": "index_in_memory", "message": message})
         if self._committer.journal_error is not None:
             message = (

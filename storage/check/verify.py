@@ -87,14 +87,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _audit(path: Path, problem: Callable[[str], None], left_out: Callable[[], int]) -> None:
     _say(reading=["meta", 0])
-    Store.open(path, mode="read", reach=False).close()
+    Store.open(path, mode="read", truncation_check=False).close()
     try:
         left = recover(path)
         if left:
             problem(f"journal: {left} events are acknowledged and not in the store, and cannot be put there now")
     except StoreError as error:
         problem(str(error))
-    store = Store.open(path, mode="read", reach=False)
+    store = Store.open(path, mode="read", truncation_check=False)
     try:
         audit = Audit(store, problem, lambda database, number: _say(reading=[database, number]))
         audit.run()
