@@ -2,13 +2,13 @@
 
 A source is *live* or *behind*. Live: what is committed goes into the channel at once. Behind: something of it waits on
 disk only, so everything new waits behind that, and `feed` reads the log from `cursor` to `end` in order. It turns live
-in the same synchronous step in which the last waiting event is fed, so no event is fed twice and none is passed over.
+in the same synchronous step in which the last waiting event is fed, so no event is fed twice and none is skipped.
 While requeued events are on their way to the disk nothing is fed: they could be read there before it is settled whether
 they enter here or at the consumer.
 
 Room is counted in events (`queue.events_max`, this source) and in bytes (`queue.bytes_max`, shared by all sources),
-from the entry into the channel until the consumer gives it back with `taken_off`. One delivery is always let in where
-the source holds nothing, however large it is: otherwise it could never pass.
+from the entry into the channel until the consumer gives it back with `taken_off`. One delivery always finds room if the
+source holds nothing, however large it is: otherwise it could never pass.
 
 Deferred events are always fed from disk, and each takes a token on its way. While none is left, nothing is kept in
 memory: the page is forgotten and read again when a tenth of a second's tokens have come together.
@@ -20,8 +20,9 @@ from dataclasses import replace
 
 import trio
 
-from server.base.byte_budget import SharedBytes
+from server.base.byte_budget import ByteBudget
 from server.base.clock import Clock
+from server.base.wakeup import Wakeup
 from server.base.worker import Worker
 from server.flow.source_state import Committed, SourceState
 from storage.model import DIGEST_BYTES, Page, Span
@@ -52,7 +53,7 @@ class SourceQueue:
         state: SourceState,
         *,
         events_max: int,
-        shared: SharedBytes,
+        budget: ByteBudget,
         reader: Reader,
         worker: Worker,
         clock: Clock,
@@ -61,15 +62,15 @@ class SourceQueue:
     ) -> None:
         self._state = state
         self._events_max = events_max
-        self._shared = shared
+        self._budget = budget
         self._reader = reader
         self._worker = worker
         self._clock = clock
         self._send, self._receive = trio.open_memory_channel[Span](events_max)
         self._heads: deque[tuple[int, int]] = deque()
         self._held_events = 0
-        self._wake = trio.Event()
-        self._limit_changed = trio.Event()
+        self._wakeup = Wakeup()
+        self._limit_changed = Wakeup()
         self._outdated = False
         self.cursor = start
         self.end = end
@@ -77,7 +78,7 @@ class SourceQueue:
         self.keep_bodies = bool(state.source and state.source.processor)
 
     def offer(self, run: Sequence[Committed]) -> None:
-        """Deliveries of one group, in the order of their numbers."""
+        """Take deliveries of one group, in the order of their numbers."""
         span = None if self.behind or self.keep_bodies else _joined(self._state.id, run)
         if span is not None and self._room(len(span.numbers)) == len(span.numbers):
             self._push(span)
@@ -97,16 +98,16 @@ class SourceQueue:
                 return
             self.behind, self.cursor = True, first
         self.end = committed.end
-        self.poke()
+        self.notify()
 
     async def receive(self) -> Span:
-        """The next span, when there is one."""
+        """Return the next span, when there is one."""
         span = await self._receive.receive()
         self._heads.popleft()
         return span
 
     def receive_nowait(self) -> Span | None:
-        """The next span, or None."""
+        """Return the next span; None if there is none."""
         try:
             span = self._receive.receive_nowait()
         except trio.WouldBlock:
@@ -115,25 +116,25 @@ class SourceQueue:
         return span
 
     def taken_off(self, span: Span) -> None:
-        """The consumer is done with the span; its room is free again."""
+        """Give back the room of the span; call when nothing of it is in hand any more."""
         self._held_events -= len(span.numbers)
-        self._shared.give(self._state.id, weight(span))
+        self._budget.release(self._state.id, weight(span))
 
     def close(self) -> None:
         """Give back the room of everything that is still in the channel. The queue is of no use afterwards."""
         while (span := self.receive_nowait()) is not None:
             self.taken_off(span)
 
-    def poke(self) -> None:
-        """There is room again, or work."""
-        self._wake.set()
+    def notify(self) -> None:
+        """Let `feed` look again; call when there is room, or work."""
+        self._wakeup.notify()
 
     def reconsider(self) -> None:
-        """The rate limit has changed."""
-        self._limit_changed.set()
+        """Reckon a wait for tokens anew; call when the rate limit has changed."""
+        self._limit_changed.notify()
 
     def will_feed(self, number: int) -> bool:
-        """Whether this event, which is pending again, lies ahead of what was fed: then its turn comes from the log.
+        """Return whether this event, which is pending again, lies ahead of what was fed: then it comes from the log.
 
         A page that is being read may not have it yet, so it is read again.
         """
@@ -143,7 +144,7 @@ class SourceQueue:
         return True
 
     def oldest(self) -> tuple[int, int] | None:
-        """(number, received_at_ms) of the oldest event here; the time is 0 where it waits on disk."""
+        """Return (number, received_at_ms) of the oldest event here; the time is 0 if it waits on disk."""
         if self._heads:
             return self._heads[0]
         return (self.cursor, 0) if self.behind else None
@@ -151,12 +152,12 @@ class SourceQueue:
     async def feed(self) -> None:
         """Feed what waits on disk, for ever."""
         while True:
-            self._wake = trio.Event()
+            self._wakeup.clear()
             if not self.behind or self._state.returning:
-                await self._wake.wait()
+                await self._wakeup.wait()
             elif not self._has_room():
-                with self._shared.listening(self.poke):
-                    await self._wake.wait()
+                with self._budget.listening(self.notify):
+                    await self._wakeup.wait()
             else:
                 self._outdated = False
                 page = await self._worker.run(self._read, self.cursor, self.end)
@@ -177,7 +178,7 @@ class SourceQueue:
         )
 
     def _push_page(self, page: Page) -> int:
-        """Push what there is room and what there are tokens for; the nanoseconds until more tokens, or 0."""
+        """Push what there is room and what there are tokens for; return the nanoseconds until more tokens, or 0."""
         for span in page.spans:
             count = len(span.numbers)
             fitting = passed = self._room(count)
@@ -199,18 +200,18 @@ class SourceQueue:
         return limiter.wait_ns(gathered, self._clock.monotonic_ns())
 
     async def _wait_for_tokens(self, nanoseconds: int) -> None:
-        self._limit_changed = trio.Event()
+        self._limit_changed.clear()
         with trio.move_on_after(min(nanoseconds, TOKENS_WAIT_NS_MAX) / 1e9):
             await self._limit_changed.wait()
 
     def _has_room(self) -> bool:
-        """Half the queue is free: less would read the same record again and again for a few events each."""
+        """Return whether half the queue is free: with less, a record is read again and again for a few events each."""
         return self._held_events * 2 <= self._events_max and self._room(1) > 0
 
     def _room(self, count: int) -> int:
-        """How many of `count` events there is room for."""
+        """Return how many of `count` events there is room for."""
         source_id = self._state.id
-        if self._shared.held_by(source_id) and not self._shared.has_room(source_id):
+        if self._budget.held_by(source_id) and not self._budget.has_room(source_id):
             return 0
         return min(count, self._events_max - self._held_events)
 
@@ -228,7 +229,7 @@ class SourceQueue:
 
     def _push(self, span: Span) -> None:
         self._held_events += len(span.numbers)
-        self._shared.force(self._state.id, weight(span))
+        self._budget.add(self._state.id, weight(span))
         self._heads.append((span.numbers[0], span.received_at_ms))
         self._send.send_nowait(span)
 

@@ -20,6 +20,7 @@ from server import __version__
 from server.base.clock import Clock
 from server.base.histogram import SECONDS, Histogram
 from server.base.worker import Worker
+from server.flow.acknowledger import Acknowledger
 from server.flow.committer import Committer
 from server.flow.engine import Engine
 from server.flow.source_state import SourceState
@@ -93,6 +94,7 @@ class Metrics:
         *,
         requests: Requests,
         engine: Engine,
+        acknowledger: Acknowledger,
         committer: Committer,
         store: Store,
         reader: Reader,
@@ -101,6 +103,7 @@ class Metrics:
     ) -> None:
         self._requests = requests
         self._engine = engine
+        self._acknowledger = acknowledger
         self._committer = committer
         self._store = store
         self._reader = reader
@@ -120,7 +123,7 @@ class Metrics:
             requests=dict(self._requests.counts),
             request_seconds=_buckets(self._requests.seconds),
             sources=[_source(state) for state in self._engine.states],
-            journal_seconds=_buckets(self._committer.journal_seconds),
+            journal_seconds=_buckets(self._acknowledger.journal_seconds),
             commit_seconds=_buckets(self._committer.commit_seconds),
             commit_events=_buckets(self._committer.commit_events),
             store_used_bytes=self._committer.used_bytes,

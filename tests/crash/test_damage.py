@@ -20,6 +20,7 @@ from storage.model import Group
 from storage.statuses import EventStatus
 from tests.support.server import Child, Children, item, source
 from tests.support.store import MAP_SIZE_BYTES, filled, numbered, opened, outcome
+from tests.support.waiting import HANG_SECONDS
 
 WORKED = source("worked", processor="processors:plain")
 
@@ -32,7 +33,7 @@ def ended(child: Child) -> tuple[int, list[str]]:
         text=True,
         env=child.environment,
         cwd=child.directory,
-        timeout=60,
+        timeout=HANG_SECONDS,
         check=False,
     )
     return done.returncode, done.stderr.splitlines()

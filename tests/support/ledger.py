@@ -14,7 +14,8 @@ from storage.lmdb_store.environment import Store
 from storage.read.snapshot import Snapshots
 from storage.statuses import PENDING_STATUSES, EventStatus, Totals
 from storage.write.recovery import recover
-from tests.support.server import Child, eventually
+from tests.support.server import Child
+from tests.support.waiting import eventually
 
 METRICS_OF_TOTALS = {
     "received": 'tidegate_events_received_total{{source="{}"}}',

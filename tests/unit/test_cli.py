@@ -12,7 +12,7 @@ import pytest
 
 import server
 from server.base.source import Source
-from server.cli.client import Answer
+from server.cli.client import ServerAnswer
 from server.cli.main import main, parser
 from server.cli.progress import Progress
 from server.cli.samples import sample
@@ -24,6 +24,7 @@ from storage.model import Append, Group
 from storage.statuses import EventStatus
 from tests.support.server import TOKEN, source
 from tests.support.store import MAP_SIZE_BYTES, changed, delivery, filled, outcome
+from tests.support.waiting import HANG_SECONDS
 
 COMMANDS = ("serve", "check", "send", "receipt", "event", "delivery", "dead", "requeue", "verify")
 ARGUMENTS = {
@@ -306,7 +307,7 @@ def test_requeue_beside_another_writer(config: Path, capsys: Capture) -> None:
             [*MODULE, "requeue", "--config", str(config), "demo", "dead"],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=HANG_SECONDS,
             check=False,
         )
     finally:
@@ -468,14 +469,14 @@ def test_summary_adds_up() -> None:
     """The summary sums the answers; anything rejected, dropped or refused is no success, what is deferred is one."""
     summary = Summary()
     good = {"accepted": 2, "deferred": 1, "dropped": 0, "rejected": [], "delivery": "d"}
-    summary.take(Answer(200, good), ["a", "b"])
+    summary.take(ServerAnswer(200, good), ["a", "b"])
     assert (summary.ok, summary.last) == (True, {"delivery": "d", "event_id": "b"})
     rejecting = good | {"rejected": [{"index": 4, "code": "invalid_event", "message": "no id"}]}
     for _ in range(2):
-        summary.take(Answer(200, rejecting), [])
+        summary.take(ServerAnswer(200, rejecting), [])
     assert summary.ok is False
     for _ in range(2):
-        summary.take(Answer(503, {"code": "overloaded", "message": "full"}), [])
+        summary.take(ServerAnswer(503, {"code": "overloaded", "message": "full"}), [])
     assert summary.complaints == ["rejected: item 4: no id", "503 overloaded: full"]
     value = summary.value()
     assert (value["accepted"], value["deferred"], value["rejected"], value["failed"]) == (6, 3, 2, 2)
@@ -514,9 +515,9 @@ def test_installed_command(command: list[str]) -> None:
     """`tidegate` and `python -m server` are the same command, and pass its exit code on."""
     if not Path(command[0]).exists():
         pytest.skip("not installed")
-    version = subprocess.run([*command, "--version"], capture_output=True, text=True, timeout=60, check=False)
+    version = subprocess.run([*command, "--version"], capture_output=True, text=True, timeout=HANG_SECONDS, check=False)
     assert (version.returncode, version.stdout) == (0, f"tidegate {server.__version__}\n")
     failing = [*command, "check", "--config", os.devnull + "/x"]
-    child = subprocess.run(failing, capture_output=True, text=True, timeout=60, check=False)
+    child = subprocess.run(failing, capture_output=True, text=True, timeout=HANG_SECONDS, check=False)
     assert (child.returncode, child.stdout) == (2, "")
     assert child.stderr.startswith("tidegate: ")

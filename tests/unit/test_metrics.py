@@ -42,8 +42,8 @@ class World:
     def __init__(self, *states: SourceState) -> None:
         self.requests = Requests()
         self.states = list(states)
+        self.acknowledger = SimpleNamespace(journal_seconds=Histogram(SECONDS))
         self.committer = SimpleNamespace(
-            journal_seconds=Histogram(SECONDS),
             commit_seconds=Histogram(SECONDS),
             commit_events=Histogram(EVENTS),
             used_bytes=4096,
@@ -68,6 +68,7 @@ class World:
         metrics = Metrics(
             requests=self.requests,
             engine=fake,
+            acknowledger=fake.acknowledger,
             committer=fake.committer,
             store=store,
             reader=fake,
