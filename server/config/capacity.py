@@ -15,6 +15,7 @@ from server.config.load import Config
 from storage.dedup.index import MEMORY_RUNS_MIN, RUN_EVENTS_MAX
 from storage.dedup.runs import ENTRY_BYTES
 from storage.journal.records import JOURNAL_BYTES
+from storage.lmdb_store.disk import free_bytes
 
 BASE_BYTES = 96 * 2**20
 """Interpreter and libraries (56 MiB after the imports, CPython 3.11), caches, and the memtable of the dedup index."""
@@ -28,8 +29,8 @@ PARSED_TIMES = 5
 CONTAINER_BYTES = 232
 """The worst kind: a dict with one key, CPython 3.11."""
 
-ASIDE_BYTES = 512
-"""A number, a digest and a few facts: an event that waits for its retry, its twin, or its outcome's commit."""
+PARKED_BYTES = 512
+"""A number, a digest and a few facts: an event that waits for its retry, its turn, or its outcome's commit."""
 
 ID_BYTES = ENTRY_BYTES
 """An id in the dedup index; as much again for those of one run while it is merged."""
@@ -90,7 +91,7 @@ class Plan:
 
 
 def plan(config: Config, machine: Machine) -> Plan:
-    """The plan of this configuration on that machine."""
+    """Return the plan of this configuration on that machine."""
     events_per_second = math.fsum(
         each.rate_limit_events_per_second for each in config.sources.values() if _keeps_to_rate(each)
     )
@@ -112,13 +113,13 @@ def plan(config: Config, machine: Machine) -> Plan:
 
 
 def memory_ids_max(config: Config, machine: Machine) -> int:
-    """`dedup.memory_ids_max`, or what this machine's memory has room for."""
+    """Return `dedup.memory_ids_max`, or what this machine's memory has room for."""
     room = machine.memory_bytes // INDEX_SHARE
     return config.dedup.memory_ids_max or room * MEMORY_RUNS_MIN // (MEMORY_RUNS_MIN + 1) // ID_BYTES
 
 
 def _index_bytes(ids: int) -> int:
-    """With the copy of a run that is being merged."""
+    """Return the memory of so many ids, with the copy of a run that is being merged."""
     return (ids + min(ids, RUN_EVENTS_MAX)) * ID_BYTES
 
 
@@ -143,7 +144,7 @@ def _memory(config: Config, dedup_bytes: int) -> tuple[Part, ...]:
         Part("queues", queue.bytes_max, "queue.bytes_max, all sources together"),
         Part(
             "retries and outcomes",
-            2 * len(config.sources) * queue.events_max * ASIDE_BYTES,
+            2 * len(config.sources) * queue.events_max * PARKED_BYTES,
             "queue.events_max a source of each",
         ),
         Part(
@@ -175,7 +176,7 @@ def _warnings(config: Config, machine: Machine, memory_bytes: int, open_files: i
 
 
 def read_machine(store: Path) -> Machine:
-    """This host, as a process started here would find it. `store` need not exist yet."""
+    """Return this host, as a process started here would find it. `store` need not exist yet."""
     return Machine(_memory_bytes(), _disk_free_bytes(store), _open_files_max())
 
 
@@ -195,10 +196,9 @@ def _disk_free_bytes(store: Path) -> int:
         taken = sum(each.stat().st_blocks * 512 for each in store.iterdir())
     for place in (store, *store.parents):
         try:
-            found = os.statvfs(place)
+            return free_bytes(place) + taken
         except OSError:
             continue
-        return found.f_bavail * found.f_frsize + taken
     return taken
 
 
@@ -208,7 +208,7 @@ def _open_files_max() -> int:
 
 
 def size(count: float) -> str:
-    """Bytes for people: 1.5 GiB."""
+    """Return bytes for people: 1.5 GiB."""
     for unit in ("bytes", "KiB", "MiB", "GiB"):
         if count < 1024:
             return f"{count:.3g} {unit}" if unit != "bytes" else f"{count:.0f} bytes"

@@ -45,7 +45,7 @@ MAPPED_RUN_EVENTS_MAX = 1 << 24
 MEMORY_RUNS_MIN = 4
 """Runs in memory when it is full: the oldest leaves, and the newer ones stay."""
 FEW = 16
-"""Up to so many are looked up one by one: 1.5 µs each, where a call with arrays takes 30."""
+"""Up to so many are looked up one by one: 1.5 µs each, while a call with arrays takes 30."""
 _ENTRY_BYTES = sys.getsizeof(bytes(DIGEST_BYTES)) + sys.getsizeof(1 << 40)
 
 
@@ -101,7 +101,7 @@ class DedupIndex:
 
     @property
     def memory_bytes(self) -> int:
-        """About what the index holds of memory; mapped files do not count."""
+        """About how much memory the index takes; mapped files do not count."""
         memtables = [each.numbers for each in self._memtables()]
         dicts = sum(sys.getsizeof(numbers) + len(numbers) * _ENTRY_BYTES for numbers in memtables)
         return dicts + sum(run.nbytes for run in self._runs)

@@ -25,7 +25,7 @@ SLICE_ENTRIES = 1 << 17
 GUIDE_STEP = 512
 """Fingerprints in a page of a file."""
 _BITS = (0, 6, 12, 18)
-"""Where in a fingerprint the places of its bits are taken from. The upper half says which word."""
+"""From where in a fingerprint the places of its bits are taken. The upper half says which word."""
 _NONE: tuple[Words, Places] = (numpy.empty(0, numpy.uint64), numpy.empty(0, numpy.intp))
 _ONE, _BIT_MASK, _HALF = numpy.uint64(1), numpy.uint64(63), numpy.uint64(32)
 
@@ -64,7 +64,7 @@ class Run:
         return self.guide is not None
 
     def places(self, fingerprints: Words) -> Places:
-        """For each, the place of the first entry that is not less."""
+        """Return, for each, the place of the first entry that is not less."""
         if self.guide is None:
             return self.entries.fingerprints.searchsorted(fingerprints)
         return _places_in_pages(self.entries.fingerprints, self.guide, fingerprints)

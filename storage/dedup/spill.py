@@ -23,6 +23,7 @@ import numpy
 
 from storage import sync
 from storage.dedup.runs import GUIDE_STEP, Entries, Run, Words, filter_words, merge
+from storage.lmdb_store import disk
 
 DISK_RESERVE_BYTES = 256 * 1024 * 1024
 """Left free on the disk: the store needs it more than the index does."""
@@ -56,8 +57,7 @@ def remove_leftovers(directory: Path) -> None:
 
 
 def _reserve(file: BinaryIO, size: int) -> None:
-    found = os.fstatvfs(file.fileno())
-    if found.f_bavail * found.f_frsize < size + DISK_RESERVE_BYTES:
+    if disk.free_bytes(file.fileno()) < size + DISK_RESERVE_BYTES:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     os.posix_fallocate(file.fileno(), 0, size)
 

@@ -21,7 +21,7 @@ from storage.lmdb_store.environment import Store
 from storage.model import Append
 
 JOURNAL_DELIVERIES_BYTES_MAX = 64 * 1024
-"""Bodies in one record. Where there is more, a transaction takes hardly longer, and to write all twice costs more."""
+"""Of bodies in one record. For more, a transaction takes hardly longer, and writing everything twice costs more."""
 
 EVENT_BYTES = 256
 """What an event counts for beside its body: it takes memory until it is in the store, and room there."""
@@ -39,7 +39,7 @@ class Journal:
         self._run = secrets.token_bytes(IDENTITY_BYTES)
         self._compressor = zstandard.ZstdCompressor(level=COMPRESSION_LEVEL)
         self._room = self.bytes_max = min(JOURNAL_BYTES, store.reserve_bytes // RESERVE_SHARE)
-        """Of bodies and events together, as they came; and of the file, where they are packed."""
+        """Of bodies and events together, as they came; and of the file, in which they are packed."""
         self._at = 0
         self._file = -1
         self.error: OSError | None = None
@@ -90,7 +90,7 @@ class Journal:
 
 
 def _put(file: int, data: bytes, at: int) -> None:
-    """Return when it is on disk."""
+    """Write it; return when it is on disk."""
     sync.write_at(file, data, at)
     sync.flush_data(file)
 

@@ -31,8 +31,8 @@ def is_full(path: Path) -> bool:
         return False
 
 
-def free_bytes(path: Path) -> int:
-    """Return how many bytes this process may still write there."""
+def free_bytes(path: Path | int) -> int:
+    """Return how many bytes this process may still write beside this path or open file."""
     found = os.statvfs(path)
     return found.f_bavail * found.f_frsize
 
