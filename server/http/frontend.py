@@ -10,7 +10,8 @@ from typing import Protocol
 from server.base.refusal import Refusal, refuse
 from server.http.answer import Answer
 from server.http.connections import Connections
-from server.intake.intake import Head
+from server.intake.intake import DeliveryHead
+from storage.record import record
 
 READ_BYTES = 65536
 """The most that is read from a socket at once."""
@@ -25,6 +26,15 @@ SLOW_BODY = refuse("timeout", "the body did not come in time")
 FULL = refuse("overloaded", "too many connections")
 
 
+@record
+class Denial:
+    """Why the gate admits no request with this head."""
+
+    refusal: Refusal
+    source_id: str = ""
+    """The source, if the token is one of its own: for the log."""
+
+
 class Entry(Protocol):
     """A request that passed the gate, until it is closed."""
 
@@ -33,13 +43,13 @@ class Entry(Protocol):
     def close(self) -> None: ...
 
 
-class Gate(Protocol):
+class RequestGate(Protocol):
     """The step between HTTP and intake, as far as a front end sees it."""
 
-    def enter(self, head: Head, /) -> Entry | Refusal: ...
+    def enter(self, head: DeliveryHead, /) -> Entry | Denial: ...
 
 
-class Health(Protocol):
+class HealthChecks(Protocol):
     """What the health routes ask."""
 
     def live(self) -> bool: ...
@@ -52,7 +62,7 @@ class Observe(Protocol):
     def __call__(self, status: int, code: str, seconds: float, remote_addr: str = "", source: str = "", /) -> None: ...
 
 
-class Limits(Protocol):
+class ConnectionLimits(Protocol):
     """The limits of a listener's connections."""
 
     @property
@@ -69,7 +79,7 @@ class Limits(Protocol):
 class Listener:
     """What all connections of one listener share, whichever front end serves them."""
 
-    limits: Limits
+    limits: ConnectionLimits
     observe: Observe
     on_error: Callable[[BaseException], None]
     connections: Connections = field(init=False)

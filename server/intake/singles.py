@@ -14,7 +14,7 @@ import orjson
 from server.base.source import Source
 from server.intake import normalise
 from server.intake.headers import Scanned
-from server.intake.intake import Head, Limits
+from server.intake.intake import DeliveryHead, Limits
 from server.intake.parse import BODY_DEPTH_MAX
 from storage.model import Columns
 
@@ -25,7 +25,7 @@ BODY_BYTES_MAX = 4096
 class Request(Protocol):
     """A request that came whole. `body` is as it came, perhaps encoded."""
 
-    head: Head
+    head: DeliveryHead
     body: bytes
 
 

@@ -58,7 +58,7 @@ EARLY_ANSWERS = (
     "server/http/gate.py",
     "self.committer.append(state, AllAdmitted(columns, columns.count), committed)",
     "self.committer.append(state, AllAdmitted(columns, columns.count), lambda _: None); "
-    'lane.answer(taken, intake.answers(source, ["early"] * len(taken)))',
+    'reply.answer(taken, intake.answers(source, ["early"] * len(taken)))',
 )
 EARLY_BATCH = (
     "server/flow/committer.py",

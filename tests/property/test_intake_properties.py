@@ -15,7 +15,8 @@ from server.base.refusal import STATUS, Refusal
 from server.base.source import Source
 from server.intake import singles
 from server.intake.events import build_events
-from server.intake.intake import Head, Limits, Reading, admit, answer, read
+from server.intake.headers import scan
+from server.intake.intake import DeliveryHead, Limits, Reading, admit, answer, read
 from server.intake.rate_limit import Gcra
 from storage.codec.singles import deliveries
 from storage.model import EventStatus, Facts, Singles, Stored
@@ -108,7 +109,7 @@ takes = st.lists(st.tuples(st.integers(0, 3 * SECOND), st.integers(0, 30)), min_
 
 
 def take(source: Source, head: list[tuple[bytes, bytes]], body: bytes | bytearray | memoryview) -> Reading | Refusal:
-    return read(source, Head("s", None, head, None, "127.0.0.1"), body, 1_782_907_200_123, LIMITS)
+    return read(source, DeliveryHead("s", None, scan(head), None, "127.0.0.1"), body, 1_782_907_200_123, LIMITS)
 
 
 def check_refusal(refusal: Refusal) -> None:
@@ -264,11 +265,13 @@ def test_the_wait_is_exact(rate: float, burst: int, steps: list[tuple[int, int]]
 class Sent:
     """A request that came whole."""
 
-    head: Head
+    head: DeliveryHead
     body: bytes
 
 
-sent = st.builds(lambda head, body: Sent(Head("s", None, head, len(body), "127.0.0.1"), body), plain_headers, bodies)
+sent = st.builds(
+    lambda head, body: Sent(DeliveryHead("s", None, scan(head), len(body), "127.0.0.1"), body), plain_headers, bodies
+)
 
 
 @given(sources, st.lists(sent, max_size=8))
@@ -290,7 +293,7 @@ def test_plain_requests_are_taken(kind: Literal["webhook", "segment"], ids: list
     """What nearly all senders send is not left to go alone."""
     key, type_key = ("messageId", "type") if kind == "segment" else ("inbound_event_id", "event_type")
     body = [orjson.dumps({key: event_id, type_key: "track"}) for event_id in ids]
-    requests = [Sent(Head("s", None, [], len(each), "127.0.0.1"), each) for each in body]
+    requests = [Sent(DeliveryHead("s", None, scan([]), len(each), "127.0.0.1"), each) for each in body]
     _, columns, left = singles.read(Source("s", kind, ()), requests, 1_782_907_200_123, LIMITS)
     assert left == []
     assert columns is not None

@@ -14,9 +14,10 @@ from server.http.answer import Answer
 from server.http.asgi.body import App
 from server.http.asgi.routes import body_reader, build_public_app, quiet_quart, response
 from server.http.fast.connection import FastConnection
-from server.http.fast.event_loop import Fast
+from server.http.fast.event_loop import FastIntake
+from server.http.frontend import Denial
 from server.http.listener import serve
-from server.intake.intake import Head
+from server.intake.intake import DeliveryHead
 from tests.support import front_end
 from tests.support.client import WAIT_SECONDS
 
@@ -40,21 +41,21 @@ class FakeGate:
     """Lets `Bearer good` in, takes bodies of at most `bytes_max`, and answers as `on_submit` does."""
 
     bytes_max: int = 1000
-    heads: list[Head] = field(default_factory=list)
+    heads: list[DeliveryHead] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
     grown: list[int] = field(default_factory=list)
     closed: int = 0
     on_submit: Callable[[bytes, Callable[[Answer], None]], None] = lambda _body, answer: answer(ACCEPTED)
 
-    def enter(self, head: Head) -> "FakeEntry | Refusal":
+    def enter(self, head: DeliveryHead) -> "FakeEntry | Denial":
         self.heads.append(head)
         if head.authorization != b"Bearer good":
-            return UNAUTHORIZED
+            return Denial(UNAUTHORIZED)
         if head.content_length is not None and head.content_length > self.bytes_max:
-            return refuse("too_large", "too large by its head")
+            return Denial(refuse("too_large", "too large by its head"), head.source_id)
         return FakeEntry(self)
 
-    def take(self, requests: Sequence[FastConnection], _lane: object) -> Sequence[FastConnection]:
+    def submit_batch(self, requests: Sequence[FastConnection], _reply: object) -> Sequence[FastConnection]:
         return requests
 
 
@@ -161,7 +162,7 @@ async def serving(
             [sock],
             limits,
             shutdown_trigger=server.stop.wait,
-            fast=Fast(server.gate, (), server.accepted) if front_end.fast_lane and build is public_app else None,
+            fast=FastIntake(server.gate, (), server.accepted) if front_end.fast_lane and build is public_app else None,
             name="test",
             observe=server.observe,
             on_error=lambda _name, error: server.errors.append(error),

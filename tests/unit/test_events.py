@@ -6,7 +6,8 @@ import orjson
 
 from server.base.source import Source
 from server.intake.events import build_events, rfc3339
-from server.intake.intake import Head, Limits, Reading, read
+from server.intake.headers import scan
+from server.intake.intake import DeliveryHead, Limits, Reading, read
 from storage.model import Stored
 
 LIMITS = Limits(body_bytes_max=1 << 20, decoded_bytes_max=1 << 20, json_containers_max=10_000, batch_events_max=100)
@@ -17,7 +18,9 @@ NOW_MS = 1_782_907_200_123
 
 
 def stored(source: Source, body: object, *headers: tuple[bytes, bytes]) -> Stored:
-    reading = read(source, Head(source.id, None, headers, None, "::1"), orjson.dumps(body), NOW_MS, LIMITS)
+    reading = read(
+        source, DeliveryHead(source.id, None, scan(headers), None, "::1"), orjson.dumps(body), NOW_MS, LIMITS
+    )
     assert isinstance(reading, Reading), reading
     return Stored(7, DELIVERY, reading.facts, reading.body)
 

@@ -16,7 +16,7 @@ TRAILER_LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[^\x00-\x08\x0a-\x1f\x
 
 
 class MalformedChunks(Exception):
-    """The body is no chunked body."""
+    """The body is not a chunked body."""
 
 
 class ChunkDecoder:
@@ -32,7 +32,7 @@ class ChunkDecoder:
         self._trailer_bytes = 0
 
     def take(self, buffer: bytearray) -> bytes:
-        """The next pieces of the body, taken out of the front of `buffer` as far as it goes; PIECES_MAX at a time."""
+        """Take the next pieces of the body out of the front of `buffer`, as far as it goes; PIECES_MAX at a time."""
         pieces: list[bytes] = []
         at = 0
         while not self.done and len(pieces) < PIECES_MAX:
@@ -80,7 +80,7 @@ class ChunkDecoder:
             raise MalformedChunks
 
     def _check_unfinished(self, buffer: bytearray, at: int) -> None:
-        """What has come can still become a line."""
+        """Raise MalformedChunks unless what has come can still become a line."""
         rest = bytes(buffer[at : at + CHUNK_LINE_BYTES_MAX])
         after_data = self._in_chunk and rest not in (b"", b"\r")
         if len(rest) >= CHUNK_LINE_BYTES_MAX or b"\n" in rest or after_data:
