@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run test bench bench-full lint format lock clean
+.PHONY: help install run test test-fast test-tools bench bench-full lint format lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{ printf "make %-10s %s\n", $$1, $$2 }'
@@ -21,9 +21,25 @@ run: $(INSTALLED) ## serve config/tidegate.toml with its demo sources
 	@echo "  $(BIN)/tidegate receipt --config config/tidegate.toml demo order-1"
 	@exec $(BIN)/tidegate serve --config config/tidegate.toml
 
-test: lint ## lint, types and the whole test suite
-	$(BIN)/python -m pytest
-	$(BIN)/python -m pytest --front-end complete tests/integration
+PYTEST := $(BIN)/python -m pytest
+SIDE_BY_SIDE := -n 2 --dist worksteal
+# What the complete front end answers by itself; the rest of the suite does not tell the two apart.
+BOTH_FRONT_ENDS := $(wildcard tests/integration/test_http_*.py) $(addprefix tests/integration/test_, \
+	admin.py commands.py limits_flow.py log_lines.py segment_sdk.py start.py together.py unauthorized.py)
+
+test: lint test-tools ## lint, types and the whole test suite: some minutes on two cores
+	@echo "the whole suite, two processes side by side ..."
+	$(PYTEST) $(SIDE_BY_SIDE)
+	@echo "what the complete front end answers by itself ..."
+	$(PYTEST) $(SIDE_BY_SIDE) --front-end complete $(BOTH_FRONT_ENDS)
+
+test-fast: $(INSTALLED) ## unit and property tests, for the working day: under a minute
+	$(PYTEST) $(SIDE_BY_SIDE) tests/unit tests/property
+
+# wrk sends the load of some tests of the benchmarks, which are skipped without it.
+test-tools:
+	@command -v wrk > /dev/null || { echo "installing wrk for the tests ..."; apt-get update -qq && apt-get install -y -qq wrk; } \
+		> /dev/null 2>&1 || echo "wrk cannot be installed: tests that need it are skipped"
 
 bench: $(INSTALLED) ## measure beside the peers, which are built first: about three minutes
 	@PYTHON=$(PYTHON) bench/peers/setup.sh

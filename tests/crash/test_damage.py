@@ -16,9 +16,11 @@ from storage.check.verify import verify
 from storage.codec.records import key_of
 from storage.errors import StoreDamaged
 from storage.lmdb_store.environment import Store
-from storage.model import EventStatus, Group
+from storage.model import Group
+from storage.statuses import EventStatus
 from tests.support.server import Child, Children, item, source
 from tests.support.store import MAP_SIZE_BYTES, filled, numbered, opened, outcome
+from tests.support.waiting import HANG_SECONDS
 
 WORKED = source("worked", processor="processors:plain")
 
@@ -31,7 +33,7 @@ def ended(child: Child) -> tuple[int, list[str]]:
         text=True,
         env=child.environment,
         cwd=child.directory,
-        timeout=60,
+        timeout=HANG_SECONDS,
         check=False,
     )
     return done.returncode, done.stderr.splitlines()
@@ -49,7 +51,7 @@ def make_large(path: Path, groups: int = 20) -> int:
     return (path / "data.mdb").stat().st_size
 
 
-@pytest.mark.parametrize(("database", "status"), [("log", None), ("statuses", EventStatus.PROCESSED)])
+@pytest.mark.parametrize(("database", "status"), [("facts", None), ("statuses", EventStatus.PROCESSED)])
 def test_damage_found_while_it_runs(children: Children, database: str, status: EventStatus | None) -> None:
     """Whether feeding from disk or the rebuilding of the index meets it: one line names the store, the place and
     `tidegate verify`."""

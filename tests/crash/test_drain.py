@@ -10,7 +10,8 @@ import pytest
 
 from tests.support.ledger import calls, check_identity, pending, read_books, shut_gate
 from tests.support.load import SECTIONS, SOURCES, Load, check_books, check_calls
-from tests.support.server import TOKEN, Children, eventually, item, source
+from tests.support.server import TOKEN, Children, item, source
+from tests.support.waiting import eventually
 
 SHORT_DEADLINE = "[limits]\ndrain_timeout_seconds = 1\n"
 

@@ -10,7 +10,8 @@ from random import Random
 
 from tests.support.ledger import Books, check_identity, pending, read_books
 from tests.support.load import SECTIONS, SOURCES, Acknowledged, Load, check_books, check_calls
-from tests.support.server import Children, eventually
+from tests.support.server import Children
+from tests.support.waiting import eventually
 
 ROUNDS = int(os.environ.get("TIDEGATE_KILL_ROUNDS", "20"))
 ANSWERS_MAX = 80

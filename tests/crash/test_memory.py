@@ -5,7 +5,8 @@ hundred bytes an event, or the bodies themselves: several times what is allowed 
 """
 
 from tests.support.ledger import check_identity, pending, shut_gate
-from tests.support.server import Child, Children, eventually, item, source
+from tests.support.server import Child, Children, item, source
+from tests.support.waiting import eventually
 
 MIB = 2**20
 GROWTH_BYTES_MAX = 4 * MIB
@@ -134,7 +135,7 @@ def test_results_of_retries_that_wait_for_a_commit(children: Children) -> None:
     assert growth < 16 * MIB + WORK_BYTES_MAX, f"memory grew by {growth} bytes"
     assert child.metrics()[CALLS] == 4 + 280  # batches that failed; single results of 60 kB, until they are 16 MiB
     (child.directory / "faults").unlink()
-    eventually(lambda: pending(child, "worked") == 0, 60)
+    eventually(lambda: pending(child, "worked") == 0)
     check_identity(child)
 
 

@@ -6,7 +6,8 @@ import signal
 import pytest
 
 from tests.support.ledger import calls, check_identity, pending, read_books, shut_gate
-from tests.support.server import Child, Children, eventually, item, source
+from tests.support.server import Child, Children, item, source
+from tests.support.waiting import eventually
 
 SECTIONS = source("archive") + source("worked", processor="processors:plain")
 LAUNCH = ("--faults", "faults")

@@ -25,7 +25,7 @@ NEEDS_WRK = pytest.mark.skipif(not wrk.installed(), reason="wrk is not installed
 def test_micro_steps_run() -> None:
     """Every step of the micro benchmarks runs and takes some time."""
     found = micro.measure(events=3, rounds=1)
-    assert {"parse", "facts", "rate limit", "encode the block", "commit"} <= found.keys()
+    assert {"parse", "normalise", "rate limit", "encode the block", "commit"} <= found.keys()
     assert all(each > 0 for each in found.values())
 
 

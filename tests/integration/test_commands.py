@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tests.support.ledger import read_books
-from tests.support.server import TOKEN, Child, Children, eventually, source
+from tests.support.server import TOKEN, Child, Children, source
+from tests.support.waiting import HANG_SECONDS, eventually
 
 SECRET = "a-signing-secret"
 
@@ -46,7 +47,7 @@ def send(server: Child, *arguments: str, stdin: bytes = b"") -> tuple[int, dict[
         input=stdin,
         capture_output=True,
         env=server.environment,
-        timeout=60,
+        timeout=HANG_SECONDS,
         check=False,
     )
     return child.returncode, json.loads(child.stdout), child.stderr.decode()
@@ -107,7 +108,7 @@ def test_send_with_a_wrong_token(server: Child) -> None:
         capture_output=True,
         text=True,
         env=server.environment,
-        timeout=60,
+        timeout=HANG_SECONDS,
         check=False,
     )
     assert child.returncode == 1
@@ -125,7 +126,7 @@ def test_progress_on_a_terminal(server: Child) -> None:
             stdout=subprocess.PIPE,
             stderr=theirs,
             env=server.environment | {"COLUMNS": "100"},
-            timeout=60,
+            timeout=HANG_SECONDS,
             check=False,
         )
         os.close(theirs)

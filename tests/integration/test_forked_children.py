@@ -11,7 +11,8 @@ import pytest
 
 from tests.integration.test_start import refused
 from tests.support.ledger import noted
-from tests.support.server import TOKEN, Child, Children, eventually, item, source
+from tests.support.server import TOKEN, Child, Children, item, source
+from tests.support.waiting import eventually
 
 FORKS = """
 import multiprocessing

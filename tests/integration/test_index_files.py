@@ -16,7 +16,8 @@ from storage.dedup import runs as generation
 from storage.dedup.index import DedupIndex
 from storage.dedup.runs import Run, Words
 from tests.support.ledger import pending, read_books
-from tests.support.server import Children, eventually, item, source
+from tests.support.server import Children, item, source
+from tests.support.waiting import eventually
 
 WINDOW_MS = 800
 MEMORY_IDS_MAX = 64

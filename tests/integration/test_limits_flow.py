@@ -8,7 +8,8 @@ import socket
 import time
 
 from tests.support.ledger import calls, check_identity, pending, read_books, shut_gate
-from tests.support.server import TOKEN, Child, Children, Response, eventually, item, source
+from tests.support.server import TOKEN, Child, Children, Response, item, source
+from tests.support.waiting import HANG_SECONDS, eventually
 
 NEVER = 1e-6
 """Events per second: one in eleven days."""
@@ -227,7 +228,7 @@ def assert_overloaded(answer: Response) -> None:
 
 def begun(child: Child, length: int | None) -> socket.socket:
     """A request to `worked` that is let in, its body still to come; chunked where it has no length."""
-    sock = socket.create_connection(("127.0.0.1", child.port), timeout=30)
+    sock = socket.create_connection(("127.0.0.1", child.port), timeout=HANG_SECONDS)
     body = "Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}"
     lines = ("POST /ingest/inbound/worked HTTP/1.1", "Host: localhost", f"Authorization: Bearer {TOKEN}", body)
     sock.sendall("\r\n".join([*lines, "Expect: 100-continue", "", ""]).encode())

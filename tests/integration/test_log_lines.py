@@ -1,6 +1,7 @@
 """What the log of a running server says about its senders and their events, and what it never says."""
 
-from tests.support.server import Child, Children, eventually, item, source
+from tests.support.server import Child, Children, item, source
+from tests.support.waiting import eventually
 
 DEMO = source("demo")
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from tests.support.ledger import calls, check_identity, pending, read_books, shut_gate
-from tests.support.server import Child, Children, eventually, item, source
+from tests.support.server import Child, Children, item, source
+from tests.support.waiting import eventually
 
 JSON = {"Content-Type": "application/json"}
 QUICK = ("--waits", "0.01")

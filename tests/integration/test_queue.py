@@ -8,14 +8,16 @@ from typing import Any
 import trio
 import trio.testing
 
-from server.base.byte_budget import SharedBytes
+from server.base.byte_budget import ByteBudget
 from server.base.clock import Clock
 from server.base.source import Source
 from server.base.worker import Worker
 from server.flow.queue import SourceQueue
 from server.flow.source_state import Committed, SourceState
-from storage.model import Page, Span, Totals
+from storage.model import Page, Span
+from storage.statuses import Totals
 from tests.support.store import delivery
+from tests.support.waiting import HANG_SECONDS
 
 
 class Log:
@@ -48,7 +50,7 @@ async def feeding(
     queue = SourceQueue(
         state,
         events_max=events_max,
-        shared=SharedBytes(10**6),
+        budget=ByteBudget(10**6),
         reader=log,  # type: ignore[arg-type]
         worker=Worker("test"),
         clock=Clock(),
@@ -64,7 +66,7 @@ async def feeding(
 
 async def taken(queue: SourceQueue) -> list[int]:
     """The numbers of the next span."""
-    with trio.fail_after(10):
+    with trio.fail_after(HANG_SECONDS):
         return list((await queue.receive()).numbers)
 
 
@@ -77,7 +79,7 @@ async def test_nothing_is_fed_while_requeued_events_are_on_their_way() -> None:
         await trio.testing.wait_all_tasks_blocked(0.01)
         assert (queue.receive_nowait(), log.asked) == (None, [])
         state.returning = 0
-        queue.poke()
+        queue.notify()
         assert await taken(queue) == [5]
 
 
@@ -93,12 +95,16 @@ async def test_what_is_behind_is_fed_in_order_and_then_it_is_live() -> None:
 
 
 async def test_a_full_queue_goes_behind_at_the_first_event_without_room() -> None:
-    """Nothing is passed over, and the room comes back with what is taken off."""
+    """Nothing is skipped, and the room comes back with what is taken off."""
     log = Log([3, 4])
     async with feeding(log, start=1, end=1, events_max=2) as (queue, _):
         queue.offer([committed(1, 2)])
         queue.offer([committed(3), committed(4)])
-        assert (queue.behind, queue.cursor, queue.oldest()) == (True, 3, (1, committed(1).stored.received_at_ms))
+        assert (queue.behind, queue.cursor, queue.oldest()) == (
+            True,
+            3,
+            (1, committed(1).numbered.deliveries.received_at_ms[0]),
+        )
         queue.taken_off(await queue.receive())
         assert [await taken(queue) for _ in range(2)] == [[3], [4]]
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from tests.support.ledger import calls, check_identity, noted, pending, read_books, shut_gate
-from tests.support.server import TOKEN, Child, Children, eventually, item, source
+from tests.support.server import TOKEN, Child, Children, item, source
+from tests.support.waiting import eventually
 
 ARCHIVE = source("archive")
 CLIENTS = 3

@@ -15,7 +15,8 @@ import server
 from storage.codec.records import decode_totals, encode_totals, totals_key
 from storage.lmdb_store.environment import Store
 from tests.support.ledger import calls, check_identity, noted, pending, read_books, shut_gate
-from tests.support.server import ROOT, Child, Children, eventually, item, source
+from tests.support.server import ROOT, Child, Children, item, source
+from tests.support.waiting import HANG_SECONDS, eventually
 
 ARCHIVE = source("archive")
 SLOW = """
@@ -34,7 +35,7 @@ def refused(child: Child) -> tuple[int, str]:
         text=True,
         env=child.environment,
         cwd=child.directory,
-        timeout=30,
+        timeout=HANG_SECONDS,
         check=False,
     )
     return done.returncode, done.stderr
@@ -45,7 +46,7 @@ def test_ready_means_listening(children: Children) -> None:
     child = children(ARCHIVE)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
         supervisor.bind(str(child.directory / "notify"))
-        supervisor.settimeout(30)
+        supervisor.settimeout(HANG_SECONDS)
         child.environment["NOTIFY_SOCKET"] = "notify"
         for _ in range(3):
             child.start()
@@ -177,7 +178,7 @@ def test_events_that_were_passed_over_are_fed(children: Children, limit: dict[st
     child.start()
     child.post("worked", item("f"))
     eventually(lambda: pending(child, "worked") == 0)
-    assert child.wait_for_line("events had been passed over")["first"] == 1
+    assert child.wait_for_line("events had been skipped")["first"] == 1
     assert sorted(event_id for _, event_id in read_books(child).processed()) == ["a", "b", "c", "d", "e", "f"]
     check_identity(child)
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from tests.support.ledger import check_identity, pending, read_books
-from tests.support.server import TOKEN, Children, eventually, item, source
+from tests.support.server import TOKEN, Children, item, source
+from tests.support.waiting import eventually
 
 CONNECTIONS = 60
 NEVER = 0.001

@@ -27,7 +27,8 @@ from tests.integration.test_processing import (
 )
 from tests.integration.test_reload import check_removed_source
 from tests.support.ledger import pending
-from tests.support.server import ROOT, Children, eventually, item, source
+from tests.support.server import ROOT, Children, item, source
+from tests.support.waiting import eventually
 
 
 def check_few_kills(children: Children) -> None:
@@ -50,25 +51,25 @@ class Mutant:
 
 EARLY_ANSWER = (
     "server/http/gate.py",
-    "gate.committer.append(state, self._admission, self._committed)",
-    "gate.committer.append(state, self._admission, lambda _: None); "
+    "gate.acknowledger.append(state, self._admission, self._committed)",
+    "gate.acknowledger.append(state, self._admission, lambda _: None); "
     'answer(Answer(200, intake.answer(source, self._admission, "early")))',
 )
 EARLY_ANSWERS = (
     "server/http/gate.py",
-    "self.committer.append(state, AllAdmitted(columns, columns.count), committed)",
-    "self.committer.append(state, AllAdmitted(columns, columns.count), lambda _: None); "
+    "self.acknowledger.append(state, Admission(deliveries, deliveries.count), committed)",
+    "self.acknowledger.append(state, Admission(deliveries, deliveries.count), lambda _: None); "
     'reply.answer(taken, intake.answers(source, ["early"] * len(taken)))',
 )
 EARLY_BATCH = (
-    "server/flow/committer.py",
+    "server/flow/acknowledger.py",
     "if await self._journaling.run(partial(self._journal.append, batch.appends)):",
     "if True:",
 )
-FORGOTTEN_JOURNAL = ("storage/write/writer.py", "appends = _beyond(store, self.next_number)", "appends = []")
+FORGOTTEN_JOURNAL = ("storage/write/writer.py", "appends = _journaled(store, self.next_number)", "appends = []")
 EAGER_REWIND = (
-    "server/flow/committer.py",
-    "if self.is_settled:",
+    "server/flow/acknowledger.py",
+    "if self._committer.is_settled:",
     "if True:",
 )
 FORGETFUL_INDEX = (
@@ -107,9 +108,9 @@ MUTANTS = [
     Mutant(
         "id let go before its outcome is on disk",
         "server/flow/outcome_writer.py",
-        "self._hand_over(outcomes, received_at_ms, on_disk if held else _nothing)",
-        "self._let_go(digests, {}); "
-        "self._hand_over(outcomes, received_at_ms, lambda: self._index.add(digests, numbers, outcomes.at_ms))",
+        "self._hand_over(change, received_at_ms, on_disk if held else _nothing)",
+        "self._release(digests, {}); "
+        "self._hand_over(change, received_at_ms, lambda: self._index.add(digests, numbers, change.at_ms))",
         check_id_is_held_until_its_outcome_is_on_disk,
         "second call",
     ),
@@ -122,7 +123,7 @@ MUTANTS = [
         "PENDING",
     ),
     Mutant(
-        "events step aside without bound",
+        "events are parked without bound",
         "server/flow/consumer.py",
         "self.room <= 0 or",
         "",
@@ -132,7 +133,7 @@ MUTANTS = [
     Mutant(
         "bodies in memory without bound",
         "server/flow/queue.py",
-        "if self._shared.held_by(source_id) and not self._shared.has_room(source_id):",
+        "if self._budget.held_by(source_id) and not self._budget.has_room(source_id):",
         "if False:",
         check_bytes_behind_a_hanging_processor,
         "memory grew",
@@ -140,7 +141,7 @@ MUTANTS = [
     Mutant(
         "results that wait without bound",
         "server/flow/consumer.py",
-        "return self._closing.waiting_bytes >= WAITING_RESULT_BYTES_MAX",
+        "return self._outcomes.waiting_bytes >= WAITING_RESULT_BYTES_MAX",
         "return False",
         check_outcomes_that_wait_for_a_commit,
         "memory grew",

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from storage.lmdb_store.environment import Store
 from storage.read.reader import Reader
-from storage.write.recovery import catch_up
+from storage.write.recovery import recover
 from tests.support import front_end
 from tests.support.server import TOKEN, Child, Children
+from tests.support.waiting import HANG_SECONDS
 
 CONFIG = f"""
 [limits]
@@ -131,7 +132,7 @@ def conversations(draw: st.DrawFn) -> list[bytes]:
 
 def talk(port: int, pieces: Sequence[bytes]) -> list[tuple[Any, bool]]:
     """Of each answer the body or the refusal's code, and whether it is the last; what differs by nature is left out."""
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as sock:
+    with socket.create_connection(("127.0.0.1", port), timeout=HANG_SECONDS) as sock:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             for piece in pieces:
@@ -155,7 +156,7 @@ def talk(port: int, pieces: Sequence[bytes]) -> list[tuple[Any, bool]]:
 
 def kept(child: Child) -> list[Any]:
     """What the store counts of each source, but for what depends on how far the consumers came."""
-    catch_up(child.store)
+    recover(child.store)
     store = Store.open(child.store, mode="read")
     try:
         reader = Reader(store)

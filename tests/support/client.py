@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import orjson
 import trio
 
-WAIT_SECONDS = 10.0
+from tests.support.waiting import HANG_SECONDS
+
+WAIT_SECONDS = HANG_SECONDS
 """A test that waits longer has failed; nothing waits this long on purpose."""
 
 

@@ -11,10 +11,11 @@ from typing import Any
 from storage.check.audit import Audit
 from storage.errors import StoreDamaged
 from storage.lmdb_store.environment import Store
-from storage.model import PENDING_STATUSES, EventStatus, Totals
 from storage.read.snapshot import Snapshots
-from storage.write.recovery import catch_up
-from tests.support.server import Child, eventually
+from storage.statuses import PENDING_STATUSES, EventStatus, Totals
+from storage.write.recovery import recover
+from tests.support.server import Child
+from tests.support.waiting import eventually
 
 METRICS_OF_TOTALS = {
     "received": 'tidegate_events_received_total{{source="{}"}}',
@@ -70,7 +71,7 @@ class Books:
 def read_books(child: Child) -> Books:
     """The store of a server, running or not. Asserts that `verify` has nothing to say against it."""
     try:
-        catch_up(child.store)
+        recover(child.store)
     except StoreDamaged as error:
         raise AssertionError(str(error)) from error
     store = Store.open(child.store, mode="read")
@@ -93,17 +94,18 @@ def _events(snapshots: Snapshots) -> Iterator[Event]:
         with snapshots.take() as snapshot:
             for block in snapshot.blocks(start):
                 for head in snapshot.heads(block.first, block.end):
-                    for stored in snapshot.deliveries(head):
-                        for position in range(stored.facts.count):
-                            row = block.rows[stored.first + position - block.first]
-                            yield Event(
-                                stored.first + position,
-                                stored.facts.source_id,
-                                stored.event_id(position),
-                                stored.id,
-                                EventStatus(int(row["status"])),
-                                int(row["attempts"]),
-                            )
+                    record = snapshot.deliveries(head, bodies=False)
+                    owners = [
+                        own
+                        for own, count in zip(record.delivery_ids(), record.deliveries.counts, strict=True)
+                        for _ in range(count)
+                    ]
+                    for number, event_id, own in zip(
+                        range(record.first, record.end), record.event_ids(), owners, strict=True
+                    ):
+                        row = block.rows[number - block.first]
+                        status, attempts = EventStatus(int(row["status"])), int(row["attempts"])
+                        yield Event(number, record.source_id, event_id, own, status, attempts)
                 end = block.end
         if end == 0:
             return

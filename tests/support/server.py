@@ -1,7 +1,6 @@
 """The installed server as a child process: started, spoken to over real sockets, killed."""
 
 import http.client
-import inspect
 import json
 import os
 import shutil
@@ -9,31 +8,18 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tests.support import front_end
-
-START_SECONDS = 30
-"""Far more than a start takes; a slow machine must not fail a test."""
+from tests.support.waiting import HANG_SECONDS, eventually
 
 TOKEN = "a-token-of-the-tests"
 
 ROOT = Path(__file__).resolve().parents[2]
 """Where `server` and `storage` are, unless a test brings others."""
-
-POLL_SECONDS = 0.01
-
-
-def eventually(predicate: Callable[[], object], seconds: float = 20) -> None:
-    """Return when it is true; an AssertionError where that takes longer."""
-    deadline = time.monotonic() + seconds
-    while not predicate():
-        assert time.monotonic() < deadline, f"not true within {seconds:g} s: {inspect.getsource(predicate).strip()}"
-        time.sleep(POLL_SECONDS)
 
 
 def source(source_id: str, **keys: object) -> str:
@@ -122,7 +108,7 @@ class Child:
         self._said: dict[str, threading.Event] = {}
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        self._ready.wait(START_SECONDS)
+        self._ready.wait(HANG_SECONDS)
 
     def kill(self) -> None:
         """SIGKILL, if it is running; returns when it is gone."""
@@ -227,7 +213,7 @@ class Child:
             text=True,
             env=self.environment,
             cwd=self.directory,
-            timeout=120,
+            timeout=HANG_SECONDS,
             check=check,
         )
 
@@ -292,7 +278,7 @@ class Session:
     """One kept-alive connection. Any method raises OSError or HTTPException when it breaks."""
 
     def __init__(self, port: int) -> None:
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=HANG_SECONDS)
 
     def __enter__(self) -> "Session":
         return self
@@ -315,7 +301,7 @@ def installed_command() -> list[str]:
 
 
 def _request(port: int, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Response:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=HANG_SECONDS)
     try:
         return _exchange(connection, method, path, body, headers)
     finally:

@@ -18,11 +18,14 @@ from server.cli.progress import Progress
 from server.cli.samples import sample
 from server.cli.send import Summary
 from server.intake.headers import scan
-from server.intake.intake import DeliveryHead, Limits, Reading, read
+from server.intake.intake import DeliveryHead, Limits, read
+from storage.deliveries import PAYLOAD_KEY, WHOLE_ITEM, Deliveries
 from storage.lmdb_store.environment import Store
-from storage.model import Append, EventStatus, Group
+from storage.model import Append, Group
+from storage.statuses import EventStatus
 from tests.support.server import TOKEN, source
-from tests.support.store import MAP_SIZE_BYTES, delivery, filled, outcome
+from tests.support.store import MAP_SIZE_BYTES, changed, delivery, filled, outcome
+from tests.support.waiting import HANG_SECONDS
 
 COMMANDS = ("serve", "check", "send", "receipt", "event", "delivery", "dead", "requeue", "verify")
 ARGUMENTS = {
@@ -57,7 +60,8 @@ def fill(config: Path) -> None:
         Append(delivery(5, ["done"]), 1, EventStatus.DEFERRED),
     ]
     body = b'[{"payload":{"x":1}},{}]'
-    appends[0] = Append(delivery(1, ["done", "dead"], body=body), 2, EventStatus.DEFERRED)
+    first = changed(delivery(1, ["done", "dead"], body=body), payload_from=[PAYLOAD_KEY, WHOLE_ITEM])
+    appends[0] = Append(first, 2, EventStatus.DEFERRED)
     outcomes = [
         outcome(EventStatus.PROCESSED, [1], details={1: b'{"result":7}'}),
         outcome(EventStatus.DEAD, [2], attempts=3, details={2: b'{"error":"ValueError: no"}'}),
@@ -304,7 +308,7 @@ def test_requeue_beside_another_writer(config: Path, capsys: Capture) -> None:
             [*MODULE, "requeue", "--config", str(config), "demo", "dead"],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=HANG_SECONDS,
             check=False,
         )
     finally:
@@ -490,10 +494,10 @@ def test_samples_are_events(kind: str, batched: bool) -> None:
     reading = read(
         made, DeliveryHead("demo", None, scan([]), len(body), "127.0.0.1"), body, 0, Limits(10**6, 10**6, 10**4, 100)
     )
-    assert isinstance(reading, Reading)
-    assert list(reading.facts.ids) == ids
+    assert isinstance(reading, Deliveries)
+    assert list(reading.ids) == ids
     assert len(set(ids)) == count
-    assert (reading.facts.batched, list(reading.facts.rejected)) == (batched, [])
+    assert (reading.batched, [list(each) for each in reading.rejected]) == ([batched], [[]])
 
 
 def test_progress_line() -> None:
@@ -514,9 +518,9 @@ def test_installed_command(command: list[str]) -> None:
     """`tidegate` and `python -m server` are the same command, and pass its exit code on."""
     if not Path(command[0]).exists():
         pytest.skip("not installed")
-    version = subprocess.run([*command, "--version"], capture_output=True, text=True, timeout=60, check=False)
+    version = subprocess.run([*command, "--version"], capture_output=True, text=True, timeout=HANG_SECONDS, check=False)
     assert (version.returncode, version.stdout) == (0, f"tidegate {server.__version__}\n")
     failing = [*command, "check", "--config", os.devnull + "/x"]
-    child = subprocess.run(failing, capture_output=True, text=True, timeout=60, check=False)
+    child = subprocess.run(failing, capture_output=True, text=True, timeout=HANG_SECONDS, check=False)
     assert (child.returncode, child.stdout) == (2, "")
     assert child.stderr.startswith("tidegate: ")

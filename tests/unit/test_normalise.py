@@ -11,13 +11,13 @@ from server.base.refusal import Refusal
 from server.base.source import Source
 from server.intake.events import build_events
 from server.intake.headers import scan
-from server.intake.intake import DeliveryHead, Limits, Reading, read
-from storage.model import Stored
+from server.intake.intake import DeliveryHead, Limits, read
+from storage.deliveries import Deliveries, NumberedDeliveries
 
 LIMITS = Limits(body_bytes_max=1 << 20, decoded_bytes_max=1 << 20, json_containers_max=10_000, batch_events_max=100)
 WEBHOOK = Source("hooks", "webhook", ())
 SEGMENT = Source("seg", "segment", ())
-DELIVERY = "0000000000001-abcdef"
+DELIVERY = "0000000000007-abcdef"
 NOW_MS = 1_782_907_200_123
 FIELDS = [
     "inbound_event_id",
@@ -33,20 +33,20 @@ FIELDS = [
 Headers = Sequence[tuple[bytes, bytes]]
 
 
-def take(source: Source, body: Any, headers: Headers = ()) -> Reading | Refusal:
+def take(source: Source, body: Any, headers: Headers = ()) -> Deliveries | Refusal:
     data = body if isinstance(body, bytes) else orjson.dumps(body)
     return read(source, DeliveryHead(source.id, None, scan(headers), None, "192.0.2.7"), data, NOW_MS, LIMITS)
 
 
-def stored(source: Source, body: Any, headers: Headers = ()) -> Stored:
+def stored(source: Source, body: Any, headers: Headers = ()) -> NumberedDeliveries:
     reading = take(source, body, headers)
-    assert isinstance(reading, Reading), reading
-    return Stored(7, DELIVERY, reading.facts, reading.body)
+    assert isinstance(reading, Deliveries), reading
+    return NumberedDeliveries(7, "abcdef", reading)
 
 
 def events(source: Source, body: Any, headers: Headers = ()) -> list[dict[str, Any]]:
     kept = stored(source, body, headers)
-    return build_events(kept, range(kept.facts.count))
+    return build_events(kept, range(kept.count))
 
 
 def event(source: Source, body: Any, headers: Headers = ()) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def with_source(source: Source, **changes: Any) -> Source:
 
 
 def rejected(source: Source, body: Any) -> list[int]:
-    return [index for index, code, _ in stored(source, body).facts.rejected if code == "invalid_event"]
+    return [index for index, code, _ in stored(source, body).deliveries.rejected[0] if code == "invalid_event"]
 
 
 def test_webhook_event_whole() -> None:

@@ -80,15 +80,15 @@ def build_admin_app(
     requeue: Requeue,
     reader: Reader,
     worker: Worker,
-    caught_up: Callable[[], Awaitable[None]],
+    flushed: Callable[[], Awaitable[None]],
     token: Callable[[], bytes],
     body_timeout_seconds: float,
 ) -> QuartTrio:
-    """Make the application of `admin_bind`. `reader` is used in `worker` only; `caught_up` returns when all that was
+    """Make the application of `admin_bind`. `reader` is used in `worker` only; `flushed` returns when all that was
     acknowledged before is there to be shown; `token` gives the admin token in force."""
     app = quiet_quart(body_timeout_seconds, _uncounted)
     app.url_map.converters["event_id"] = EventIdConverter
-    _add_guard(app, token, caught_up)
+    _add_guard(app, token, flushed)
     add_health(app, health, _uncounted)
     _add_reports(app, metrics, sources)
     _add_lookups(app, reader, worker)
@@ -108,13 +108,13 @@ def _uncounted(status: int, code: str, seconds: float, remote_addr: str = "", so
     """Count nothing: whoever watches the server is not traffic."""
 
 
-def _add_guard(app: QuartTrio, token: Callable[[], bytes], caught_up: Callable[[], Awaitable[None]]) -> None:
+def _add_guard(app: QuartTrio, token: Callable[[], bytes], flushed: Callable[[], Awaitable[None]]) -> None:
     async def guard() -> Response | None:
         refusal = admin_guard.check(request.method, request.path, Fields(_scope()["headers"]), token())
         if refusal is not None:
             return _refused(refusal)
         if request.path not in admin_guard.OPEN_PATHS:
-            await caught_up()
+            await flushed()
         return None
 
     async def refused(error: Refused) -> Response:

@@ -20,6 +20,7 @@ from typing import Protocol
 
 import trio
 
+from server.base.wakeup import Wakeup
 from server.http.answer import Answer, written
 from server.http.fast.connection import FastConnection
 from server.http.fast.head_cache import HeadCache
@@ -83,7 +84,7 @@ class FastLane:
         self._open: dict[int, FastConnection] = {}
         self._rescheduled: dict[FastConnection, None] = {}
         self._paused: list[int] = []
-        self._changed = trio.Event()
+        self._changed = Wakeup()
 
     def listen(self, sockets: Sequence[socket.socket]) -> None:
         """Accept the connections of these listening sockets."""
@@ -97,7 +98,7 @@ class FastLane:
             self._epoll.unregister(file)
             sock.close()
         self._listening.clear()
-        self._changed.set()
+        self._changed.notify()
 
     async def run(self) -> None:
         """Serve what is ready, until nothing listens any more and the last connection is closed."""
@@ -106,7 +107,6 @@ class FastLane:
                 nursery.start_soon(self._sweep)
                 nursery.start_soon(self._take_turns)
                 while self._listening or self._open:
-                    self._changed = trio.Event()
                     await self._changed.wait()
                 nursery.cancel_scope.cancel()
         finally:
@@ -166,7 +166,7 @@ class FastLane:
         self._epoll.unregister(connection.file)
         del self._open[connection.file]
         self.connections.remove(connection)
-        self._changed.set()
+        self._changed.notify()
 
     def hand_over(self, connection: FastConnection) -> None:
         """Give it to the complete front end: what comes on it is not a delivery."""
