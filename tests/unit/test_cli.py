@@ -12,7 +12,7 @@ import pytest
 
 import server
 from server.base.source import Source
-from server.cli.client import Answer
+from server.cli.client import ServerAnswer
 from server.cli.main import main, parser
 from server.cli.progress import Progress
 from server.cli.samples import sample
@@ -470,14 +470,14 @@ def test_summary_adds_up() -> None:
     """The summary sums the answers; anything rejected, dropped or refused is no success, what is deferred is one."""
     summary = Summary()
     good = {"accepted": 2, "deferred": 1, "dropped": 0, "rejected": [], "delivery": "d"}
-    summary.take(Answer(200, good), ["a", "b"])
+    summary.take(ServerAnswer(200, good), ["a", "b"])
     assert (summary.ok, summary.last) == (True, {"delivery": "d", "event_id": "b"})
     rejecting = good | {"rejected": [{"index": 4, "code": "invalid_event", "message": "no id"}]}
     for _ in range(2):
-        summary.take(Answer(200, rejecting), [])
+        summary.take(ServerAnswer(200, rejecting), [])
     assert summary.ok is False
     for _ in range(2):
-        summary.take(Answer(503, {"code": "overloaded", "message": "full"}), [])
+        summary.take(ServerAnswer(503, {"code": "overloaded", "message": "full"}), [])
     assert summary.complaints == ["rejected: item 4: no id", "503 overloaded: full"]
     value = summary.value()
     assert (value["accepted"], value["deferred"], value["rejected"], value["failed"]) == (6, 3, 2, 2)
