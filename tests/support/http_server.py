@@ -1,11 +1,12 @@
 """The HTTP server under test with a small fake gate behind it, and an application like the admin one."""
 
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 import trio
 from quart import Response
 
@@ -15,6 +16,7 @@ from server.http.asgi.body import App
 from server.http.asgi.routes import body_reader, build_public_app, quiet_quart, response
 from server.http.fast.connection import FastConnection
 from server.http.fast.event_loop import FastIntake
+from server.http.fast.socket import STATES, FastSocket, State
 from server.http.frontend import Denial
 from server.http.listener import serve
 from server.intake.intake import DeliveryHead
@@ -146,6 +148,24 @@ def admin_like_app(server: Server, limits: SomeLimits) -> App:
     return app
 
 
+@contextmanager
+def only_listed_states() -> Iterator[None]:
+    """Fast connections go only where the table of their states lets them go."""
+    enter = FastSocket._enter
+    unlisted: list[tuple[State, State]] = []
+
+    def noted(connection: FastSocket, state: State) -> None:
+        before: State | None = getattr(connection, "state", None)
+        if before is not None and state not in STATES[before].following:
+            unlisted.append((before, state))
+        enter(connection, state)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(FastSocket, "_enter", noted)
+        yield
+    assert unlisted == []
+
+
 @asynccontextmanager
 async def serving(
     limits: SomeLimits | None = None, *, gate: FakeGate | None = None, build: AppBuilder = public_app
@@ -170,9 +190,10 @@ async def serving(
         )
         server.stopped.set()
 
-    async with trio.open_nursery() as nursery:
-        await nursery.start(run)
-        yield server
-        server.stop.set()
-        with trio.fail_after(WAIT_SECONDS):
-            await server.stopped.wait()
+    with only_listed_states():
+        async with trio.open_nursery() as nursery:
+            await nursery.start(run)
+            yield server
+            server.stop.set()
+            with trio.fail_after(WAIT_SECONDS):
+                await server.stopped.wait()
