@@ -18,7 +18,7 @@ READ_BYTES = 65536
 WRITE_BYTES = 65536
 """An answer leaves in pieces of at least this, so that a small one is one send."""
 LINGER_SECONDS = 2.0
-"""How long what a client still sends is discarded after its last answer."""
+"""How long what a client still sends after its last answer is discarded."""
 
 BROKEN_HEAD = refuse("invalid_request", "the head is malformed, or ended early")
 BROKEN_BODY = refuse("invalid_request", "the body ended early, or its chunks are malformed")
@@ -28,11 +28,11 @@ FULL = refuse("overloaded", "too many connections")
 
 @record
 class Denial:
-    """Why the gate admits no request with this head."""
+    """Why the gate does not admit a request, and whose it is."""
 
     refusal: Refusal
     source_id: str = ""
-    """The source, if the token is one of its own: for the log."""
+    """The source if the request has one of its tokens, else ""; for the log."""
 
 
 class Entry(Protocol):
@@ -44,7 +44,7 @@ class Entry(Protocol):
 
 
 class RequestGate(Protocol):
-    """The step between HTTP and intake, as far as a front end sees it."""
+    """The gate, as far as a front end that admits requests one by one sees it."""
 
     def enter(self, head: DeliveryHead, /) -> Entry | Denial: ...
 

@@ -95,9 +95,9 @@ class Gate:
         return request
 
     def submit_batch(self, requests: Sequence[R], reply: BatchReply[R]) -> Sequence[R]:
-        """Read, admit and commit together those of one source that hold an event each; `reply` hears of it.
+        """Read, admit and commit together those of one source that hold an event each, and say so to `reply`.
 
-        All of them came whole. Returns the others: each is to go alone.
+        All of them came whole. Return the others: each is to go alone.
         """
         if self._health.refusal() is not None:
             return requests
@@ -180,7 +180,7 @@ class Authenticated:
 
 
 class AdmittedRequest:
-    """One request that is let in: its body as it grows, then the decision. Also what the acknowledger calls back."""
+    """One request that is admitted: its body as it grows, then the decision. Also what the acknowledger calls back."""
 
     __slots__ = ("_admission", "_answer", "_gate", "_head", "_held", "_received", "_source", "_state", "_submitted")
 
@@ -205,7 +205,7 @@ class AdmittedRequest:
         """Reserve room for `count` more bytes, or refuse them."""
         if self._held + count > self._gate.body_bytes_max:
             return refuse("too_large", f"the body is over {self._gate.body_bytes_max} bytes")
-        return self._take(count)
+        return self._hold(count)
 
     def submit(self, body: bytes, answer: OnAnswer) -> None:
         """Decide on the whole body. `answer` is called exactly once, perhaps before this returns."""
@@ -229,11 +229,11 @@ class AdmittedRequest:
             self._give_back()
 
     def _has_room_for(self, reading: Deliveries) -> Refusal | None:
-        """The backlog may have filled meanwhile, and what was unpacked takes memory until its commit."""
+        """Check again: the backlog may have filled meanwhile, and what was unpacked takes memory until its commit."""
         if self._gate.backlogged(self._state):
             return self._gate.backlog_refusal()
         unpacked = reading.size - self._held
-        return self._take(unpacked) if unpacked > 0 else None
+        return self._hold(unpacked) if unpacked > 0 else None
 
     def _committed(self, result: NumberedDeliveries | StoreError) -> None:
         self._give_back()
@@ -243,7 +243,7 @@ class AdmittedRequest:
         else:
             self._answer(refusal_answer(storage_refusal(result), close=False))
 
-    def _take(self, count: int) -> Refusal | None:
+    def _hold(self, count: int) -> Refusal | None:
         if not self._gate.in_flight.reserve(self._state.id, count):
             return refuse("overloaded", "too many bytes are in flight")
         self._held += count

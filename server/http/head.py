@@ -22,7 +22,7 @@ TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 REQUEST = rb"(" + TOKEN + rb") ([\x21-\x7e]++) HTTP/1\.([01])"
 REQUEST_LINE = re.compile(REQUEST)
 VALUE = rb"[\t\x20-\x7e\x80-\xff]*+"
-"""Named are the bytes that may come: matching takes a quarter less than where the others are excluded."""
+"""The bytes that may come are named: matching takes a quarter less time than if the others were excluded."""
 HEAD = re.compile(REQUEST + rb"\r\n((?:" + TOKEN + rb":" + VALUE + rb"\r\n)*+)\r\n")
 """All of it at C speed; possessive, so that no input makes it try twice."""
 HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")

@@ -20,7 +20,7 @@ from server.http.frontend import ConnectionLimits, Listener, Observe
 from server.http.head import RequestHead
 
 BACKLOG = 4096
-"""Connections that wait for us in the kernel; it cuts this at net.core.somaxconn."""
+"""Connections that may wait in the kernel, which lowers this to net.core.somaxconn."""
 ACCEPT_PAUSE_SECONDS = 0.1
 
 OnError = Callable[[str, BaseException], None]
@@ -86,7 +86,7 @@ def _handing_over(listener: Listener, serve_request: ServeRequest, handlers: tri
 
 
 def _listen(sock: socket.socket, limits: ConnectionLimits) -> socket.socket:
-    """Listen. TCP_USER_TIMEOUT, inherited by what is accepted, ends what the kernel still sends for a closed one."""
+    """Listen. Accepted sockets inherit TCP_USER_TIMEOUT, which ends what the kernel still sends for a closed one."""
     if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
         milliseconds = max(1, int(limits.body_timeout_seconds * 1000))
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)

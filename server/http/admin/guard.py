@@ -1,7 +1,7 @@
 """Who may ask the admin side what: a head in, a refusal or nothing out. No I/O.
 
 Without a token the only guard is that nobody else reaches loopback; a browser does, on behalf of any page that it
-shows. So a name that a page's owner could point at loopback is no Host, another page's Origin is refused, and a POST
+shows. So a name that a page's owner could point at loopback is not a Host, another page's Origin is refused, and a POST
 has a type that no form can send.
 """
 
@@ -14,7 +14,7 @@ from server.http.head import Fields
 from server.intake.auth import token_matches, token_of
 
 OPEN_PATHS = ("/livez", "/readyz")
-"""Answered without a token: who asks for health has none."""
+"""Answered without a token: whoever asks for health has none."""
 
 WRONG_TOKEN = refuse(UNAUTHORIZED.code, "wrong or missing admin token")
 WRONG_HOST = refuse("forbidden", "without an admin token, the Host must be localhost or an IP address")

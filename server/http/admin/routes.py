@@ -49,7 +49,7 @@ class RequeueReport(Protocol):
 
 
 Requeue = Callable[[str, Sequence[str] | None], Awaitable[RequeueReport | Refusal]]
-"""Gives back a source's dead events of these ids; None: all of them."""
+"""Gives a source's dead events of these ids back to its processor; None: all of them."""
 Sources = Callable[[], Sequence[lookups.Value]]
 """Every source, as `/sources` shows it; `id` is its id."""
 
@@ -140,7 +140,7 @@ def _add_reports(app: QuartTrio, metrics: Callable[[], Awaitable[bytes]], source
 
 
 def _add_root(app: QuartTrio) -> None:
-    """Last of all: it tells what the others have added."""
+    """Add `/`, which lists the routes that the others have added: so it comes last."""
     routes = [
         f"{method} {CONVERTED.sub(VARIABLE, rule.rule)}"
         for rule in app.url_map.iter_rules()

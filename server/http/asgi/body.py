@@ -86,7 +86,7 @@ def _empty_body() -> Receive:
     async def receive() -> Message:
         nonlocal given
         if given:
-            await trio.sleep_forever()  # the app is never told of a disconnect: what it has begun, it finishes
+            await trio.sleep_forever()  # the app never hears of a disconnect: it finishes what it has begun
         given = True
         return {"type": "http.request", "body": b"", "more_body": False}
 

@@ -2,7 +2,7 @@
 
 Hypercorn keeps what it is good at: the states of ASGI (HTTPStream) and of HTTP/1.1 (H11Protocol). Its server, its
 reader, its lifespan, HTTP/2 and WebSocket are not used: an exception on one connection ends its whole server, its
-connections do not time out after a Quart response, its shutdown waits a fixed time, and h2c cannot be configured off.
+connections do not time out after a Quart response, its shutdown waits a fixed time, and h2c cannot be switched off.
 """
 
 import importlib.metadata
@@ -31,7 +31,7 @@ from server.http.head import Fields, RequestHead
 VERSION = "0.18.0"
 """We build on internals: another version is another server until its tests have passed here."""
 PIECES_MAX = 256
-"""Chunks taken at a time, about 2 ms of parsing: then it is others' turn, since a chunk may be of one byte."""
+"""Chunks taken at a time, about 2 ms of parsing: then others have their turn, since a chunk may be one byte."""
 NO_ROUTE = refuse("not_found", "no such route")
 
 
@@ -85,11 +85,11 @@ class Exchange(H11Protocol):
         try:
             request = self.parser.next_event()
         except h11.RemoteProtocolError:
-            await self.link.refuse(BROKEN_HEAD)  # h11 sees more than we do: so be it
+            await self.link.refuse(BROKEN_HEAD)  # h11 checks more than we do
             return False
         if not isinstance(request, h11.Request) or not request.target.startswith(b"/"):
             is_head = isinstance(request, h11.Request) and request.method == b"HEAD"
-            await self.link.refuse(NO_ROUTE, with_body=not is_head)  # absolute form, `*`: no route has these
+            await self.link.refuse(NO_ROUTE, with_body=not is_head)  # absolute form, `*`: no route matches these
             return False
         self._begin_body()
         await self._run_app(request)
@@ -182,7 +182,7 @@ class Exchange(H11Protocol):
             self.link.has_answered()
 
     def _written_head(self, event: Response) -> bytes:
-        """Return the head of the answer as the other front end writes it. h11 hears of it for its states alone."""
+        """Return the head of the answer, written as by the other front end. h11 is told for the sake of its states."""
         fields = Fields(event.headers)
         length = fields.only(b"content-length")
         is_last = self._head.is_last or self.link.is_ending or not self._is_complete

@@ -9,7 +9,7 @@ TRAILER_BYTES_MAX = 16384
 """All trailer lines together; they are ignored."""
 
 PIECES_MAX = 256
-"""Chunks taken at a time, well below a millisecond: then it is others' turn, since a chunk may be of one byte."""
+"""Chunks taken at a time, in well under a millisecond: then others have their turn, since a chunk may be one byte."""
 
 SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?[ \t]*")
 TRAILER_LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[^\x00-\x08\x0a-\x1f\x7f]*")
@@ -25,7 +25,7 @@ class ChunkDecoder:
     def __init__(self) -> None:
         self.done = False
         self.has_more = False
-        """The buffer holds pieces that `take` has left for its next call."""
+        """Whether `take` has left pieces in the buffer for its next call."""
         self._left = 0
         self._in_chunk = False
         self._in_trailer = False

@@ -119,7 +119,7 @@ class FastConnection(FastSocket):
         return left == b""
 
     def out_of_time(self) -> None:
-        """Say so, or close; call when the deadline has passed."""
+        """Refuse what has begun, or close; call when the deadline has passed."""
         if self.state is State.HEAD and self.protocol.buffer:
             self._refuse(HEAD_TOO_SLOW)
         elif self.state is State.BODY:
@@ -129,7 +129,7 @@ class FastConnection(FastSocket):
         self._watch()
 
     def close(self) -> None:
-        """Say and hear nothing more. What was submitted goes on."""
+        """Close at once. What was submitted goes on."""
         if self.state not in (State.ANSWER, State.CLOSED):  # what was submitted leaves with its answer
             self._leave()
         super().close()
@@ -165,7 +165,7 @@ class FastConnection(FastSocket):
         self._enter(State.BODY)
         invites = ingest.expects_continue and not self.protocol.buffer and head.content_length != 0
         if invites and self._send_now(CONTINUE):
-            self.close()  # a client that reads nothing: the rest of the line would stand in its answer
+            self.close()  # a client that reads nothing: the rest of this line would run into its answer
 
     def _next_body(self) -> None:
         assert self._entry is not None
@@ -182,7 +182,7 @@ class FastConnection(FastSocket):
             self._entry.submit(body, self.answered)
 
     def answered(self, answer: Answer) -> None:
-        """Send the answer to the request in hand."""
+        """Answer the request in hand; the gate calls this."""
         assert self._ingest is not None
         self._leave()
         lane, head = self._lane, self._ingest.head

@@ -1,8 +1,8 @@
-"""The fast lane: deliveries on plain HTTP/1.1, all ready sockets served by one task, without a task a connection.
+"""The fast lane: deliveries on plain HTTP/1.1, all connections served by one task.
 
 The lane has an epoll of its own and waits for that one descriptor; when it is readable, every ready socket is served
-synchronously. So a delivery costs no task switch of trio, and a burst of them one. What is no delivery is handed to
-the complete front end with the bytes that came already. Policy is the gate's; here are sockets, epoll and deadlines.
+synchronously. So a delivery costs no task switch of trio, and a burst of them costs one. What is not a delivery goes to
+the complete front end, with the bytes that came already. Policy is the gate's; here are sockets, epoll and deadlines.
 
 Fair: a turn serves each ready socket once (one read, one request), at most READY_MAX of them; then trio's other tasks
 have theirs.
@@ -35,7 +35,7 @@ ACCEPT_MAX = 64
 """Connections accepted in one turn."""
 
 SWEEP_SECONDS = 0.1
-"""How late a deadline may be noticed: far below any sensible timeout, and cheap for thousands of connections."""
+"""How late a deadline may be noticed: far less than any sensible timeout, and cheap for thousands of connections."""
 
 OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 
@@ -57,7 +57,7 @@ class FastIntake:
     trusted_proxies: Sequence[Network]
     accepted: Callable[[int, float], None]
     """Hears of deliveries that were answered together: how many, and in how many seconds. Of the others the listener's
-    `observe` does."""
+    `observe` hears."""
 
 
 class FastLane:
@@ -78,7 +78,7 @@ class FastLane:
         self._heads = HeadCache(fast.trusted_proxies)
         self._epoll = select.epoll()
         self._alarm = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        """Readable while somebody waits for the next turn."""
+        """Readable while a connection waits for the next turn."""
         self._epoll.register(self._alarm, select.EPOLLIN)
         self._listening: dict[int, socket.socket] = {}
         self._open: dict[int, FastConnection] = {}
@@ -101,7 +101,7 @@ class FastLane:
         self._changed.notify()
 
     async def run(self) -> None:
-        """Serve what is ready, until nothing listens any more and the last connection is closed."""
+        """Serve what is ready, until nothing listens and the last connection is closed."""
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._sweep)
@@ -162,7 +162,7 @@ class FastLane:
             self._serve(connection, partial(connection.answered, answer))
 
     def forget(self, connection: FastSocket) -> None:
-        """Leave it alone: it is about to be closed, or handed over."""
+        """Forget it; call when it is about to be closed, or handed over."""
         self._epoll.unregister(connection.file)
         del self._open[connection.file]
         self.connections.remove(connection)

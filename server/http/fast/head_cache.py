@@ -12,7 +12,7 @@ from server.http.head import RequestHead, complete_head
 from server.http.remote import Network
 
 HEADS_MAX = 1024
-"""Heads remembered, twice: senders repeat theirs, but for the length of the body."""
+"""Heads remembered, and as many older ones: senders repeat theirs, but for the length of the body."""
 HEAD_BYTES_REMEMBERED_MAX = 1024
 """A longer head is parsed each time; so what is remembered takes a few MB at most."""
 
@@ -47,7 +47,7 @@ class HeadCache:
         return self._parse(key, lines)
 
     def _parse(self, key: tuple[str, bytes], lines: Sequence[bytes]) -> IngestHead | Refusal | Elsewhere | None:
-        """Do the same for a head that is like no other."""
+        """Do the same for a head that is neither remembered nor like others."""
         peer, raw = key
         request = complete_head(raw)
         if not isinstance(request, RequestHead):

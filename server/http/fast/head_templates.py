@@ -1,8 +1,8 @@
-"""Heads that are as one that was checked, but for values that decide nothing: a trace, a signature, an id, a length.
+"""Heads like one that was checked, but for values that decide nothing: a trace, a signature, an id, a length.
 
 A sender's heads have the same lines in the same order, most of them byte for byte. Of a head like that only the lines
-that vary are looked at: the same name at the same place, and a value of the right characters. What `head.py` checks is
-then as it was in the head that the template was made from. A test compares the two ways byte by byte.
+that vary are looked at: the same name at the same place, and a value of the right characters. All else that `head.py`
+checks is as in the head that the template was made from. A test compares the two ways byte by byte.
 """
 
 import re
@@ -28,7 +28,7 @@ CONTENT_LENGTH = b"content-length"
 DECISIVE = frozenset(
     b"authorization connection content-encoding content-type expect host transfer-encoding".split(),
 )
-"""How a request is read, and whether it is admitted, hangs on these: another value is another template."""
+"""How a request is read, and whether it is admitted, depends on these: another value is another template."""
 
 Varying = tuple[int, bytes, bytes]
 """A line that varies: which, how it starts, and the header's name."""
@@ -101,7 +101,7 @@ class HeadTemplates:
         return self._templates.get(tuple(map(self._twice.get, lines)))
 
     def learn(self, lines: Sequence[bytes], head: IngestHead, headers: Sequence[Header]) -> None:
-        """Make a template of a head that was checked, once its lines and names are known; of one in a few heads."""
+        """Make a template of a checked head, once its lines and names are known; of one head in LEARN_EVERY."""
         self._offered += 1
         if self._offered % LEARN_EVERY:
             return

@@ -1,4 +1,4 @@
-"""The head of a delivery as the fast front end takes it: made from a request's head, or not a delivery at all."""
+"""The head of a delivery as the fast front end sees it; what is not a delivery goes elsewhere."""
 
 import re
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """HTTP/1.1 on one connection of the fast lane, without a socket: bytes in, deliveries out.
 
-It knows one kind of request, `POST /ingest/inbound/SOURCE`. Whatever else begins is `ELSEWHERE`: another front end's,
-with the bytes that came already. Heads are checked by the same code there and here.
+It knows one kind of request, `POST /ingest/inbound/SOURCE`. Whatever else begins is `ELSEWHERE`: the complete front
+end's, with the bytes that came already. The same code checks heads there and here.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ PREFIX = b"POST /ingest/inbound/"
 
 
 class IngestProtocol:
-    """One connection's bytes. `next_head`, then `next_body` until it gives one, then `next_head` again."""
+    """One connection's bytes. Call `next_head`, then `next_body` until it returns one, then `next_head` again."""
 
     __slots__ = ("_chunks", "_heads", "_left", "_pieces", "buffer", "peer")
 
@@ -25,7 +25,7 @@ class IngestProtocol:
         self._heads = heads
         self.peer = peer
         self.buffer = b""
-        """Received and not yet taken."""
+        """Received, and not used yet."""
         self._pieces: list[bytes] = []
         self._left = 0
         self._chunks: ChunkDecoder | None = None
@@ -53,9 +53,9 @@ class IngestProtocol:
         return head
 
     def plain_request(self, data: bytes) -> tuple[IngestHead, bytes] | None:
-        """Return head and body if the data are one delivery with nothing special about it; take nothing.
+        """Return head and body if the data are one whole delivery without anything special about it, else None.
 
-        None says nothing about the data.
+        The buffer is left as it is.
         """
         end = data.find(b"\r\n\r\n") + 4
         if end < 4 or not data.startswith(PREFIX):

@@ -78,8 +78,8 @@ class SocketLane(Protocol):
 
 
 class FastSocket(ABC):
-    """One accepted socket, and what came on it and was not taken yet. Inherited from, since a connection that has its
-    socket as a part would be two more look-ups for each request."""
+    """One accepted socket, and what came on it and is not used yet. A base class: a connection that held its socket
+    as a part would cost two more look-ups a request."""
 
     __slots__ = (
         "_is_last",
@@ -118,16 +118,16 @@ class FastSocket(ABC):
         self._watch()
 
     def stop_waiting(self) -> None:
-        """Go: it has no request in hand, and its place is needed."""
+        """Close; called when it has no request in hand and its place is needed."""
         self.close()
 
     def close(self) -> None:
-        """Say and hear nothing more."""
+        """Close at once; an open connection or a closed one."""
         if self.state is not State.CLOSED:
             self.release().close()
 
     def release(self) -> socket.socket:
-        """Leave the lane, and return the socket to whoever goes on with it; only an open connection may."""
+        """Leave the lane, and return the socket, still open; only once."""
         self._enter(State.CLOSED)
         self._lane.forget(self)
         return self.sock
@@ -153,7 +153,7 @@ class FastSocket(ABC):
         self._has_answered()
 
     def _keep(self, left: bytes) -> None:
-        """Keep it for when the client reads again. The time for that begins once, not with each piece."""
+        """Keep it until the client reads again. The time for that begins once, not with each piece."""
         if self.state is not State.FLUSH:
             self._enter(State.FLUSH)
         self._unsent = left
