@@ -21,9 +21,9 @@ import zstandard
 from bench.workload import SEED, batch, single_track
 from server.base.refusal import Refusal
 from server.base.source import Source
-from server.http.fast.protocol import Heads
+from server.http.fast.head_cache import HeadCache
 from server.intake.headers import scan
-from server.intake.intake import Head, Limits
+from server.intake.intake import DeliveryHead, Limits
 from server.intake.normalise import delivery
 from server.intake.parse import parse
 from server.intake.rate_limit import Gcra
@@ -58,14 +58,14 @@ LIMITS = Limits(2**20, 2**20, CONTAINERS_MAX, 2500)
 class Request:
     """One that came whole."""
 
-    head: Head
+    head: DeliveryHead
     body: bytes
 
 
 def _requests(count: int) -> list[Request]:
     rng = random.Random(SEED)
     made = [single_track(rng) for _ in range(count)]
-    return [Request(Head("segment", None, HEADERS, len(body), "127.0.0.1"), body) for body in made]
+    return [Request(DeliveryHead("segment", None, scan(HEADERS), len(body), "127.0.0.1"), body) for body in made]
 
 
 def _together(requests: Sequence[Request]) -> Deliveries:
@@ -88,7 +88,7 @@ class Steps:
         self._digests = split_digests(digests_of(self._stored))
         self._index = DedupIndex(WINDOW_MS)
         self._index.add(self._digests, range(1, events + 1), NOW_MS)
-        self._heads = Heads(())
+        self._heads = HeadCache(())
         self._repeated = [HEAD % 0] * events
         self._varying = [HEAD % number for number in range(events)]
         self._requests = _requests(events)
@@ -118,7 +118,7 @@ class Steps:
 
     def _read_heads(self, heads: Sequence[bytes]) -> None:
         for head in heads:
-            self._heads.delivery("127.0.0.1", head)
+            self._heads.read("127.0.0.1", head)
 
     def _found(self) -> Deliveries:
         found = delivery(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a request was not taken. `message` is for people; programs look at `code`."""
+    """Why a request was not taken. `message` is for people; programs look at `code`. Returned, wherever it is found."""
 
     status: int
     code: str
@@ -39,17 +39,9 @@ STATUS = {
 
 
 def refuse(code: str, message: str) -> Refusal:
-    """The refusal with this code; a code outside the list is our bug and raises KeyError."""
+    """Return the refusal with this code; a code outside the list is our bug and raises KeyError."""
     status = STATUS[code]
     return Refusal(status, code, message, RETRY_AFTER_SECONDS if status == 503 else None)
 
 
 UNAUTHORIZED = refuse("unauthorized", "unknown source, or wrong or missing token or signature")
-
-
-class Refused(Exception):
-    """Ends what was asked for with this refusal."""
-
-    def __init__(self, refusal: Refusal) -> None:
-        super().__init__(refusal.message)
-        self.refusal = refusal

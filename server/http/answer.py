@@ -1,18 +1,28 @@
-"""What goes back to the sender: status, JSON body, headers; the same object whichever front end writes it."""
+"""What goes back to the sender: status, JSON body, headers; and the one function that writes it in HTTP/1.1."""
 
+import time
+from collections.abc import Iterable
+from email.utils import formatdate
+from functools import lru_cache
 from http.client import responses
 
 import orjson
 
 from server.base.refusal import Refusal
+from server.http.head import Header
 from storage.record import record
 
 PHRASES = {status: phrase.encode() for status, phrase in responses.items()}
 
 JSON_TYPE = (b"content-type", b"application/json")
-PLAIN: tuple[tuple[bytes, bytes], ...] = (JSON_TYPE,)
+PLAIN: tuple[Header, ...] = (JSON_TYPE,)
 PLAIN_LINES = b"content-type: application/json\r\n"
 """The headers of nearly every answer, and how they are written."""
+
+CHUNKED = b"transfer-encoding: chunked\r\n"
+CLOSE = b"connection: close\r\n"
+CONTINUE = b"HTTP/1.1 100 \r\n\r\n"
+"""Invites a client that waits for it to send its body."""
 
 
 @record
@@ -22,32 +32,39 @@ class Answer:
     status: int
     body: bytes
     code: str = ""
-    headers: tuple[tuple[bytes, bytes], ...] = PLAIN
+    headers: tuple[Header, ...] = PLAIN
     close: bool = False
 
 
-def written(answer: Answer, date: bytes, *, last: bool) -> bytes:
-    """The answer in HTTP/1.1. `last`: it is the connection's last one, whatever it says of itself."""
-    if answer.headers is PLAIN:
-        headers = PLAIN_LINES
-    else:
-        headers = b"".join([b"%b: %b\r\n" % header for header in answer.headers])
-    close = b"connection: close\r\n" if last or answer.close else b""
-    return b"HTTP/1.1 %d %b\r\n%bcontent-length: %d\r\ndate: %b\r\n%b\r\n%b" % (
-        answer.status,
-        PHRASES[answer.status],
-        headers,
-        len(answer.body),
-        date,
-        close,
-        answer.body,
-    )
-
-
 def refusal_answer(refusal: Refusal, *, close: bool) -> Answer:
-    """The refusal as `{"code","message"}`, with Retry-After where sending again helps."""
+    """Return the refusal as `{"code","message"}`, with Retry-After if sending again helps."""
     headers = PLAIN
     if refusal.retry_after_seconds is not None:
         headers += ((b"retry-after", b"%d" % refusal.retry_after_seconds),)
     body = orjson.dumps({"code": refusal.code, "message": refusal.message})
     return Answer(refusal.status, body, refusal.code, headers, close)
+
+
+def written(answer: Answer, *, last: bool) -> bytes:
+    """Return the answer in HTTP/1.1. `last`: it is the connection's last one, whatever it says of itself."""
+    framing = b"content-length: %d\r\n" % len(answer.body)
+    return written_head(answer.status, answer.headers, framing, last=last or answer.close) + answer.body
+
+
+def written_head(status: int, headers: Iterable[Header], framing: bytes, *, last: bool) -> bytes:
+    """Return all that comes before the body. `framing` is the header line that says where the body ends, or b""."""
+    lines = PLAIN_LINES if headers is PLAIN else b"".join([b"%b: %b\r\n" % header for header in headers])
+    return b"HTTP/1.1 %d %b\r\n%b%bdate: %b\r\n%b\r\n" % (
+        status,
+        PHRASES[status],
+        lines,
+        framing,
+        _date(int(time.time())),
+        CLOSE if last else b"",
+    )
+
+
+@lru_cache(maxsize=1)
+def _date(second: int) -> bytes:
+    """Return the value of the Date header; made once a second."""
+    return formatdate(second, usegmt=True).encode()

@@ -11,7 +11,7 @@ class Evictable(Protocol):
     """Whether a sender on it has passed the gate."""
 
     def stop_waiting(self) -> None:
-        """It has no request in hand: let it close now."""
+        """Close now; called while it has no request in hand."""
 
 
 class Connections:
@@ -28,11 +28,11 @@ class Connections:
 
     @property
     def is_full(self) -> bool:
-        """The next one takes another's place, or none."""
+        """Whether the next one takes another's place, or none."""
         return len(self._open) >= self._connections_max
 
     def add(self, connection: Evictable) -> bool:
-        """Takes it in, idle; where all places are taken an idle one leaves for it. False: there is no room."""
+        """Take it in, idle; if all places are taken an idle one leaves for it. False: there is no room."""
         if self.is_full and not self.evict():
             return False
         self._open.add(connection)
@@ -40,7 +40,7 @@ class Connections:
         return True
 
     def evict(self) -> bool:
-        """Sends away one idle connection: strangers first, then the longest idle. False: all have work in hand."""
+        """Send away one idle connection: strangers first, then the longest idle. False: all have work in hand."""
         for victim in self._idle():
             self.remove(victim)
             victim.stop_waiting()
@@ -48,17 +48,17 @@ class Connections:
         return False
 
     def fell_idle(self, connection: Evictable) -> None:
-        """It has no request in hand from now on. Without effect once it was sent away."""
+        """Note that it has no request in hand from now on. Without effect once it was sent away."""
         if connection in self._open:
             (self._idle_known if connection.is_known else self._idle_strangers)[connection] = None
 
     def fell_busy(self, connection: Evictable) -> None:
-        """It has a request in hand: it cannot be sent away."""
+        """Note that it has a request in hand: it cannot be sent away."""
         self._idle_strangers.pop(connection, None)
         self._idle_known.pop(connection, None)
 
     def known_fell_idle(self, connections: Iterable[Evictable]) -> None:
-        """The same for several at once that are open and known."""
+        """Do the same for several at once that are open and known."""
         self._idle_known.update(dict.fromkeys(connections))
 
     def known_fell_busy(self, connections: Iterable[Evictable]) -> None:
@@ -66,12 +66,12 @@ class Connections:
             del self._idle_known[connection]
 
     def remove(self, connection: Evictable) -> None:
-        """It is closed, or about to be. May be called again."""
+        """Forget it: it is closed, or about to be. May be called again."""
         self.fell_busy(connection)
         self._open.discard(connection)
 
     def close_idle(self) -> None:
-        """Sends every idle connection away; those with a request in hand are left."""
+        """Send every idle connection away; those with a request in hand are left."""
         while self.evict():
             pass
 

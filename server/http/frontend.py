@@ -10,14 +10,15 @@ from typing import Protocol
 from server.base.refusal import Refusal, refuse
 from server.http.answer import Answer
 from server.http.connections import Connections
-from server.intake.intake import Head
+from server.intake.intake import DeliveryHead
+from storage.record import record
 
 READ_BYTES = 65536
 """The most that is read from a socket at once."""
 WRITE_BYTES = 65536
 """An answer leaves in pieces of at least this, so that a small one is one send."""
 LINGER_SECONDS = 2.0
-"""How long what a client still sends is discarded after its last answer."""
+"""How long what a client still sends after its last answer is discarded."""
 
 BROKEN_HEAD = refuse("invalid_request", "the head is malformed, or ended early")
 BROKEN_BODY = refuse("invalid_request", "the body ended early, or its chunks are malformed")
@@ -25,7 +26,16 @@ SLOW_BODY = refuse("timeout", "the body did not come in time")
 FULL = refuse("overloaded", "too many connections")
 
 
-class EntryProtocol(Protocol):
+@record
+class Denial:
+    """Why the gate does not admit a request, and whose it is."""
+
+    refusal: Refusal
+    source_id: str = ""
+    """The source if the request has one of its tokens, else ""; for the log."""
+
+
+class Entry(Protocol):
     """A request that passed the gate, until it is closed."""
 
     def grow(self, count: int, /) -> Refusal | None: ...
@@ -33,13 +43,13 @@ class EntryProtocol(Protocol):
     def close(self) -> None: ...
 
 
-class GateProtocol(Protocol):
-    """The step between HTTP and intake, as far as a front end sees it."""
+class RequestGate(Protocol):
+    """The gate, as far as a front end that admits requests one by one sees it."""
 
-    def enter(self, head: Head, /) -> EntryProtocol | Refusal: ...
+    def enter(self, head: DeliveryHead, /) -> Entry | Denial: ...
 
 
-class HealthProtocol(Protocol):
+class HealthChecks(Protocol):
     """What the health routes ask."""
 
     def live(self) -> bool: ...

@@ -18,9 +18,10 @@ from server.flow.acknowledger import Acknowledger
 from server.flow.engine import Engine
 from server.flow.source_state import SourceState
 from server.http.answer import Answer, refusal_answer
+from server.http.frontend import Denial
 from server.intake import intake
 from server.intake.auth import UNKNOWN_SOURCE_DIGESTS, token_matches, token_of
-from server.intake.intake import Admission, Head
+from server.intake.intake import Admission, DeliveryHead
 from server.intake.read_many import Request, read_many
 from server.observe.health import Health, storage_refusal
 from storage.deliveries import Deliveries, NumberedDeliveries
@@ -29,29 +30,31 @@ from storage.errors import StoreError
 OnAnswer = Callable[[Answer], None]
 
 
-W = TypeVar("W", bound=Request)
-W_contra = TypeVar("W_contra", bound=Request, contravariant=True)
+R = TypeVar("R", bound=Request)
+R_contra = TypeVar("R_contra", bound=Request, contravariant=True)
 
 
-class Together(Protocol[W_contra]):
-    """Where the requests are from that go in together."""
+class BatchReply(Protocol[R_contra]):
+    """Where the requests of a batch come from, and where their answers go."""
 
-    def let_in(self, requests: Sequence[W_contra]) -> None:
-        """These are on their way to the disk."""
+    def admit(self, requests: Sequence[R_contra]) -> None:
+        """Take these for admitted: an answer will come, and nothing more is asked of them until then."""
 
-    def answer(self, requests: Sequence[W_contra], bodies: Sequence[bytes]) -> None:
-        """They are on disk: what each gets with its 200. The bodies have one length."""
+    def answer(self, requests: Sequence[R_contra], bodies: Sequence[bytes]) -> None:
+        """Answer each with a 200 and its body. The bodies have one length."""
 
-    def answer_each(self, requests: Sequence[W_contra], answers: Sequence[Answer]) -> None:
-        """What each gets, whatever it is."""
+    def answer_each(self, requests: Sequence[R_contra], answers: Sequence[Answer]) -> None:
+        """Answer each with whatever it gets."""
 
 
-JUDGED_MAX = 4096
+AUTHENTICATED_MAX = 4096
 """Right tokens remembered, by source and Authorization header: more than anybody has."""
+
+UNAUTHENTICATED = Denial(UNAUTHORIZED)
 
 
 class Gate:
-    """Lets requests in, or says why not."""
+    """Admits requests, or says why not."""
 
     def __init__(
         self,
@@ -67,7 +70,7 @@ class Gate:
         self._health = health
         self._backlog_events_max = backlog_events_max
         self._generation = -1
-        self._judged: dict[tuple[str, bytes | None], Judged] = {}
+        self._authenticated: dict[tuple[str, bytes | None], Authenticated] = {}
         self.acknowledger = acknowledger
         self.clock = clock
         self.body_bytes_max = limits.body_bytes_max
@@ -76,48 +79,46 @@ class Gate:
             limits.body_bytes_max, limits.decoded_bytes_max, limits.json_containers_max, limits.batch_events_max
         )
 
-    def enter(self, head: Head) -> "Entry | Refusal":
-        """Everything that can be said before the body is read. An entry must be closed, whatever happens."""
+    def enter(self, head: DeliveryHead) -> "AdmittedRequest | Denial":
+        """Say what can be said before the body is read. What is admitted must be closed, whatever happens."""
         refusal = self._health.refusal()
         if refusal is not None:
-            return refusal
-        judged = self._judge(head)
-        if judged is None:
-            head.mark(is_authenticated=False)
-            return UNAUTHORIZED
-        head.mark(is_authenticated=True)
-        if self.backlogged(judged.state):
-            return self.backlog_refusal()
-        entry = Entry(self, judged, head)
-        if head.content_length and (refusal := entry.reserve(head.content_length)) is not None:
-            return refusal
-        return entry
+            return Denial(refusal)
+        sender = self._authenticate(head)
+        if sender is None:
+            return UNAUTHENTICATED
+        if self.backlogged(sender.state):
+            return Denial(self.backlog_refusal(), head.source_id)
+        request = AdmittedRequest(self, sender, head)
+        if head.content_length and (refusal := request.reserve(head.content_length)) is not None:
+            return Denial(refusal, head.source_id)
+        return request
 
-    def take(self, requests: Sequence[W], lane: Together[W]) -> Sequence[W]:
-        """Requests that came whole. Those of one source that hold an event each are read, admitted and committed
-        together, and `lane` hears of it. Returns the others: each is to go alone.
+    def submit_batch(self, requests: Sequence[R], reply: BatchReply[R]) -> Sequence[R]:
+        """Read, admit and commit together those of one source that hold an event each, and say so to `reply`.
+
+        All of them came whole. Return the others: each is to go alone.
         """
         if self._health.refusal() is not None:
             return requests
-        alone: list[W] = []
-        by_source: dict[Judged, list[W]] = {}
-        by_head: dict[int, list[W]] = {}
+        alone: list[R] = []
+        by_sender: dict[Authenticated, list[R]] = {}
+        by_head: dict[int, list[R]] = {}
         for request in requests:
             head = request.head
             those = by_head.get(id(head))
             if those is None:
-                judged = self._judge(head)
-                head.mark(is_authenticated=judged is not None)
-                plain = judged is not None and not judged.source.signing_secrets
-                those = by_head[id(head)] = by_source.setdefault(judged, []) if judged and plain else alone
+                sender = self._authenticate(head)
+                plain = sender is not None and not sender.source.signing_secrets
+                those = by_head[id(head)] = by_sender.setdefault(sender, []) if sender and plain else alone
             those.append(request)
-        for judged, those in by_source.items():
-            alone += self._take_together(judged, those, lane)
+        for sender, those in by_sender.items():
+            alone += self._submit_plain(sender, those, reply)
         return alone
 
-    def _take_together(self, judged: "Judged", requests: list[W], lane: Together[W]) -> Sequence[W]:
-        """Returns what is unusual, and all where not all of them are sure to be let in."""
-        state, source = judged.state, judged.source
+    def _submit_plain(self, sender: "Authenticated", requests: list[R], reply: BatchReply[R]) -> Sequence[R]:
+        """Return what is unusual, and all unless each of them is sure to be admitted."""
+        state, source = sender.state, sender.source
         now_ns, count = self.clock.monotonic_ns(), len(requests)
         is_full = 0 < self._backlog_events_max < state.pending + count
         if is_full or state.deferring or not state.limiter.has(count, now_ns):
@@ -129,41 +130,41 @@ class Gate:
         size = sum([len(request.body) for request in taken])
         if deliveries is None or not self.in_flight.reserve(state.id, size):
             return requests
-        lane.let_in(taken)
+        reply.admit(taken)
         state.limiter.take(deliveries.count, now_ns)
 
         def committed(result: NumberedDeliveries | StoreError) -> None:
             self.in_flight.release(state.id, size)
             if isinstance(result, NumberedDeliveries):
-                lane.answer(taken, intake.answers(source, result.delivery_ids()))
+                reply.answer(taken, intake.answers(source, result.delivery_ids()))
             else:
-                lane.answer_each(taken, [refusal_answer(storage_refusal(result), close=False)] * len(taken))
+                reply.answer_each(taken, [refusal_answer(storage_refusal(result), close=False)] * len(taken))
 
         self.acknowledger.append(state, Admission(deliveries, deliveries.count), committed)
         return left
 
-    def _judge(self, head: Head) -> "Judged | None":
-        """The source, if the token is one of its own. What was found right is remembered until the next reload."""
-        if self._generation != self._engine.generation or len(self._judged) >= JUDGED_MAX:
+    def _authenticate(self, head: DeliveryHead) -> "Authenticated | None":
+        """Find the source, if the token is one of its own. A right one is remembered until the next reload."""
+        if self._generation != self._engine.generation or len(self._authenticated) >= AUTHENTICATED_MAX:
             self._generation = self._engine.generation
-            self._judged.clear()
+            self._authenticated.clear()
         key = (head.source_id, head.authorization)
-        found = self._judged.get(key)
+        found = self._authenticated.get(key)
         if found is None:
-            found = self._look_at(head)
+            found = self._compare_token(head)
             if found is not None:
-                self._judged[key] = found
+                self._authenticated[key] = found
         return found
 
-    def _look_at(self, head: Head) -> "Judged | None":
+    def _compare_token(self, head: DeliveryHead) -> "Authenticated | None":
         state = self._engine.state(head.source_id)
         source = state.source if state is not None else None
         digests = source.token_digests if source is not None else UNKNOWN_SOURCE_DIGESTS
         matches = token_matches(token_of(head.authorization), digests)
-        return Judged(state, source) if state is not None and source is not None and matches else None
+        return Authenticated(state, source) if state is not None and source is not None and matches else None
 
     def backlogged(self, state: SourceState) -> bool:
-        """The source has as many pending events as it may have."""
+        """Whether the source has as many pending events as it may have."""
         return 0 < self._backlog_events_max <= state.pending
 
     def backlog_refusal(self) -> Refusal:
@@ -171,22 +172,22 @@ class Gate:
 
 
 @dataclass(slots=True, eq=False)
-class Judged:
-    """A source whose sender had a right token."""
+class Authenticated:
+    """A source, one of whose tokens the sender has."""
 
     state: SourceState
     source: Source
 
 
-class Entry:
-    """One request that is let in: its body as it grows, then the decision. Also what the acknowledger calls back."""
+class AdmittedRequest:
+    """One request that is admitted: its body as it grows, then the decision. Also what the acknowledger calls back."""
 
     __slots__ = ("_admission", "_answer", "_gate", "_head", "_held", "_received", "_source", "_state", "_submitted")
 
-    def __init__(self, gate: Gate, judged: Judged, head: Head) -> None:
+    def __init__(self, gate: Gate, sender: Authenticated, head: DeliveryHead) -> None:
         self._gate = gate
-        self._state = judged.state
-        self._source = judged.source
+        self._state = sender.state
+        self._source = sender.source
         self._head = head
         self._held = 0
         self._received = 0
@@ -195,19 +196,19 @@ class Entry:
         self._answer: OnAnswer
 
     def grow(self, count: int) -> Refusal | None:
-        """`count` more bytes of the body have come."""
+        """Count bytes of the body that have come, and refuse them if they are too many."""
         self._received += count
         missing = self._received - self._held
         return self.reserve(missing) if missing > 0 else None
 
     def reserve(self, count: int) -> Refusal | None:
-        """Take room for `count` more bytes, or refuse them."""
+        """Reserve room for `count` more bytes, or refuse them."""
         if self._held + count > self._gate.body_bytes_max:
             return refuse("too_large", f"the body is over {self._gate.body_bytes_max} bytes")
-        return self._take(count)
+        return self._hold(count)
 
     def submit(self, body: bytes, answer: OnAnswer) -> None:
-        """The whole body. `answer` is called exactly once, perhaps before this returns."""
+        """Decide on the whole body. `answer` is called exactly once, perhaps before this returns."""
         gate, state, source = self._gate, self._state, self._source
         reading = intake.read(source, self._head, body, gate.clock.now_ms(), gate.intake_limits)
         refusal = reading if isinstance(reading, Refusal) else self._has_room_for(reading)
@@ -221,16 +222,18 @@ class Entry:
         gate.acknowledger.append(state, self._admission, self._committed)
 
     def close(self) -> None:
-        """The request is over, or its client has gone. What was submitted goes on, its room taken until its commit."""
+        """Give its room back; call when the request is over or its client gone. What was submitted goes on, and keeps
+        its room until its commit.
+        """
         if not self._submitted:
             self._give_back()
 
     def _has_room_for(self, reading: Deliveries) -> Refusal | None:
-        """The backlog may have filled meanwhile, and what was unpacked takes memory until its commit."""
+        """Check again: the backlog may have filled meanwhile, and what was unpacked takes memory until its commit."""
         if self._gate.backlogged(self._state):
             return self._gate.backlog_refusal()
         unpacked = reading.size - self._held
-        return self._take(unpacked) if unpacked > 0 else None
+        return self._hold(unpacked) if unpacked > 0 else None
 
     def _committed(self, result: NumberedDeliveries | StoreError) -> None:
         self._give_back()
@@ -240,7 +243,7 @@ class Entry:
         else:
             self._answer(refusal_answer(storage_refusal(result), close=False))
 
-    def _take(self, count: int) -> Refusal | None:
+    def _hold(self, count: int) -> Refusal | None:
         if not self._gate.in_flight.reserve(self._state.id, count):
             return refuse("overloaded", "too many bytes are in flight")
         self._held += count

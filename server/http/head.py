@@ -15,11 +15,14 @@ HEAD_BYTES_MAX = 16384
 HEAD_LINES_MAX = 100
 """Header lines, the request line not counted; as Apache's LimitRequestFields."""
 
+Header = tuple[bytes, bytes]
+"""A lower-case name, and the value without the blanks around it."""
+
 TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 REQUEST = rb"(" + TOKEN + rb") ([\x21-\x7e]++) HTTP/1\.([01])"
 REQUEST_LINE = re.compile(REQUEST)
 VALUE = rb"[\t\x20-\x7e\x80-\xff]*+"
-"""Named are the bytes that may come: matching takes a quarter less than where the others are excluded."""
+"""The bytes that may come are named: matching takes a quarter less time than if the others were excluded."""
 HEAD = re.compile(REQUEST + rb"\r\n((?:" + TOKEN + rb":" + VALUE + rb"\r\n)*+)\r\n")
 """All of it at C speed; possessive, so that no input makes it try twice."""
 HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
@@ -32,26 +35,30 @@ TOO_SLOW = refuse("timeout", "the head did not come in time")
 
 
 class Fields:
-    """The header lines: lower-case names, values without the blanks around them, in order."""
+    """The header lines, in order."""
 
     __slots__ = ("_last", "_repeats", "lines")
 
-    def __init__(self, lines: Sequence[tuple[bytes, bytes]]) -> None:
+    def __init__(self, lines: Sequence[Header]) -> None:
         self.lines = lines
         self._last = dict(lines)
         self._repeats = len(self._last) != len(lines)
 
     def all(self, name: bytes) -> Sequence[bytes]:
-        """Every value of this name."""
+        """Return every value of this name."""
         value = self._last.get(name)
         if value is None:
             return ()
         return [each for key, each in self.lines if key == name] if self._repeats else (value,)
 
     def only(self, name: bytes) -> bytes | None:
-        """The one value; None where there is none, or several to choose from."""
+        """Return the one value; None if there is none, or several to choose from."""
         values = self.all(name)
         return values[0] if len(values) == 1 else None
+
+    def tokens(self, name: bytes) -> Sequence[bytes]:
+        """Return the values of a header that is a list, lower-case."""
+        return [token.strip() for token in b",".join(self.all(name)).lower().split(b",")]
 
 
 class RequestHead(NamedTuple):
@@ -62,16 +69,26 @@ class RequestHead(NamedTuple):
     method: bytes
     target: bytes
     is_http_1_1: bool
-    fields: "Fields"
+    fields: Fields
     length: int | None
-    """Of the body; None where it is chunked."""
+    """Of the body; None if it is chunked."""
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the client closes after this request."""
+        return not self.is_http_1_1 or b"close" in self.fields.tokens(b"connection")
+
+    @property
+    def expects_continue(self) -> bool:
+        """Whether the client waits for an invitation before it sends the body."""
+        return self.is_http_1_1 and b"100-continue" in self.fields.tokens(b"expect")
 
 
 def complete_head(buffer: bytes | bytearray) -> RequestHead | Refusal | None:
-    """The first head in `buffer`, which it leaves there; None while it is incomplete.
+    """Return the first head in `buffer`, and leave it there; None while it is incomplete.
 
-    Refuses as soon as what has come cannot become a head any more. Empty lines before the request line are not its
-    business: see `skip_empty_lines`.
+    Refuse as soon as what has come cannot become a head any more. Empty lines before the request line are taken out by
+    `skip_empty_lines`.
     """
     end = buffer.find(b"\r\n\r\n", 0, HEAD_BYTES_MAX)
     if end < 0:
@@ -128,7 +145,7 @@ class _Framing(NamedTuple):
 
 
 def _framing(method: bytes, is_http_1_1: bool, fields: Fields) -> _Framing | Refusal:
-    """The length of the body (None: chunked), or why there is no telling."""
+    """Return the length of the body (None: chunked), or why there is no telling."""
     hosts, codings, lengths = fields.all(b"host"), fields.all(b"transfer-encoding"), fields.all(b"content-length")
     if method == b"CONNECT":
         return _malformed("CONNECT is not served")

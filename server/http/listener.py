@@ -13,22 +13,21 @@ from typing import Any
 import trio
 
 from server.http.asgi.body import App
-from server.http.asgi.connection import Connection
-from server.http.asgi.connection import Exchange as Exchanging
+from server.http.asgi.connection import Connection, ServeRequest
 from server.http.asgi.hypercorn import Exchange, check_version
-from server.http.fast.event_loop import OUT_OF_RESOURCES, Fast, FastLane, HandOver
+from server.http.fast.event_loop import OUT_OF_RESOURCES, FastIntake, FastLane, HandOver
 from server.http.frontend import ConnectionLimits, Listener, Observe
 from server.http.head import RequestHead
 
 BACKLOG = 4096
-"""Connections that wait for us in the kernel; it cuts this at net.core.somaxconn."""
+"""Connections that may wait in the kernel, which lowers this to net.core.somaxconn."""
 ACCEPT_PAUSE_SECONDS = 0.1
 
 OnError = Callable[[str, BaseException], None]
 
 
 def log_error(name: str, error: BaseException) -> None:
-    """A connection failed by our own fault: loud, and contained."""
+    """Log that a connection failed by our own fault, which is contained."""
     logging.getLogger("tidegate.http").error("a connection of the %s listener failed", name, exc_info=error)
 
 
@@ -41,18 +40,18 @@ async def serve(
     name: str,
     observe: Observe,
     on_error: OnError = log_error,
-    fast: Fast | None = None,
+    fast: FastIntake | None = None,
     task_status: Any = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serves `app` on bound `sockets`, which it owns from now on, until `shutdown_trigger` returns; see above.
+    """Serve `app` on bound `sockets`, which it owns from now on, until `shutdown_trigger` returns; see above.
 
     With `fast`, deliveries go through the fast lane; the application sees the rest. `observe` hears of the answers
-    that no application saw. Raises RuntimeError for another Hypercorn than ours.
+    that no application saw. Raise RuntimeError for another Hypercorn than ours.
     """
     check_version()
 
-    async def exchange(connection: Connection, head: RequestHead) -> bool:
-        return await Exchange(app, connection).run(head)
+    async def serve_request(connection: Connection, head: RequestHead) -> bool:
+        return await Exchange(app, connection, head).run()
 
     listener = Listener(limits, observe, lambda error: on_error(name, error))
     listening = [_listen(sock, limits) for sock in sockets]
@@ -60,10 +59,10 @@ async def serve(
         async with trio.open_nursery() as accepting:
             if fast is None:
                 for sock in listening:
-                    accepting.start_soon(_accept, sock, listener, exchange, handlers)
+                    accepting.start_soon(_accept, sock, listener, serve_request, handlers)
                 lane = None
             else:
-                lane = FastLane(fast, listener, _handing_over(listener, exchange, handlers))
+                lane = FastLane(fast, listener, _handing_over(listener, serve_request, handlers))
                 lane.listen(listening)
                 handlers.start_soon(lane.run)
             task_status.started()
@@ -75,11 +74,11 @@ async def serve(
         listener.connections.close_idle()
 
 
-def _handing_over(listener: Listener, exchange: Exchanging, handlers: trio.Nursery) -> HandOver:
-    """For the fast lane: gives a connection with another request to the application's front end."""
+def _handing_over(listener: Listener, serve_request: ServeRequest, handlers: trio.Nursery) -> HandOver:
+    """Return what the fast lane calls to give a connection with another request to the application's front end."""
 
     def hand_over(sock: socket.socket, received: bytes, answers: int, is_known: bool) -> None:
-        connection = Connection(listener, exchange, trio.SocketStream(trio.socket.from_stdlib_socket(sock)))
+        connection = Connection(listener, serve_request, trio.SocketStream(trio.socket.from_stdlib_socket(sock)))
         connection.resume(received, answers, is_known=is_known)
         handlers.start_soon(connection.run)
 
@@ -87,7 +86,7 @@ def _handing_over(listener: Listener, exchange: Exchanging, handlers: trio.Nurse
 
 
 def _listen(sock: socket.socket, limits: ConnectionLimits) -> socket.socket:
-    """TCP_USER_TIMEOUT, inherited by what is accepted, ends what the kernel still sends for a closed connection."""
+    """Listen. Accepted sockets inherit TCP_USER_TIMEOUT, which ends what the kernel still sends for a closed one."""
     if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
         milliseconds = max(1, int(limits.body_timeout_seconds * 1000))
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
@@ -96,8 +95,8 @@ def _listen(sock: socket.socket, limits: ConnectionLimits) -> socket.socket:
     return sock
 
 
-async def _accept(sock: socket.socket, listener: Listener, exchange: Exchanging, handlers: trio.Nursery) -> None:
-    """Accepts for ever. Where the machine has no room for one more connection, an idle one makes it."""
+async def _accept(sock: socket.socket, listener: Listener, serve_request: ServeRequest, handlers: trio.Nursery) -> None:
+    """Accept for ever. When the machine has no room for one more connection, an idle one makes it."""
     socket_listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock))
     async with socket_listener:
         while True:
@@ -109,4 +108,4 @@ async def _accept(sock: socket.socket, listener: Listener, exchange: Exchanging,
                 listener.connections.evict()
                 await trio.sleep(ACCEPT_PAUSE_SECONDS)
             else:
-                handlers.start_soon(Connection(listener, exchange, stream).run)
+                handlers.start_soon(Connection(listener, serve_request, stream).run)

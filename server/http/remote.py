@@ -5,17 +5,17 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
-from server.intake.intake import Head
+from server.http.head import Header
 
 Network = IPv4Network | IPv6Network
-Address = IPv4Address | IPv6Address
+_IpAddress = IPv4Address | IPv6Address
 
 
-def remote_address(peer: str, headers: Iterable[tuple[bytes, bytes]], trusted_proxies: Sequence[Network]) -> str:
-    """The rightmost X-Forwarded-For address that is not a trusted proxy's, as long as a trusted one vouches for it.
+def remote_address(peer: str, headers: Iterable[Header], trusted_proxies: Sequence[Network]) -> str:
+    """Return the rightmost X-Forwarded-For address that is not a trusted proxy's, if a trusted one vouches for it.
 
-    An entry that is no address ends the chain: the proxy that reported it is the answer. Where all are trusted, the
-    leftmost is. `headers` are lower-case pairs; `peer` is returned as it is where it is no IP address.
+    An entry that is not an address ends the chain: the proxy that reported it is the answer. If all are trusted, the
+    leftmost is. `headers` are lower-case pairs; `peer` is returned as it is if it is not an IP address.
     """
     current, written = _peer(peer)
     if current is None or not trusted_proxies:
@@ -31,24 +31,19 @@ def remote_address(peer: str, headers: Iterable[tuple[bytes, bytes]], trusted_pr
     return str(current)
 
 
-def sender(head: Head) -> tuple[str, str]:
-    """Whose request this is, for the log: the address, and the source that its token is right for, or ""."""
-    return head.remote_addr, head.source_id if head.is_authenticated else ""
-
-
 @lru_cache(maxsize=1024)
-def _peer(text: str) -> tuple[Address | None, str]:
-    """The address and how it is written; remembered, since peers come again with each of their requests."""
+def _peer(text: str) -> tuple[_IpAddress | None, str]:
+    """Return the address and how it is written; remembered, since peers come again with each of their requests."""
     address = _parse(text)
     return address, text if address is None else str(address)
 
 
-def _is_trusted(address: Address, trusted_proxies: Sequence[Network]) -> bool:
+def _is_trusted(address: _IpAddress, trusted_proxies: Sequence[Network]) -> bool:
     return any(address in network for network in trusted_proxies)
 
 
-def _parse(text: str) -> Address | None:
-    """An address, with or without a port, IPv4-mapped IPv6 as the IPv4 it is; None if it is none."""
+def _parse(text: str) -> _IpAddress | None:
+    """Read an address, with or without a port, IPv4-mapped IPv6 as the IPv4 it is; None if it is not one."""
     try:
         return _unmapped(ipaddress.ip_address(text.partition("%")[0]))
     except ValueError:
@@ -62,5 +57,5 @@ def _parse(text: str) -> Address | None:
         return None
 
 
-def _unmapped(address: Address) -> Address:
+def _unmapped(address: _IpAddress) -> _IpAddress:
     return getattr(address, "ipv4_mapped", None) or address

@@ -16,7 +16,7 @@ from server.base.source import Source
 from server.intake import normalise
 from server.intake.auth import signature_matches
 from server.intake.decode import Buffer, decode
-from server.intake.headers import Scanned, scan
+from server.intake.headers import Scanned
 from server.intake.parse import parse
 from server.intake.rate_limit import Gcra
 from storage.deliveries import Deliveries, Rejection
@@ -25,31 +25,15 @@ from storage.statuses import EventStatus
 
 
 @record
-class Head:
-    """A request before its body."""
+class DeliveryHead:
+    """A delivery before its body. Immutable: the requests whose heads are equal share one."""
 
     source_id: str
     authorization: bytes | None
-    headers: Sequence[tuple[bytes, bytes]]
-    """Lower-case names, in order, repeated ones included."""
+    scanned: Scanned
     content_length: int | None
-    """None where the body is chunked."""
+    """None if the body is chunked."""
     remote_addr: str
-    _scanned: Scanned | None = None
-    is_authenticated: bool = False
-    """The gate found its token right."""
-
-    def mark(self, is_authenticated: bool) -> None:
-        """Say what the gate found."""
-        object.__setattr__(self, "is_authenticated", is_authenticated)
-
-    @property
-    def scanned(self) -> Scanned:
-        """What the headers say, found out once: a head that comes again is the same object."""
-        if self._scanned is None:
-            object.__setattr__(self, "_scanned", scan(self.headers))
-        assert self._scanned is not None
-        return self._scanned
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +58,7 @@ class Admission:
     over_limit: int = 0
 
 
-def read(source: Source, head: Head, body: Buffer, now_ms: int, limits: Limits) -> Deliveries | Refusal:
+def read(source: Source, head: DeliveryHead, body: Buffer, now_ms: int, limits: Limits) -> Deliveries | Refusal:
     """Return the delivery with the events of a body, or why there are none. Any bytes give one of the two."""
     scanned = head.scanned
     if source.signing_secrets and not signature_matches(scanned.signature, body, source.signing_secrets):

@@ -14,7 +14,7 @@ import orjson
 from server.base.source import Source
 from server.intake import normalise
 from server.intake.headers import Scanned
-from server.intake.intake import Head, Limits
+from server.intake.intake import DeliveryHead, Limits
 from server.intake.normalise import Columns, Item
 from server.intake.parse import BODY_DEPTH_MAX
 from storage.deliveries import WHOLE_ITEM, Deliveries
@@ -26,7 +26,7 @@ BODY_BYTES_MAX = 4096
 class Request(Protocol):
     """A request that came whole. `body` is as it came, perhaps encoded."""
 
-    head: Head
+    head: DeliveryHead
     body: bytes
 
 

@@ -19,7 +19,7 @@ from server.flow.engine import Engine
 from server.flow.runner import Function, Shared
 from server.http.admin.routes import build_admin_app
 from server.http.asgi.routes import build_public_app
-from server.http.fast.event_loop import Fast
+from server.http.fast.event_loop import FastIntake
 from server.http.gate import Gate
 from server.http.listener import serve as serve_http
 from server.observe.health import Health
@@ -170,7 +170,7 @@ class Server:
             shutdown_trigger=trigger,
             name="public",
             observe=self.observe,
-            fast=Fast(self.gate, self.config.server.trusted_proxies, self.requests.accepted)
+            fast=FastIntake(self.gate, self.config.server.trusted_proxies, self.requests.accepted)
             if self.config.server.fast_lane
             else None,
             task_status=task_status,

@@ -59,7 +59,7 @@ EARLY_ANSWERS = (
     "server/http/gate.py",
     "self.acknowledger.append(state, Admission(deliveries, deliveries.count), committed)",
     "self.acknowledger.append(state, Admission(deliveries, deliveries.count), lambda _: None); "
-    'lane.answer(taken, intake.answers(source, ["early"] * len(taken)))',
+    'reply.answer(taken, intake.answers(source, ["early"] * len(taken)))',
 )
 EARLY_BATCH = (
     "server/flow/acknowledger.py",

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from server.base.refusal import STATUS, Refusal
 from server.base.source import Source
 from server.intake.events import build_events
-from server.intake.intake import Head, Limits, admit, answer, read
+from server.intake.headers import scan
+from server.intake.intake import DeliveryHead, Limits, admit, answer, read
 from server.intake.rate_limit import Gcra
 from server.intake.read_many import read_many
 from storage.deliveries import Deliveries, NumberedDeliveries
@@ -108,7 +109,7 @@ takes = st.lists(st.tuples(st.integers(0, 3 * SECOND), st.integers(0, 30)), min_
 
 
 def take(source: Source, head: list[tuple[bytes, bytes]], body: bytes | bytearray | memoryview) -> Deliveries | Refusal:
-    return read(source, Head("s", None, head, None, "127.0.0.1"), body, 1_782_907_200_123, LIMITS)
+    return read(source, DeliveryHead("s", None, scan(head), None, "127.0.0.1"), body, 1_782_907_200_123, LIMITS)
 
 
 def check_refusal(refusal: Refusal) -> None:
@@ -265,11 +266,13 @@ def test_the_wait_is_exact(rate: float, burst: int, steps: list[tuple[int, int]]
 class Sent:
     """A request that came whole."""
 
-    head: Head
+    head: DeliveryHead
     body: bytes
 
 
-sent = st.builds(lambda head, body: Sent(Head("s", None, head, len(body), "127.0.0.1"), body), plain_headers, bodies)
+sent = st.builds(
+    lambda head, body: Sent(DeliveryHead("s", None, scan(head), len(body), "127.0.0.1"), body), plain_headers, bodies
+)
 
 
 @given(sources, st.lists(sent, max_size=8))
@@ -293,7 +296,7 @@ def test_plain_requests_are_taken(kind: Literal["webhook", "segment"], ids: list
     """What nearly all senders send is not left to go alone."""
     key, type_key = ("messageId", "type") if kind == "segment" else ("inbound_event_id", "event_type")
     body = [orjson.dumps({key: event_id, type_key: "track"}) for event_id in ids]
-    requests = [Sent(Head("s", None, [], len(each), "127.0.0.1"), each) for each in body]
+    requests = [Sent(DeliveryHead("s", None, scan([]), len(each), "127.0.0.1"), each) for each in body]
     _, found, left = read_many(Source("s", kind, ()), requests, 1_782_907_200_123, LIMITS)
     assert left == []
     assert found is not None

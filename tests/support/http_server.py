@@ -1,11 +1,12 @@
 """The HTTP server under test with a small fake gate behind it, and an application like the admin one."""
 
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 import trio
 from quart import Response
 
@@ -14,9 +15,11 @@ from server.http.answer import Answer
 from server.http.asgi.body import App
 from server.http.asgi.routes import body_reader, build_public_app, quiet_quart, response
 from server.http.fast.connection import FastConnection
-from server.http.fast.event_loop import Fast
+from server.http.fast.event_loop import FastIntake
+from server.http.fast.socket import STATES, FastSocket, State
+from server.http.frontend import Denial
 from server.http.listener import serve
-from server.intake.intake import Head
+from server.intake.intake import DeliveryHead
 from tests.support import front_end
 from tests.support.client import WAIT_SECONDS
 
@@ -40,21 +43,21 @@ class FakeGate:
     """Lets `Bearer good` in, takes bodies of at most `bytes_max`, and answers as `on_submit` does."""
 
     bytes_max: int = 1000
-    heads: list[Head] = field(default_factory=list)
+    heads: list[DeliveryHead] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
     grown: list[int] = field(default_factory=list)
     closed: int = 0
     on_submit: Callable[[bytes, Callable[[Answer], None]], None] = lambda _body, answer: answer(ACCEPTED)
 
-    def enter(self, head: Head) -> "FakeEntry | Refusal":
+    def enter(self, head: DeliveryHead) -> "FakeEntry | Denial":
         self.heads.append(head)
         if head.authorization != b"Bearer good":
-            return UNAUTHORIZED
+            return Denial(UNAUTHORIZED)
         if head.content_length is not None and head.content_length > self.bytes_max:
-            return refuse("too_large", "too large by its head")
+            return Denial(refuse("too_large", "too large by its head"), head.source_id)
         return FakeEntry(self)
 
-    def take(self, requests: Sequence[FastConnection], _lane: object) -> Sequence[FastConnection]:
+    def submit_batch(self, requests: Sequence[FastConnection], _reply: object) -> Sequence[FastConnection]:
         return requests
 
 
@@ -145,6 +148,24 @@ def admin_like_app(server: Server, limits: SomeLimits) -> App:
     return app
 
 
+@contextmanager
+def only_listed_states() -> Iterator[None]:
+    """Fast connections go only where the table of their states lets them go."""
+    enter = FastSocket._enter
+    unlisted: list[tuple[State, State]] = []
+
+    def noted(connection: FastSocket, state: State) -> None:
+        before: State | None = getattr(connection, "state", None)
+        if before is not None and state not in STATES[before].following:
+            unlisted.append((before, state))
+        enter(connection, state)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(FastSocket, "_enter", noted)
+        yield
+    assert unlisted == []
+
+
 @asynccontextmanager
 async def serving(
     limits: SomeLimits | None = None, *, gate: FakeGate | None = None, build: AppBuilder = public_app
@@ -161,7 +182,7 @@ async def serving(
             [sock],
             limits,
             shutdown_trigger=server.stop.wait,
-            fast=Fast(server.gate, (), server.accepted) if front_end.fast_lane and build is public_app else None,
+            fast=FastIntake(server.gate, (), server.accepted) if front_end.fast_lane and build is public_app else None,
             name="test",
             observe=server.observe,
             on_error=lambda _name, error: server.errors.append(error),
@@ -169,9 +190,10 @@ async def serving(
         )
         server.stopped.set()
 
-    async with trio.open_nursery() as nursery:
-        await nursery.start(run)
-        yield server
-        server.stop.set()
-        with trio.fail_after(WAIT_SECONDS):
-            await server.stopped.wait()
+    with only_listed_states():
+        async with trio.open_nursery() as nursery:
+            await nursery.start(run)
+            yield server
+            server.stop.set()
+            with trio.fail_after(WAIT_SECONDS):
+                await server.stopped.wait()

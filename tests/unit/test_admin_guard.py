@@ -2,14 +2,15 @@
 
 import pytest
 
-from server.http.admin.guard import judge
+from server.http.admin.guard import check
+from server.http.head import Fields
 
 LOCAL = (b"host", b"localhost:8081")
 JSON = (b"content-type", b"application/json")
 
 
 def code(method: str, path: str, *headers: tuple[bytes, bytes], token: bytes = b"") -> str | None:
-    refusal = judge(method, path, headers, token)
+    refusal = check(method, path, Fields(headers), token)
     return refusal.code if refusal else None
 
 

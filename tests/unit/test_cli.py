@@ -17,7 +17,8 @@ from server.cli.main import main, parser
 from server.cli.progress import Progress
 from server.cli.samples import sample
 from server.cli.send import Summary
-from server.intake.intake import Head, Limits, read
+from server.intake.headers import scan
+from server.intake.intake import DeliveryHead, Limits, read
 from storage.deliveries import PAYLOAD_KEY, WHOLE_ITEM, Deliveries
 from storage.lmdb_store.environment import Store
 from storage.model import Append, Group
@@ -490,7 +491,9 @@ def test_samples_are_events(kind: str, batched: bool) -> None:
     made = Source(id="demo", type=kind, token_digests=())  # type: ignore[arg-type]
     count = 5 if batched else 1
     body, ids = sample(made, count, batched=batched)
-    reading = read(made, Head("demo", None, [], len(body), "127.0.0.1"), body, 0, Limits(10**6, 10**6, 10**4, 100))
+    reading = read(
+        made, DeliveryHead("demo", None, scan([]), len(body), "127.0.0.1"), body, 0, Limits(10**6, 10**6, 10**4, 100)
+    )
     assert isinstance(reading, Deliveries)
     assert list(reading.ids) == ids
     assert len(set(ids)) == count

@@ -7,7 +7,8 @@ import orjson
 
 from server.base.source import Source
 from server.intake.events import build_events, rfc3339
-from server.intake.intake import Head, Limits, read
+from server.intake.headers import scan
+from server.intake.intake import DeliveryHead, Limits, read
 from storage.deliveries import PAYLOAD_KEY, WHOLE_ITEM, Deliveries, NumberedDeliveries, merged
 from tests.support.store import changed
 
@@ -18,7 +19,9 @@ NOW_MS = 1_782_907_200_123
 
 
 def stored(source: Source, body: object, *headers: tuple[bytes, bytes]) -> NumberedDeliveries:
-    reading = read(source, Head(source.id, None, headers, None, "::1"), orjson.dumps(body), NOW_MS, LIMITS)
+    reading = read(
+        source, DeliveryHead(source.id, None, scan(headers), None, "::1"), orjson.dumps(body), NOW_MS, LIMITS
+    )
     assert isinstance(reading, Deliveries), reading
     return NumberedDeliveries(7, "abcdef", reading)
 

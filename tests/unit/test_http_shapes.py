@@ -9,13 +9,20 @@ from ipaddress import ip_network
 import pytest
 
 from server.base.refusal import Refusal
-from server.http.fast.head_templates import LEARN_EVERY, PIECES_MAX, SHAPED_BYTES_MAX, SHAPED_LINES_MAX, SHAPES_MAX
-from server.http.fast.protocol import Delivery, Elsewhere, Heads
+from server.http.fast.head_cache import HeadCache
+from server.http.fast.head_templates import (
+    LEARN_EVERY,
+    PIECES_MAX,
+    TEMPLATE_BYTES_MAX,
+    TEMPLATE_LINES_MAX,
+    TEMPLATES_MAX,
+)
+from server.http.fast.ingest_head import Elsewhere, IngestHead
 from server.http.head import HEAD, VALUE, RequestHead, complete_head
 
 TRUSTED = [ip_network("10.0.0.0/8")]
 PEER = "10.0.0.1"
-BOUNDS = (SHAPES_MAX, PIECES_MAX, PIECES_MAX)
+BOUNDS = (TEMPLATES_MAX, PIECES_MAX, PIECES_MAX)
 ENOUGH = 4 * LEARN_EVERY
 """Heads of a sender until its shape is known."""
 
@@ -38,28 +45,28 @@ def head_of(number: int, extra: bytes, length: bytes = b"Content-Length: %d") ->
     return lines % (line, length % number if b"%" in length else length)
 
 
-def taught(extra: bytes, length: bytes = b"Content-Length: %d") -> Heads:
+def taught(extra: bytes, length: bytes = b"Content-Length: %d") -> HeadCache:
     """Heads that know the shape of these."""
-    heads = Heads(TRUSTED)
+    heads = HeadCache(TRUSTED)
     for number in range(1000, 1000 + ENOUGH):
-        heads.delivery(PEER, head_of(number, extra, length))
+        heads.read(PEER, head_of(number, extra, length))
     return heads
 
 
-def seen(found: Delivery | Refusal | Elsewhere | None) -> object:
+def seen(found: IngestHead | Refusal | Elsewhere | None) -> object:
     """All that there is to say of it, the order of kept headers included."""
-    if not isinstance(found, Delivery):
+    if not isinstance(found, IngestHead):
         return found
     head, scanned = found.head, found.head.scanned
     return (
-        (head.source_id, head.authorization, [*head.headers], head.content_length, head.remote_addr),
+        (head.source_id, head.authorization, head.content_length, head.remote_addr),
         (scanned, list(scanned.kept)),
         (found.is_last, found.expects_continue),
     )
 
 
 def long_way(raw: bytes) -> object:
-    return seen(Heads(TRUSTED).delivery(PEER, raw))
+    return seen(HeadCache(TRUSTED).read(PEER, raw))
 
 
 @pytest.fixture
@@ -71,7 +78,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
         found.append(bytes(buffer))
         return complete_head(buffer)
 
-    monkeypatch.setattr("server.http.fast.protocol.complete_head", noted)
+    monkeypatch.setattr("server.http.fast.head_cache.complete_head", noted)
     return found
 
 
@@ -84,9 +91,9 @@ def test_a_varying_head_goes_the_short_way(extra: bytes, length: bytes, parsed: 
         for peer in (PEER, "192.0.2.7"):
             raw = head_of(number, extra, length)
             parsed.clear()
-            found = seen(heads.delivery(peer, raw))
+            found = seen(heads.read(peer, raw))
             assert parsed == []
-            assert found == seen(Heads(TRUSTED).delivery(peer, raw))
+            assert found == seen(HeadCache(TRUSTED).read(peer, raw))
 
 
 def edits(raw: bytes, rng: random.Random) -> Iterator[bytes]:
@@ -111,12 +118,12 @@ def test_the_short_way_finds_what_the_long_way_finds(
     """For every edit of a known sender's head: the same delivery, or the same refusal; also with shapes of edits."""
     heads = taught(extra)
     if not learns:
-        monkeypatch.setattr(heads._shapes, "learn", lambda *_, **__: None)
+        monkeypatch.setattr(heads._templates, "learn", lambda *_, **__: None)
     raws = edits(head_of(4321, extra), random.Random(1))
     digits = (head_of(10**count, extra) for count in range(17, 24))
     for raw in itertools.chain(raws, digits):
         cut = raw[: raw.index(b"\r\n\r\n") + 4]
-        assert seen(heads.delivery(PEER, cut)) == long_way(cut), cut
+        assert seen(heads.read(PEER, cut)) == long_way(cut), cut
 
 
 @pytest.mark.parametrize(
@@ -134,10 +141,10 @@ def test_the_short_way_finds_what_the_long_way_finds(
 )
 def test_what_decides_has_no_short_way(line: bytes, parsed: list[bytes]) -> None:
     """A new value where one decides how the request is read, and names that come twice, are parsed each time."""
-    heads = Heads(())
+    heads = HeadCache(())
     for number in range(ENOUGH):
         written = line.replace(b"#", b"%d" % number).replace(b"~", b" " * number)
-        heads.delivery(PEER, b"POST /ingest/inbound/demo HTTP/1.1\r\n" + written + b"\r\n\r\n")
+        heads.read(PEER, b"POST /ingest/inbound/demo HTTP/1.1\r\n" + written + b"\r\n\r\n")
     assert len(parsed) == ENOUGH
 
 
@@ -145,23 +152,23 @@ def test_names_that_never_come_again_change_no_shape(parsed: list[bytes]) -> Non
     """A flood of them leaves a sender known whose heads have a line of that place."""
     heads = taught(b"traceparent: %d")
     for number in range(ENOUGH):
-        heads.delivery(PEER, head_of(number, b"X-%d: %d"))
+        heads.read(PEER, head_of(number, b"X-%d: %d"))
     parsed.clear()
-    assert isinstance(heads.delivery(PEER, head_of(1, b"traceparent: %d")), Delivery)
+    assert isinstance(heads.read(PEER, head_of(1, b"traceparent: %d")), IngestHead)
     assert parsed == []
 
 
 def test_a_large_head_has_no_short_way(parsed: list[bytes]) -> None:
     """Of many lines, or of many bytes: so no limit on a head or its kept headers is passed by."""
-    long, many = Heads(()), Heads(())
+    long, many = HeadCache(()), HeadCache(())
     for number in range(ENOUGH):
-        long.delivery(PEER, head_of(number, b"X-A: " + b"a" * SHAPED_BYTES_MAX + b"%d"))
-        many.delivery(PEER, head_of(number, b"\r\n".join(b"X-%d: %%d" % each for each in range(SHAPED_LINES_MAX))))
+        long.read(PEER, head_of(number, b"X-A: " + b"a" * TEMPLATE_BYTES_MAX + b"%d"))
+        many.read(PEER, head_of(number, b"\r\n".join(b"X-%d: %%d" % each for each in range(TEMPLATE_LINES_MAX))))
     assert len(parsed) == 2 * ENOUGH
     heads = taught(b"X-A: %d")
     parsed.clear()
-    raw = head_of(1, b"X-A: " + b"a" * SHAPED_BYTES_MAX + b"%d")
-    assert seen(heads.delivery(PEER, raw)) == long_way(raw)
+    raw = head_of(1, b"X-A: " + b"a" * TEMPLATE_BYTES_MAX + b"%d")
+    assert seen(heads.read(PEER, raw)) == long_way(raw)
     assert parsed == [raw, raw]
 
 
@@ -170,11 +177,11 @@ def test_only_heads_that_may_come_again_are_remembered() -> None:
     heads = taught(b"traceparent: %d")
     count = len(heads)
     for number in range(50):
-        heads.delivery(PEER, head_of(number, b"traceparent: %d"))
+        heads.read(PEER, head_of(number, b"traceparent: %d"))
     assert len(heads) == count
     heads = taught(b"X-A: same")
     raw = head_of(5, b"X-A: same")
-    assert heads.delivery(PEER, raw) is heads.delivery(PEER, raw)
+    assert heads.read(PEER, raw) is heads.read(PEER, raw)
 
 
 def test_values_are_of_the_bytes_that_may_come() -> None:
@@ -185,18 +192,18 @@ def test_values_are_of_the_bytes_that_may_come() -> None:
 
 
 @pytest.mark.parametrize(
-    ("full", "senders", "lines", "times"), [(0, 2 * SHAPES_MAX, 1, 3), (1, 800, 20, 1), (2, 250, 20, 3)]
+    ("full", "senders", "lines", "times"), [(0, 2 * TEMPLATES_MAX, 1, 3), (1, 800, 20, 1), (2, 250, 20, 3)]
 )
 def test_what_is_remembered_is_bounded(full: int, senders: int, lines: int, times: int) -> None:
     """In entries and in bytes: shapes, lines that came once, lines that came again; each of them once full here."""
-    heads = Heads(())
+    heads = HeadCache(())
     counts = []
     tracemalloc.start()
     for sender in range(senders):
         extra = b"\r\n".join(b"X-%d-%d: %b" % (sender, line, b"v" * 50) for line in range(lines))
         for number in range(times * LEARN_EVERY):
-            heads.delivery(PEER, head_of(number, extra + b"\r\nX-A: %d", b"Content-Length: 1%d"))
-        counts.append(heads._shapes.counts)
+            heads.read(PEER, head_of(number, extra + b"\r\nX-A: %d", b"Content-Length: 1%d"))
+        counts.append(heads._templates.counts)
     held = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     most = [max(column) for column in zip(*counts, strict=True)]

@@ -9,7 +9,8 @@ import pytest
 
 from server.base.refusal import UNAUTHORIZED, Refusal
 from server.base.source import OverLimit, Source
-from server.intake.intake import Admission, Head, Limits, admit, answer, read
+from server.intake.headers import scan
+from server.intake.intake import Admission, DeliveryHead, Limits, admit, answer, read
 from server.intake.parse import BODY_DEPTH_MAX
 from server.intake.rate_limit import Gcra
 from storage.deliveries import Deliveries
@@ -24,7 +25,7 @@ def webhook(over_limit: OverLimit = "defer", rate: float = 0, secrets: tuple[byt
 
 
 def take(source: Source, body: bytes, headers: list[tuple[bytes, bytes]] | None = None) -> Deliveries | Refusal:
-    return read(source, Head("s", None, headers or [], len(body), "127.0.0.1"), body, 1, LIMITS)
+    return read(source, DeliveryHead("s", None, scan(headers or []), len(body), "127.0.0.1"), body, 1, LIMITS)
 
 
 def reading(count: int) -> Deliveries:

@@ -10,7 +10,8 @@ import pytest
 from server.base.refusal import Refusal
 from server.base.source import Source
 from server.intake.events import build_events
-from server.intake.intake import Head, Limits, read
+from server.intake.headers import scan
+from server.intake.intake import DeliveryHead, Limits, read
 from storage.deliveries import PAYLOAD_KEY, WHOLE_ITEM, Deliveries, NumberedDeliveries
 
 LIMITS = Limits(body_bytes_max=1 << 20, decoded_bytes_max=1 << 20, json_containers_max=10_000, batch_events_max=100)
@@ -34,7 +35,7 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 def take(source: Source, body: Any, headers: Headers = ()) -> Deliveries | Refusal:
     data = body if isinstance(body, bytes) else orjson.dumps(body)
-    return read(source, Head(source.id, None, headers, None, "192.0.2.7"), data, NOW_MS, LIMITS)
+    return read(source, DeliveryHead(source.id, None, scan(headers), None, "192.0.2.7"), data, NOW_MS, LIMITS)
 
 
 def stored(source: Source, body: Any, headers: Headers = ()) -> NumberedDeliveries:

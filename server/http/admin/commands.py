@@ -1,47 +1,45 @@
-"""What a request of the admin side asks for, by its path, query and body. Raises `Refused` where that is unclear."""
+"""What a request of the admin side asks for, by its path, query and body; a refusal if that is unclear."""
 
 import re
 from urllib.parse import unquote_to_bytes
 
 import orjson
 
-from server.base.refusal import Refused, refuse
+from server.base.refusal import Refusal, refuse
 
 REQUEUE_EVENT_IDS_MAX = 2500
 """In one request; each is looked up. As many as a batch may have."""
 BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
-def requeue_order(body: bytes) -> tuple[str, list[str] | None]:
-    """The source and the ids, None for all; `{"source","event_ids":[…]}` or `{"source","all":true}`."""
+def requeue_command(body: bytes) -> tuple[str, list[str] | None] | Refusal:
+    """Return the source and the ids, None for all; `{"source","event_ids":[…]}` or `{"source","all":true}`."""
     try:
-        order = orjson.loads(body)
+        command = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise Refused(refuse("invalid_json", f"the body is not JSON: {error}")) from None
-    match order:
+        return refuse("invalid_json", f"the body is not JSON: {error}")
+    match command:
         case {"source": str(source_id), "all": True, **rest} if not rest:
             return source_id, None
         case {"source": str(source_id), "event_ids": list(event_ids), **rest} if not rest:
             if not all(isinstance(each, str) for each in event_ids):
-                raise Refused(refuse("invalid_request", "event_ids must be strings"))
+                return refuse("invalid_request", "event_ids must be strings")
             if len(event_ids) > REQUEUE_EVENT_IDS_MAX:
-                raise Refused(refuse("too_large", f"at most {REQUEUE_EVENT_IDS_MAX} event_ids in one request"))
+                return refuse("too_large", f"at most {REQUEUE_EVENT_IDS_MAX} event_ids in one request")
             return source_id, event_ids
-    raise Refused(refuse("invalid_request", 'send {"source":…,"event_ids":[…]} or {"source":…,"all":true}'))
+    return refuse("invalid_request", 'send {"source":…,"event_ids":[…]} or {"source":…,"all":true}')
 
 
-def event_id(encoded: str | None, query: bytes) -> str:
-    """The id from the path, else from `?event_id=`."""
+def event_id(encoded: str | None, query: bytes) -> str | Refusal:
+    """Return the id from the path, else from `?event_id=`."""
     if encoded is not None:
         return decoded(encoded.encode("latin-1"))
     found = value(query, "event_id")
-    if found is None:
-        raise Refused(refuse("invalid_request", "name an event: in the path, or as ?event_id="))
-    return found
+    return refuse("invalid_request", "name an event: in the path, or as ?event_id=") if found is None else found
 
 
-def value(query: bytes, name: str) -> str | None:
-    """The first value of this name in the query, where "+" is a space, as forms and clients write it."""
+def value(query: bytes, name: str) -> str | Refusal | None:
+    """Return the first value of this name in the query; "+" is a space there, as forms and clients write it."""
     for pair in query.split(b"&"):
         key, _, found = pair.partition(b"=")
         if key == name.encode():
@@ -49,11 +47,11 @@ def value(query: bytes, name: str) -> str | None:
     return None
 
 
-def decoded(encoded: bytes) -> str:
-    """Percent-decoded, exactly once."""
+def decoded(encoded: bytes) -> str | Refusal:
+    """Return the text, percent-decoded exactly once."""
     if BAD_ESCAPE.search(encoded):
-        raise Refused(refuse("invalid_request", "an id in a path is percent-encoded: a % itself is %25"))
+        return refuse("invalid_request", "an id in a path is percent-encoded: a % itself is %25")
     try:
         return unquote_to_bytes(encoded).decode()
     except UnicodeDecodeError:
-        raise Refused(refuse("invalid_request", "an id is UTF-8, percent-encoded once")) from None
+        return refuse("invalid_request", "an id is UTF-8, percent-encoded once")

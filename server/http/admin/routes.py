@@ -1,23 +1,25 @@
 """The admin listener: health, metrics, sources, look-ups, requeue. Nothing here reads the store on the loop."""
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from itertools import islice
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from quart import Response, request
 from quart_trio import QuartTrio
 from werkzeug.routing import BaseConverter
 
 from server.base.json_text import json_text
-from server.base.refusal import Refusal, Refused, refuse
+from server.base.refusal import Refusal, refuse
 from server.base.worker import Worker
 from server.http.admin import commands
 from server.http.admin import guard as admin_guard
 from server.http.answer import Answer, refusal_answer
 from server.http.asgi.body import Scope, up_to
 from server.http.asgi.routes import add_health, body_reader, quiet_quart, response
+from server.http.head import Fields
 from server.observe import receipts as lookups
+from server.observe.health import Health
 from server.observe.metrics import CONTENT_TYPE
 from storage.errors import StoreError
 from storage.read.reader import Reader
@@ -32,19 +34,12 @@ VARIABLE = r"{\1}"
 """A variable part of a route, as werkzeug writes it, and as people do."""
 NO_EVENT = refuse("not_found", "there is no event of this id")
 NO_DELIVERY = refuse("not_found", "there is no delivery of this id")
+NO_SOURCE = refuse("not_found", "there is no source of this id")
 
 Finding = Callable[..., Any]
 
 
-class AdminHealth(Protocol):
-    """What the admin side asks."""
-
-    def live(self) -> bool: ...
-    def ready(self) -> tuple[bool, Mapping[str, object]]: ...
-    def refusal(self) -> Refusal | None: ...
-
-
-class RequeuedProtocol(Protocol):
+class RequeueReport(Protocol):
     """How many events were given back, and the ids of which none is dead."""
 
     @property
@@ -53,15 +48,33 @@ class RequeuedProtocol(Protocol):
     def unknown(self) -> Sequence[str]: ...
 
 
-Requeue = Callable[[str, Sequence[str] | None], Awaitable[RequeuedProtocol | Refusal]]
-"""Gives back a source's dead events of these ids; None: all of them."""
+Requeue = Callable[[str, Sequence[str] | None], Awaitable[RequeueReport | Refusal]]
+"""Gives a source's dead events of these ids back to its processor; None: all of them."""
 Sources = Callable[[], Sequence[lookups.Value]]
 """Every source, as `/sources` shows it; `id` is its id."""
 
 
+T = TypeVar("T")
+
+
+class Refused(Exception):
+    """Ends a view with this refusal. Only here: whatever views call returns it."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
+
+
+def granted(found: T | Refusal) -> T:
+    """Return what was asked for, in a view; raise `Refused` if it is a refusal."""
+    if isinstance(found, Refusal):
+        raise Refused(found)
+    return found
+
+
 def build_admin_app(
     *,
-    health: AdminHealth,
+    health: Health,
     metrics: Callable[[], Awaitable[bytes]],
     sources: Sources,
     requeue: Requeue,
@@ -71,7 +84,7 @@ def build_admin_app(
     token: Callable[[], bytes],
     body_timeout_seconds: float,
 ) -> QuartTrio:
-    """The application of `admin_bind`. `reader` is used in `worker` only; `flushed` returns when all that was
+    """Make the application of `admin_bind`. `reader` is used in `worker` only; `flushed` returns when all that was
     acknowledged before is there to be shown; `token` gives the admin token in force."""
     app = quiet_quart(body_timeout_seconds, _uncounted)
     app.url_map.converters["event_id"] = EventIdConverter
@@ -92,12 +105,12 @@ class EventIdConverter(BaseConverter):
 
 
 def _uncounted(status: int, code: str, seconds: float, remote_addr: str = "", source: str = "", /) -> None:
-    """Who watches the server is no traffic."""
+    """Count nothing: whoever watches the server is not traffic."""
 
 
 def _add_guard(app: QuartTrio, token: Callable[[], bytes], flushed: Callable[[], Awaitable[None]]) -> None:
     async def guard() -> Response | None:
-        refusal = admin_guard.judge(request.method, request.path, _scope()["headers"], token())
+        refusal = admin_guard.check(request.method, request.path, Fields(_scope()["headers"]), token())
         if refusal is not None:
             return _refused(refusal)
         if request.path not in admin_guard.OPEN_PATHS:
@@ -127,7 +140,7 @@ def _add_reports(app: QuartTrio, metrics: Callable[[], Awaitable[bytes]], source
 
 
 def _add_root(app: QuartTrio) -> None:
-    """Last of all: it tells what the others have added."""
+    """Add `/`, which lists the routes that the others have added: so it comes last."""
     routes = [
         f"{method} {CONVERTED.sub(VARIABLE, rule.rule)}"
         for rule in app.url_map.iter_rules()
@@ -143,33 +156,31 @@ def _add_root(app: QuartTrio) -> None:
 def _add_lookups(app: QuartTrio, reader: Reader, worker: Worker) -> None:
     async def find(finding: Finding, missing: Refusal, *key: str) -> Response:
         body = await worker.run(_found, finding, reader, *key)
-        if body is None:
-            raise Refused(missing)
-        return response(Answer(200, body))
+        return response(Answer(200, granted(missing if body is None else body)))
 
     async def receipts(source_id: str, event_id: str | None = None) -> Response:
-        if commands.value(_query(), "all") == "true":
-            return await every_receipt(source_id, commands.event_id(event_id, _query()))
-        return await find(lookups.receipt, NO_EVENT, source_id, commands.event_id(event_id, _query()))
+        wants_all = granted(commands.value(_query(), "all")) == "true"
+        found_id = granted(commands.event_id(event_id, _query()))
+        if wants_all:
+            return await every_receipt(source_id, found_id)
+        return await find(lookups.receipt, NO_EVENT, source_id, found_id)
 
     async def every_receipt(source_id: str, event_id: str) -> Response:
         found = lookups.receipts(reader, source_id, event_id)
-        first = await worker.run(_receipts, found)  # what fails here is still answered
-        if not first:
-            raise Refused(NO_EVENT)
+        first = granted(await worker.run(_receipts, found) or NO_EVENT)  # what fails here is still answered
         return Response(_receipt_list(worker, first, found), 200, {"content-type": "application/json"})
 
     async def events(source_id: str, event_id: str | None = None) -> Response:
         try:
-            return await find(lookups.event, NO_EVENT, source_id, commands.event_id(event_id, _query()))
+            return await find(lookups.event, NO_EVENT, source_id, granted(commands.event_id(event_id, _query())))
         except lookups.BodyNotKept as error:
             raise Refused(refuse("not_found", str(error))) from None
 
     async def deliveries(delivery_id: str) -> Response:
-        return await find(lookups.delivery, NO_DELIVERY, commands.decoded(delivery_id.encode("latin-1")))
+        return await find(lookups.delivery, NO_DELIVERY, granted(commands.decoded(delivery_id.encode("latin-1"))))
 
     async def dead() -> Response:
-        source_id = commands.value(_query(), "source")
+        source_id = granted(commands.value(_query(), "source"))
         page, after = await worker.run(lookups.dead_page, reader, source_id, 0)  # what fails here is still answered
         lines = _dead_lines(reader, worker, source_id, page, after)
         return Response(lines, 200, {"content-type": "application/x-ndjson"})
@@ -182,18 +193,18 @@ def _add_lookups(app: QuartTrio, reader: Reader, worker: Worker) -> None:
 
 
 def _found(finding: Finding, reader: Reader, *key: str) -> bytes | None:
-    """In the worker: what is found, as JSON; the text of a large event takes its time too."""
+    """Return what is found, as JSON; in the worker, since the text of a large event takes its time too."""
     value = finding(reader, *key)
     return None if value is None else json_text(value)
 
 
 def _receipts(found: Iterator[lookups.Value]) -> bytes:
-    """In the worker: the next receipts of a list; empty at its end."""
+    """Return the next receipts of a list, b"" at its end; in the worker."""
     return b",\n".join(json_text(value) for value in islice(found, RECEIPTS_IN_HAND_MAX))
 
 
 async def _receipt_list(worker: Worker, piece: bytes, found: Iterator[lookups.Value]) -> AsyncIterator[bytes]:
-    """Written as it is read: an id may have come a million times."""
+    """Write the list as it is read: an id may have come a million times."""
     yield b"["
     while piece:
         following = await worker.run(_receipts, found)
@@ -211,23 +222,17 @@ async def _dead_lines(
         page, after = await worker.run(lookups.dead_page, reader, source_id, after)
 
 
-def _add_requeue(app: QuartTrio, requeue: Requeue, sources: Sources, health: AdminHealth) -> None:
-    async def take_order() -> Response:
-        body = await body_reader().read(up_to(REQUEUE_BODY_BYTES_MAX))
-        if isinstance(body, Refusal):
-            raise Refused(body)
-        source_id, event_ids = commands.requeue_order(body)
-        refusal = health.refusal()
-        if refusal is not None:
-            raise Refused(refusal)
+def _add_requeue(app: QuartTrio, requeue: Requeue, sources: Sources, health: Health) -> None:
+    async def give_back() -> Response:
+        body = granted(await body_reader().read(up_to(REQUEUE_BODY_BYTES_MAX)))
+        source_id, event_ids = granted(commands.requeue_command(body))
+        granted(health.refusal())
         if all(source["id"] != source_id for source in sources()):
-            raise Refused(refuse("not_found", "there is no source of this id"))
-        done = await requeue(source_id, event_ids)
-        if isinstance(done, Refusal):
-            raise Refused(done)
+            raise Refused(NO_SOURCE)
+        done = granted(await requeue(source_id, event_ids))
         return response(Answer(200, json_text({"requeued": done.requeued, "unknown": list(done.unknown)})))
 
-    app.add_url_rule("/requeue", view_func=take_order, methods=["POST"])
+    app.add_url_rule("/requeue", view_func=give_back, methods=["POST"])
 
 
 def _query() -> bytes:

@@ -33,7 +33,7 @@ class BodyReader:
         self._timeout_seconds = timeout_seconds
 
     async def read(self, grow: Grow) -> bytes | Refusal:
-        """The whole body, or why there is none. `grow` hears of every piece before the next is read, and may refuse."""
+        """Return the whole body, or why there is none. `grow` hears of every piece before the next, and may refuse."""
         with trio.move_on_after(self._timeout_seconds):
             return await self._read(grow)
         return SLOW_BODY
@@ -53,7 +53,7 @@ class BodyReader:
 
 
 def up_to(bytes_max: int) -> Grow:
-    """A `grow` that refuses what goes over `bytes_max`."""
+    """Return a `grow` that refuses what goes over `bytes_max`."""
     left = bytes_max
 
     def grow(count: int) -> Refusal | None:
@@ -65,7 +65,7 @@ def up_to(bytes_max: int) -> Grow:
 
 
 def with_body_reader(app: App, timeout_seconds: float) -> App:
-    """ASGI: `app` with a BodyReader in its scope, an empty body for itself, and the raw target as its path.
+    """ASGI: return `app` with a BodyReader in its scope, an empty body for itself, and the raw target as its path.
 
     The path stays percent-encoded, so that routes match byte for byte; a handler decodes what it wants decoded.
     """
@@ -86,7 +86,7 @@ def _empty_body() -> Receive:
     async def receive() -> Message:
         nonlocal given
         if given:
-            await trio.sleep_forever()  # the app is never told of a disconnect: what it has begun, it finishes
+            await trio.sleep_forever()  # the app never hears of a disconnect: it finishes what it has begun
         given = True
         return {"type": "http.request", "body": b"", "more_body": False}
 

@@ -12,12 +12,11 @@ closing over unread bytes is a reset that takes the answer along).
 import socket
 import struct
 from collections.abc import Awaitable, Callable
-from http import HTTPStatus
 
 import trio
 
 from server.base.refusal import Refusal
-from server.http.answer import refusal_answer
+from server.http.answer import refusal_answer, written
 from server.http.frontend import BROKEN_HEAD, FULL, LINGER_SECONDS, READ_BYTES, WRITE_BYTES, Listener
 from server.http.head import TOO_SLOW, RequestHead, complete_head, skip_empty_lines
 
@@ -28,16 +27,16 @@ class Gone(Exception):
     """The client is no longer there, or does not read: nothing can be done for it, and nobody is to blame."""
 
 
-Exchange = Callable[["Connection", RequestHead], Awaitable[bool]]
+ServeRequest = Callable[["Connection", RequestHead], Awaitable[bool]]
 """Serves the request whose head is at the front of `received`. True: the connection can take another."""
 
 
 class Connection:
     """One accepted socket. `run` serves it to its end; `read` and `send` are the only ways to the client."""
 
-    def __init__(self, listener: Listener, exchange: Exchange, stream: trio.SocketStream) -> None:
+    def __init__(self, listener: Listener, serve_request: ServeRequest, stream: trio.SocketStream) -> None:
         self.listener = listener
-        self._exchange = exchange
+        self._serve_request = serve_request
         self.stream = stream
         self.is_known = False
         self.received = bytearray()
@@ -50,13 +49,13 @@ class Connection:
         self._answers = 0
 
     def resume(self, received: bytes, answers: int, *, is_known: bool) -> None:
-        """Go on where another front end left off: it read these bytes, and gave so many answers."""
+        """Go on where another front end left off, which read these bytes and gave so many answers."""
         self.received += received
         self._answers = answers
         self.is_known = is_known
 
     async def run(self) -> None:
-        """Serves until either side has had enough. Raises nothing but cancellation."""
+        """Serve until either side has had enough. Raise nothing but cancellation."""
         try:
             if self.listener.connections.add(self):
                 await self._serve()
@@ -83,28 +82,28 @@ class Connection:
                 await self.refuse(head)
                 break
             self.listener.connections.fell_busy(self)
-            if not await self._exchange(self, head) or self.is_ending:
+            if not await self._serve_request(self, head) or self.is_ending:
                 break
         await self._linger()
 
     @property
     def is_ending(self) -> bool:
-        """The server is draining: this answer is the connection's last."""
+        """Whether the server is draining: this answer is the connection's last."""
         return self.listener.is_draining
 
     def has_answered(self) -> None:
-        """The answer has left: from now on this connection waits for its next request."""
+        """Wait for the next request from now on; call when the answer has left."""
         self._answers += 1
         self.listener.connections.fell_idle(self)
 
     def stop_waiting(self) -> None:
-        """Ends the wait for a request, or for the client to close."""
+        """End the wait for a request, or for the client to close."""
         self._sent_away = True
         if self._waiting is not None:
             self._waiting.cancel()
 
     async def _next_head(self) -> RequestHead | Refusal | None:
-        """The next request's head, left in `received`; None where nothing came, and nobody is owed an answer."""
+        """Return the next head, and leave it in `received`; None if nothing came, and nobody is owed an answer."""
         limits = self.listener.limits
         started = trio.current_time()
         is_first = self._answers == 0
@@ -126,7 +125,7 @@ class Connection:
         return complete_head(self.received)
 
     async def _wait_for_data(self, deadline: float) -> bytes | None:
-        """What the client sends next, b"" at its end; None at the deadline, or when this connection is sent away."""
+        """Return what the client sends next, b"" at its end; None at the deadline, or if this connection must go."""
         data = None
         with trio.CancelScope(deadline=deadline) as self._waiting:
             if self._sent_away:
@@ -136,20 +135,20 @@ class Connection:
         return None if self._sent_away else data
 
     async def read(self) -> bytes:
-        """What the client sends next; b"" at its end."""
+        """Return what the client sends next; b"" at its end."""
         try:
             return bytes(await self.stream.receive_some(READ_BYTES))
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise Gone from error
 
     async def send(self, data: bytes) -> None:
-        """Takes bytes to send; they leave when they are many, or with `flush`."""
+        """Take bytes to send; they leave when they are many, or with `flush`."""
         self._unsent += data
         if len(self._unsent) >= WRITE_BYTES:
             await self.flush()
 
     async def flush(self) -> None:
-        """Sends what waits. A client that takes longer than body_timeout_seconds to read it is gone."""
+        """Send what waits. A client that takes longer than body_timeout_seconds to read it is gone."""
         data, self._unsent = bytes(self._unsent), bytearray()
         try:
             with trio.fail_after(self.listener.limits.body_timeout_seconds):
@@ -158,12 +157,10 @@ class Connection:
             raise Gone from error
 
     async def refuse(self, refusal: Refusal, *, with_body: bool = True) -> None:
-        """Answers what no application will see. The connection ends after it."""
+        """Answer what no application will see. The connection ends after it."""
         answer = refusal_answer(refusal, close=True)
-        headers = [*answer.headers, (b"content-length", b"%d" % len(answer.body)), (b"connection", b"close")]
-        lines = [b"HTTP/1.1 %d %s" % (answer.status, HTTPStatus(answer.status).phrase.encode())]
-        lines += [b"%s: %s" % header for header in headers]
-        self._unsent += b"\r\n".join([*lines, b"", answer.body if with_body else b""])
+        data = written(answer, last=True)
+        self._unsent += data if with_body else data[: -len(answer.body)]
         self.listener.observe(answer.status, answer.code, 0.0, self.client[0] if self.client else "")
         await self.flush()
 
@@ -173,7 +170,7 @@ class Connection:
             await self._send_eof()
 
     async def _linger(self) -> None:
-        """Says that nothing more will come, and discards what the client still sends, until it closes or time is up."""
+        """Say that nothing more will come, and discard what the client still sends, until it closes or time is up."""
         self.listener.connections.fell_idle(self)
         await self._send_eof()
         deadline = trio.current_time() + LINGER_SECONDS
@@ -195,5 +192,5 @@ class Connection:
             raise Gone from error
 
     def _reset_on_close(self) -> None:
-        """Leaves the kernel nothing to go on sending to a client that does not read."""
+        """Leave the kernel nothing to go on sending to a client that does not read."""
         self.stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -15,9 +15,11 @@ from werkzeug.routing import BaseConverter, MapAdapter
 from server.base.refusal import Refusal, refuse
 from server.http.answer import Answer, refusal_answer
 from server.http.asgi.body import READER, BodyReader, Scope, with_body_reader
-from server.http.frontend import GateProtocol, HealthProtocol, Observe
-from server.http.remote import Network, remote_address, sender
-from server.intake.intake import Head
+from server.http.frontend import Denial, Entry, HealthChecks, Observe, RequestGate
+from server.http.head import Fields
+from server.http.remote import Network, remote_address
+from server.intake.headers import scan
+from server.intake.intake import DeliveryHead
 
 NO_PATH = "/ "
 NO_METHOD = " "
@@ -25,23 +27,27 @@ NO_METHOD = " "
 
 
 def build_public_app(
-    gate: GateProtocol,
-    health: HealthProtocol,
+    gate: RequestGate,
+    health: HealthChecks,
     observe: Observe,
     *,
     body_timeout_seconds: float,
     trusted_proxies: Sequence[Network] = (),
 ) -> QuartTrio:
-    """The application of `bind`. `observe` hears of every answer that it gives."""
+    """Make the application of `bind`. `observe` hears of every answer that it gives."""
     app = quiet_quart(body_timeout_seconds, observe, trusted_proxies)
 
     async def ingest(source_id: str) -> Response:
         started = trio.current_time()
         head = _head(source_id, trusted_proxies)
-        answer = await take(gate, head)
+        entry = gate.enter(head)
+        if isinstance(entry, Denial):
+            answer, authenticated = refusal_answer(entry.refusal, close=True), entry.source_id
+        else:
+            answer, authenticated = await _answer(entry), source_id
         seconds = trio.current_time() - started
         if answer.code:
-            observe(answer.status, answer.code, seconds, *sender(head))
+            observe(answer.status, answer.code, seconds, head.remote_addr, authenticated)
         else:
             observe(answer.status, "", seconds)
         return response(answer)
@@ -51,11 +57,8 @@ def build_public_app(
     return app
 
 
-async def take(gate: GateProtocol, head: Head) -> Answer:
-    """Brings the current request through the gate: body, decision, commit. The body is read if the gate opens."""
-    entry = gate.enter(head)
-    if isinstance(entry, Refusal):
-        return refusal_answer(entry, close=True)
+async def _answer(entry: Entry) -> Answer:
+    """Read the current request's body, submit it, and return the answer once it is decided; close the entry."""
     try:
         body = await body_reader().read(entry.grow)
         if isinstance(body, Refusal):
@@ -74,35 +77,28 @@ async def take(gate: GateProtocol, head: Head) -> Answer:
         entry.close()
 
 
-def _head(source_id: str, trusted_proxies: Sequence[Network]) -> Head:
+def _head(source_id: str, trusted_proxies: Sequence[Network]) -> DeliveryHead:
     scope: Scope = cast(Scope, request.scope)
-    headers: list[tuple[bytes, bytes]] = scope["headers"]
-    first = dict(reversed(headers))
-    length = None if b"transfer-encoding" in first else int(first.get(b"content-length", b"0"))
-    return Head(
+    fields = Fields(scope["headers"])
+    length = None if fields.all(b"transfer-encoding") else int(fields.only(b"content-length") or 0)
+    return DeliveryHead(
         source_id=source_id,
-        authorization=_only(headers, b"authorization"),
-        headers=headers,
+        authorization=fields.only(b"authorization"),
+        scanned=scan(fields.lines),
         content_length=length,
-        remote_addr=remote_address(scope["client"][0], headers, trusted_proxies),
+        remote_addr=remote_address(scope["client"][0], fields.lines, trusted_proxies),
     )
 
 
-def _only(headers: Sequence[tuple[bytes, bytes]], name: bytes) -> bytes | None:
-    """The one value of this header; None where it is missing, or there are several to choose from."""
-    values = [value for key, value in headers if key == name]
-    return values[0] if len(values) == 1 else None
-
-
 def body_reader() -> BodyReader:
-    """The current request's body, not read yet."""
+    """Return the current request's body, not read yet."""
     reader = cast(Scope, request.scope)[READER]
     assert isinstance(reader, BodyReader)
     return reader
 
 
 def response(answer: Answer) -> Response:
-    """The answer as Quart sends it."""
+    """Return the answer as Quart sends it."""
     result = Response(answer.body, answer.status)
     result.headers.pop("content-type")
     for name, value in answer.headers:
@@ -112,8 +108,8 @@ def response(answer: Answer) -> Response:
     return result
 
 
-def add_health(app: QuartTrio, health: HealthProtocol, observe: Observe) -> None:
-    """`/livez` and `/readyz`, on either listener."""
+def add_health(app: QuartTrio, health: HealthChecks, observe: Observe) -> None:
+    """Add `/livez` and `/readyz`; on either listener."""
 
     async def livez() -> Response:
         is_live = health.live()
@@ -132,7 +128,7 @@ def add_health(app: QuartTrio, health: HealthProtocol, observe: Observe) -> None
 
 
 class SourceIdConverter(BaseConverter):
-    """A source id as the contract has it; any other segment is no route."""
+    """A source id as the contract has it; any other segment is not a route."""
 
     regex = "[A-Za-z0-9_-]{1,64}"
 
@@ -153,7 +149,7 @@ class QuietQuart(QuartTrio):
 
 
 def quiet_quart(body_timeout_seconds: float, observe: Observe, trusted_proxies: Sequence[Network] = ()) -> QuietQuart:
-    """An application without routes that refuses in JSON. Bodies come through `body_reader()` alone.
+    """Make an application without routes that refuses in JSON. Bodies come through `body_reader()` alone.
 
     A handler's exception ends in the server, which contains and logs it: no traceback page, no status outside the
     contract's list.
@@ -182,7 +178,7 @@ def quiet_quart(body_timeout_seconds: float, observe: Observe, trusted_proxies: 
 
 
 def http_answer(error: HTTPException) -> Answer:
-    """What Quart refuses, in the contract's words."""
+    """Return what Quart refuses in the contract's words."""
     if isinstance(error, MethodNotAllowed):
         methods = ", ".join(sorted(error.valid_methods or ()))
         answer = refusal_answer(refuse("method_not_allowed", f"this route takes {methods}"), close=False)

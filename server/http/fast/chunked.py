@@ -9,14 +9,14 @@ TRAILER_BYTES_MAX = 16384
 """All trailer lines together; they are ignored."""
 
 PIECES_MAX = 256
-"""Chunks taken at a time, well below a millisecond: then it is others' turn, since a chunk may be of one byte."""
+"""Chunks taken at a time, in well under a millisecond: then others have their turn, since a chunk may be one byte."""
 
 SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?[ \t]*")
 TRAILER_LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[^\x00-\x08\x0a-\x1f\x7f]*")
 
 
 class MalformedChunks(Exception):
-    """The body is no chunked body."""
+    """The body is not a chunked body."""
 
 
 class ChunkDecoder:
@@ -25,14 +25,14 @@ class ChunkDecoder:
     def __init__(self) -> None:
         self.done = False
         self.has_more = False
-        """The buffer holds pieces that `take` has left for its next call."""
+        """Whether `take` has left pieces in the buffer for its next call."""
         self._left = 0
         self._in_chunk = False
         self._in_trailer = False
         self._trailer_bytes = 0
 
     def take(self, buffer: bytearray) -> bytes:
-        """The next pieces of the body, taken out of the front of `buffer` as far as it goes; PIECES_MAX at a time."""
+        """Take the next pieces of the body out of the front of `buffer`, as far as it goes; PIECES_MAX at a time."""
         pieces: list[bytes] = []
         at = 0
         while not self.done and len(pieces) < PIECES_MAX:
@@ -80,7 +80,7 @@ class ChunkDecoder:
             raise MalformedChunks
 
     def _check_unfinished(self, buffer: bytearray, at: int) -> None:
-        """What has come can still become a line."""
+        """Raise MalformedChunks unless what has come can still become a line."""
         rest = bytes(buffer[at : at + CHUNK_LINE_BYTES_MAX])
         after_data = self._in_chunk and rest not in (b"", b"\r")
         if len(rest) >= CHUNK_LINE_BYTES_MAX or b"\n" in rest or after_data:

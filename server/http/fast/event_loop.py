@@ -1,8 +1,8 @@
-"""The fast lane: deliveries on plain HTTP/1.1, all ready sockets served by one task, without a task a connection.
+"""The fast lane: deliveries on plain HTTP/1.1, all connections served by one task.
 
 The lane has an epoll of its own and waits for that one descriptor; when it is readable, every ready socket is served
-synchronously. So a delivery costs no task switch of trio, and a burst of them one. What is no delivery is handed to
-the complete front end with the bytes that came already. Policy is the gate's; here are sockets, epoll and deadlines.
+synchronously. So a delivery costs no task switch of trio, and a burst of them costs one. What is not a delivery goes to
+the complete front end, with the bytes that came already. Policy is the gate's; here are sockets, epoll and deadlines.
 
 Fair: a turn serves each ready socket once (one read, one request), at most READY_MAX of them; then trio's other tasks
 have theirs.
@@ -15,7 +15,6 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from email.utils import formatdate
 from functools import partial
 from typing import Protocol
 
@@ -24,9 +23,9 @@ import trio
 from server.base.wakeup import Wakeup
 from server.http.answer import Answer, written
 from server.http.fast.connection import FastConnection
-from server.http.fast.protocol import Heads
-from server.http.fast.socket import FastSocket, State
-from server.http.frontend import ConnectionLimits, GateProtocol, Listener, Observe
+from server.http.fast.head_cache import HeadCache
+from server.http.fast.socket import FastSocket, seconds_by_state
+from server.http.frontend import Listener, Observe, RequestGate
 from server.http.remote import Network
 
 READY_MAX = 256
@@ -36,7 +35,7 @@ ACCEPT_MAX = 64
 """Connections accepted in one turn."""
 
 SWEEP_SECONDS = 0.1
-"""How late a deadline may be noticed: far below any sensible timeout, and cheap for thousands of connections."""
+"""How late a deadline may be noticed: far less than any sensible timeout, and cheap for thousands of connections."""
 
 OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 
@@ -44,53 +43,48 @@ HandOver = Callable[[socket.socket, bytes, int, bool], None]
 """A socket, the bytes that came already, how many answers it had, and whether its sender is known."""
 
 
-class FastGateProtocol(GateProtocol, Protocol):
+class BatchGate(RequestGate, Protocol):
     """What the lane asks of the gate."""
 
-    def take(self, requests: Sequence[FastConnection], lane: "FastLane", /) -> Sequence[FastConnection]: ...
+    def submit_batch(self, requests: Sequence[FastConnection], reply: "FastLane", /) -> Sequence[FastConnection]: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Fast:
+class FastIntake:
     """What the fast lane needs to take deliveries by itself."""
 
-    gate: FastGateProtocol
+    gate: BatchGate
     trusted_proxies: Sequence[Network]
     accepted: Callable[[int, float], None]
     """Hears of deliveries that were answered together: how many, and in how many seconds. Of the others the listener's
-    `observe` does."""
+    `observe` hears."""
 
 
 class FastLane:
     """The connections of one listening socket, until they are closed or handed over."""
 
-    def __init__(self, fast: Fast, listener: Listener, hand_over: HandOver) -> None:
+    def __init__(self, fast: FastIntake, listener: Listener, hand_over: HandOver) -> None:
         self.gate = fast.gate
         self._accepted = fast.accepted
-        self.limits: ConnectionLimits = listener.limits
+        self.seconds = seconds_by_state(listener.limits)
         self.observe: Observe = listener.observe
         self.connections = listener.connections
         self.now = time.monotonic()
         """Of this turn."""
-        self.whole: list[FastConnection] = []
+        self.batch: list[FastConnection] = []
         """Those whose request came whole in this turn."""
-        self._listener = listener
+        self.listener = listener
         self._hand_over = hand_over
-        self._heads = Heads(fast.trusted_proxies)
+        self._heads = HeadCache(fast.trusted_proxies)
         self._epoll = select.epoll()
         self._alarm = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        """Readable while somebody waits for the next turn."""
+        """Readable while a connection waits for the next turn."""
         self._epoll.register(self._alarm, select.EPOLLIN)
         self._listening: dict[int, socket.socket] = {}
         self._open: dict[int, FastConnection] = {}
-        self._again: dict[FastConnection, None] = {}
+        self._rescheduled: dict[FastConnection, None] = {}
         self._paused: list[int] = []
-        self._date: tuple[int, bytes] = (0, b"")
         self._changed = Wakeup()
-
-    @property
-    def is_draining(self) -> bool:
-        return self._listener.is_draining
 
     def listen(self, sockets: Sequence[socket.socket]) -> None:
         """Accept the connections of these listening sockets."""
@@ -107,7 +101,7 @@ class FastLane:
         self._changed.notify()
 
     async def run(self) -> None:
-        """Serve what is ready, until nothing listens any more and the last connection is closed."""
+        """Serve what is ready, until nothing listens and the last connection is closed."""
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._sweep)
@@ -129,72 +123,59 @@ class FastLane:
             self._turn()
 
     def watch(self, connection: FastSocket, *, reading: bool, writing: bool = False) -> None:
-        """What to wait for on this connection."""
+        """Wait for this on the connection, and for nothing else."""
         events = (select.EPOLLIN if reading else 0) | (select.EPOLLOUT if writing else 0)
         self._epoll.modify(connection.file, events)
 
-    def again(self, connection: FastConnection) -> None:
-        """It has bytes in hand for another request: serve it in the next turn."""
-        if not self._again:
+    def reschedule(self, connection: FastConnection) -> None:
+        """Serve it in the next turn: it has bytes in hand."""
+        if not self._rescheduled:
             os.eventfd_write(self._alarm, 1)
-        self._again[connection] = None
+        self._rescheduled[connection] = None
 
-    def let_in(self, connections: Sequence[FastConnection]) -> None:
-        """The requests of these, which came whole, are on their way to the disk."""
+    def admit(self, connections: Sequence[FastConnection]) -> None:
+        """Let these wait for their answers: their requests, which came whole, are on their way to the disk."""
         self.connections.known_fell_busy(connections)
         for connection in connections:
-            connection.go()
+            connection.wait_for_answer()
 
     def answer(self, connections: Sequence[FastConnection], bodies: Sequence[bytes]) -> None:
-        """They are on disk: what each gets. All of these bodies have one length."""
-        if self.is_draining:
+        """Answer each with a 200 and its body; call when all are on disk. The bodies have one length."""
+        if self.listener.is_draining:
             self.answer_each(connections, [Answer(200, body) for body in bodies])
             return
-        self._accepted(len(connections), self.time() - connections[0].started)
-        head = written(Answer(200, bodies[0]), self.date(), last=False)[: -len(bodies[0])]
+        self._accepted(len(connections), time.monotonic() - connections[0].started)
+        head = written(Answer(200, bodies[0]), last=False)[: -len(bodies[0])]
         idle = []
         for connection, body in zip(connections, bodies, strict=True):
             try:
                 if connection.reply(head + body):
                     idle.append(connection)
             except Exception as error:  # noqa: BLE001  # contained, as in `_serve`
-                self._listener.on_error(error)
+                self.listener.on_error(error)
                 connection.close()
         self.connections.known_fell_idle(idle)
 
     def answer_each(self, connections: Sequence[FastConnection], answers: Sequence[Answer]) -> None:
-        """What each of those that were let in together gets."""
+        """Answer each with whatever it gets."""
         for connection, answer in zip(connections, answers, strict=True):
             self._serve(connection, partial(connection.answered, answer))
 
     def forget(self, connection: FastSocket) -> None:
-        """It is about to be closed, or handed over."""
+        """Forget it; call when it is about to be closed, or handed over."""
         self._epoll.unregister(connection.file)
         del self._open[connection.file]
         self.connections.remove(connection)
         self._changed.notify()
 
     def hand_over(self, connection: FastConnection) -> None:
-        """What comes on this connection is no delivery."""
-        connection.state = State.CLOSED
-        self.forget(connection)
-        self._hand_over(connection.sock, connection.protocol.buffer, connection.answers, connection.is_known)
-
-    def time(self) -> float:
-        """Now, exactly."""
-        return time.monotonic()
-
-    def date(self) -> bytes:
-        """For the Date header; made once a second."""
-        second = int(time.time())
-        if second != self._date[0]:
-            self._date = (second, formatdate(second, usegmt=True).encode())
-        return self._date[1]
+        """Give it to the complete front end: what comes on it is not a delivery."""
+        self._hand_over(connection.release(), connection.protocol.buffer, connection.answers, connection.is_known)
 
     def _turn(self) -> None:
         ready = self._epoll.poll(0, READY_MAX)
-        if self._again:
-            self._go_on()
+        if self._rescheduled:
+            self._serve_rescheduled()
         for file, events in ready:
             connection = self._open.get(file)
             if connection is None:
@@ -205,34 +186,33 @@ class FastLane:
                 self._serve(connection, connection.writable)
             else:
                 self._serve(connection, connection.close)
-        if self.whole:
-            self._take_whole()
+        if self.batch:
+            self._submit_batch()
         for file, _ in ready:
             if file in self._listening:
                 self._accept(file, self._listening[file])
 
-    def _take_whole(self) -> None:
-        """What came whole in this turn goes in together, or is served as any other."""
-        whole, self.whole = self.whole, []
+    def _submit_batch(self) -> None:
+        """Submit together what came whole in this turn; serve what is left as any other."""
+        batch, self.batch = self.batch, []
         try:
-            alone = self.gate.take(whole, self)
+            alone = self.gate.submit_batch(batch, self)
         except Exception as error:  # noqa: BLE001  # contained, as in `_serve`
-            self._listener.on_error(error)
-            for connection in whole:
+            self.listener.on_error(error)
+            for connection in batch:
                 connection.close()
         else:
             for connection in alone:
                 self._serve(connection, connection.advance)
 
-    def _go_on(self) -> None:
-        """Serve those that have bytes in hand."""
+    def _serve_rescheduled(self) -> None:
         os.eventfd_read(self._alarm)
-        again, self._again = self._again, {}
-        for connection in again:
+        rescheduled, self._rescheduled = self._rescheduled, {}
+        for connection in rescheduled:
             self._serve(connection, connection.advance)
 
     def _accept(self, file: int, listening: socket.socket) -> None:
-        """What waits to be accepted; one a turn where each takes another's place, so that those can be served first."""
+        """Accept those that wait; one a turn when each takes another's place, so that those can be served first."""
         for _ in range(ACCEPT_MAX):
             try:
                 sock, address = listening.accept()
@@ -256,7 +236,7 @@ class FastLane:
         except OSError:  # gone already, or the machine has no room for one more
             sock.close()
             return
-        connection = FastConnection(self, sock, peer, self._heads, self.now)
+        connection = FastConnection(self, sock, peer, self._heads)
         if self.connections.add(connection):
             self._open[connection.file] = connection
         else:
@@ -264,7 +244,7 @@ class FastLane:
             self._hand_over(sock, b"", 0, False)  # to be turned away
 
     def _pause_accepting(self, file: int) -> None:
-        """The machine has no room for one more connection: try again with the next sweep."""
+        """Accept again with the next sweep; call when the machine has no room for one more connection."""
         self._epoll.modify(file, 0)
         self._paused.append(file)
 
@@ -272,7 +252,7 @@ class FastLane:
         try:
             step()
         except Exception as error:  # noqa: BLE001  # contained: reported, and never the server's end
-            self._listener.on_error(error)
+            self.listener.on_error(error)
             connection.close()
 
     async def _sweep(self) -> None:

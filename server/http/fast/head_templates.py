@@ -1,33 +1,34 @@
-"""Heads that are as one that was checked, but for values that decide nothing: a trace, a signature, an id, a length.
+"""Heads like one that was checked, but for values that decide nothing: a trace, a signature, an id, a length.
 
 A sender's heads have the same lines in the same order, most of them byte for byte. Of a head like that only the lines
-that vary are looked at: the same name at the same place, and a value of the right characters. What `head.py` checks is
-then as it was in the head that the shape was learned from. A test compares the two ways byte by byte.
+that vary are looked at: the same name at the same place, and a value of the right characters. All else that `head.py`
+checks is as in the head that the template was made from. A test compares the two ways byte by byte.
 """
 
 import re
 from collections.abc import Sequence
 
-from server.http.head import LENGTH_DIGITS_MAX, VALUE
+from server.http.fast.ingest_head import IngestHead
+from server.http.head import LENGTH_DIGITS_MAX, VALUE, Header
 from server.http.remote import Network, remote_address
 from server.intake.headers import varied
-from server.intake.intake import Head
+from server.intake.intake import DeliveryHead
 
-SHAPED_BYTES_MAX = 2048
-SHAPED_LINES_MAX = 32
-"""A head beyond either has no shape: small to remember, and far from the limits of heads and of kept headers."""
-SHAPES_MAX = 512
+TEMPLATE_BYTES_MAX = 2048
+TEMPLATE_LINES_MAX = 32
+"""A head beyond either has no template: small to remember, and far from the limits of heads and of kept headers."""
+TEMPLATES_MAX = 512
 PIECES_MAX = 4096
 PIECE_BYTES_MAX = 256
 """Of pieces that came twice, and of pieces that came once; a longer one counts as new each time."""
 LEARN_EVERY = 8
-"""One head in so many is learned from: it takes as long as to check one, and a flood of heads of no shape pays too."""
+"""One head in so many is learned from: it takes as long as to check one, and a flood without templates pays too."""
 
 CONTENT_LENGTH = b"content-length"
 DECISIVE = frozenset(
     b"authorization connection content-encoding content-type expect host transfer-encoding".split(),
 )
-"""How a request is read, and whether it is let in, hangs on these: another value is another shape."""
+"""How a request is read, and whether it is admitted, depends on these: another value is another template."""
 
 Varying = tuple[int, bytes, bytes]
 """A line that varies: which, how it starts, and the header's name."""
@@ -35,25 +36,24 @@ Varying = tuple[int, bytes, bytes]
 _is_value = re.compile(VALUE).fullmatch
 
 
-class Shape:
-    """What the heads of a shape have in common, and where they differ."""
+class HeadTemplate:
+    """What the heads that fit it have in common, and where they differ."""
 
-    __slots__ = ("_length_at", "_length_start", "_model", "_varying", "expects_continue", "is_last", "is_repeated")
+    __slots__ = ("_headers", "_length_at", "_length_start", "_model", "_varying", "is_repeated")
 
-    def __init__(self, model: Head, varying: Sequence[Varying], *, is_last: bool, expects_continue: bool) -> None:
+    def __init__(self, model: IngestHead, headers: Sequence[Header], varying: Sequence[Varying]) -> None:
         self._model = model
+        self._headers = headers
         self._varying = [(at, start, len(start), name) for at, start, name in varying if name != CONTENT_LENGTH]
         lengths = [(at, start) for at, start, name in varying if name == CONTENT_LENGTH]
         self._length_at, self._length_start = lengths[0] if lengths else (0, b"")
         self.is_repeated = not self._varying
         """Its heads differ in the length at most, so each of them may come again."""
-        self.is_last = is_last
-        self.expects_continue = expects_continue
 
-    def head(self, peer: str, lines: Sequence[bytes], trusted_proxies: Sequence[Network]) -> Head | None:
-        """The head of these lines; None where it is of another shape after all."""
-        model = self._model
-        headers = list(model.headers)
+    def fill(self, peer: str, lines: Sequence[bytes], trusted_proxies: Sequence[Network]) -> IngestHead | None:
+        """Return the head of these lines; None if it does not fit after all."""
+        model = self._model.head
+        headers = list(self._headers)
         changed = []
         for at, start, size, name in self._varying:
             line = lines[at]
@@ -68,63 +68,61 @@ class Shape:
             value = line[len(self._length_start) :].strip(b" \t")
             if not line.startswith(self._length_start) or not value.isdigit() or len(value) > LENGTH_DIGITS_MAX:
                 return None
-            headers[at - 1] = (CONTENT_LENGTH, value)
             length = int(value)
-        return Head(
+        head = DeliveryHead(
             model.source_id,
             model.authorization,
-            headers,
+            varied(model.scanned, changed) if changed else model.scanned,
             length,
             remote_address(peer, headers, trusted_proxies),
-            varied(model.scanned, changed) if changed else model.scanned,
         )
+        return IngestHead(head, self._model.is_last, self._model.expects_continue)
 
 
-class Shapes:
-    """Shapes, by the lines that do not vary: those that came twice.
+class HeadTemplates:
+    """Templates, by the lines that do not vary: those that came twice.
 
     Bounded: what is full is forgotten and learned anew. What never comes again pushes out nothing that does.
     """
 
     def __init__(self) -> None:
-        self._shapes: dict[tuple[bytes | None, ...], Shape] = {}
+        self._templates: dict[tuple[bytes | None, ...], HeadTemplate] = {}
         self._once: set[bytes] = set()
         self._twice = {b"": b""}
         self._offered = 0
 
     @property
     def counts(self) -> tuple[int, int, int]:
-        """What is remembered: shapes, pieces that came once, pieces that came again."""
-        return len(self._shapes), len(self._once), len(self._twice)
+        """How much is remembered: templates, pieces that came once, pieces that came again."""
+        return len(self._templates), len(self._once), len(self._twice)
 
-    def find(self, lines: Sequence[bytes]) -> Shape | None:
-        """The shape that these lines may have, those between line ends."""
-        return self._shapes.get(tuple(map(self._twice.get, lines)))
+    def find(self, lines: Sequence[bytes]) -> HeadTemplate | None:
+        """Return the template that these lines may fit, those between line ends."""
+        return self._templates.get(tuple(map(self._twice.get, lines)))
 
-    def learn(self, lines: Sequence[bytes], head: Head, *, is_last: bool, expects_continue: bool) -> None:
-        """Remember the shape of a head that was checked, once its lines and names are known; of one in a few heads."""
+    def learn(self, lines: Sequence[bytes], head: IngestHead, headers: Sequence[Header]) -> None:
+        """Make a template of a checked head, once its lines and names are known; of one head in LEARN_EVERY."""
         self._offered += 1
         if self._offered % LEARN_EVERY:
             return
-        headers = head.headers
-        is_plain = 0 < len(lines) <= SHAPED_LINES_MAX and len(dict(headers)) == len(headers)
+        is_plain = 0 < len(lines) <= TEMPLATE_LINES_MAX and len(dict(headers)) == len(headers)
         if not is_plain or not self._came_before(lines[0]):
             return
         key: list[bytes | None] = [*lines]
         varying: list[Varying] = []
-        has_shape = True
+        fits_others = True
         for at, (name, _) in enumerate(headers, 1):
             line = lines[at]
             if name != CONTENT_LENGTH and self._came_before(line):
                 continue
             start = line[: len(name) + 1]
-            has_shape &= name not in DECISIVE and self._came_before(start)
+            fits_others &= name not in DECISIVE and self._came_before(start)
             key[at] = None
             varying.append((at, start, name))
-        if has_shape:
-            if len(self._shapes) >= SHAPES_MAX:
-                self._shapes.clear()
-            self._shapes[tuple(key)] = Shape(head, varying, is_last=is_last, expects_continue=expects_continue)
+        if fits_others:
+            if len(self._templates) >= TEMPLATES_MAX:
+                self._templates.clear()
+            self._templates[tuple(key)] = HeadTemplate(head, headers, varying)
 
     def _came_before(self, piece: bytes) -> bool:
         """Whether this line, or this start of one, has come before. Now it has."""
@@ -134,7 +132,7 @@ class Shapes:
             self._once.remove(piece)
             if len(self._twice) >= PIECES_MAX:
                 self._twice = {b"": b""}
-                self._shapes.clear()
+                self._templates.clear()
             self._twice[piece] = piece
             return True
         if len(piece) <= PIECE_BYTES_MAX:
