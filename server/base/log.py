@@ -12,6 +12,8 @@ from typing import Any
 
 import structlog
 
+from server.base.printable import printable
+
 THROTTLE_SECONDS = 1.0
 """At most one line for each reason in this time: a flood of refusals must not become a flood of lines."""
 
@@ -62,12 +64,8 @@ def escape_controls(_: Any, __: str, event: MutableMapping[str, Any]) -> Mutable
     """Make control characters visible. (JSON does that by itself.)"""
     for key, value in event.items():
         if isinstance(value, str) and key != "exception":
-            event[key] = "".join(map(_visible, value))
+            event[key] = printable(value)
     return event
-
-
-def _visible(character: str) -> str:
-    return character if character.isprintable() else character.encode("unicode_escape").decode()
 
 
 class Throttled:

@@ -8,8 +8,9 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 from server.base.source import Source
-from server.cli.common import MISTAKE, CommandFailed, Subparsers, new_command, print_bytes
+from server.cli.common import CommandFailed, Subparsers, new_command, print_bytes
 from server.cli.description import describe
+from server.cli.exit_codes import MISTAKE
 from server.config.load import ConfigError, load
 from server.flow.processor import ProcessorError
 from server.flow.processor import load as load_processor
@@ -39,10 +40,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _store_mistakes(path: Path) -> list[str]:
-    """Why this user could not make or use the store's directory. Nothing is made."""
+    """Return why this user could not make or use the store's directory. Makes nothing."""
     place = next(each for each in (path, *path.parents) if os.path.lexists(each))
     if not place.is_dir():
-        return [f"storage.path: {place} is no directory"]
+        return [f"storage.path: {place} is not a directory"]
     if not os.access(place, os.R_OK | os.W_OK | os.X_OK):
         return [f"storage.path: {place} cannot be written to by this user"]
     if place == path and os.geteuid() not in (0, path.stat().st_uid):

@@ -8,7 +8,8 @@ from typing import Any
 import orjson
 
 from server import __version__
-from server.cli.common import MISTAKE, CommandFailed
+from server.cli.common import CommandFailed
+from server.cli.exit_codes import MISTAKE
 from server.config.values import Address
 
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - a server that listens there is on loopback too
@@ -23,7 +24,7 @@ class ServerAnswer:
 
 
 class NoAnswer(Exception):
-    """The connection broke, or what came was no answer of a Tidegate."""
+    """The connection broke, or what came was not an answer of a Tidegate."""
 
 
 class NoServer(NoAnswer):
@@ -41,7 +42,7 @@ class Client:
         self._connection = HTTPConnection(host, address.port, timeout=timeout_seconds)
 
     def post(self, path: str, body: bytes, headers: Mapping[str, str], keys: Collection[str]) -> ServerAnswer:
-        """The answer, which has these keys where it is a 200, else code and message.
+        """Send a request and return its answer, which has these keys if it is a 200, else code and message.
 
         Raises NoAnswer; the next request has a new connection then.
         """
@@ -57,7 +58,7 @@ class Client:
             raise NoAnswer(f"{type(error).__name__}: {error}") from error
         expected = keys if response.status == 200 else ("code", "message")
         if not isinstance(value, dict) or not all(key in value for key in expected):
-            raise NoAnswer(f"what answers {response.status} on {self._address} is no Tidegate")
+            raise NoAnswer(f"what answers {response.status} on {self._address} is not a Tidegate")
         return ServerAnswer(response.status, value)
 
     def close(self) -> None:

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 from server import __version__
 from server.base.json_text import json_text
+from server.base.printable import printable
 from server.config.load import StorageConfig, load_section
 from storage.lmdb_store.environment import Store
 from storage.read.reader import Reader
@@ -17,22 +18,17 @@ from storage.write.recovery import recover
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
-ERROR = 1
-"""Exit code: it did not succeed, or there is no such thing."""
-MISTAKE = 2
-"""Exit code: the arguments or the configuration cannot be used."""
-
 CONFIG_VARIABLE = "TIDEGATE_CONFIG"
 
 VERSION = f"tidegate {__version__}"
 
 
 PLAIN = "\0"
-"""Marks an argument as none of our options; no real argument has it."""
+"""Marks an argument that is not an option of ours; no real argument has it."""
 
 
 class AnyOrder(argparse.ArgumentParser):
-    """Options may stand among the arguments: `send SOURCE --count 2 FILE`. What follows `--` is none, whatever it is.
+    """Options may stand among the arguments: `send SOURCE --count 2 FILE`. What follows `--` is never an option.
 
     argparse alone loses arguments that are `--` themselves. So those behind the first one are marked, which makes them
     plain arguments; `utf8` and `file_name` take the mark off.
@@ -66,7 +62,7 @@ class CommandFailed(Exception):
 
 
 def new_command(commands: Subparsers, name: str, words: str, more: str = "") -> argparse.ArgumentParser:
-    """A subcommand with --config, --version and --help."""
+    """Add a subcommand with --config, --version and --help."""
     parser = commands.add_parser(name, help=words, description=f"{words[0].upper()}{words[1:]}. {more}")
     parser.add_argument(
         "--config",
@@ -80,7 +76,7 @@ def new_command(commands: Subparsers, name: str, words: str, more: str = "") -> 
 
 
 def utf8(text: str) -> str:
-    """An argument as its sender meant it, whatever the locale. argparse reports what it raises."""
+    """Return an argument as it was meant, whatever the locale. argparse reports what it raises."""
     try:
         return os.fsencode(text.removeprefix(PLAIN)).decode()
     except UnicodeDecodeError:
@@ -88,12 +84,12 @@ def utf8(text: str) -> str:
 
 
 def file_name(text: str) -> Path:
-    """An argument as a path."""
+    """Return an argument as a path."""
     return Path(text.removeprefix(PLAIN))
 
 
 def positive(text: str) -> int:
-    """An integer from 1 on."""
+    """Return an argument as an integer from 1 on."""
     try:
         number = int(text)
     except ValueError:
@@ -104,25 +100,24 @@ def positive(text: str) -> int:
 
 
 def print_json(value: object) -> None:
-    """One JSON value on stdout: indented for a terminal, on one line for a program."""
+    """Print a JSON value on stdout: indented for a terminal, on one line for a program."""
     print_bytes(json_text(value, indent=sys.stdout.isatty()) + b"\n")
 
 
 def print_bytes(data: bytes) -> None:
-    """Bytes on stdout, whatever the locale."""
+    """Print bytes on stdout, whatever the locale."""
     sys.stdout.flush()
     sys.stdout.buffer.write(data)
 
 
 def say(words: str) -> None:
-    """A line for people, on stderr. What could drive a terminal is escaped."""
-    shown = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in words)
-    sys.stderr.write(f"tidegate: {shown}\n")
+    """Print a line for people on stderr, with everything escaped that could drive a terminal."""
+    sys.stderr.write(f"tidegate: {printable(words)}\n")
 
 
 @contextmanager
 def open_reader(config: Path) -> Iterator[Reader]:
-    """Reads the store of this configuration: beside a running server, or on a stopped one."""
+    """Open the store of this configuration for reading: beside a running server, or a stopped one's."""
     path = load_section(config, StorageConfig).path
     left = recover(path)
     if left:

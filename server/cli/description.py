@@ -12,7 +12,7 @@ SAMPLE_RATE = 100
 
 
 def describe(config: Config, machine: Machine | None = None) -> str:
-    """The text, without a newline at its end. Nothing in it is secret. `machine`: this one, unless told otherwise."""
+    """Return the text, without a newline at its end; nothing in it is secret. `machine`: this one, unless given."""
     machine = machine or read_machine(config.storage.path)
     return "\n".join(
         [
@@ -42,7 +42,7 @@ def _source(source: Source) -> Iterator[str]:
 
 
 def _without_effect(source: Source) -> Iterator[tuple[str, str]]:
-    """Settings that are not at their default and mean nothing here, and what they would need."""
+    """Yield the settings that are not at their default and have no effect here, and what they would need."""
     changed = [each.name for each in fields(Source) if each.default not in (MISSING, getattr(source, each.name))]
     if not source.rate_limit_events_per_second:
         needed = "rate_limit_events_per_second"

@@ -1,4 +1,4 @@
-"""The first step of the `tidegate` command: what signals do until the command itself is there to say it.
+"""The first step of the `tidegate` command: what signals do until the command itself handles them.
 
 Nothing but this is imported before that, since the imports of a server take most of its start.
 """
@@ -8,11 +8,11 @@ import signal
 import sys
 from types import FrameType
 
-INTERRUPTED = 130
+from server.cli.exit_codes import INTERRUPTED
 
 
 def main() -> int:
-    """Run the command that the arguments name; its exit code."""
+    """Run the command that the arguments name; return its exit code."""
     if sys.argv[1:2] == ["serve"]:
         _until_ready()
     try:
@@ -24,12 +24,12 @@ def main() -> int:
 
 
 def _until_ready() -> None:
-    """A server that starts has nothing in hand: SIGTERM and SIGINT end it, and SIGHUP means the file it is reading."""
+    """A server that starts has nothing in hand: SIGTERM and SIGINT end it, and SIGHUP has nothing to reload yet."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)
 
 
 def _end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a handler
-    """Whatever was begun is as after a crash, which a start repairs."""
+    """End at once: whatever was begun is as after a crash, which the next start repairs."""
     os._exit(0)

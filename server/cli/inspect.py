@@ -4,7 +4,6 @@ import argparse
 
 from server.base.json_text import json_text
 from server.cli.common import (
-    ERROR,
     CommandFailed,
     Subparsers,
     new_command,
@@ -13,6 +12,7 @@ from server.cli.common import (
     print_json,
     utf8,
 )
+from server.cli.exit_codes import ERROR
 from server.config.load import source_ids
 from server.observe import receipts
 from storage.read.reader import Reader
@@ -25,20 +25,20 @@ def add(commands: Subparsers) -> None:
         commands,
         "receipt",
         "print what became of an event",
-        "Of the processed event of this id, else of the newest. Exits 1 where there is no receipt, with "
-        '{"pending":true,…} on stdout where the event is known and has no outcome yet. ' + AFTER_DASHES,
+        "Of the processed event of this id, else of the newest. Exits 1 if there is no receipt, with "
+        '{"pending":true,…} on stdout if the event is known and has no outcome yet. ' + AFTER_DASHES,
     )
     _add_event(parser)
     parser.add_argument("--all", action="store_true", help="a list of every one of this id, the newest first")
     parser.set_defaults(run=run_receipt)
-    parser = new_command(commands, "event", "print a normalised event", "Exits 1 where there is none. " + AFTER_DASHES)
+    parser = new_command(commands, "event", "print a normalised event", "Exits 1 if there is none. " + AFTER_DASHES)
     _add_event(parser)
     parser.set_defaults(run=run_event)
     parser = new_command(
         commands,
         "delivery",
         "print a delivery: when it came, from where, and what became of each of its items",
-        "Exits 1 where there is none.",
+        "Exits 1 if there is none.",
     )
     parser.add_argument("delivery", type=utf8, metavar="DELIVERY", help="its id, as the answer and receipts have it")
     parser.set_defaults(run=run_delivery)
@@ -46,7 +46,7 @@ def add(commands: Subparsers) -> None:
         commands,
         "dead",
         "list dead events with their last error, as JSON lines",
-        "Exits 1 where neither the configuration nor the store knows SOURCE.",
+        "Exits 1 if neither the configuration nor the store knows SOURCE.",
     )
     parser.add_argument("source", nargs="?", type=utf8, metavar="SOURCE", help="of this source only")
     parser.set_defaults(run=run_dead)
@@ -69,7 +69,7 @@ def run_receipt(arguments: argparse.Namespace) -> int:
 
 
 def _print_all(arguments: argparse.Namespace, reader: Reader) -> int:
-    """A list, a receipt on each line, written as it is read: an id may have come a million times."""
+    """Print a list, a receipt on each line, as it is read: an id may have come a million times."""
     code, between = ERROR, b"[\n"
     for receipt in receipts.receipts(reader, arguments.source, arguments.event_id):
         print_bytes(between + json_text(receipt))
@@ -114,7 +114,7 @@ def run_dead(arguments: argparse.Namespace) -> int:
 
 
 def _no_event(arguments: argparse.Namespace, reader: Reader) -> CommandFailed:
-    """Where there is no such source either, that is said instead: its name may be mistyped."""
+    """If there is no such source either, say that instead: its name may be mistyped."""
     if not _is_known(arguments, reader):
         return _no_source(arguments)
     return CommandFailed(ERROR, f"there is no event {arguments.event_id!r} of source {arguments.source!r}")
@@ -125,5 +125,5 @@ def _no_source(arguments: argparse.Namespace) -> CommandFailed:
 
 
 def _is_known(arguments: argparse.Namespace, reader: Reader) -> bool:
-    """A source that was removed is known by its events in the store."""
+    """Return whether there is such a source; one that was removed is known by its events in the store."""
     return arguments.source in (*source_ids(arguments.config), *reader.totals())

@@ -6,22 +6,19 @@ import sys
 from collections.abc import Sequence
 
 from server.cli import check, inspect, requeue, send, serve, verify
-from server.cli.common import ERROR, MISTAKE, VERSION, AnyOrder, CommandFailed, say
+from server.cli.common import VERSION, AnyOrder, CommandFailed, say
+from server.cli.exit_codes import BROKEN_PIPE, ERROR, INTERRUPTED, MISTAKE
 from server.config.load import ConfigError
 from storage.errors import StoreDamaged, StoreError
 
-BROKEN_PIPE = 141
-"""As a shell reports a program that SIGPIPE ended."""
-INTERRUPTED = 130
-
 EXIT_CODES = """\
-exit codes: 0 done; 1 not done, or there is no such thing; 2 the arguments or the configuration cannot be used.
+exit codes: 0 done; 1 not done, or it does not exist; 2 the arguments or the configuration cannot be used.
 JSON for programs goes to stdout, words for people to stderr.
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code. argparse's own SystemExit (help, version, usage) passes."""
+    """Run one command and return its exit code. argparse's own SystemExit (help, version, usage) passes."""
     arguments = parser().parse_args(argv)
     try:
         code: int = arguments.run(arguments)
@@ -62,6 +59,6 @@ def _complain(code: int, *lines: str) -> int:
 
 
 def _stdout_is_gone() -> int:
-    """Nobody reads on (`| head`): that is no error, and Python must not flush again when it ends."""
+    """End quietly when nobody reads on (`| head`): Python must not flush again when it ends."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return BROKEN_PIPE

@@ -1,4 +1,4 @@
-"""How far a long command is: one line on stderr that is drawn again and again, if a terminal shows it."""
+"""How far a long command is: one line on stderr that is drawn again and again, if that is a terminal."""
 
 import shutil
 import sys
@@ -26,7 +26,7 @@ class Progress:
             self._draw("")
 
     def update(self, done: int, words: str = "") -> None:
-        """`done` of the total are done now. Cheap enough to be called for each."""
+        """Show that `done` of the total are done. Cheap enough to be called for each."""
         now = time.monotonic()
         if not self._shown or now < self._next:
             return
@@ -34,7 +34,7 @@ class Progress:
         self._draw(self.line(done, now - self._started, words))
 
     def line(self, done: int, seconds: float, words: str = "") -> str:
-        """What is drawn after this many seconds."""
+        """Return what is drawn after this many seconds."""
         rate = f"{done / seconds:,.0f}/s" if seconds > 0 else ""
         if self._total is None:
             return f"{done:,} {self._noun}  {rate}  {words}".rstrip()

@@ -1,4 +1,4 @@
-"""`requeue`: dead events back to the processor, by the running server or, where none runs, in the store itself."""
+"""`requeue`: dead events back to the processor, by the running server or, if none runs, in the store itself."""
 
 import argparse
 from collections.abc import Iterator, Sequence
@@ -9,7 +9,8 @@ import orjson
 
 from server.base.clock import Clock
 from server.cli.client import Client, NoAnswer
-from server.cli.common import ERROR, MISTAKE, CommandFailed, Subparsers, new_command, print_json, utf8
+from server.cli.common import CommandFailed, Subparsers, new_command, print_json, utf8
+from server.cli.exit_codes import ERROR, MISTAKE
 from server.config.load import ServerConfig, StorageConfig, load_section
 from server.flow.requeue import REQUEUE_EVENTS_MAX, dead_of
 from storage.errors import StoreLocked
@@ -30,7 +31,7 @@ def add(commands: Subparsers) -> None:
         commands,
         "requeue",
         "give dead events back to the processor, with all their attempts",
-        "Through the admin side of the running server, or directly where none runs. Exits 1 where an id has no dead "
+        "Through the admin side of the running server, or directly if none runs. Exits 1 if an id has no dead "
         "event. An id that starts with - goes after --.",
     )
     parser.add_argument("source", type=utf8, metavar="SOURCE", help="the id of the source")
@@ -46,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandFailed(MISTAKE, "name the events to be requeued, or say --all")
     event_ids = None if arguments.all else list(dict.fromkeys(arguments.event_ids))
     storage = load_section(arguments.config, StorageConfig)
-    Store.open(storage.path, mode="read").close()  # to write would make one where there is none
+    Store.open(storage.path, mode="read").close()  # opening it to write would make one
     try:
         store = Store.open(storage.path, map_size_bytes=storage.map_size_bytes, mode="write")
     except StoreLocked:
@@ -68,15 +69,15 @@ def _by_server(config: Path, source_id: str, event_ids: Sequence[str] | None) ->
     client = Client("server.admin_bind", server.admin_bind, None)  # as long as the processor needs
     count, unknown = 0, list[str]()
     try:
-        for order in _orders(event_ids):
-            done = _post(client, orjson.dumps({"source": source_id} | order), headers, count)
+        for command in _commands(event_ids):
+            done = _post(client, orjson.dumps({"source": source_id} | command), headers, count)
             count, unknown = count + done[0], unknown + done[1]
     finally:
         client.close()
     return count, unknown
 
 
-def _orders(event_ids: Sequence[str] | None) -> Iterator[dict[str, object]]:
+def _commands(event_ids: Sequence[str] | None) -> Iterator[dict[str, object]]:
     if event_ids is None:
         yield {"all": True}
         return
@@ -85,7 +86,7 @@ def _orders(event_ids: Sequence[str] | None) -> Iterator[dict[str, object]]:
 
 
 def _post(client: Client, body: bytes, headers: dict[str, str], before: int) -> Done:
-    """`before`: how many were given back by the orders before this one; told where this one is refused."""
+    """Send one command. `before`: how many events were given back by earlier ones; told if this one is refused."""
     try:
         answer = client.post("/requeue", body, headers, ("requeued", "unknown"))
     except NoAnswer as error:
@@ -118,7 +119,7 @@ def _all_dead(reader: Reader, source_id: str) -> Iterator[int]:
 
 
 def _dead(reader: Reader, source_id: str, event_ids: Sequence[str], unknown: list[str]) -> Iterator[int]:
-    """In ascending order; ids of which none is dead are added to `unknown`."""
+    """Yield the numbers in ascending order; add ids of which none is dead to `unknown`."""
     numbers: list[int] = []
     for event_id in event_ids:
         dead = [event.number for event in dead_of(reader, source_id, event_id)]

@@ -13,7 +13,7 @@ PAGES = ("/", "/pricing", "/docs", "/blog/tides")
 
 
 def sample(source: Source, events: int, *, batched: bool) -> tuple[bytes, list[str]]:
-    """A body with this many events of the source's type, and their ids. One event is a batch only if `batched`."""
+    """Return a body of this many events of the source's type, and their ids. One event is a batch only if `batched`."""
     make = _track if source.type == "segment" else _order
     items = [make() for _ in range(events)]
     key = "messageId" if source.type == "segment" else "inbound_event_id"

@@ -11,8 +11,6 @@ from pathlib import Path
 from server.base.source import Source
 from server.cli.client import Client, NoAnswer, NoServer, ServerAnswer
 from server.cli.common import (
-    ERROR,
-    MISTAKE,
     CommandFailed,
     Subparsers,
     file_name,
@@ -22,6 +20,7 @@ from server.cli.common import (
     say,
     utf8,
 )
+from server.cli.exit_codes import ERROR, INTERRUPTED, MISTAKE
 from server.cli.progress import Progress
 from server.cli.samples import sample
 from server.config.load import Config, load, sending_token
@@ -29,12 +28,10 @@ from server.config.load import Config, load, sending_token
 ANSWER_SECONDS = 60
 """How long an answer may take: twice what a body may."""
 
-INTERRUPTED = 130
-
 ANSWER_KEYS = ("accepted", "deferred", "dropped", "rejected", "delivery")
 
 Bodies = Callable[[], tuple[bytes, list[str]]]
-"""The next body, and the ids of its events where we made them."""
+"""The next body, and the ids of its events if we made them."""
 
 
 @dataclass(slots=True)
@@ -57,7 +54,7 @@ class Summary:
         return not self.failed + self.rejected + self.dropped
 
     def take(self, answer: ServerAnswer, ids: list[str]) -> None:
-        """Count an answer. What went wrong is kept in words the first time that it did."""
+        """Count an answer. What went wrong is kept in words the first time."""
         value = answer.value
         if answer.status != 200:
             self.fail(f"{answer.status} {value['code']}", str(value["message"]))
@@ -72,7 +69,7 @@ class Summary:
         self.last = {"delivery": value["delivery"]} | ({"event_id": ids[-1]} if ids else {})
 
     def fail(self, kind: str, words: str) -> None:
-        """Count a request that was not taken."""
+        """Count a request that was not accepted."""
         if kind not in self.errors:
             self.complaints.append(f"{kind}: {words}")
         self.failed += 1

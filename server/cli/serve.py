@@ -2,7 +2,8 @@
 
 import argparse
 
-from server.cli.common import Subparsers, new_command
+from server.cli.common import CommandFailed, Subparsers, new_command
+from server.cli.exit_codes import MISTAKE
 
 
 def add(commands: Subparsers) -> None:
@@ -16,6 +17,10 @@ def add(commands: Subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from server.runtime.process import serve  # noqa: PLC0415 - the other commands start faster without it
+    from server.flow.processor import ProcessorError  # noqa: PLC0415 - the other commands start faster without these
+    from server.runtime.process import serve  # noqa: PLC0415
 
-    return serve(arguments.config)
+    try:
+        return serve(arguments.config)
+    except ProcessorError as error:
+        raise CommandFailed(MISTAKE, str(error)) from None

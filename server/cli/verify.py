@@ -3,7 +3,8 @@
 import argparse
 from dataclasses import asdict
 
-from server.cli.common import ERROR, Subparsers, new_command, print_json, say
+from server.cli.common import Subparsers, new_command, print_json, say
+from server.cli.exit_codes import ERROR
 from server.cli.progress import Progress
 from server.config.load import StorageConfig, load_section
 from storage.check.verify import verify

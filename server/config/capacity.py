@@ -1,7 +1,6 @@
 """The capacity plan: what a configuration may take at its limits, and where this machine has less.
 
-Upper bounds, not forecasts: a limit that nobody reaches costs nothing. What processors
-keep is theirs and not in it.
+Upper bounds, not forecasts: a limit that nobody reaches costs nothing. What processors keep is theirs and not in it.
 """
 
 import math
@@ -13,12 +12,13 @@ from pathlib import Path
 
 from server.base.source import Source
 from server.config.load import Config
-from storage.dedup.index import GENERATION_EVENTS_MAX, MEMORY_PARTS
+from storage.dedup.index import MEMORY_RUNS_MIN, RUN_EVENTS_MAX
 from storage.dedup.runs import ENTRY_BYTES
 from storage.journal.records import JOURNAL_BYTES
+from storage.lmdb_store.disk import free_bytes
 
 BASE_BYTES = 96 * 2**20
-"""Interpreter and libraries (56 MiB after the imports, CPython 3.11), caches, and the tail of the dedup index."""
+"""Interpreter and libraries (56 MiB after the imports, CPython 3.11), caches, and the memtable of the dedup index."""
 
 CONNECTION_BYTES = 64 * 2**10
 """A task, its parser and its buffers; the head alone may have 16 KiB."""
@@ -29,11 +29,11 @@ PARSED_TIMES = 5
 CONTAINER_BYTES = 232
 """The worst kind: a dict with one key, CPython 3.11."""
 
-ASIDE_BYTES = 512
-"""A number, a digest and a few facts: an event that waits for its retry, its twin, or its outcome's commit."""
+PARKED_BYTES = 512
+"""A number, a digest and a few facts: an event that waits for its retry, its turn, or its outcome's commit."""
 
 ID_BYTES = ENTRY_BYTES
-"""An id in the dedup index; as much again for those of one generation while it is merged."""
+"""An id in the dedup index; as much again for those of one run while it is merged."""
 
 INDEX_SHARE = 8
 """The dedup index may have an eighth of the memory before its older part goes into files."""
@@ -91,7 +91,7 @@ class Plan:
 
 
 def plan(config: Config, machine: Machine) -> Plan:
-    """The plan of this configuration on that machine."""
+    """Return the plan of this configuration on that machine."""
     events_per_second = math.fsum(
         each.rate_limit_events_per_second for each in config.sources.values() if _keeps_to_rate(each)
     )
@@ -113,14 +113,14 @@ def plan(config: Config, machine: Machine) -> Plan:
 
 
 def memory_ids_max(config: Config, machine: Machine) -> int:
-    """`dedup.memory_ids_max`, or what this machine's memory has room for."""
+    """Return `dedup.memory_ids_max`, or what this machine's memory has room for."""
     room = machine.memory_bytes // INDEX_SHARE
-    return config.dedup.memory_ids_max or room * MEMORY_PARTS // (MEMORY_PARTS + 1) // ID_BYTES
+    return config.dedup.memory_ids_max or room * MEMORY_RUNS_MIN // (MEMORY_RUNS_MIN + 1) // ID_BYTES
 
 
 def _index_bytes(ids: int) -> int:
-    """With the copy of a generation that is being merged."""
-    return (ids + min(ids, GENERATION_EVENTS_MAX)) * ID_BYTES
+    """Return the memory of so many ids, with the copy of a run that is being merged."""
+    return (ids + min(ids, RUN_EVENTS_MAX)) * ID_BYTES
 
 
 def _keeps_to_rate(source: Source) -> bool:
@@ -144,7 +144,7 @@ def _memory(config: Config, dedup_bytes: int) -> tuple[Part, ...]:
         Part("queues", queue.bytes_max, "queue.bytes_max, all sources together"),
         Part(
             "retries and outcomes",
-            2 * len(config.sources) * queue.events_max * ASIDE_BYTES,
+            2 * len(config.sources) * queue.events_max * PARKED_BYTES,
             "queue.events_max a source of each",
         ),
         Part(
@@ -176,7 +176,7 @@ def _warnings(config: Config, machine: Machine, memory_bytes: int, open_files: i
 
 
 def read_machine(store: Path) -> Machine:
-    """This host, as a process started here would find it. `store` need not exist yet."""
+    """Return this host, as a process started here would find it. `store` need not exist yet."""
     return Machine(_memory_bytes(), _disk_free_bytes(store), _open_files_max())
 
 
@@ -196,10 +196,9 @@ def _disk_free_bytes(store: Path) -> int:
         taken = sum(each.stat().st_blocks * 512 for each in store.iterdir())
     for place in (store, *store.parents):
         try:
-            found = os.statvfs(place)
+            return free_bytes(place) + taken
         except OSError:
             continue
-        return found.f_bavail * found.f_frsize + taken
     return taken
 
 
@@ -209,7 +208,7 @@ def _open_files_max() -> int:
 
 
 def size(count: float) -> str:
-    """Bytes for people: 1.5 GiB."""
+    """Return bytes for people: 1.5 GiB."""
     for unit in ("bytes", "KiB", "MiB", "GiB"):
         if count < 1024:
             return f"{count:.3g} {unit}" if unit != "bytes" else f"{count:.0f} bytes"

@@ -74,7 +74,7 @@ class ConfigError(Exception):
 
 
 def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
-    """The configuration in this file, secrets resolved. Raises ConfigError with every mistake there is."""
+    """Return the configuration in this file, secrets resolved. Raises ConfigError with every mistake there is."""
     path = _absolute(path)
     reader = _Reader(_parse(path), Places(environ, path.parent))
     sections: dict[str, Any] = {name: reader.section(name) for name in SECTIONS}
@@ -87,7 +87,7 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
 
 
 def load_section(path: Path, section: type[Section], environ: Mapping[str, str] = os.environ) -> Section:
-    """One section alone, for commands that look at the store: they need no secret of any source.
+    """Return one section alone, for commands that look at the store: they need no secret of any source.
 
     Raises ConfigError with every mistake in this section.
     """
@@ -100,7 +100,7 @@ def load_section(path: Path, section: type[Section], environ: Mapping[str, str] 
 
 
 def restart_needed(old: Config, new: Config) -> list[str]:
-    """The changed keys that a running server cannot take over: all but the sources and the secrets."""
+    """Return the changed keys that a running server cannot take over: all but the sources and the secrets."""
     return [
         f"{name}.{key}"
         for name, section in SECTIONS.items()
@@ -111,7 +111,7 @@ def restart_needed(old: Config, new: Config) -> list[str]:
 
 
 def open_to_everybody(config: Config) -> Iterator[tuple[str, str]]:
-    """What would stand open at the addresses of this configuration: key and words of each such mistake."""
+    """Yield what would be open to everybody at these addresses: key and words of each such mistake."""
     server = config.server
     if not server.admin_bind.is_loopback:
         if not server.admin_token:
@@ -126,26 +126,26 @@ def open_to_everybody(config: Config) -> Iterator[tuple[str, str]]:
 
 
 def check_reload(bound: ServerConfig, sources: Mapping[str, Source], config: Config) -> None:
-    """Raises ConfigError where a server with these `sources` must not take the configuration over.
+    """Raise ConfigError if a server with these `sources` must not take the configuration over.
 
     It listens at the addresses of `bound`, with which it was started, whatever the file says of them now.
     """
     server = replace(config.server, bind=bound.bind, admin_bind=bound.admin_bind)
     mistakes = [f"{key}: {message}" for key, message in open_to_everybody(replace(config, server=server))]
     if sources and not config.sources:
-        mistakes.append("sources: the file has none any more; a server that shall take nothing is stopped instead")
+        mistakes.append("sources: the file has none any more; to take nothing, stop the server instead")
     if mistakes:
         raise ConfigError(mistakes)
 
 
 def source_ids(path: Path) -> list[str]:
-    """The ids of the sources in this file, whatever else is in it. Raises ConfigError where it cannot be read."""
+    """Return the ids of the sources in this file, whatever else is in it. Raises ConfigError if it cannot be read."""
     sources = _parse(_absolute(path)).get("sources", {})
     return list(sources) if isinstance(sources, dict) else []
 
 
 def sending_token(config: Config, source_id: str, environ: Mapping[str, str] = os.environ) -> bytes | None:
-    """A token that this source accepts, for a client on this host. None where only hashes are configured.
+    """Return a token that this source accepts, for a client on this host; None if only hashes are configured.
 
     Read from the file again: the server itself keeps digests.
     """
@@ -182,7 +182,7 @@ class _Reader:
         """Sources that accept the token that everybody knows, and have another mistake."""
 
     def section(self, name: str) -> Any:
-        """The section as its dataclass; bad values are replaced by defaults, so that reading can go on."""
+        """Return the section as its dataclass, with defaults for bad values, so that reading can go on."""
         section = SECTIONS[name]
         values = self._values(name, self._table(name, self.tree.get(name, {})), settings_of(section))
         if section is StorageConfig:
@@ -191,7 +191,7 @@ class _Reader:
         return section(**values)
 
     def sources(self) -> dict[str, Source]:
-        """Every source without a mistake in it."""
+        """Return every source without a mistake in it."""
         found = {}
         for name, table in self._table("sources", self.tree.get("sources", {})).items():
             key = _key("sources", name)
@@ -211,7 +211,7 @@ class _Reader:
         self.mistakes.append((key, message))
 
     def sound(self, *keys: str) -> bool:
-        """None of these keys has a mistake, so that what holds between them can be told."""
+        """Return whether none of these keys has a mistake, so that what holds between them can be told."""
         return not {key for key, _ in self.mistakes} & set(keys)
 
     def unknown(self, prefix: str, table: Table, known: Iterable[str]) -> None:
@@ -243,7 +243,7 @@ class _Reader:
 
 
 def _check_relations(reader: _Reader, config: Config) -> None:
-    """What no value says alone: combinations that could not work, or that would be open to everybody."""
+    """Look for what no value shows alone: combinations that could not work, or would be open to everybody."""
     server, limits = config.server, config.limits
     if reader.sound("server.bind", "server.admin_bind") and server.bind.overlaps(server.admin_bind):
         reader.wrong("server.admin_bind", f"{server.admin_bind} and server.bind {server.bind} are the same port")
@@ -261,13 +261,13 @@ def _check_relations(reader: _Reader, config: Config) -> None:
 
 
 def _closest(name: str, known: list[str]) -> str | None:
-    """The key that was probably meant: of those that look alike the one with the same beginning."""
+    """Return the key that was probably meant: of those that look alike the one with the same beginning."""
     alike = [*(each for each in known if name and each.startswith(name)), *difflib.get_close_matches(name, known)]
     return max(alike, key=lambda each: _same_letters(name, each), default=None)
 
 
 def _same_letters(one: str, other: str) -> int:
-    """With how many letters both begin."""
+    """Return with how many letters both begin."""
     return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 

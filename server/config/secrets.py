@@ -12,7 +12,7 @@ SECRET_BYTES_MAX = 4096
 """A token has to fit a head of 16384 bytes, beside everything else."""
 
 PUBLIC_TOKEN = b"for-trying-only"
-"""The demo's token. Everybody knows it, so it is refused where others can reach the server."""
+"""The demo's token. Everybody knows it, so it is refused if others can reach the server."""
 
 PUBLIC_DIGEST = hashlib.sha256(PUBLIC_TOKEN).digest()
 
@@ -33,7 +33,7 @@ class Places:
 
 
 def resolve(value: object, places: Places) -> bytes:
-    """The secret that a literal, `env:NAME` or `file:PATH` stands for. Raises Wrong, also where it is empty."""
+    """Return the secret that a literal, `env:NAME` or `file:PATH` stands for. Raises Wrong, also if it is empty."""
     if not isinstance(value, str):
         raise Wrong("must be a string: the secret itself, env:NAME or file:PATH")
     if value.startswith("sha256:"):
@@ -53,7 +53,7 @@ def resolve(value: object, places: Places) -> bytes:
 
 
 def token(value: object, places: Places) -> bytes:
-    """The same for a bearer token: one that no Authorization header could carry is Wrong."""
+    """Return the same for a bearer token: one that no Authorization header could carry is Wrong."""
     secret = resolve(value, places)
     if re.search(rb"[\x00-\x20\x7f]", secret):
         raise Wrong("holds white space or a control character, so that no client could send it")
@@ -61,7 +61,7 @@ def token(value: object, places: Places) -> bytes:
 
 
 def token_digest(value: object, places: Places) -> bytes:
-    """The SHA-256 of a source's token, which may also be given as `sha256:HEX`."""
+    """Return the SHA-256 of a source's token, which may also be given as `sha256:HEX`."""
     if isinstance(value, str) and value.startswith("sha256:"):
         digits = value.removeprefix("sha256:")
         if not re.fullmatch(r"[0-9a-fA-F]{64}", digits):
@@ -83,10 +83,10 @@ def _from_file(name: str, places: Places) -> bytes:
     try:
         with open(places.directory / name, "rb", opener=_without_waiting) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise Wrong(f"the file {name!r} is no regular file")
+                raise Wrong(f"the file {name!r} is not a regular file")
             found = file.read(SECRET_BYTES_MAX + 3)  # enough to tell that it is too long
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "no possible file name"
+        reason = error.strerror if isinstance(error, OSError) else "not a possible file name"
         raise Wrong(f"the file {name!r} cannot be read: {reason}") from None
     secret = found.removesuffix(b"\n").removesuffix(b"\r") if found.endswith(b"\n") else found
     if not secret:
@@ -95,5 +95,5 @@ def _from_file(name: str, places: Places) -> bytes:
 
 
 def _without_waiting(path: str, flags: int) -> int:
-    """Opens a FIFO at once: otherwise that takes until somebody writes to it."""
+    """Open a FIFO at once: otherwise that takes until somebody writes to it."""
     return os.open(path, flags | os.O_NONBLOCK)

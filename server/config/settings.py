@@ -121,7 +121,7 @@ class DedupConfig:
 
 
 def _of_source(key: str, kind: Kind, why: str) -> Setting:
-    """A setting whose default stands in `Source`."""
+    """Return a setting whose default stands in `Source`."""
     return Setting(next(field.default for field in fields(Source) if field.name == key), kind, why)
 
 

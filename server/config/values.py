@@ -38,12 +38,12 @@ def _not_a_boolean() -> bool:
 
 
 def setting(default: object, kind: Kind, why: str, *, shown: bool = True) -> Any:
-    """A dataclass field that is also a Setting, so that a section is one table of all that is known of it."""
+    """Return a dataclass field that is also a Setting, so that a section is one table of all that is known of it."""
     return field(default=kind.read(default, NOWHERE), repr=shown, metadata={"setting": Setting(default, kind, why)})
 
 
 def settings_of(section: type) -> Mapping[str, Setting]:
-    """The settings of such a dataclass, in order."""
+    """Return the settings of such a dataclass, in order."""
     return {each.name: each.metadata["setting"] for each in fields(section)}
 
 
@@ -62,14 +62,14 @@ class Address:
         return ipaddress.ip_address(self.host).is_loopback
 
     def overlaps(self, other: "Address") -> bool:
-        """Both cannot be bound at once."""
+        """Return whether both cannot be bound at once."""
         here, there = ipaddress.ip_address(self.host), ipaddress.ip_address(other.host)
         same_host = here == there or (here.version == there.version and (here.is_unspecified or there.is_unspecified))
         return same_host and self.port == other.port != 0
 
 
 def count(minimum: int, maximum: int, *, zero: str = "") -> Kind:
-    """An integer. `zero` says what 0 means, where 0 is allowed for that meaning alone."""
+    """Return the kind of an integer. `zero` says what 0 means, if 0 is allowed for that meaning alone."""
 
     def read(value: object, _: Places) -> int:
         if isinstance(value, bool) or not isinstance(value, int):
@@ -83,7 +83,7 @@ def count(minimum: int, maximum: int, *, zero: str = "") -> Kind:
 
 
 def number(above: float, maximum: float, *, least: float = 0, zero: str = "") -> Kind:
-    """A finite number greater than `above` and at least `least`; `zero` as in count()."""
+    """Return the kind of a finite number greater than `above` and at least `least`; `zero` as in count()."""
 
     def read(value: object, _: Places) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -98,7 +98,7 @@ def number(above: float, maximum: float, *, least: float = 0, zero: str = "") ->
 
 
 def text(words: str, accepts: Callable[[str], object]) -> Kind:
-    """A string that `accepts` finds true."""
+    """Return the kind of a string that `accepts` finds true."""
 
     def read(value: object, _: Places) -> str:
         if not isinstance(value, str) or not accepts(value):
@@ -114,7 +114,7 @@ def choice(*options: str) -> Kind:
 
 
 def listing(words: str, read_each: Callable[[object, Places], Any], *, empty: bool) -> Kind:
-    """A list, read into a tuple. Every bad entry is told, by its place."""
+    """Return the kind of a list, read into a tuple. Every bad entry is told, by its place."""
 
     def read(value: object, places: Places) -> tuple[Any, ...]:
         if not isinstance(value, list):
@@ -135,7 +135,7 @@ def listing(words: str, read_each: Callable[[object, Places], Any], *, empty: bo
 
 
 def show(value: object) -> str:
-    """A value in a message: on one line, shortened."""
+    """Return a value as it stands in a message: on one line, shortened."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, dict | list):

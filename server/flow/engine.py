@@ -120,8 +120,8 @@ class Engine:
             if job is not None:
                 await worker.run(job.run)
                 index.install(job)
-                await worker.run(job.let_go)
-            trouble = str(index.overflow_error or "")
+                await worker.run(job.release)
+            trouble = str(index.spill_error or "")
             if trouble != told:
                 told = trouble
                 if trouble:

@@ -32,7 +32,7 @@ class Health:
         self._index_ready = index_ready
 
     def refusal(self) -> Refusal | None:
-        """Why no delivery can be taken now, if so."""
+        """Return why no delivery can be taken now, if so."""
         if self.draining:
             return DRAINING
         if not self.started:
@@ -43,11 +43,11 @@ class Health:
         return STORAGE_FULL if self._committer.full else None
 
     def live(self) -> bool:
-        """The process works; only a restart would help where it does not."""
+        """Return whether the process works; only a restart would help if not."""
         return not self._committer.lost
 
     def ready(self) -> tuple[bool, Mapping[str, object]]:
-        """(can deliveries be taken, the reasons why not and the warnings, by name)."""
+        """Return whether deliveries can be taken; with the reasons why not and the warnings, by name."""
         refusal = self.refusal()
         reasons = [] if refusal is None else [{"reason": refusal.code, "message": refusal.message}]
         status = "ready" if refusal is None else "not ready"
@@ -58,18 +58,19 @@ class Health:
         if not self._index_ready.is_set():
             message = "the dedup index is being rebuilt; deliveries are kept, their processing starts afterwards"
             warnings.append({"warning": "index_rebuilding", "message": message})
-        if self._index.overflow_error is not None:
-            message = f"the dedup index outgrows dedup.memory_ids_max, no file takes it: {self._index.overflow_error}"
+        if self._index.spill_error is not None:
+            error = self._index.spill_error
+            message = f"the dedup index outgrows dedup.memory_ids_max and cannot be written to files: {error}"
             warnings.append({"warning": "index_in_memory", "message": message})
         if self._journal.error is not None:
-            message = f"the journal cannot be written, each answer waits for a transaction: {self._journal.error}"
+            message = f"the journal cannot be written, so each answer waits for a transaction: {self._journal.error}"
             warnings.append({"warning": "no_journal", "message": message})
         for source_id in self._engine.stuck:
-            message = f"source {source_id}: a call of its former processor does not return; restart the server"
+            message = f"source {source_id}: a call of its previous processor does not return; restart the server"
             warnings.append({"warning": "processor_hanging", "message": message})
         return warnings
 
 
 def storage_refusal(error: StoreError) -> Refusal:
-    """What a sender hears while the store is in this state."""
+    """Return what a sender hears while the store is in this state."""
     return STORAGE_FULL if isinstance(error, StoreFull) else STORAGE_FAILED

@@ -39,13 +39,13 @@ class Requests:
         self.seconds = Histogram(SECONDS)
 
     def observe(self, status: int, code: str, seconds: float) -> None:
-        """One answer was given. `code` is "" for a 200."""
+        """Count an answer. `code` is "" for a 200."""
         key = (status, code)
         self.counts[key] = self.counts.get(key, 0) + 1
         self.seconds.observe(seconds)
 
     def accepted(self, count: int, seconds: float) -> None:
-        """So many deliveries were answered with 200 at once."""
+        """Count so many deliveries that were answered with 200 at once."""
         self.counts[200, ""] = self.counts.get((200, ""), 0) + count
         self.seconds.observe(seconds, count)
 
@@ -68,7 +68,7 @@ class SourceNumbers:
     processor_failures: int
     processor_seconds: Buckets
     oldest: tuple[int, int]
-    """Number and received_at_ms of the oldest pending event; the time is 0 where it has to be read."""
+    """Number and received_at_ms of the oldest pending event; the time is 0 if it has to be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ class Metrics:
         PlatformCollector(registry=self._process)
 
     async def render(self) -> bytes:
-        """The text, of CONTENT_TYPE. Raises StoreError where the store cannot be read."""
+        """Return the text, of CONTENT_TYPE. Raises StoreError if the store cannot be read."""
         return await self._worker.run(self._text, self._numbers())
 
     def _numbers(self) -> Numbers:
@@ -135,7 +135,7 @@ class Metrics:
         return generate_latest(_Families([*_server(numbers), *_sources(numbers, ages), *self._process.collect()]))
 
     def _oldest_seconds(self, source: SourceNumbers, now_ms: int) -> float | None:
-        """None where it is not known within a bounded read."""
+        """Return the age of its oldest pending event; None if a bounded read does not tell."""
         if not source.totals.pending:
             return 0.0
         number, received_at_ms = source.oldest
@@ -185,7 +185,7 @@ def _server(numbers: Numbers) -> Iterator[Metric]:
     )
     yield _histogram(
         "tidegate_journal_seconds",
-        "From a few deliveries to their place in the journal, its fsync included, in seconds.",
+        "Duration of one append to the journal, its fsync included, in seconds.",
         numbers.journal_seconds,
     )
     yield _histogram(

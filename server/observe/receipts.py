@@ -15,7 +15,7 @@ class BodyNotKept(Exception):
 
 
 def receipt(reader: Reader, source_id: str, event_id: str) -> Value | None:
-    """The receipt of the processed event of this id, else of the newest; None where the id is unknown.
+    """Return the receipt of the processed event of this id, else of the newest; None if the id is unknown.
 
     An event without an outcome has none: then it is the pending object, whose `pending` is true.
     """
@@ -24,12 +24,12 @@ def receipt(reader: Reader, source_id: str, event_id: str) -> Value | None:
 
 
 def receipts(reader: Reader, source_id: str, event_id: str) -> Iterator[Value]:
-    """Every receipt of this id, the newest first; pending objects where there is no outcome yet."""
+    """Yield every receipt of this id, the newest first; a pending object if there is no outcome yet."""
     return map(_receipt, reader.find_each(source_id, event_id))
 
 
 def event(reader: Reader, source_id: str, event_id: str) -> Value | None:
-    """The normalised event of this id: the processed one, else the newest whose body was kept; None: unknown.
+    """Return the normalised event of this id: the processed one, else the newest whose body was kept; None: unknown.
 
     A processor's result is its tenth field. Raises BodyNotKept.
     """
@@ -47,7 +47,7 @@ def event(reader: Reader, source_id: str, event_id: str) -> Value | None:
 
 
 def delivery(reader: Reader, delivery_id: str) -> Value | None:
-    """A delivery: when, from where, and what became of each of its items, in the order they were sent; or None."""
+    """Return a delivery: when, from where, and what became of each of its items, in the order sent; None: unknown."""
     records = reader.delivery(delivery_id)
     if not records:
         return None
@@ -71,7 +71,7 @@ def delivery(reader: Reader, delivery_id: str) -> Value | None:
 
 
 def dead(reader: Reader, source_id: str | None) -> Iterator[Value]:
-    """The receipts of all dead events, in the order they came; of one source, or of all where it is None."""
+    """Yield the receipts of all dead events, in the order they came; of one source, or of all if it is None."""
     after: int | None = 0
     while after is not None:
         page, after = dead_page(reader, source_id, after)
@@ -79,7 +79,7 @@ def dead(reader: Reader, source_id: str | None) -> Iterator[Value]:
 
 
 def dead_page(reader: Reader, source_id: str | None, after: int) -> tuple[list[Value], int | None]:
-    """The dead events behind the number `after`: a page, and the number to go on with; None at the end."""
+    """Return a page of the dead events after this number, and the number to go on with; None at the end."""
     records = reader.dead(source_id, after)
     return [_receipt(record) for record in records], records[-1].number if records else None
 
@@ -112,7 +112,7 @@ def _particulars(record: EventRecord) -> Value:
 
 
 def _item(record: EventRecord) -> Value:
-    """One item of a delivery: as its receipt, without what the delivery says for all."""
+    """Return one item of a delivery: as its receipt, without what the delivery says for all."""
     shared = ("source_config_id", "received_at", "delivery")
     found = {key: value for key, value in _receipt(record).items() if key not in shared}
     return {"batch_index": found.pop("batch_index")} | found

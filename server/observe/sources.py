@@ -19,7 +19,7 @@ LIMITS = (
 
 
 def describe_sources(states: Iterable[SourceState]) -> list[dict[str, object]]:
-    """One entry a source, by id. A source that was removed and has events has no type, limits and processor."""
+    """Return one entry a source, by id. A source that was removed and has events has no type, limits and processor."""
     return [_describe(state) for state in sorted(states, key=lambda state: state.id)]
 
 

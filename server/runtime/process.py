@@ -2,15 +2,13 @@
 
 import resource
 import socket
-import sys
 from pathlib import Path
 
 import trio
 
 from server.base import log
-from server.config.load import Address, Config, ConfigError, load
+from server.config.load import Address, Config, load
 from server.flow.engine import load_processors
-from server.flow.processor import ProcessorError
 from server.flow.runner import Function
 from server.runtime.app import Server
 from server.runtime.forking import let_go_in_children
@@ -23,25 +21,18 @@ LOCK_WAIT_SECONDS = 2.0
 
 
 def serve(path: Path) -> int:
-    """Serve the configuration in this file until a signal ends it; return the exit code of the process."""
+    """Serve the configuration in this file until a signal ends it; return the exit code of the process.
+
+    Raises ConfigError, ProcessorError, StoreError, OSError if it cannot start.
+    """
     log.configure()
-    try:
-        config = load(path)
-        functions = load_processors(config.sources, config.path.parent)
-        public, admin = _bind(config.server.bind), _bind(config.server.admin_bind)
-        storage = config.storage
-        store = Store.open(
-            storage.path,
-            map_size_bytes=storage.map_size_bytes,
-            mode="write",
-            lock_wait_seconds=LOCK_WAIT_SECONDS,
-        )
-    except ConfigError as error:
-        return _complain(2, *error.mistakes)
-    except StoreDamaged as error:
-        return _complain(1, f"the store is damaged: {error}; run `tidegate verify`")
-    except (ProcessorError, StoreError, OSError) as error:
-        return _complain(2 if isinstance(error, ProcessorError) else 1, str(error))
+    config = load(path)
+    functions = load_processors(config.sources, config.path.parent)
+    public, admin = _bind(config.server.bind), _bind(config.server.admin_bind)
+    storage = config.storage
+    store = Store.open(
+        storage.path, map_size_bytes=storage.map_size_bytes, mode="write", lock_wait_seconds=LOCK_WAIT_SECONDS
+    )
     if store.is_new:
         log.get("tidegate").info("new store", path=str(store.path))
     let_go_in_children(store.lock_path, [sock.getsockname()[1] for sock in (public, admin)])
@@ -104,9 +95,3 @@ def _raise_open_files() -> None:
     """Allow as many as this process may have: a connection is an open file."""
     _, allowed = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, allowed))
-
-
-def _complain(code: int, *lines: str) -> int:
-    for line in lines:
-        sys.stderr.write(f"tidegate: {line}\n")
-    return code

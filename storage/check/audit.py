@@ -3,7 +3,7 @@
 Works while a writer goes on: what is compared is from one snapshot, or is a count, which must then lie within what the
 totals allow that were read before and after. On a store at rest both are the same, and the counts must be exact.
 
-A damaged record is a problem that names its place, and the walk goes on behind it.
+A damaged record is a problem that names its place, and the walk goes on after it.
 """
 
 from collections.abc import Callable, Iterator
@@ -35,11 +35,11 @@ class Recount:
     reopened: dict[str, dict[str, int]] = field(default_factory=dict)
     """By source, those counters of the totals that were read last which no record tells."""
     complete: bool = True
-    """No record was unreadable; otherwise the counts are not compared."""
+    """Whether every record could be read; otherwise the counts are not compared."""
 
 
 class Audit:
-    """One walk through a store. `problem` gets a sentence each, `reading` the place before it is read."""
+    """One walk through a store. `problem` gets each problem as a sentence, `reading` each place before it is read."""
 
     def __init__(self, store: Store, problem: Callable[[str], None], reading: Callable[[str, int], None]) -> None:
         self._snapshots = Snapshots(store)
@@ -100,13 +100,13 @@ class Audit:
                     self._check_end(snapshot, end)
 
     def _end_now(self, snapshot: Snapshot, first: int | None) -> int | None:
-        """The number behind the block that was checked last: a writer may have added to it since that snapshot."""
+        """Return the number after the block that was checked last: a writer may have added to it since."""
         with self._reported():
             return None if first is None else snapshot.block_at(first).end
         return None
 
     def _check_block(self, snapshot: Snapshot, first: int, totals: dict[str, Totals]) -> int:
-        """Returns the number behind the block."""
+        """Check a block; return the number after it."""
         self._reading("statuses", first)
         block = snapshot.block_at(first)
         self.recount.blocks += 1
@@ -119,7 +119,7 @@ class Audit:
         return block.end
 
     def _check_log(self, snapshot: Snapshot, block: Block, digests: bytes, totals: dict[str, Totals]) -> None:
-        """The log records of a block: without a gap, and the ids in them are those of the digests."""
+        """Check the log records of a block: without a gap, and the ids in them are those of the digests."""
         expected = block.first
         known = set()
         for first in snapshot.first_numbers("facts", block.first):
@@ -152,7 +152,9 @@ class Audit:
         oldest = totals.get(head.source_id, Totals()).oldest
         if len(waiting) and head.first + int(waiting[0]) < oldest:
             number = head.first + int(waiting[0])
-            self._problem(f"meta, totals of {head.source_id}: the event {number} waits, but {oldest} is the oldest")
+            self._problem(
+                f"meta, totals of {head.source_id}: the event {number} is pending, but {oldest} is the oldest"
+            )
 
     def _check_deliveries(self, snapshot: Snapshot, block: Block, head: LogHead, digests: bytes) -> None:
         numbered = snapshot.deliveries(head, bodies=True)
@@ -168,7 +170,7 @@ class Audit:
                 self._problem(f"ids, key {block.first}: the digests of delivery {identity} are not those of its ids")
 
     def _check_end(self, snapshot: Snapshot, end: int | None) -> None:
-        """Behind the last block there is nothing."""
+        """Check that there is nothing after the last block."""
         if end is None:
             return
         for database in ("facts", "bodies", "ids"):
@@ -202,7 +204,7 @@ class Audit:
         try:
             orjson.loads(detail if detail is not None else b"")
         except orjson.JSONDecodeError:
-            self._problem(f"results, key {ref}: the detail of the event {number} is missing or no JSON")
+            self._problem(f"results, key {ref}: the detail of the event {number} is missing or not JSON")
 
     def _walk_results(self) -> None:
         start: int | None = 0
@@ -221,7 +223,7 @@ class Audit:
     # Totals.
 
     def _compare(self, source_id: str, before: Totals, after: Totals) -> None:
-        """Each recounted number lies between `after` without what came, and `before` with what came."""
+        """Check that each recounted number lies between `after` without what came, and `before` with what came."""
         events = self.recount.statuses.get(source_id, [0] * len(EventStatus))
         grown = {name: getattr(after, name) - getattr(before, name) for name in COUNTERS}
         came = grown["received"] + sum(grown[name] for name in REOPENED)

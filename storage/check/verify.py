@@ -1,8 +1,7 @@
-"""Check a store, in a child process: what is damaged badly enough ends its reader by a signal, and that is a finding.
+"""Check a store, in a child process: bad damage ends its reader by a signal, and that is a finding.
 
 The child (`python -m storage.check.verify PATH`) prints JSON lines: `{"reading": [database, number]}` before each
-block, `{"problem": "…"}`, and at last `{"summary": {…}}`; it exits 1 where it found a problem. The parent collects
-them.
+block, `{"problem": "…"}`, and at last `{"summary": {…}}`; it exits 1 if it found a problem. The parent collects them.
 """
 
 import json
@@ -63,7 +62,7 @@ def verify(path: Path, on_progress: Callable[[str, int], None] | None = None) ->
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The child. Never a traceback because of what is in the store."""
+    """Run the child. Never a traceback because of what is in the store."""
     arguments = sys.argv[1:] if argv is None else argv
     if len(arguments) != 1:
         print("usage: python -m storage.check.verify PATH", file=sys.stderr)
@@ -80,21 +79,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         _audit(Path(arguments[0]), problem, lambda: max(problems - PROBLEMS_MAX, 0))
     except StoreError as error:
         problem(str(error))
-    except Exception as error:  # noqa: BLE001 - a damaged page may give what nobody foresaw: a finding as well
+    except Exception as error:  # noqa: BLE001 - a damaged page may raise anything: a finding as well
         problem(f"the store cannot be read: {type(error).__name__}: {error}")
     return 1 if problems else 0
 
 
 def _audit(path: Path, problem: Callable[[str], None], left_out: Callable[[], int]) -> None:
     _say(reading=["meta", 0])
-    Store.open(path, mode="read", reach=False).close()
+    Store.open(path, mode="read", truncation_check=False).close()
     try:
         left = recover(path)
         if left:
             problem(f"journal: {left} events are acknowledged and not in the store, and cannot be put there now")
     except StoreError as error:
         problem(str(error))
-    store = Store.open(path, mode="read", reach=False)
+    store = Store.open(path, mode="read", truncation_check=False)
     try:
         audit = Audit(store, problem, lambda database, number: _say(reading=[database, number]))
         audit.run()
@@ -107,7 +106,7 @@ def _audit(path: Path, problem: Callable[[str], None], left_out: Callable[[], in
 
 
 def _accounts(events: Sequence[int], reopened: Mapping[str, int]) -> dict[str, int]:
-    """A source's counts, which add up: who was given back counts among the dead, who is deferred among the pending."""
+    """Return a source's counts, which add up: requeued events count among the dead, deferred ones among the pending."""
     rules = [(outcome, RULES[outcome]) for outcome in OUTCOMES]
     return {
         "received": sum(events),

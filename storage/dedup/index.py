@@ -1,23 +1,23 @@
 """Which ids were processed: from a digest to the number of its processed event, in memory and, beyond it, in files.
 
-Exact in two steps. New entries stand in a dict by their whole digest; sealed ones in immutable sorted generations
-(`runs.py`) as (8 bytes of the digest, number), so a hit there is to be confirmed against the digests on disk
-(`Reader.confirm`), and a miss needs nothing. An entry is kept for at least the window: a generation is dropped whole
-when its newest entry leaves it, and generations are merged only while together they span an eighth of the window, so
-what is kept longer is bounded.
+A log-structured merge index, exact in two steps. New entries stand in the memtable, a dict, by their whole digest;
+sealed ones in immutable sorted runs (`runs.py`) as (8 bytes of the digest, number), so a hit there is to be confirmed
+against the digests on disk (`Reader.confirm`), and a miss needs nothing. An entry is kept for at least the window: a
+run is dropped whole when its newest entry leaves it, and runs are merged only while together they span an eighth of the
+window, so what is kept longer is bounded.
 
-Where more entries are in memory than `memory_ids_max`, the oldest generations go into mapped files (`overflow.py`).
-Where the disk has no room for them they stay in memory, `overflow_error` says so, and every job tries again. Asking a
-file may wait for the disk, so `probe` leaves that to `Probe.candidates`, off the loop.
+If more entries are in memory than `memory_ids_max`, the oldest runs are spilled into mapped files (`spill.py`). If the
+disk has no room for them they stay in memory, `spill_error` says so, and every job tries again. Asking a file may wait
+for the disk, so `probe` leaves that to `Probe.candidates`, off the loop.
 
 Sealing and merging sort many integers, which takes too long for an event loop:
 
     job = index.merge_job()     # on the loop: what is due, if anything
     job.run()                   # on any thread; the index serves on meanwhile
     index.install(job)          # on the loop
-    job.let_go()                # on any thread: freeing what was replaced takes milliseconds too
+    job.release()               # on any thread: freeing what was replaced takes milliseconds too
 
-All but `job.run`, `job.let_go`, `Probe.candidates` and `rebuild` belongs to one thread. A set of Python bytes would
+All but `job.run`, `job.release`, `Probe.candidates` and `rebuild` belongs to one thread. A set of Python bytes would
 take five times the memory; one sorted array for everything would have to be rewritten for every batch.
 """
 
@@ -28,24 +28,24 @@ from itertools import chain
 from pathlib import Path
 
 from storage.codec.records import DIGEST_BYTES
-from storage.dedup import overflow
-from storage.dedup.jobs import Job, Moves, Pile, Tail, fingerprints
-from storage.dedup.runs import Generation, Hit, Wanted, WantedFew, Words, find
+from storage.dedup import spill
+from storage.dedup.jobs import Job, Memtable, RunBuilder, Spill, fingerprints
+from storage.dedup.runs import Hit, Run, Wanted, WantedFew, Words, find
 
 SEAL_EVENTS = 65536
-"""Entries in the dict before it is sealed: about 10 MB."""
+"""Entries in the memtable before it is sealed: about 10 MB."""
 MERGE_RATIO = 4
-"""A generation is merged with newer ones that together are more than a quarter of it."""
+"""A run is merged with newer ones that together are more than a quarter of it."""
 SPANS = 8
-"""Generations of full span in a window."""
-GENERATION_EVENTS_MAX = 1 << 22
-"""Entries in one generation in memory: what a merge copies, 72 MiB."""
-MAPPED_EVENTS_MAX = 1 << 24
-"""Entries in one mapped generation: a merge writes 288 MiB."""
-MEMORY_PARTS = 4
-"""Generations in memory when it is full, at least: the oldest leaves, and the newer ones stay."""
+"""Runs of full span in a window."""
+RUN_EVENTS_MAX = 1 << 22
+"""Entries in one run in memory: what a merge copies, 72 MiB."""
+MAPPED_RUN_EVENTS_MAX = 1 << 24
+"""Entries in one mapped run: a merge writes 288 MiB."""
+MEMORY_RUNS_MIN = 4
+"""Runs in memory when it is full: the oldest leaves, and the newer ones stay."""
 FEW = 16
-"""Up to so many are looked up one by one: 1.5 µs each, where a call with arrays takes 30."""
+"""Up to so many are looked up one by one: 1.5 µs each, while a call with arrays takes 30."""
 _ENTRY_BYTES = sys.getsizeof(bytes(DIGEST_BYTES)) + sys.getsizeof(1 << 40)
 
 
@@ -58,20 +58,20 @@ class Probe:
     unsure: list[Hit]
     """Position and a candidate: the same id if the event of this number has this digest. A position may come twice."""
     wanted: Wanted | None
-    unread: list[Generation]
-    """Mapped generations, the newest first, that are still to be asked for what is `wanted`."""
+    unread: list[Run]
+    """Mapped runs, the newest first, that are still to be asked for what is `wanted`."""
 
     @property
     def certain(self) -> bool:
-        """What is known is all there is."""
+        """Whether what is known is all there is."""
         return not self.unsure and not self.unread
 
     def candidates(self) -> list[Hit]:
-        """What is unsure, and what the mapped files add to it. May wait for the disk; for any thread."""
+        """Return what is unsure, and what the mapped files add to it. May wait for the disk; for any thread."""
         found = list(self.unsure)
         if self.wanted is not None:
-            for part in self.unread:
-                found += _hits(part, self.wanted, self.known)
+            for run in self.unread:
+                found += _hits(run, self.wanted, self.known)
         return found
 
 
@@ -82,17 +82,17 @@ class DedupIndex:
         self._window_ms = window_ms
         self._span_ms = max(window_ms // SPANS, 1)
         self._memory_ids_max = memory_ids_max
-        self._generation_events_max = max(min(GENERATION_EVENTS_MAX, memory_ids_max // MEMORY_PARTS), SEAL_EVENTS)
+        self._run_events_max = max(min(RUN_EVENTS_MAX, memory_ids_max // MEMORY_RUNS_MIN), SEAL_EVENTS)
         self._directory = directory
-        self._tail = Tail()
+        self._memtable = Memtable()
         self._sealing: Job | None = None
-        self._generations: list[Generation] = []
-        self._mapped: list[Generation] = []
-        self.overflow_error: OSError | None = None
+        self._runs: list[Run] = []
+        self._mapped: list[Run] = []
+        self.spill_error: OSError | None = None
         """Why more is in memory than should be, if so."""
 
     def __len__(self) -> int:
-        return sum(map(len, [*self._mapped, *self._generations])) + sum(len(tail.numbers) for tail in self._tails())
+        return sum(map(len, [*self._mapped, *self._runs])) + sum(len(each.numbers) for each in self._memtables())
 
     @property
     def mapped_ids(self) -> int:
@@ -101,69 +101,70 @@ class DedupIndex:
 
     @property
     def memory_bytes(self) -> int:
-        """About what the index holds of memory; mapped files do not count."""
-        dicts = sum(sys.getsizeof(tail.numbers) + len(tail.numbers) * _ENTRY_BYTES for tail in self._tails())
-        return dicts + sum(part.nbytes for part in self._generations)
+        """About how much memory the index takes; mapped files do not count."""
+        memtables = [each.numbers for each in self._memtables()]
+        dicts = sum(sys.getsizeof(numbers) + len(numbers) * _ENTRY_BYTES for numbers in memtables)
+        return dicts + sum(run.nbytes for run in self._runs)
 
     def add(self, digests: Sequence[bytes], numbers: Sequence[int], at_ms: int) -> None:
-        """The events of these ids were processed."""
-        tail = self._tail
-        if not tail.numbers:
-            tail.oldest_ms = tail.newest_ms = at_ms
-        tail.oldest_ms = min(tail.oldest_ms, at_ms)
-        tail.newest_ms = max(tail.newest_ms, at_ms)
-        tail.numbers.update(zip(digests, numbers, strict=True))
+        """Know these ids from now on; call when their events are processed."""
+        memtable = self._memtable
+        if not memtable.numbers:
+            memtable.oldest_ms = memtable.newest_ms = at_ms
+        memtable.oldest_ms = min(memtable.oldest_ms, at_ms)
+        memtable.newest_ms = max(memtable.newest_ms, at_ms)
+        memtable.numbers.update(zip(digests, numbers, strict=True))
 
     def probe(self, digests: Sequence[bytes]) -> Probe:
-        """Which of these are known. Ask for many at once."""
+        """Return which of these are known. Ask for many at once."""
         known: dict[int, int] = {}
-        for tail in self._tails():
-            numbers = tail.numbers
+        for memtable in self._memtables():
+            numbers = memtable.numbers
             if not numbers.keys().isdisjoint(digests):
                 for position, digest in enumerate(digests):
                     if digest in numbers:
                         known.setdefault(position, numbers[digest])
-        if not (self._generations or self._mapped) or len(known) >= len(digests):
+        if not (self._runs or self._mapped) or len(known) >= len(digests):
             return Probe(known, [], None, [])
         wanted = fingerprints(b"".join(digests))
         many = Wanted(wanted) if self._mapped or len(wanted) > FEW else None
         asked = many if many is not None and len(wanted) > FEW else WantedFew(wanted)
-        unsure = [hit for part in reversed(self._generations) for hit in _hits(part, asked, known)]
+        unsure = [hit for run in reversed(self._runs) for hit in _hits(run, asked, known)]
         return Probe(known, unsure, many, self._mapped[::-1])
 
-    def expire(self, now_ms: int) -> list[Generation]:
-        """Drop what left the window. Returns it, to be let go of on another thread: freeing it takes milliseconds."""
+    def expire(self, now_ms: int) -> list[Run]:
+        """Drop what left the window. Return it, to be freed on another thread: that takes milliseconds."""
         bound = now_ms - self._window_ms
-        dropped = [part for part in chain(self._generations, self._mapped) if part.newest_ms < bound]
+        dropped = [run for run in chain(self._runs, self._mapped) if run.newest_ms < bound]
         if dropped:
-            self._generations = _without(self._generations, dropped)
+            self._runs = _without(self._runs, dropped)
             self._mapped = _without(self._mapped, dropped)
-        if self._tail.numbers and self._tail.newest_ms < bound:
-            self._tail = Tail()
+        if self._memtable.numbers and self._memtable.newest_ms < bound:
+            self._memtable = Memtable()
         return dropped
 
-    # Sealing, merging, and moving to files.
+    # Sealing, merging and spilling.
 
     def merge_job(self) -> Job | None:
-        """What is due now; None where nothing is, or while another job is not installed."""
-        tail = self._tail
-        due = len(tail.numbers) >= SEAL_EVENTS or tail.newest_ms - tail.oldest_ms >= self._span_ms
+        """Return what is due now; None if nothing is, or while another job is not installed."""
+        memtable = self._memtable
+        count = len(memtable.numbers)
+        due = count >= SEAL_EVENTS or memtable.newest_ms - memtable.oldest_ms >= self._span_ms
         if self._sealing is not None or not due:
             return None
-        merged = self._mergeable(self._generations, tail.newest_ms, len(tail.numbers), self._generation_events_max)
-        staying = len(tail.numbers) + sum(map(len, merged))
-        moves = self._moves(self._generations[: len(self._generations) - len(merged)], staying)
-        self._sealing = Job(tail, merged, moves)
-        self._tail = Tail()
+        merged = self._mergeable(self._runs, memtable.newest_ms, count, self._run_events_max)
+        others = self._runs[: len(self._runs) - len(merged)]
+        self._sealing = Job(memtable, merged, self._spill(others, count + sum(map(len, merged))))
+        self._memtable = Memtable()
         return self._sealing
 
     def install(self, job: Job) -> None:
-        """Put the result of a job that ran in the place of what it was made of."""
+        """Put the result of a job in the place of what it was made of; call once it ran."""
         if job is not self._sealing or job.result is None:
             raise ValueError("only the job in hand, after it ran, can be installed")
         self._sealing = None
-        self._generations = [*_without(self._generations, job.merged), job.result]
-        self._install_moves(job.moves)
+        self._runs = [*_without(self._runs, job.merged), job.result]
+        self._install_spill(job.spill)
 
     def rebuild(self, chunks: Iterable[tuple[bytes, Words, int]], now_ms: int) -> None:
         """Fill an empty index from (digests, numbers, at_ms of the newest), in about the order of time.
@@ -173,75 +174,75 @@ class DedupIndex:
         if len(self):
             raise ValueError("only an empty index can be rebuilt")
         if self._directory is not None:
-            overflow.remove_leftovers(self._directory)
-        pile = Pile()
+            spill.remove_leftovers(self._directory)
+        builder = RunBuilder()
         for digests, numbers, at_ms in chunks:
-            full = pile.count + len(numbers) > self._generation_events_max
-            if pile.count and (full or at_ms - pile.oldest_ms >= self._span_ms):
-                self._take_in(pile)
-                pile = Pile()
-            pile.add(digests, numbers, at_ms)
-        if pile.count:
-            self._take_in(pile)
+            full = builder.count + len(numbers) > self._run_events_max
+            if builder.count and (full or at_ms - builder.oldest_ms >= self._span_ms):
+                self._append(builder.build())
+                builder = RunBuilder()
+            builder.add(digests, numbers, at_ms)
+        if builder.count:
+            self._append(builder.build())
         self.expire(now_ms)
 
-    def _take_in(self, pile: Pile) -> None:
-        self._generations.append(pile.sealed())
-        moves = self._moves(self._generations, 0)
-        if moves is not None:
-            moves.run()
-        self._install_moves(moves)
+    def _append(self, run: Run) -> None:
+        self._runs.append(run)
+        leaving = self._spill(self._runs, 0)
+        if leaving is not None:
+            leaving.run()
+        self._install_spill(leaving)
 
-    def _moves(self, movable: list[Generation], staying: int) -> Moves | None:
-        """The oldest of what is movable, as far as there is too much in memory, with the mapped ones to merge with."""
-        excess = staying + sum(map(len, movable)) - self._memory_ids_max
-        leaving: list[Generation] = []
-        for part in movable:
+    def _spill(self, runs: list[Run], staying: int) -> Spill | None:
+        """The oldest of these runs, as far as there is too much in memory, with the mapped ones to merge them with."""
+        excess = staying + sum(map(len, runs)) - self._memory_ids_max
+        leaving: list[Run] = []
+        for run in runs:
             if excess <= 0 or self._directory is None:
                 break
-            leaving.append(part)
-            excess -= len(part)
+            leaving.append(run)
+            excess -= len(run)
         if not leaving or self._directory is None:
             return None
         left, groups = [*self._mapped, *leaving], []
         while left and not left[-1].mapped:
-            part = left.pop()
-            older = self._mergeable(left, part.newest_ms, len(part), MAPPED_EVENTS_MAX)
+            run = left.pop()
+            older = self._mergeable(left, run.newest_ms, len(run), MAPPED_RUN_EVENTS_MAX)
             del left[len(left) - len(older) :]
-            groups.append([*older, part])
-        return Moves(groups[::-1], self._directory)
+            groups.append([*older, run])
+        return Spill(groups[::-1], self._directory)
 
-    def _install_moves(self, moves: Moves | None) -> None:
-        if moves is None:
+    def _install_spill(self, spilled: Spill | None) -> None:
+        if spilled is None:
             return
-        for group, made in moves.files:
-            self._generations = _without(self._generations, group)
+        for group, made in spilled.files:
+            self._runs = _without(self._runs, group)
             self._mapped = [*_without(self._mapped, group), made]
-        self._mapped.sort(key=lambda part: part.newest_ms)
-        self.overflow_error = moves.error
+        self._mapped.sort(key=lambda run: run.newest_ms)
+        self.spill_error = spilled.error
 
-    def _mergeable(self, parts: Sequence[Generation], newest_ms: int, count: int, limit: int) -> list[Generation]:
+    def _mergeable(self, runs: Sequence[Run], newest_ms: int, count: int, limit: int) -> list[Run]:
         """The last ones that are not much larger than what is newer, as far as their span and the limit allow."""
-        taken: list[Generation] = []
-        for part in reversed(parts):
-            spans = newest_ms - part.oldest_ms >= self._span_ms
-            if spans or len(part) > MERGE_RATIO * count or len(part) + count > limit:
+        found: list[Run] = []
+        for run in reversed(runs):
+            spans = newest_ms - run.oldest_ms >= self._span_ms
+            if spans or len(run) > MERGE_RATIO * count or len(run) + count > limit:
                 break
-            taken.append(part)
-            count += len(part)
-        return taken[::-1]
+            found.append(run)
+            count += len(run)
+        return found[::-1]
 
-    def _tails(self) -> list[Tail]:
+    def _memtables(self) -> list[Memtable]:
         """The newest first."""
-        return [self._tail] if self._sealing is None else [self._tail, self._sealing.tail]
+        return [self._memtable] if self._sealing is None else [self._memtable, self._sealing.memtable]
 
 
-def _hits(part: Generation, wanted: Wanted | WantedFew, known: dict[int, int]) -> list[Hit]:
-    passing, positions = wanted.passing(part)
-    return [hit for hit in find(part, passing, positions) if hit[0] not in known] if len(passing) else []
+def _hits(run: Run, wanted: Wanted | WantedFew, known: dict[int, int]) -> list[Hit]:
+    passing, positions = wanted.passing(run)
+    return [hit for hit in find(run, passing, positions) if hit[0] not in known] if len(passing) else []
 
 
-def _without(parts: Iterable[Generation], gone: Iterable[Generation]) -> list[Generation]:
-    """By identity: generations are never compared by their content."""
+def _without(runs: Iterable[Run], gone: Iterable[Run]) -> list[Run]:
+    """By identity: runs are never compared by their content."""
     ids = set(map(id, gone))
-    return [part for part in parts if id(part) not in ids]
+    return [run for run in runs if id(run) not in ids]

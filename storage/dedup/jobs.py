@@ -1,4 +1,4 @@
-"""What becomes a generation of the index: the newest entries, what is merged with them, what moves into files."""
+"""What makes sorted runs of the index: sealing the memtable, merging, building while the store is read, spilling."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -6,67 +6,71 @@ from pathlib import Path
 
 import numpy
 
-from storage.dedup import overflow
-from storage.dedup.runs import Generation, Run, Words, build, sort
+from storage.dedup import spill
+from storage.dedup.runs import Entries, Run, Words, build, sort
 
 
 @dataclass(slots=True)
-class Tail:
+class Memtable:
     """The newest entries, by digest."""
 
     numbers: dict[bytes, int] = field(default_factory=dict)
     oldest_ms: int = 0
     newest_ms: int = 0
 
-    def sealed(self) -> Run:
+    def entries(self) -> Entries:
         numbers = numpy.fromiter(self.numbers.values(), numpy.uint64, len(self.numbers))
         return sort(fingerprints(b"".join(self.numbers)), numbers)
 
 
 @dataclass(slots=True)
-class Moves:
-    """Groups of generations, each to become one mapped file."""
+class Spill:
+    """Runs that leave memory: each group of them becomes one mapped file."""
 
-    groups: list[list[Generation]]
+    groups: list[list[Run]]
     directory: Path
-    files: list[tuple[list[Generation], Generation]] = field(default_factory=list)
+    files: list[tuple[list[Run], Run]] = field(default_factory=list)
+    """The groups that are written, each with its mapped run."""
     error: OSError | None = None
+    """Why the others are not."""
 
     def run(self) -> None:
+        """Write as far as the disk lets it."""
         try:
             for group in self.groups:
-                runs = [part.run for part in group]
-                self.files.append((group, overflow.write(runs, *times(group), self.directory)))
+                parts = [run.entries for run in group]
+                self.files.append((group, spill.write(parts, *times(group), self.directory)))
         except OSError as error:
             self.error = error
 
 
 @dataclass(slots=True)
 class Job:
-    """A tail to seal, generations to merge with it, and others that leave the memory."""
+    """A memtable to seal, runs to merge with it, and others that leave memory."""
 
-    tail: Tail
-    merged: list[Generation]
-    moves: Moves | None
-    result: Generation | None = None
+    memtable: Memtable
+    merged: list[Run]
+    spill: Spill | None
+    result: Run | None = None
 
     def run(self) -> None:
         """Sort and write. Touches nothing of the index; the sorting itself leaves the interpreter free."""
-        oldest_ms, newest_ms = times([*self.merged, self.tail])
-        self.result = build([*(part.run for part in self.merged), self.tail.sealed()], oldest_ms, newest_ms)
-        if self.moves is not None:
-            self.moves.run()
+        oldest_ms, newest_ms = times([*self.merged, self.memtable])
+        parts = [*(run.entries for run in self.merged), self.memtable.entries()]
+        self.result = build(parts, oldest_ms, newest_ms)
+        if self.spill is not None:
+            self.spill.run()
 
-    def let_go(self) -> None:
-        """Of everything that it was made of."""
-        self.merged, self.moves, self.result = [], None, None
+    def release(self) -> None:
+        """Free everything that it was made of; takes milliseconds."""
+        self.merged, self.spill, self.result = [], None, None
 
 
 @dataclass(slots=True)
-class Pile:
-    """Chunks that become one generation."""
+class RunBuilder:
+    """Collects chunks that become one run."""
 
-    runs: list[Run] = field(default_factory=list)
+    parts: list[Entries] = field(default_factory=list)
     count: int = 0
     oldest_ms: int = 0
     newest_ms: int = 0
@@ -74,18 +78,18 @@ class Pile:
     def add(self, digests: bytes, numbers: Words, at_ms: int) -> None:
         self.oldest_ms = min(self.oldest_ms, at_ms) if self.count else at_ms
         self.newest_ms = max(self.newest_ms, at_ms)
-        self.runs.append(sort(fingerprints(digests), numbers))
+        self.parts.append(sort(fingerprints(digests), numbers))
         self.count += len(numbers)
 
-    def sealed(self) -> Generation:
-        return build(self.runs, self.oldest_ms, self.newest_ms)
+    def build(self) -> Run:
+        return build(self.parts, self.oldest_ms, self.newest_ms)
 
 
 def fingerprints(digests: bytes) -> Words:
-    """The first half of each digest; a copy, since a view would keep the other half alive."""
+    """Return the first half of each digest; a copy, since a view would keep the other half alive."""
     return numpy.frombuffer(digests, "<u8")[::2].copy()
 
 
-def times(parts: Sequence[Generation | Tail]) -> tuple[int, int]:
-    """Of the oldest and the newest of their entries."""
+def times(parts: Sequence[Run | Memtable]) -> tuple[int, int]:
+    """Return when the oldest and the newest of all their entries were processed."""
     return min(part.oldest_ms for part in parts), max(part.newest_ms for part in parts)

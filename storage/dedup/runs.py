@@ -1,8 +1,8 @@
-"""Entries of the dedup index that never change: sorted by fingerprint, behind a filter, in memory or in a mapped file.
+"""Sorted runs of the dedup index: entries that never change, behind a filter, in memory or in a mapped file.
 
 A fingerprint is 8 bytes of a digest. The filter (a Bloom filter, each entry's bits within one word) answers most
 look-ups of what is not there from one place in memory: 1 of 190 passes it by mistake. The words of the filter are in
-the order of the fingerprints, so entries are merged slice by slice: whatever the size, the work space is one slice.
+the order of the fingerprints, so runs are merged slice by slice: whatever their size, the work space is one slice.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 Words = NDArray[numpy.uint64]
 Places = NDArray[numpy.intp]
 Hit = tuple[int, int]
-"""Where it was among what was asked for, and the number that was found."""
+"""Its position among what was asked for, and the number that was found."""
 
 ENTRIES_A_WORD = 4
 """16 bits of filter an entry: with 12, twice as many pass by mistake; and each of those may cost a page of a file."""
@@ -25,57 +25,60 @@ SLICE_ENTRIES = 1 << 17
 GUIDE_STEP = 512
 """Fingerprints in a page of a file."""
 _BITS = (0, 6, 12, 18)
-"""Where in a fingerprint the places of its bits are taken from. The upper half says which word."""
+"""From where in a fingerprint the places of its bits are taken. The upper half says which word."""
 _NONE: tuple[Words, Places] = (numpy.empty(0, numpy.uint64), numpy.empty(0, numpy.intp))
 _ONE, _BIT_MASK, _HALF = numpy.uint64(1), numpy.uint64(63), numpy.uint64(32)
 
 
-class Run(NamedTuple):
-    """Entries sorted by fingerprint."""
+class Entries(NamedTuple):
+    """Fingerprints with the numbers of their events, sorted by fingerprint."""
 
     fingerprints: Words
     numbers: Words
 
 
-class Generation:
-    """Entries, and when the oldest and the newest of them were processed. Never changed, compared by identity."""
+class Run:
+    """A sorted run, and when the oldest and the newest of its entries were processed. Never changed, compared by
+    identity."""
 
-    __slots__ = ("filter", "guide", "newest_ms", "oldest_ms", "run", "words")
+    __slots__ = ("entries", "filter", "guide", "newest_ms", "oldest_ms", "words")
 
-    def __init__(self, run: Run, words: Words, oldest_ms: int, newest_ms: int, *, guide: Words | None = None) -> None:
-        self.run = run
+    def __init__(
+        self, entries: Entries, words: Words, oldest_ms: int, newest_ms: int, *, guide: Words | None = None
+    ) -> None:
+        self.entries = entries
         self.filter = words
         self.words = words.data
         """The filter again: one word is read from it ten times as fast as from an array."""
         self.oldest_ms = oldest_ms
         self.newest_ms = newest_ms
         self.guide = guide
-        """Of one in a file: every GUIDE_STEP-th fingerprint. Reading all else of it may have to wait for the disk."""
+        """Of a run in a file: every GUIDE_STEP-th fingerprint. Reading anything else of it may wait for the disk."""
 
     def __len__(self) -> int:
-        return len(self.run.fingerprints)
+        return len(self.entries.fingerprints)
 
     @property
     def mapped(self) -> bool:
-        """It is in a file."""
+        """Whether it is in a file."""
         return self.guide is not None
 
     def places(self, fingerprints: Words) -> Places:
-        """Where the first entry is, for each, that is not less."""
+        """Return, for each, the place of the first entry that is not less."""
         if self.guide is None:
-            return self.run.fingerprints.searchsorted(fingerprints)
-        return _places_in_pages(self.run.fingerprints, self.guide, fingerprints)
+            return self.entries.fingerprints.searchsorted(fingerprints)
+        return _places_in_pages(self.entries.fingerprints, self.guide, fingerprints)
 
     @property
     def nbytes(self) -> int:
-        return self.run.fingerprints.nbytes + self.run.numbers.nbytes + self.filter.nbytes
+        return self.entries.fingerprints.nbytes + self.entries.numbers.nbytes + self.filter.nbytes
 
 
 class Slice(NamedTuple):
-    """A part of a generation in the making: entries, their words of the filter, and where both belong."""
+    """A part of a run in the making: entries, their words of the filter, and where both belong."""
 
     place: int
-    run: Run
+    entries: Entries
     word: int
     filter: Words
 
@@ -91,9 +94,9 @@ class Wanted:
         self._high = self.fingerprints >> _HALF
         self._masks = _masks(self.fingerprints)
 
-    def passing(self, generation: Generation) -> tuple[Words, Places]:
-        """Those that may be in this generation: fingerprints and positions."""
-        words = generation.filter
+    def passing(self, run: Run) -> tuple[Words, Places]:
+        """Return those that may be in this run: fingerprints and positions."""
+        words = run.filter
         found = words.take(((self._high * numpy.uint64(len(words))) >> _HALF).astype(numpy.intp))
         places = numpy.flatnonzero((found & self._masks) == self._masks)
         return self.fingerprints[places], self.positions[places]
@@ -107,9 +110,9 @@ class WantedFew:
     def __init__(self, fingerprints: Words) -> None:
         self._wanted = [(value, _mask(value), value >> 32, at) for at, value in enumerate(fingerprints.tolist())]
 
-    def passing(self, generation: Generation) -> tuple[Words, Places]:
-        """Those that may be in this generation: fingerprints and positions."""
-        words, count = generation.words, len(generation.words)
+    def passing(self, run: Run) -> tuple[Words, Places]:
+        """Return those that may be in this run: fingerprints and positions."""
+        words, count = run.words, len(run.words)
         found = [(value, at) for value, mask, high, at in self._wanted if words[(high * count) >> 32] & mask == mask]
         if not found:
             return _NONE
@@ -118,24 +121,25 @@ class WantedFew:
         )
 
 
-def find(generation: Generation, fingerprints: Words, positions: Places) -> list[Hit]:
-    """Every entry that has one of these fingerprints, as (its position, number)."""
-    run, places = generation.run, generation.places(fingerprints)
-    places[places == len(run.fingerprints)] = 0
-    equal = numpy.flatnonzero(run.fingerprints.take(places) == fingerprints)
+def find(run: Run, fingerprints: Words, positions: Places) -> list[Hit]:
+    """Return every entry that has one of these fingerprints, as (position of the fingerprint, number)."""
+    own, numbers = run.entries
+    places = run.places(fingerprints)
+    places[places == len(own)] = 0
+    equal = numpy.flatnonzero(own.take(places) == fingerprints)
     places = places[equal]
-    found = list(zip(positions[equal].tolist(), run.numbers.take(places).tolist(), strict=True))
+    found = list(zip(positions[equal].tolist(), numbers.take(places).tolist(), strict=True))
     for at, place in zip(equal.tolist(), (places + 1).tolist(), strict=True):
-        beyond = place
-        while beyond < len(run.fingerprints) and run.fingerprints[beyond] == fingerprints[at]:
-            found.append((int(positions[at]), int(run.numbers[beyond])))
-            beyond += 1
+        more = place
+        while more < len(own) and own[more] == fingerprints[at]:
+            found.append((int(positions[at]), int(numbers[more])))
+            more += 1
     return found
 
 
 def _places_in_pages(fingerprints: Words, guide: Words, wanted: Words) -> Places:
-    """As searchsorted, all of them a step at a time, each within one page. (`take` does not hold up other threads
-    while it waits for the disk, as an index in brackets does.)"""
+    """As searchsorted, all of them a step at a time, each within one page. (`take` does not hold up other threads while
+    it waits for the disk, as an index in brackets does.)"""
     page = guide.searchsorted(wanted)
     low = numpy.maximum((page - 1) * GUIDE_STEP + 1, 0)
     high = numpy.minimum(page * GUIDE_STEP, len(fingerprints))
@@ -147,61 +151,63 @@ def _places_in_pages(fingerprints: Words, guide: Words, wanted: Words) -> Places
     return low
 
 
-def sort(fingerprints: Words, numbers: Words) -> Run:
+def sort(fingerprints: Words, numbers: Words) -> Entries:
     order = fingerprints.argsort()
-    return Run(fingerprints[order], numbers[order])
+    return Entries(fingerprints[order], numbers[order])
 
 
-def build(runs: Sequence[Run], oldest_ms: int, newest_ms: int) -> Generation:
-    """A generation in memory of all that is in these."""
-    count = sum(len(run.fingerprints) for run in runs)
-    made = Run(numpy.empty(count, numpy.uint64), numpy.empty(count, numpy.uint64))
+def build(parts: Sequence[Entries], oldest_ms: int, newest_ms: int) -> Run:
+    """Return a run in memory of everything in these."""
+    count = sum(len(part.fingerprints) for part in parts)
+    made = Entries(numpy.empty(count, numpy.uint64), numpy.empty(count, numpy.uint64))
     words = numpy.empty(filter_words(count), numpy.uint64)
-    for part in merge(runs):
-        end = part.place + len(part.run.fingerprints)
-        made.fingerprints[part.place : end] = part.run.fingerprints
-        made.numbers[part.place : end] = part.run.numbers
-        words[part.word : part.word + len(part.filter)] = part.filter
-    return Generation(made, words, oldest_ms, newest_ms)
+    for piece in merge(parts):
+        end = piece.place + len(piece.entries.fingerprints)
+        made.fingerprints[piece.place : end] = piece.entries.fingerprints
+        made.numbers[piece.place : end] = piece.entries.numbers
+        words[piece.word : piece.word + len(piece.filter)] = piece.filter
+    return Run(made, words, oldest_ms, newest_ms)
 
 
 def filter_words(count: int) -> int:
-    """Words in the filter of so many entries."""
+    """Return how many words the filter of so many entries has."""
     return count // ENTRIES_A_WORD + 1
 
 
-def merge(runs: Sequence[Run]) -> Iterator[Slice]:
-    """All entries, in order, slice by slice."""
-    count = sum(len(run.fingerprints) for run in runs)
+def merge(parts: Sequence[Entries]) -> Iterator[Slice]:
+    """Yield all entries, in order, slice by slice."""
+    count = sum(len(part.fingerprints) for part in parts)
     words = filter_words(count)
     pieces = count // SLICE_ENTRIES + 1
     bounds = [words * piece // pieces for piece in range(pieces + 1)]
     firsts = numpy.array([_first_of_word(word, words) for word in bounds[1:-1]], numpy.uint64)
-    ends = [[0, *run.fingerprints.searchsorted(firsts).tolist(), len(run.fingerprints)] for run in runs]
+    ends = [[0, *part.fingerprints.searchsorted(firsts).tolist(), len(part.fingerprints)] for part in parts]
     place = 0
     for piece in range(pieces):
-        parts = [slice(each[piece], each[piece + 1]) for each in ends]
-        merged = _merged(
-            [Run(run.fingerprints[part], run.numbers[part]) for run, part in zip(runs, parts, strict=True)]
-        )
+        merged = _merged([_cut(part, each[piece], each[piece + 1]) for part, each in zip(parts, ends, strict=True)])
         low, high = bounds[piece], bounds[piece + 1]
         yield Slice(place, merged, low, _filter(merged.fingerprints, words, low, high))
         place += len(merged.fingerprints)
 
 
-def _merged(runs: Sequence[Run]) -> Run:
-    if len(runs) == 1:
-        return runs[0]
-    return sort(numpy.concatenate([run.fingerprints for run in runs]), numpy.concatenate([run.numbers for run in runs]))
+def _cut(entries: Entries, start: int, stop: int) -> Entries:
+    return Entries(entries.fingerprints[start:stop], entries.numbers[start:stop])
+
+
+def _merged(parts: Sequence[Entries]) -> Entries:
+    if len(parts) == 1:
+        return parts[0]
+    fingerprints = numpy.concatenate([part.fingerprints for part in parts])
+    return sort(fingerprints, numpy.concatenate([part.numbers for part in parts]))
 
 
 def _first_of_word(word: int, words: int) -> int:
-    """The least fingerprint whose bits are in this word or a later one."""
+    """Return the least fingerprint whose bits are in this word or a later one."""
     return -(-(word << 32) // words) << 32
 
 
 def _filter(fingerprints: Words, words: int, low: int, high: int) -> Words:
-    """The words `low` .. `high - 1` of a filter that has so many; these are all the fingerprints that belong there."""
+    """Return the words `low` .. `high - 1` of a filter of so many, from all the fingerprints that belong there."""
     made = numpy.zeros(high - low, numpy.uint64)
     if len(fingerprints):
         word = (((fingerprints >> _HALF) * numpy.uint64(words)) >> _HALF) - numpy.uint64(low)

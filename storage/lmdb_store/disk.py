@@ -14,16 +14,16 @@ LOCK_FILE_BYTES = 8192
 
 
 def is_full(path: Path) -> bool:
-    """Whether an I/O error of a write in this directory says that the disk is full.
+    """Return whether an I/O error of a write in this directory says that the disk is full.
 
     LMDB reports a write that stopped short as EIO, and a disk that becomes full stops nearly every write short. An EIO
     of the disk itself looks the same and must stay what it is; what tells them apart is that a full disk is full.
 
-    Taking the disk's own error for a full disk, where both come at once, loses nothing: the transaction was aborted and
+    Taking the disk's own error for a full disk, if both come at once, loses nothing: the transaction was aborted and
     nothing of it acknowledged; the meta page still names the one before, whose every page was flushed before it was
     named. The next transaction starts there, writes anew all pages that it adds, and flushes them before it is named
-    itself, so it relies on nothing that the failed flush may have dropped. Where the meta page itself could not be
-    written LMDB refuses all that follows with PanicError.
+    itself, so it relies on nothing that the failed flush may have dropped. If the meta page itself could not be
+    written, LMDB refuses all that follows with PanicError.
     """
     try:
         return free_bytes(path) < LOW_BYTES
@@ -31,8 +31,8 @@ def is_full(path: Path) -> bool:
         return False
 
 
-def free_bytes(path: Path) -> int:
-    """What this process may still write there."""
+def free_bytes(path: Path | int) -> int:
+    """Return how many bytes this process may still write beside this path or open file."""
     found = os.statvfs(path)
     return found.f_bavail * found.f_frsize
 
@@ -51,7 +51,7 @@ def allocate_lock_file(path: Path) -> None:
         finally:
             os.close(opened)
     except OSError as error:
-        if error.errno in {errno.EOPNOTSUPP, errno.EINVAL}:  # a filesystem that knows no such thing
+        if error.errno in {errno.EOPNOTSUPP, errno.EINVAL}:  # a filesystem without it
             return
         words = f"{path / 'lock.mdb'} cannot be made: {error.strerror}"
         raise (StoreFull if error.errno in {errno.ENOSPC, errno.EDQUOT} else StoreError)(words) from error

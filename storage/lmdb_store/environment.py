@@ -4,10 +4,8 @@ Guarantees: one writing process (flock on `writer.lock`); the directory is 0700 
 format is refused, and so is one whose file was cut; every lmdb.Error leaves as a StoreError, except PanicError: after
 it nothing can be trusted and the process must end.
 
-Commits are LMDB's default: data, then the meta page, each flushed before commit returns. `writemap` is never used (a
-full disk would be SIGBUS), nor any of the flags that trade durability for speed.
-
-Where the map is full even a deletion fails, so a reserve of it is kept for outcomes: see `has_room`.
+What a commit flushes, and when: `storage/sync.py`. When the map is full even a deletion fails, so a reserve of it is
+kept for outcomes: see `has_room`.
 """
 
 import errno
@@ -20,15 +18,12 @@ from typing import Any, Literal
 
 import lmdb
 
+from storage import sync
 from storage.codec.records import FORMAT, IDENTITY_BYTES, seal, unseal
-from storage.errors import (
-    StoreDamaged,
-    StoreMissing,
-    StoreVersion,
-)
+from storage.errors import StoreDamaged, StoreMissing, StoreVersion
 from storage.lmdb_store import disk, lock
 from storage.lmdb_store.errors import Unwritable, lmdb_errors, says, translated
-from storage.lmdb_store.truncation import check_reach
+from storage.lmdb_store.truncation import check_truncation
 
 DATABASES = ("meta", "facts", "bodies", "ids", "statuses", "results")
 DATABASES_MAX = 16
@@ -41,7 +36,7 @@ OpenEnvironment = Callable[..., Any]
 _FORMAT_KEY = b"format"
 _IDENTITY_KEY = b"identity"
 _MADE = b"a store was made here\n"
-"""In `writer.lock` from then on: an empty data.mdb beside it is a loss, and no start that was interrupted."""
+"""In `writer.lock` from then on: an empty data.mdb beside it is a loss, not a start that was interrupted."""
 _FIXED_PAGES = 3
 """Two meta pages, and the one that names the databases."""
 
@@ -54,7 +49,7 @@ class Store:
         self.path = path
         self.map_size_bytes = map_size_bytes
         self.is_new = False
-        """There was none before it was opened."""
+        """Whether it was made when it was opened."""
         self.reserve_bytes = min(
             max(map_size_bytes // RESERVE_SHARE, RESERVE_BYTES_MIN), map_size_bytes // RESERVE_SHARE_OF_TINY
         )
@@ -76,18 +71,18 @@ class Store:
         map_size_bytes: int = 0,
         mode: Literal["write", "read"],
         open_environment: OpenEnvironment = lmdb.open,
-        reach: bool = True,
+        truncation_check: bool = True,
         lock_wait_seconds: float = 0,
     ) -> "Store":
-        """Open the store in the directory `path`; `write` makes it where there is none.
+        """Open the store in the directory `path`; `write` makes it if there is none.
 
         `read` works beside a running writer in another process, on a stopped store and on a copy; it takes the size of
-        the map from the file. One process opens a store once. `reach=False` opens a cut file too: reading it may end
-        the process by SIGBUS. `lock_wait_seconds`: a command that looks at a stopped store may hold its lock for a
-        moment. Raises StoreMissing, StoreLocked, StoreVersion, StoreDamaged, StoreError.
+        the map from the file. One process opens a store once. Without `truncation_check` a cut file is opened too:
+        reading it may end the process by SIGBUS. `lock_wait_seconds`: a command that looks at a stopped store may hold
+        its lock for a moment. Raises StoreMissing, StoreLocked, StoreVersion, StoreDamaged, StoreError.
         """
         if mode == "read":
-            return cls._open_to_read(path, open_environment, reach=reach)
+            return cls._open_to_read(path, open_environment, truncation_check=truncation_check)
         lock_file = lock.take(path, lock_wait_seconds)
         try:
             if os.fstat(lock_file).st_size:
@@ -96,7 +91,7 @@ class Store:
             env = _open(path, open_environment, map_size=map_size_bytes)
             try:
                 with lmdb_errors(path):
-                    check_reach(env, path)
+                    check_truncation(env, path)
                     is_new = _initialise(env)
                     _check_format(env)
                     _settle(path, lock_file)
@@ -112,7 +107,7 @@ class Store:
             raise
 
     @classmethod
-    def _open_to_read(cls, path: Path, open_environment: OpenEnvironment, *, reach: bool) -> "Store":
+    def _open_to_read(cls, path: Path, open_environment: OpenEnvironment, *, truncation_check: bool) -> "Store":
         if not (path / "data.mdb").exists():
             raise StoreMissing(f"there is no store in {path}")
         _check_not_empty(path)
@@ -122,8 +117,8 @@ class Store:
             env = _open(path, open_environment, map_size=0, readonly=True, lock=False)
         try:
             with lmdb_errors():
-                if reach:
-                    check_reach(env, path)
+                if truncation_check:
+                    check_truncation(env, path)
                 _check_format(env)
                 return cls(env, path, env.info()["map_size"], None)
         except BaseException:
@@ -136,7 +131,7 @@ class Store:
         return self.path / "writer.lock"
 
     def close(self) -> None:
-        """No transaction may be open. Idempotent."""
+        """Close it; call when no transaction is open. Idempotent."""
         self.env.close()
         if self._lock_file is not None:
             os.close(self._lock_file)
@@ -144,7 +139,7 @@ class Store:
 
     @contextmanager
     def read_transaction(self) -> Iterator[Any]:
-        """A short read. Its values are buffers inside the map: copy what shall outlive the block."""
+        """Begin a short read. Its values are buffers inside the map: copy what shall outlive the block."""
         with lmdb_errors():
             try:
                 txn = self.env.begin(buffers=True)
@@ -158,9 +153,9 @@ class Store:
 
     @contextmanager
     def write_transaction(self) -> Iterator[Any]:
-        """All or nothing: commits, with fsync, when the block ends, and aborts when it raises.
+        """Commit, with a flush, when the block ends, and abort when it raises: all or nothing.
 
-        Begin to end on one thread; for another the next write transaction would hang for ever.
+        Begin and end it on one thread: otherwise the next write transaction would hang for ever.
         """
         with lmdb_errors(self.path):
             txn = self.env.begin(write=True)
@@ -172,7 +167,7 @@ class Store:
                 raise
 
     def used_bytes(self, txn: Any | None = None) -> int:
-        """Bytes of the pages that hold something; pages that can be used again do not count."""
+        """Return the bytes of the pages that hold something; pages that can be used again do not count."""
         if txn is None:
             with self.read_transaction() as own:
                 return self.used_bytes(own)
@@ -183,11 +178,11 @@ class Store:
         return pages * self.page_bytes
 
     def has_room(self, used_bytes: int) -> bool:
-        """Whether deliveries may still be taken: the reserve is for outcomes."""
+        """Return whether deliveries may still be taken: the reserve is for outcomes."""
         return used_bytes + self.reserve_bytes <= self.map_size_bytes
 
     def reader_check(self) -> int:
-        """Free the slots of readers that were killed, which pin pages; how many there were."""
+        """Free the slots of readers that were killed, which pin pages; return how many there were."""
         with lmdb_errors():
             return int(self.env.reader_check())
 
@@ -200,6 +195,7 @@ def _open(path: Path, open_environment: OpenEnvironment, **options: Any) -> Any:
             mode=0o600,
             max_dbs=DATABASES_MAX,
             create=not options.get("readonly", False),
+            **sync.COMMIT_FLAGS,
             **options,
         )
     except lmdb.Error as error:
@@ -215,7 +211,7 @@ def _check_not_empty(path: Path) -> None:
 
 
 def _initialise(env: Any) -> bool:
-    """Make the databases and the format, in one transaction; nothing, and False, where there is something already."""
+    """Make the databases and the format, in one transaction; return False, and do nothing, if there are any."""
     if env.stat()["entries"]:
         return False
     with env.begin(write=True) as txn:
@@ -232,7 +228,7 @@ def _check_format(env: Any) -> None:
     try:
         meta = env.open_db(b"meta", create=False)
     except lmdb.NotFoundError as error:
-        raise StoreVersion("this is an LMDB environment, and no store of Tidegate") from error
+        raise StoreVersion("this is an LMDB environment, but not a store of Tidegate") from error
     with env.begin() as txn:
         value = txn.get(_FORMAT_KEY, db=meta)
     if value is None:
@@ -244,14 +240,10 @@ def _check_format(env: Any) -> None:
 
 
 def _settle(path: Path, lock_file: int) -> None:
-    """The files are private, their names survive a power cut, and it is known that there is a store."""
+    """Make the files private and their names durable, and note that there is a store."""
     for name in ("data.mdb", "lock.mdb", "writer.lock"):
         (path / name).chmod(0o600)
     for directory in (path, path.parent):
-        opened = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(opened)
-        finally:
-            os.close(opened)
+        sync.flush_directory(directory)
     if not os.fstat(lock_file).st_size:
         os.write(lock_file, _MADE)

@@ -18,7 +18,7 @@ class Unwritable(StoreError):
 
 @contextmanager
 def lmdb_errors(written: Path | None = None) -> Iterator[None]:
-    """Every lmdb.Error as a StoreError. `written`: the directory of the store, where something is written."""
+    """Raise every lmdb.Error as a StoreError. `written`: the directory of the store, if something is written."""
     try:
         yield
     except lmdb.PanicError:
@@ -43,5 +43,5 @@ def translated(error: lmdb.Error, written: Path | None) -> StoreError:
 
 
 def says(words: str, *numbers: int) -> bool:
-    """LMDB gives the system's errors as a plain lmdb.Error with the system's words."""
+    """Return whether LMDB's words are those of one of these errors: it raises the system's as a plain lmdb.Error."""
     return any(os.strerror(number) in words for number in numbers)

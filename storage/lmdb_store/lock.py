@@ -11,7 +11,7 @@ LOCK_POLL_SECONDS = 0.02
 
 
 def take(path: Path, wait_seconds: float) -> int:
-    """The descriptor of the lock; makes the directory where there is none. Raises StoreLocked, StoreError."""
+    """Take the lock, and make the directory if there is none. Return its descriptor. Raises StoreLocked, StoreError."""
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.chmod(0o700)

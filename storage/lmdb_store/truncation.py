@@ -1,4 +1,4 @@
-"""Does the file hold every page that is in use? Whoever reads one that is missing ends by SIGBUS.
+"""The truncation check: does the file hold every page in use? Whoever reads one that is missing ends by SIGBUS.
 
 A file that is shorter than its last page says is usually a cut one, but pages at its end that hold nothing may never
 have been written. So where it is short, a child (`python -m storage.lmdb_store.truncation PATH`) copies every page that
@@ -19,8 +19,8 @@ from storage.lmdb_store.child import command, environment
 PIPE_READ_BYTES = 2**20
 
 
-def check_reach(env: Any, path: Path) -> None:
-    """Raises StoreDamaged where a page in use lies behind the end of the file in the directory `path`."""
+def check_truncation(env: Any, path: Path) -> None:
+    """Raise StoreDamaged if a page in use lies behind the end of the file in the directory `path`."""
     expected = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
     size = (path / "data.mdb").stat().st_size
     if size < expected and not _is_whole(path):

@@ -40,7 +40,7 @@ def recover(path: Path) -> int:
 
 
 def _left(path: Path) -> tuple[int, int]:
-    """How many events only the journal has, and the size of the store's map."""
+    """Return how many events only the journal has, and the size of the store's map."""
     with closing(Store.open(path, mode="read")) as store:
         with Snapshots(store).take() as snapshot:
             end = snapshot.end

@@ -49,14 +49,14 @@ class TotalsDeltas:
         self._deltas: dict[str, TotalsDelta] = {}
 
     def of(self, source_id: str) -> TotalsDelta:
-        """The delta of this source, to be changed."""
+        """Return the delta of this source, to be changed."""
         found = self._deltas.get(source_id)
         if found is None:
             found = self._deltas[source_id] = TotalsDelta()
         return found
 
     def new_totals(self, hints: Mapping[str, int]) -> dict[str, Totals]:
-        """The totals of the sources that the group touches. `hints`: lower bounds for their oldest pending events.
+        """Return the totals of the sources that the group touches. `hints`: lower bounds for their oldest pending ones.
 
         Raises IllegalStatusChange if a count would be negative.
         """

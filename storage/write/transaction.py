@@ -75,7 +75,7 @@ class Transaction:
     """One group: `run` inside a write transaction, and once that is committed `state()` is what holds."""
 
     def __init__(self, before: WriterState, group: Group, host: HostTime, compressor: zstandard.ZstdCompressor) -> None:
-        """All that needs no transaction."""
+        """Do everything that needs no transaction."""
         self._before = before
         self._time = store_time(before.time, host)
         self._group = group
@@ -97,7 +97,7 @@ class Transaction:
         """The new totals of the sources that the group touches, once it ran."""
 
     def run(self, txn: Any, store: Store) -> int:
-        """Everything between begin and commit. Returns the bytes in use. Raises IllegalStatusChange."""
+        """Do everything between begin and commit; return the bytes in use. Raises IllegalStatusChange."""
         cursor = txn.cursor(db=store.statuses) if self._group.outcomes else None
         for change in self._group.outcomes:
             self._apply(change, cursor)
@@ -121,7 +121,7 @@ class Transaction:
         return store.used_bytes(txn)
 
     def state(self) -> WriterState:
-        """What the writer knows once this is committed."""
+        """Return what the writer knows; call once this is committed."""
         last = self._last
         if last and last.first in self._blocks:
             last = LastBlock(last.first, self._blocks[last.first], last.digests)
@@ -130,7 +130,7 @@ class Transaction:
     # New events.
 
     def _joined(self) -> LastBlock | None:
-        """The last block with the group's events in it."""
+        """Return the last block with the group's events in it, and count them."""
         appends = self._group.appends
         last = self._before.last
         if not appends:
@@ -146,7 +146,7 @@ class Transaction:
         return last
 
     def _count_appends(self, delta: TotalsDelta, appends: Sequence[Append]) -> None:
-        """Deliveries of one source."""
+        """Count the deliveries of one source."""
         admitted, events = 0, [0] * len(NEW_MOVES)
         for append in appends:
             rest = append.numbered.count - append.admitted
@@ -177,7 +177,7 @@ class Transaction:
             at = stop
 
     def _block_with(self, number: int, cursor: Any) -> tuple[int, Rows]:
-        """First number and rows of the block that holds this number, as the group has changed it so far."""
+        """Return first number and rows of the block that holds this number, as the group has changed it so far."""
         for first, rows in self._blocks.items():
             if first <= number < first + len(rows):
                 return first, rows
@@ -190,7 +190,7 @@ class Transaction:
         return first, rows
 
     def _refs(self, change: StatusChange) -> Rows | None:
-        """What each row refers to; None where none refers to anything."""
+        """Return what each row refers to; None if none refers to anything."""
         if change.status == EventStatus.DUPLICATE:
             distances: Rows = numpy.asarray(change.numbers, "i8") - numpy.asarray(change.originals, "i8")
             return distances
@@ -199,7 +199,7 @@ class Transaction:
         return numpy.asarray([self._result_of.get(number, 0) for number in change.numbers], "i8")
 
     def _pack_results(self) -> list[tuple[bytes, bytes]]:
-        """The records of all details; remembers which holds which event's."""
+        """Return the records of all details; note which one holds which event's."""
         records = []
         details = (item for change in self._group.outcomes for item in change.details.items())
         for chunk in split_results(details):
@@ -225,7 +225,7 @@ def _read_block(number: int, cursor: Any) -> tuple[int, Rows]:
 
 
 def _checked_end(first: int, appends: Sequence[Append]) -> int:
-    """The number after the last event. A gap in the numbers would corrupt the store: our bug, and loud."""
+    """Return the number after the last event. A gap in the numbers would corrupt the store: our bug, and loud."""
     for append in appends:
         count = append.numbered.count
         if append.numbered.first != first or count == 0 or not 0 <= append.admitted <= count:

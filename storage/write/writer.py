@@ -22,9 +22,9 @@ class Writer:
     """The only writer of a store. All calls on one thread; `totals` and `next_number` may be read by any."""
 
     def __init__(self, store: Store) -> None:
-        """Reads what is committed, and commits what only the journal has: acknowledged, and cut off by a crash.
+        """Read what is committed, and recover: commit what only the journal has, acknowledged and cut off by a crash.
 
-        Raises StoreDamaged where the end of the store cannot be read, or where the journal does not follow it.
+        Raises StoreDamaged if the end of the store cannot be read, or if the journal does not follow it.
         """
         self._store = store
         self._compressor = zstandard.ZstdCompressor(level=COMPRESSION_LEVEL)
@@ -62,7 +62,7 @@ class Writer:
 
 
 def _journaled(store: Store, number: int) -> list[Append]:
-    """What the journal has from this number on."""
+    """Return what the journal has from this number on."""
     appends: list[Append] = []
     for journaled in read_journal(store, number):
         if journaled.first != number:

@@ -1,4 +1,4 @@
-"""storage/dedup/overflow.py and the index: what does not fit into memory is in files that nobody else can touch."""
+"""storage/dedup/spill.py and the index: what does not fit into memory is in files that nobody else can touch."""
 
 import errno
 import hashlib
@@ -11,10 +11,10 @@ import pytest
 
 from storage.codec.records import split_digests
 from storage.dedup import index as module
-from storage.dedup import overflow
-from storage.dedup import runs as generation
+from storage.dedup import runs as runs_module
+from storage.dedup import spill
 from storage.dedup.index import DedupIndex
-from storage.dedup.runs import Run, Words
+from storage.dedup.runs import Entries, Words
 from tests.support.ledger import pending, read_books
 from tests.support.server import Children, item, source
 from tests.support.waiting import eventually
@@ -30,8 +30,8 @@ def digests(numbers: Sequence[int]) -> bytes:
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SEAL_EVENTS", 16)
-    monkeypatch.setattr(generation, "SLICE_ENTRIES", 64)
-    monkeypatch.setattr(overflow, "STEP_BYTES", 1024)
+    monkeypatch.setattr(runs_module, "SLICE_ENTRIES", 64)
+    monkeypatch.setattr(spill, "STEP_BYTES", 1024)
 
 
 @pytest.fixture
@@ -78,8 +78,8 @@ def test_memory_has_a_limit(index: DedupIndex) -> None:
     assert known(index, range(3300)) == set(range(3200))
 
 
-def test_no_more_files_than_needed_and_fewer_generations(index: DedupIndex) -> None:
-    """Mapped generations of one span are merged with one another."""
+def test_mapped_runs_are_merged(index: DedupIndex) -> None:
+    """Mapped runs of one span are merged with one another."""
     add(index, range(3200))
     assert len(index._mapped) <= 6
 
@@ -92,7 +92,7 @@ def test_all_in_memory_where_it_fits(tmp_path: Path) -> None:
 
 
 def test_a_probe_does_not_read_files(index: DedupIndex) -> None:
-    """`probe` leaves mapped entries to `candidates`, which may run later, when their generation has left the index."""
+    """`probe` leaves mapped entries to `candidates`, which may run later, when their run has left the index."""
     add(index, range(640))
     probe = index.probe(split_digests(digests(range(16))))
     assert probe.unsure == []
@@ -104,20 +104,20 @@ def test_a_probe_does_not_read_files(index: DedupIndex) -> None:
 
 def test_a_file_is_searched_as_memory_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a file the guide leads to the same places as a search of everything, equal fingerprints included."""
-    monkeypatch.setattr(generation, "GUIDE_STEP", 8)
-    monkeypatch.setattr(overflow, "GUIDE_STEP", 8)
+    monkeypatch.setattr(runs_module, "GUIDE_STEP", 8)
+    monkeypatch.setattr(spill, "GUIDE_STEP", 8)
     values = numpy.random.default_rng(1).integers(0, 100, 300).astype(numpy.uint64) << numpy.uint64(57)
-    run = generation.sort(values, numpy.arange(300, dtype=numpy.uint64))
+    run = runs_module.sort(values, numpy.arange(300, dtype=numpy.uint64))
     asked = numpy.concatenate([values, values + numpy.uint64(1), numpy.array([0, 2**64 - 1], numpy.uint64)])
     for count in (1, 7, 8, 9, 300):
-        part = Run(run.fingerprints[:count], run.numbers[:count])
-        made = overflow.write([part], 0, 0, tmp_path)
+        part = Entries(run.fingerprints[:count], run.numbers[:count])
+        made = spill.write([part], 0, 0, tmp_path)
         assert made.mapped
         assert made.places(asked).tolist() == part.fingerprints.searchsorted(asked).tolist()
 
 
 def test_files_leave_with_their_window(index: DedupIndex) -> None:
-    """A mapped generation is dropped whole, and its file with it, when its newest entry leaves the window."""
+    """A mapped run is dropped whole, and its file with it, when its newest entry leaves the window."""
     for at_ms in range(0, 3000, 4):
         add(index, range(at_ms, at_ms + 4), at_ms)
         index.expire(at_ms)
@@ -169,15 +169,15 @@ def test_a_rebuild_forgets_what_left_the_window(index: DedupIndex) -> None:
 
 def test_a_full_disk_leaves_it_in_memory(index: DedupIndex, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the disk has no room, all stays in memory and exact, the reason is told; later it is tried again."""
-    monkeypatch.setattr(overflow, "DISK_RESERVE_BYTES", 1 << 62)
+    monkeypatch.setattr(spill, "DISK_RESERVE_BYTES", 1 << 62)
     add(index, range(640))
     assert index.mapped_ids == 0
-    assert index.overflow_error is not None
-    assert index.overflow_error.errno == errno.ENOSPC
+    assert index.spill_error is not None
+    assert index.spill_error.errno == errno.ENOSPC
     assert known(index, range(700)) == set(range(640))
-    monkeypatch.setattr(overflow, "DISK_RESERVE_BYTES", 0)
+    monkeypatch.setattr(spill, "DISK_RESERVE_BYTES", 0)
     add(index, range(640, 656))
-    assert index.overflow_error is None
+    assert index.spill_error is None
     assert index.mapped_ids >= 656 - MEMORY_IDS_MAX - module.SEAL_EVENTS
     assert known(index, range(700)) == set(range(656))
 
@@ -192,8 +192,8 @@ def test_a_failing_disk_leaves_it_in_memory(index: DedupIndex, monkeypatch: pyte
     monkeypatch.setattr(os, call, fails)
     add(index, range(640))
     assert index.mapped_ids == 0
-    assert index.overflow_error is not None
-    assert index.overflow_error.errno == errno.EIO
+    assert index.spill_error is not None
+    assert index.spill_error.errno == errno.EIO
     assert known(index, range(700)) == set(range(640))
 
 
@@ -210,7 +210,7 @@ def test_a_directory_that_cannot_be_written_is_no_failure(tmp_path: Path) -> Non
     """A missing directory is told as any other trouble with the disk."""
     index = DedupIndex(WINDOW_MS, MEMORY_IDS_MAX, tmp_path / "gone")
     add(index, range(640))
-    assert index.overflow_error is not None
+    assert index.spill_error is not None
     assert known(index, range(700)) == set(range(640))
 
 

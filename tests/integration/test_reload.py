@@ -246,7 +246,7 @@ def test_a_secret_in_a_fifo_stops_nobody(children: Children) -> None:
     os.mkfifo(child.directory / "fifo")
     child.write(source("archive", tokens=["file:fifo"]))
     (line,) = child.reload()
-    assert "no regular file" in line["mistake"]
+    assert "not a regular file" in line["mistake"]
     assert child.post("archive", {"id": 1}).status == 200
 
 

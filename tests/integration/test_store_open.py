@@ -150,7 +150,7 @@ def test_another_lmdb_environment_is_refused(tmp_path: Path, mode: str) -> None:
     with env.begin(write=True) as txn:
         txn.put(b"theirs", b"value")
     env.close()
-    with pytest.raises(StoreVersion, match="no store of Tidegate"):
+    with pytest.raises(StoreVersion, match="not a store of Tidegate"):
         Store.open(tmp_path / "store", map_size_bytes=MAP_SIZE_BYTES, mode=mode)  # type: ignore[arg-type]
 
 

@@ -248,7 +248,7 @@ def test_an_oldest_that_is_too_high_is_found(path: Path) -> None:
     with opened(path) as (_, writer):
         totals = writer.totals["demo"]
     change(path, "meta", key, lambda _: encode_totals(key, replace(totals, oldest=202)))
-    assert any("the event 201 waits, but 202 is the oldest" in problem for problem in verify(path).problems)
+    assert any("the event 201 is pending, but 202 is the oldest" in problem for problem in verify(path).problems)
 
 
 @pytest.mark.parametrize(

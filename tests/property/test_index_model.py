@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from storage.dedup import index as module
-from storage.dedup import overflow
-from storage.dedup import runs as generation
+from storage.dedup import runs as runs_module
+from storage.dedup import spill
 from storage.dedup.index import DedupIndex
 from storage.dedup.jobs import Job
 
@@ -30,9 +30,9 @@ def small() -> Iterator[None]:
     with ExitStack() as stack:
         for place, name, value in (
             (module, "SEAL_EVENTS", 8),
-            (module, "MAPPED_EVENTS_MAX", 100),
-            (generation, "SLICE_ENTRIES", 16),
-            (overflow, "DISK_RESERVE_BYTES", 0),
+            (module, "MAPPED_RUN_EVENTS_MAX", 100),
+            (runs_module, "SLICE_ENTRIES", 16),
+            (spill, "DISK_RESERVE_BYTES", 0),
         ):
             stack.enter_context(patch.object(place, name, value))
         yield
@@ -71,7 +71,7 @@ class IndexMachine(RuleBasedStateMachine):
         if self.job is None:
             self.job = self.index.merge_job()
             if self.job is not None:
-                with patch.object(overflow, "DISK_RESERVE_BYTES", 0 if room else 1 << 62):
+                with patch.object(spill, "DISK_RESERVE_BYTES", 0 if room else 1 << 62):
                     self.job.run()
 
     @rule()

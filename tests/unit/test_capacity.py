@@ -10,7 +10,7 @@ from server.base.source import Source
 from server.cli.description import describe
 from server.config.capacity import DAY_SECONDS, EVENT_DISK_BYTES, ID_BYTES, Machine, plan, read_machine, size
 from server.config.load import Config, load
-from storage.dedup.index import GENERATION_EVENTS_MAX
+from storage.dedup.index import RUN_EVENTS_MAX
 
 PLENTY = Machine(memory_bytes=2**40, disk_free_bytes=2**45, open_files_max=10**6)
 DIGEST = hashlib.sha256(b"hunter2hunter2").digest()
@@ -52,7 +52,7 @@ def test_dedup_and_disk_follow_the_rates(config: Config) -> None:
     """Rates add up; a window of ids costs its bytes and a merge's copy; a day costs its events' bytes on disk."""
     found = plan(with_sources(config, source("a", rate=10), source("b", rate=2.5)), PLENTY)
     dedup = next(part for part in found.memory if part.name == "dedup")
-    assert dedup.memory_bytes == (12.5 * 96 * 3600 + GENERATION_EVENTS_MAX) * ID_BYTES
+    assert dedup.memory_bytes == (12.5 * 96 * 3600 + RUN_EVENTS_MAX) * ID_BYTES
     assert found.disk_day_bytes == 12.5 * DAY_SECONDS * EVENT_DISK_BYTES
     assert found.unlimited == ()
 

@@ -351,7 +351,7 @@ def test_check_looks_at_the_place_of_the_store(config: Path, capsys: Capture) ->
     for path in ("file", "file/deep/store"):
         config.write_text(f'[storage]\npath = "{path}"\n')
         assert run("check", config) == 2
-        assert capsys.readouterr() == ("", f"tidegate: storage.path: {config.parent / 'file'} is no directory\n")
+        assert capsys.readouterr() == ("", f"tidegate: storage.path: {config.parent / 'file'} is not a directory\n")
     config.write_text('[storage]\npath = "to/be/made"\n')
     assert run("check", config) == 0
     assert not (config.parent / "to").exists()
@@ -427,7 +427,7 @@ def test_send_to_nobody(config: Path, capsys: Capture) -> None:
 @pytest.mark.parametrize("answer", [b"{}", b"[]", b"hello", b'{"accepted":1}'])
 @pytest.mark.parametrize("status", [200, 404])
 def test_send_to_another_program(config: Path, capsys: Capture, status: int, answer: bytes) -> None:
-    """What answers on the port is no Tidegate: exit code 1, and a line that says so."""
+    """What answers on the port is not a Tidegate: exit code 1, and a line that says so."""
 
     class Other(BaseHTTPRequestHandler):
         def do_POST(self) -> None:

@@ -111,32 +111,32 @@ def test_an_entry_is_kept_for_the_window_and_not_for_ever() -> None:
     assert known(index, range(5000 - WINDOW_MS - 2 * SPAN_MS - 2)) == set()
 
 
-def test_generations_stay_few() -> None:
-    """Within one span merging keeps the number of generations logarithmic."""
+def test_runs_stay_few() -> None:
+    """Within one span merging keeps the number of runs logarithmic."""
     index = DedupIndex(WINDOW_MS)
     for turn in range(200):
         numbers = range(turn * 16, turn * 16 + 16)
         index.add(split_digests(digests(numbers)), numbers, 0)
         merged(index)
         assert len(index.probe([]).known) == 0
-        assert len(index._generations) <= 6
+        assert len(index._runs) <= 6
     assert known(index, range(3300)) == set(range(3200))
 
 
-def test_a_generation_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """GENERATION_EVENTS_MAX bounds what one merge copies."""
-    monkeypatch.setattr(module, "GENERATION_EVENTS_MAX", 64)
+def test_a_run_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RUN_EVENTS_MAX bounds what one merge copies."""
+    monkeypatch.setattr(module, "RUN_EVENTS_MAX", 64)
     index = DedupIndex(WINDOW_MS)
     for turn in range(40):
         numbers = range(turn * 16, turn * 16 + 16)
         index.add(split_digests(digests(numbers)), numbers, 0)
         merged(index)
-    assert max(map(len, index._generations)) <= 64
+    assert max(map(len, index._runs)) <= 64
     assert known(index, range(700)) == set(range(640))
 
 
 def test_equal_fingerprints_are_all_candidates() -> None:
-    """Ids that share the first half of their digest are told apart, in one generation and across two."""
+    """Ids that share the first half of their digest are told apart, in one run and across two."""
     index = DedupIndex(WINDOW_MS)
     half = digests([1])[:8]
     alike = [half + bytes([tail]) * 8 for tail in range(40)]

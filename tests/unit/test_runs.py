@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.dedup import runs as module
-from storage.dedup.runs import Generation, Run, Wanted, WantedFew, Words, build, filter_words, find, merge, sort
+from storage.dedup.runs import Entries, Run, Wanted, WantedFew, Words, build, filter_words, find, merge, sort
 
 ENDS = [0, 1, 2**32 - 1, 2**32, 2**63, 2**64 - 2**32, 2**64 - 1]
 fingerprints = st.one_of(st.integers(0, 2**64 - 1), st.sampled_from(ENDS), st.integers(2**64 - 100, 2**64 - 1))
@@ -21,16 +21,16 @@ def words(values: list[int]) -> Words:
     return numpy.array(values, numpy.uint64)
 
 
-def runs_of(parts: list[list[int]]) -> list[Run]:
-    """Runs of these fingerprints; numbers say in which order they were given."""
-    runs, number = [], 0
+def entries_of(parts: list[list[int]]) -> list[Entries]:
+    """Entries of these fingerprints; numbers say in which order they were given."""
+    found, number = [], 0
     for part in parts:
-        runs.append(sort(words(part), numpy.arange(number, number + len(part), dtype=numpy.uint64)))
+        found.append(sort(words(part), numpy.arange(number, number + len(part), dtype=numpy.uint64)))
         number += len(part)
-    return runs
+    return found
 
 
-def found_in(made: Generation, asked: list[int], *, few: bool) -> set[tuple[int, int]]:
+def found_in(made: Run, asked: list[int], *, few: bool) -> set[tuple[int, int]]:
     wanted = WantedFew(words(asked)) if few else Wanted(words(asked))
     passing, positions = wanted.passing(made)
     return set(find(made, passing, positions)) if len(passing) else set()
@@ -40,8 +40,8 @@ def found_in(made: Generation, asked: list[int], *, few: bool) -> set[tuple[int,
 def test_everything_merged_is_found(parts: list[list[int]], others: list[int]) -> None:
     """Every entry of every part is found by its fingerprint, one by one and together, and nothing else is."""
     entries = [value for part in parts for value in part]
-    made = build(runs_of(parts), 0, 0)
-    assert made.run.fingerprints.tolist() == sorted(entries)
+    made = build(entries_of(parts), 0, 0)
+    assert made.entries.fingerprints.tolist() == sorted(entries)
     asked = [*dict.fromkeys(entries), *others]
     expected = {
         (at, number) for at, value in enumerate(asked) for number, there in enumerate(entries) if there == value
@@ -54,9 +54,9 @@ def test_everything_merged_is_found(parts: list[list[int]], others: list[int]) -
 def test_slices_follow_one_another(parts: list[list[int]]) -> None:
     """The slices of a merge hold every entry and every word of the filter once, in order, without a gap."""
     place = word = 0
-    for each in merge(runs_of(parts)):
+    for each in merge(entries_of(parts)):
         assert (each.place, each.word) == (place, word)
-        place, word = place + len(each.run.fingerprints), word + len(each.filter)
+        place, word = place + len(each.entries.fingerprints), word + len(each.filter)
     count = sum(map(len, parts))
     assert (place, word) == (count, filter_words(count))
 
