@@ -28,7 +28,14 @@ HERE = Path(__file__).parent
 TOKEN = "a-token-of-the-fixture"
 CHOSEN = random.Random(1)
 
-SERVER = '[server]\nbind = "127.0.0.1:0"\nadmin_bind = "127.0.0.1:0"\n[limits]\nbody_bytes_max = 4000000\ndrain_timeout_seconds = 1\n'
+SERVER = """\
+[server]
+bind = "127.0.0.1:0"
+admin_bind = "127.0.0.1:0"
+[limits]
+body_bytes_max = 4000000
+drain_timeout_seconds = 1
+"""
 SOURCES: Mapping[str, Mapping[str, object]] = {
     "hooks": {"processor": "work:plain", "processor_attempts_max": 2},
     "retried": {"processor": "work:plain"},
@@ -116,7 +123,7 @@ class Server:
     def post_together(self, source: str, bodies: Sequence[object]) -> None:
         """Each on a connection of its own that is known already; all of them before any answer is read."""
         sockets = [socket.create_connection(("127.0.0.1", self.port)) for _ in bodies]
-        for each, body in zip(sockets, bodies, strict=True):
+        for each in sockets:
             self._read(each, self._request("archive", {"inbound_event_id": f"first-{self.port}", "of": str(each)}))
         with ThreadPoolExecutor(1) as pool:  # while this one is read all others come
             large = pool.submit(self.post, "archive", [{"inbound_event_id": "large", "is": "x" * 900_000}])
@@ -235,7 +242,9 @@ def post_few(server: Server) -> None:
     server.post("hooks", item("only-journal", payload={"do": "result", "value": 1}))
     server.post("hooks", [item("only-journal-1"), {"no": "id", "payload": 0}, "bad", item("plain")])
     server.post("dropping", [item(f"journal-dropping-{at}") for at in range(5)])
-    server.post("held", [item("journal-held-1"), item("journal-held-2"), item("journal-held-3"), item("journal-held-4")])
+    server.post(
+        "held", [item("journal-held-1"), item("journal-held-2"), item("journal-held-3"), item("journal-held-4")]
+    )
     server.post("segment", segment("j", 4))
     server.post("changing", {"type": "track", "messageId": "of-segment", "payload": 1})
     for at in range(3):
