@@ -106,17 +106,17 @@ class Taking:
         places = numpy.asarray(numbers) - waiting.block.first
         rows = waiting.block.rows[places]
         digests = numpy.frombuffer(snapshot.digests(waiting.block), f"V{DIGEST_BYTES}")[places]
-        received_at_ms = numbered.deliveries.received_at_ms[0] if numbered else waiting.head.received_at_ms
         for low, high in _alike(rows):
+            held = numbered and numbered.holding(numbers[low], numbers[high - 1])
             self.spans.append(
                 Span(
-                    numbered=numbered and numbered.holding(numbers[low], numbers[high - 1]),
+                    numbered=held,
                     source_id=waiting.head.source_id,
                     numbers=numbers[low:high],
                     digests=digests[low:high].tobytes(),
                     attempts=rows["attempts"][low:high].tolist(),
                     deferred=bool(rows["status"][low] == EventStatus.DEFERRED),
-                    received_at_ms=received_at_ms,
+                    received_at_ms=held.deliveries.received_at_ms[0] if held else waiting.head.received_at_ms,
                 )
             )
 

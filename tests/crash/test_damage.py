@@ -51,7 +51,9 @@ def make_large(path: Path, groups: int = 20) -> int:
     return (path / "data.mdb").stat().st_size
 
 
-@pytest.mark.parametrize(("database", "status"), [("facts", None), ("statuses", EventStatus.PROCESSED)])
+@pytest.mark.parametrize(
+    ("database", "status"), [("facts", None), ("bodies", None), ("statuses", EventStatus.PROCESSED)]
+)
 def test_damage_found_while_it_runs(children: Children, database: str, status: EventStatus | None) -> None:
     """Whether feeding from disk or the rebuilding of the index meets it: one line names the store, the place and
     `tidegate verify`."""

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from storage.codec.records import digest, digests_of
+from storage.codec.records import digest, digests_of, key_of
 from storage.deliveries import NumberedDeliveries
 from storage.delivery_id import delivery_id
+from storage.errors import StoreDamaged
 from storage.lmdb_store.environment import Store
 from storage.model import Append, Group, Span
 from storage.read import reader as reader_module
@@ -18,7 +19,7 @@ from storage.read.reader import Reader
 from storage.read.snapshot import SNAPSHOT_RECORDS_MAX, Snapshot
 from storage.statuses import EventStatus
 from storage.write.writer import Writer
-from tests.support.store import AT_MS, SUFFIX, delivery, numbered, opened, outcome
+from tests.support.store import AT_MS, SUFFIX, delivery, numbered, opened, outcome, singles
 
 HUGE = 1 << 40
 
@@ -115,6 +116,32 @@ def test_a_span_is_of_neighbours_and_one_status(store_and_writer: tuple[Store, W
         ([7, 8], [0, 0], False),
     ]
     assert [(span.numbered.first, span.numbered.end) for span in spans if span.numbered] == [(1, 7)] * 4 + [(7, 9)]
+
+
+def test_a_span_came_when_its_first_event_came(store_and_writer: tuple[Store, Writer]) -> None:
+    """Not when the first delivery of its log record came; known where the deliveries are read."""
+    store, writer = store_and_writer
+    appends = [
+        Append(delivery(1, ["a", "b"], received_at_ms=AT_MS), 1, EventStatus.DEFERRED),
+        Append(delivery(3, ["c"], received_at_ms=AT_MS + 5), 0, EventStatus.DEFERRED),
+        Append(delivery(4, ["d"], received_at_ms=AT_MS + 7), 1, EventStatus.DEFERRED),
+    ]
+    writer.write(Group(appends))
+    found = Reader(store).spans([1, 2, 3, 4])
+    assert [(list(span.numbers), span.received_at_ms - AT_MS) for span in found] == [([1], 0), ([2, 3], 0), ([4], 7)]
+
+
+def test_deliveries_between_which_one_is_finished_are_apart(store_and_writer: tuple[Store, Writer]) -> None:
+    """A span does not bring the body of a delivery of which nothing waits."""
+    store, writer = store_and_writer
+    bodies = [b"%d" % number for number in range(6)]
+    writer.write(Group([Append(singles(1, list("abcdef"), bodies=bodies), 6, EventStatus.DEFERRED)]))
+    writer.write(Group([], [outcome(EventStatus.PROCESSED, [1, 4])]))
+    spans = Reader(store).feed("demo", 0, 7, events_max=100, bytes_max=HUGE).spans
+    assert [(list(span.numbers), span.numbered and span.numbered.deliveries.bodies) for span in spans] == [
+        ([2, 3], [b"1", b"2"]),
+        ([5, 6], [b"4", b"5"]),
+    ]
 
 
 def test_the_walk_is_bounded(store_and_writer: tuple[Store, Writer]) -> None:
@@ -352,6 +379,24 @@ def test_what_is_read_outlives_the_store(tmp_path: Path) -> None:
     assert span.numbered is not None
     assert span.numbered.deliveries.bodies == [body]
     assert span.digests == written.digests[0] == digests_of(span.numbered)
+
+
+def test_bodies_are_read_only_where_they_are_asked_for(store_and_writer: tuple[Store, Writer]) -> None:
+    """Without its record of bodies an event is still found; who asks for the bodies hears that they are missing."""
+    store, writer = store_and_writer
+    writer.write(Group([numbered(1, 2, body=b"[{},{}]"), Append(delivery(3, ["d"], body=b""), 0, EventStatus.DROPPED)]))
+    writer.write(Group([Append(delivery(4, ["e"], body=b""), 0, EventStatus.DROPPED)]))
+    with store.env.begin(write=True) as txn:
+        assert txn.stat(store.facts)["entries"] == 2
+        assert txn.stat(store.bodies)["entries"] == 1, "what was dropped whole has none"
+        txn.delete(key_of(1), db=store.bodies)
+    reader = Reader(store)
+    assert [record.numbered.deliveries.bodies for record in reader.find("demo", "id-1")] == [[b""]]
+    assert [record.numbered.deliveries.bodies for record in reader.find("demo", "e", bodies=True)] == [[b""]]
+    for ask in (lambda: reader.find("demo", "id-1", bodies=True), lambda: reader.spans([1], bodies=True)):
+        with pytest.raises(StoreDamaged, match="bodies, key 1: there is no such record"):
+            ask()
+    assert numbers_of(reader.spans([1], bodies=False)) == [1]
 
 
 def test_the_first_event_that_was_passed_over_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -272,7 +272,25 @@ def test_a_missing_end_is_found(path: Path) -> None:
     """Facts, bodies and ids behind the last block of statuses are found."""
     with opened(path) as (store, _), store.env.begin(write=True) as txn:
         txn.delete(key_of(863), db=store.statuses)
-    assert any("there is no block for it" in problem for problem in verify(path).problems)
+    problems = "\n".join(verify(path).problems)
+    assert all(f"{name}, key 863: there is no block for it" in problems for name in ("facts", "bodies", "ids"))
+
+
+def test_bodies_without_facts_are_found(path: Path) -> None:
+    """A record of bodies belongs to one of facts, under the same key, whichever of the two is in excess."""
+    change(path, "facts", key_of(607), lambda _: None)
+    assert any("bodies, key 607: there are no facts for it" in problem for problem in verify(path).problems)
+    change(path, "bodies", key_of(700), lambda _: b"more")
+    assert any("bodies, key 700: there are no facts for it" in problem for problem in verify(path).problems)
+
+
+def test_a_dropped_delivery_needs_no_bodies(tmp_path: Path) -> None:
+    """Facts whose bodies are all empty have no record of bodies, and nothing is wrong with that."""
+    dropped = Append(delivery(1, ["d", "e"], body=b""), 0, EventStatus.DROPPED)
+    filled(tmp_path / "store", [Group([dropped])])
+    with opened(tmp_path / "store") as (store, _), store.read_transaction() as txn:
+        assert [txn.stat(db)["entries"] for db in (store.facts, store.bodies)] == [1, 0]
+    assert verify(tmp_path / "store").problems == []
 
 
 def test_digests_of_other_ids_are_found(path: Path) -> None:

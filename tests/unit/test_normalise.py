@@ -11,7 +11,7 @@ from server.base.refusal import Refusal
 from server.base.source import Source
 from server.intake.events import build_events
 from server.intake.intake import Head, Limits, read
-from storage.deliveries import Deliveries, NumberedDeliveries
+from storage.deliveries import PAYLOAD_KEY, WHOLE_ITEM, Deliveries, NumberedDeliveries
 
 LIMITS = Limits(body_bytes_max=1 << 20, decoded_bytes_max=1 << 20, json_containers_max=10_000, batch_events_max=100)
 WEBHOOK = Source("hooks", "webhook", ())
@@ -91,6 +91,18 @@ def test_webhook_event_whole() -> None:
             "remote_addr": "192.0.2.7",
         },
     }
+
+
+def test_where_the_payload_is() -> None:
+    """It is decided when the event comes: what the item has under `payload`, null too, else the item; of Segment's
+    items always the item."""
+    batch = [{"id": 1}, {"payload": None}, {"payload": {}}, {"Payload": 1}]
+    assert stored(WEBHOOK, batch).deliveries.payload_from == [WHOLE_ITEM, PAYLOAD_KEY, PAYLOAD_KEY, WHOLE_ITEM]
+    for item, expected in zip(batch, [WHOLE_ITEM, PAYLOAD_KEY, PAYLOAD_KEY, WHOLE_ITEM], strict=True):
+        assert stored(WEBHOOK, item).deliveries.payload_from == [expected]
+    page = {"type": "page", "messageId": "m", "payload": 1}
+    assert stored(SEGMENT, page).deliveries.payload_from == [WHOLE_ITEM]
+    assert stored(SEGMENT, {"batch": [page, page]}).deliveries.payload_from == [WHOLE_ITEM] * 2
 
 
 def test_segment_event_whole() -> None:

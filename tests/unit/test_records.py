@@ -1,6 +1,7 @@
 """storage/codec: what is written is read back, and nothing else is."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -19,7 +20,7 @@ from storage.delivery_id import delivery_id, first_of
 from storage.errors import IllegalStatusChange, StoreDamaged
 from storage.model import Append
 from storage.statuses import EventStatus, Totals
-from tests.support.store import AT_MS, changed, delivery, numbered, outcome, singles
+from tests.support.store import AT_MS, SUFFIX, changed, delivery, numbered, outcome, singles
 
 KEY = key_of(7)
 TOTALS = Totals(received=9, requeued=1, processed=4, dead=2, pending=4, oldest=3)
@@ -155,6 +156,21 @@ def as_lists(numbered: NumberedDeliveries) -> list[object]:
     return [numbered.first, numbered.suffix, *lists]
 
 
+def test_delivery_and_event_ids_follow_from_the_numbers() -> None:
+    """A delivery is named after its first event, and an event without an id after its delivery and its index."""
+    whole = merged([delivery(7, ["a", None]), delivery(9, [None]), changed(delivery(10, [None]), indexes=[3])])
+    first, second, third = (delivery_id(number, SUFFIX) for number in (7, 9, 10))
+    assert whole.delivery_ids() == [first, second, third]
+    assert whole.event_ids() == ["a", f"{first}-1", f"{second}-0", f"{third}-3"]
+
+
+def test_facts_of_other_bodies_are_found() -> None:
+    """Bodies that belong to other facts do not decode: a record of another length, or another stream."""
+    _, other = encode_log(delivery(7, ["a", "b"], body=b"[1,2,3]"), PACK)
+    with pytest.raises(StoreDamaged, match="facts, key 7"):
+        decode_log(KEY, FACTS, other, UNPACK)
+
+
 def test_a_delivery_without_a_body_takes_no_record() -> None:
     """What was dropped with all of its delivery has facts, and nothing among the bodies."""
     assert log_record(delivery(7, ["a"], body=b""))[1] is None
@@ -178,7 +194,8 @@ def test_the_head_tells_source_and_events_without_the_rest() -> None:
 
 
 def test_deliveries_share_a_record_up_to_its_limit_and_by_source() -> None:
-    """A record holds neighbours of one source up to LOG_RECORD_BYTES_MAX, and one delivery of any size."""
+    """A record holds neighbours of one source, type and suffix up to LOG_RECORD_BYTES_MAX, and one delivery of any
+    size."""
     half = b"x" * (LOG_RECORD_BYTES_MAX // 2)
     parts = [
         delivery(1, ["a"], body=half),
@@ -187,8 +204,10 @@ def test_deliveries_share_a_record_up_to_its_limit_and_by_source() -> None:
         delivery(4, ["d"], body=half * 5),
         delivery(5, ["e"], source_id="other"),
         delivery(6, ["f"]),
+        delivery(7, ["g"], source_type="segment"),
+        replace(delivery(8, ["h"], source_type="segment"), suffix="zzzzzz"),
     ]
-    assert [list(record.firsts()) for record in split_log(parts)] == [[1, 2], [3], [4], [5], [6]]
+    assert [list(record.firsts()) for record in split_log(parts)] == [[1, 2], [3], [4], [5], [6], [7], [8]]
 
 
 def test_details_are_split_by_size() -> None:
