@@ -35,7 +35,6 @@ RESERVE_SHARE_OF_TINY = 4
 OpenEnvironment = Callable[..., Any]
 _FORMAT_KEY = b"format"
 IDENTITY_KEY = b"identity"
-_CONVERTS = "`tidegate migrate --config FILE` converts it"
 _MADE = b"a store was made here\n"
 """In `writer.lock` from then on: an empty data.mdb beside it is a loss, not a start that was interrupted."""
 _FIXED_PAGES = 3
@@ -211,7 +210,10 @@ def _check_data(path: Path) -> None:
         if not data.stat().st_size:
             raise StoreDamaged(f"data.mdb in {path} is empty: what it held is gone")
     elif any(path.glob("data.mdb.format-*")):
-        raise StoreOld(f"there is no data.mdb in {path}, but one of an older format; {_CONVERTS}")
+        raise StoreMissing(
+            f"there is no data.mdb in {path}: put it back, or take .format-N off the names of what was kept there of "
+            "an older format"
+        )
 
 
 def _initialise(env: Any) -> bool:
@@ -241,7 +243,9 @@ def _check_format(env: Any) -> None:
     if found != FORMAT:
         theirs, ours = found.decode(errors="replace"), FORMAT.decode()
         words = f"the store has the format {theirs!r}, this version reads {ours!r}"
-        raise StoreOld(f"{words}; {_CONVERTS}") if found in OLD_FORMATS else StoreVersion(words)
+        if found in OLD_FORMATS:
+            raise StoreOld(f"{words}; `tidegate migrate --config FILE` converts it")
+        raise StoreVersion(words)
 
 
 def _settle(path: Path, lock_file: int) -> None:

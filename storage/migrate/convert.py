@@ -108,8 +108,6 @@ def migrate(path: Path, map_size_bytes: int, on_progress: OnProgress) -> Migrate
     lock_file = lock.take(path, 0)
     try:
         data, kept = path / "data.mdb", path / f"data.mdb.format-{NUMBER}"
-        if kept.exists() and not data.exists():
-            data.hardlink_to(kept)
         if kept.exists() and not kept.samefile(data):
             raise StoreError(f"{kept} is there already, and is not the store that is to be converted: move it away")
         clear(path)
@@ -144,8 +142,8 @@ def _write(path: Path, new: Path, map_size_bytes: int, on_progress: OnProgress) 
 
 
 def _check_room(path: Path, used_bytes: int) -> None:
-    """The new file is about as large as what the old one holds."""
-    needed, free = used_bytes + used_bytes // 4 + 2 * disk.LOW_BYTES, disk.free_bytes(path)
+    """The new file is as large as what the old one holds, or half as large again: values round up to pages."""
+    needed, free = used_bytes * 3 // 2 + 2 * disk.LOW_BYTES, disk.free_bytes(path)
     if free < needed:
         raise StoreFull(f"converting the store takes {_mib(needed)} of the disk of {path}, where {_mib(free)} are free")
 

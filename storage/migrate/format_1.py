@@ -41,6 +41,7 @@ from storage.codec.records import (
 from storage.codec.statuses import Rows
 from storage.deliveries import PAYLOAD_KEY, WHOLE_ITEM, Deliveries, NumberedDeliveries
 from storage.delivery_id import FIRST_DIGITS
+from storage.errors import StoreDamaged
 from storage.journal.records import Journaled
 from storage.lmdb_store.errors import lmdb_errors
 from storage.model import Append
@@ -139,14 +140,19 @@ def decode_rows(key: bytes, value: bytes) -> Rows:
 
 
 def appends_in(journaled: Journaled) -> list[Append]:
-    """Return what was appended to the journal in this record."""
-    payload = journaled.payload
+    """Return what was appended to the journal in this record. Raises StoreDamaged."""
+    try:
+        return _appends_in(journaled.first, journaled.payload)
+    except (struct.error, ValueError) as error:
+        raise StoreDamaged(f"the journal does not decode: {error}") from error
+
+
+def _appends_in(first: int, payload: bytes) -> list[Append]:
     (count,) = _COUNT.unpack_from(payload)
     at = _COUNT.size + count * _APPEND.size
     entries = list(_APPEND.iter_unpack(payload[_COUNT.size : at]))
     found: list[NumberedDeliveries] = []
     decompressor = zstandard.ZstdDecompressor()
-    first = journaled.first
     while at < len(payload):
         (length,) = _COUNT.unpack_from(payload, at)
         at += _COUNT.size

@@ -17,7 +17,7 @@ from server.cli.main import main
 from server.observe import receipts
 from storage import store_time
 from storage.codec.records import seal
-from storage.errors import StoreOld
+from storage.errors import StoreMissing
 from storage.lmdb_store import disk, lock
 from storage.lmdb_store.environment import Store
 from storage.migrate import convert
@@ -157,7 +157,7 @@ def test_a_server_goes_on_with_it(children: Children) -> None:
 
 @pytest.mark.parametrize("command", ["serve", "verify", "dead", "receipt hooks plain", "requeue hooks --all"])
 def test_an_old_store_is_left_to_migrate(tmp_path: Path, command: str) -> None:
-    """Whatever opens an old store exits 2, names the command and changes nothing; also if data.mdb is missing."""
+    """Whatever opens an old store exits 2, names the command and changes nothing."""
     path = old_store(tmp_path)
     (tmp_path / "work.py").write_text("def plain(events): ...\npausing = plain\n")
     before = files(path)
@@ -169,15 +169,17 @@ def test_an_old_store_is_left_to_migrate(tmp_path: Path, command: str) -> None:
 
 
 def test_a_missing_file_is_no_new_store(tmp_path: Path) -> None:
-    """If only the kept file is there, nothing makes an empty store, and the command converts it again."""
+    """If only what was kept is there, nothing makes an empty store; with its names taken back it is converted again."""
     path = old_store(tmp_path)
     assert tidegate(tmp_path, "migrate") == 0
     (path / "data.mdb").unlink()
     for mode in ("write", "read"):
-        with pytest.raises(StoreOld, match=r"of an older format; `tidegate migrate"):
+        with pytest.raises(StoreMissing, match=r"put it back, or take \.format-N off"):
             Store.open(path, map_size_bytes=2**24, mode=mode)
-    assert tidegate(tmp_path, "migrate") == 0
-    assert tidegate(tmp_path, "verify") == 0
+    assert tidegate(tmp_path, "migrate") == 1
+    for name in KEPT:
+        (path / name).rename(path / name.removesuffix(".format-1"))
+    assert convert.migrate(path, 2**24, lambda *_: None) == convert.Migrated(1449, 21)
 
 
 def test_too_little_disk_is_said_first(
