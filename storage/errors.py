@@ -25,6 +25,10 @@ class StoreVersion(StoreError):
     """The store was written in a format that this version does not read."""
 
 
+class StoreOld(StoreVersion):
+    """The store was written in a format that can be converted. The message names the command."""
+
+
 class StoreDamaged(StoreError):
     """A record does not say what was written. The message names the database and the key."""
 

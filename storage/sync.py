@@ -7,7 +7,8 @@
   (fdatasync), then writes the meta page that names it through a descriptor opened with O_DSYNC. What the group holds is
   acknowledged, and its outcomes hold, after that only.
 - **Names**: a new file is lost in a power cut as long as its directory is not flushed. `flush_directory` follows the
-  making of the store (its directory, and the one that names it) and of the journal.
+  making of the store (its directory, and the one that names it) and of the journal, and each step of a conversion that
+  gives a file its name (`storage/migrate/convert.py`).
 - **Files of the dedup index** (`storage/dedup/spill.py`) need not survive anything: they are flushed in steps, so that
   what the disk refuses is known before a file is trusted, and a commit never waits for more than one step.
 

@@ -5,11 +5,11 @@ import os
 import sys
 from collections.abc import Sequence
 
-from server.cli import check, inspect, requeue, send, serve, verify
+from server.cli import check, inspect, migrate, requeue, send, serve, verify
 from server.cli.common import VERSION, AnyOrder, CommandFailed, say
 from server.cli.exit_codes import BROKEN_PIPE, ERROR, INTERRUPTED, MISTAKE
 from server.config.load import ConfigError
-from storage.errors import StoreDamaged, StoreError
+from storage.errors import StoreDamaged, StoreError, StoreOld
 
 EXIT_CODES = """\
 exit codes: 0 done; 1 not done, or it does not exist; 2 the arguments or the configuration cannot be used.
@@ -29,6 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(MISTAKE, *error.mistakes)
     except BrokenPipeError:
         return _stdout_is_gone()
+    except StoreOld as error:
+        return _complain(MISTAKE, str(error))
     except StoreDamaged as error:
         return _complain(ERROR, f"the store is damaged: {error}; run `tidegate verify`")
     except (StoreError, OSError) as error:
@@ -47,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=VERSION)
     commands = top.add_subparsers(metavar="COMMAND", required=True, parser_class=AnyOrder)
-    for module in (serve, check, send, inspect, requeue, verify):
+    for module in (serve, check, send, inspect, requeue, verify, migrate):
         module.add(commands)
     return top
 

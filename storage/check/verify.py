@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from storage.check.audit import Audit
-from storage.errors import StoreError, StoreMissing
+from storage.errors import StoreError, StoreMissing, StoreOld
 from storage.lmdb_store.child import command, environment
 from storage.lmdb_store.environment import Store
 from storage.statuses import OUTCOMES, REOPENED, RULES, held
@@ -45,8 +45,8 @@ class Report:
 def verify(path: Path, on_progress: Callable[[str, int], None] | None = None) -> Report:
     """Check the store in the directory `path`; it may be in use, stopped, or a copy.
 
-    `on_progress` gets database and number before each block is read. Raises StoreMissing, and nothing else because of
-    what is in the store.
+    `on_progress` gets database and number before each block is read. Raises StoreMissing, StoreOld, and nothing else
+    because of what is in the store.
     """
     if not (path / "data.mdb").exists():
         raise StoreMissing(f"there is no store in {path}")
@@ -77,6 +77,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     try:
         _audit(Path(arguments[0]), problem, lambda: max(problems - PROBLEMS_MAX, 0))
+    except StoreOld as error:
+        _say(old=str(error))
     except StoreError as error:
         problem(str(error))
     except Exception as error:  # noqa: BLE001 - a damaged page may raise anything: a finding as well
@@ -146,6 +148,8 @@ def _collect(
             last = (said["reading"][0], said["reading"][1])
             if on_progress is not None:
                 on_progress(*last)
+        elif "old" in said:
+            raise StoreOld(said["old"])
         elif "problem" in said:
             report.problems.append(said["problem"])
         else:

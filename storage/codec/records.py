@@ -21,6 +21,9 @@ from storage.store_time import BOOT_ID_BYTES, HostTime, StoreTime
 FORMAT = b"tidegate store 2"
 """The value of `format` in `meta`. A store with another one is not read."""
 
+OLD_FORMATS = (b"tidegate store 1",)
+"""Those that `storage/migrate` converts."""
+
 IDENTITY_BYTES = 8
 """Of a store: drawn when it is made."""
 

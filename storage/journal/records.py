@@ -11,6 +11,7 @@ import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import zstandard
 
@@ -18,7 +19,6 @@ from storage.codec.log_record import decode_log, encode_log, split_log
 from storage.codec.records import IDENTITY_BYTES, key_of
 from storage.deliveries import NumberedDeliveries
 from storage.errors import StoreDamaged, StoreError
-from storage.lmdb_store.environment import Store
 from storage.model import Append
 from storage.record import record
 from storage.statuses import EventStatus
@@ -89,7 +89,14 @@ def encode(appends: Sequence[Append], store: bytes, run: bytes, compressor: zsta
     return _COUNT.pack(zlib.crc32(rest)) + rest
 
 
-def read_journal(store: Store, number: int) -> Iterator[Journaled]:
+class HasJournal(Protocol):
+    """A store."""
+
+    path: Path
+    identity: bytes
+
+
+def read_journal(store: HasJournal, number: int) -> Iterator[Journaled]:
     """What it has of the events from this number on, the next one of the store; nothing where there is no journal.
 
     Its records are of one run, and their numbers rise: what does not go on so stands there from before. A damaged one

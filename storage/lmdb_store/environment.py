@@ -19,8 +19,8 @@ from typing import Any, Literal
 import lmdb
 
 from storage import sync
-from storage.codec.records import FORMAT, IDENTITY_BYTES, seal, unseal
-from storage.errors import StoreDamaged, StoreMissing, StoreVersion
+from storage.codec.records import FORMAT, IDENTITY_BYTES, OLD_FORMATS, seal, unseal
+from storage.errors import StoreDamaged, StoreMissing, StoreOld, StoreVersion
 from storage.lmdb_store import disk, lock
 from storage.lmdb_store.errors import Unwritable, lmdb_errors, says, translated
 from storage.lmdb_store.truncation import check_truncation
@@ -34,7 +34,7 @@ RESERVE_SHARE_OF_TINY = 4
 
 OpenEnvironment = Callable[..., Any]
 _FORMAT_KEY = b"format"
-_IDENTITY_KEY = b"identity"
+IDENTITY_KEY = b"identity"
 _MADE = b"a store was made here\n"
 """In `writer.lock` from then on: an empty data.mdb beside it is a loss, not a start that was interrupted."""
 _FIXED_PAGES = 3
@@ -59,8 +59,8 @@ class Store:
             env.open_db(name.encode(), create=False) for name in DATABASES
         )
         with self.read_transaction() as txn:
-            found = txn.get(_IDENTITY_KEY, db=self.meta)
-            self.identity = unseal(b"meta", _IDENTITY_KEY, bytes(found)) if found is not None else bytes(IDENTITY_BYTES)
+            found = txn.get(IDENTITY_KEY, db=self.meta)
+            self.identity = unseal(b"meta", IDENTITY_KEY, bytes(found)) if found is not None else bytes(IDENTITY_BYTES)
             """What tells it from every other store."""
 
     @classmethod
@@ -86,7 +86,7 @@ class Store:
         lock_file = lock.take(path, lock_wait_seconds)
         try:
             if os.fstat(lock_file).st_size:
-                _check_not_empty(path)
+                _check_data(path)
             disk.allocate_lock_file(path)
             env = _open(path, open_environment, map_size=map_size_bytes)
             try:
@@ -108,9 +108,9 @@ class Store:
 
     @classmethod
     def _open_to_read(cls, path: Path, open_environment: OpenEnvironment, *, truncation_check: bool) -> "Store":
+        _check_data(path)
         if not (path / "data.mdb").exists():
             raise StoreMissing(f"there is no store in {path}")
-        _check_not_empty(path)
         try:
             env = _open(path, open_environment, map_size=0, readonly=True)
         except Unwritable:  # no lock can be taken where nothing can be written, and nobody can write either
@@ -204,10 +204,16 @@ def _open(path: Path, open_environment: OpenEnvironment, **options: Any) -> Any:
         raise translated(error, None if options.get("readonly") else path) from error
 
 
-def _check_not_empty(path: Path) -> None:
+def _check_data(path: Path) -> None:
     data = path / "data.mdb"
-    if data.exists() and not data.stat().st_size:
-        raise StoreDamaged(f"data.mdb in {path} is empty: what it held is gone")
+    if data.exists():
+        if not data.stat().st_size:
+            raise StoreDamaged(f"data.mdb in {path} is empty: what it held is gone")
+    elif any(path.glob("data.mdb.format-*")):
+        raise StoreMissing(
+            f"there is no data.mdb in {path}: put it back, or take .format-N off the names of what was kept there of "
+            "an older format"
+        )
 
 
 def _initialise(env: Any) -> bool:
@@ -218,7 +224,7 @@ def _initialise(env: Any) -> bool:
         databases = [env.open_db(name.encode(), txn=txn) for name in DATABASES]
         txn.put(_FORMAT_KEY, seal(b"meta", _FORMAT_KEY, FORMAT), db=databases[0])
         identity = secrets.token_bytes(IDENTITY_BYTES)
-        txn.put(_IDENTITY_KEY, seal(b"meta", _IDENTITY_KEY, identity), db=databases[0])
+        txn.put(IDENTITY_KEY, seal(b"meta", IDENTITY_KEY, identity), db=databases[0])
     return True
 
 
@@ -236,7 +242,10 @@ def _check_format(env: Any) -> None:
     found = unseal(b"meta", _FORMAT_KEY, value)
     if found != FORMAT:
         theirs, ours = found.decode(errors="replace"), FORMAT.decode()
-        raise StoreVersion(f"the store has the format {theirs!r}, this version reads {ours!r}")
+        words = f"the store has the format {theirs!r}, this version reads {ours!r}"
+        if found in OLD_FORMATS:
+            raise StoreOld(f"{words}; `tidegate migrate --config FILE` converts it")
+        raise StoreVersion(words)
 
 
 def _settle(path: Path, lock_file: int) -> None:

@@ -5,11 +5,13 @@ group is, and this object is as it was before: a transaction makes a new WriterS
 place after the commit. How a group is written: `transaction.py`.
 """
 
+from collections.abc import Callable
+
 import zstandard
 
 from storage.codec.log_record import COMPRESSION_LEVEL
 from storage.errors import StoreDamaged
-from storage.journal.records import read_journal
+from storage.journal.records import HasJournal, Journaled, read_journal
 from storage.lmdb_store.environment import Store
 from storage.model import Append, Group, Written
 from storage.read.snapshot import Snapshots
@@ -32,7 +34,7 @@ class Writer:
         self._state = _load(store)
         self.recovered = 0
         """Events that only the journal had."""
-        appends = _journaled(store, self.next_number)
+        appends = journaled(store, self.next_number)
         if appends:
             before = self.next_number
             self.write(Group(appends))
@@ -61,17 +63,22 @@ class Writer:
         return Written(work.digests, work.totals, used_bytes)
 
 
-def _journaled(store: Store, number: int) -> list[Append]:
-    """Return what the journal has from this number on."""
+def journaled(
+    store: HasJournal, number: int, appends_in: Callable[[Journaled], list[Append]] = Journaled.appends
+) -> list[Append]:
+    """Return what the journal has from this number on. `appends_in`: how a record of an older format is read.
+
+    Raises StoreDamaged if it does not go on there, StoreError.
+    """
     appends: list[Append] = []
-    for journaled in read_journal(store, number):
-        if journaled.first != number:
+    for each in read_journal(store, number):
+        if each.first != number:
             raise StoreDamaged(
-                f"the journal goes on at event {journaled.first}, the store ends before event {number}: what came "
+                f"the journal goes on at event {each.first}, the store ends before event {number}: what came "
                 "between is missing. To go on without it, move the file `journal` away"
             )
-        appends += journaled.appends()
-        number = journaled.end
+        appends += appends_in(each)
+        number = each.end
     return appends
 
 

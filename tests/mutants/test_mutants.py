@@ -66,7 +66,7 @@ EARLY_BATCH = (
     "if await self._journaling.run(partial(self._journal.append, batch.appends)):",
     "if True:",
 )
-FORGOTTEN_JOURNAL = ("storage/write/writer.py", "appends = _journaled(store, self.next_number)", "appends = []")
+FORGOTTEN_JOURNAL = ("storage/write/writer.py", "appends = journaled(store, self.next_number)", "appends = []")
 EAGER_REWIND = (
     "server/flow/acknowledger.py",
     "if self._committer.is_settled:",

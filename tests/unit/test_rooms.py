@@ -22,6 +22,7 @@ ROOMS = (
     "server/intake",
     "server/config",
     "server/base",
+    "storage/migrate",
     "storage/check",
     "storage/write",
     "storage/read",
@@ -35,7 +36,7 @@ ROOMS = (
 below."""
 
 HOMES: Mapping[str, tuple[str, ...]] = {
-    "lmdb": ("storage/lmdb_store/", "storage/read/", "storage/write/"),
+    "lmdb": ("storage/lmdb_store/", "storage/read/", "storage/write/", "storage/migrate/format_1.py"),
     "hypercorn": ("server/http/asgi/hypercorn.py",),
     "h11": ("server/http/asgi/hypercorn.py",),
     "quart": ("server/http/asgi/routes.py", "server/http/admin/routes.py"),

@@ -1,0 +1,88 @@
+"""`migrate`: a stopped store of an older format becomes one that this version serves."""
+
+import argparse
+from pathlib import Path
+
+from server.cli.common import CommandFailed, Subparsers, new_command, say
+from server.cli.exit_codes import ERROR
+from server.cli.progress import Progress
+from server.config.capacity import size
+from server.config.load import StorageConfig, load_section
+from storage.errors import StoreDamaged, StoreLocked
+from storage.migrate.convert import clear, discard_old, is_old, kept_files, migrate
+
+
+def add(commands: Subparsers) -> None:
+    parser = new_command(
+        commands,
+        "migrate",
+        "convert a stopped store of an older format",
+        "In its directory, which must have room for a second one; the old file is kept beside the new. It may be "
+        "interrupted and run again. Does nothing to a store that needs none.",
+    )
+    parser.add_argument("--discard-old", action="store_true", help="remove what was kept of the older format")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    storage = load_section(arguments.config, StorageConfig)
+    if arguments.discard_old:
+        return _discard(storage.path)
+    if not is_old(storage.path):
+        clear(storage.path)
+        say(f"the store in {storage.path} has the format of this version: nothing to do")
+    else:
+        _migrate(storage)
+    kept = kept_files(storage.path)
+    if kept:
+        say(f"kept of the older format: {_listed(kept)}; `tidegate migrate --discard-old` removes it")
+    return 0
+
+
+def _migrate(storage: StorageConfig) -> None:
+    try:
+        with _Steps() as steps:
+            done = migrate(storage.path, storage.map_size_bytes, steps.update)
+    except StoreLocked as error:
+        raise CommandFailed(ERROR, f"{error}: stop it first") from None
+    except StoreDamaged as error:
+        raise CommandFailed(
+            ERROR,
+            f"the store is damaged: {error}",
+            "nothing was changed; `tidegate verify` of the version that wrote it says more",
+        ) from None
+    recovered = f", {done.recovered:,} of them from its journal" if done.recovered else ""
+    say(f"the store in {storage.path} has the format of this version now: {done.events:,} events{recovered}")
+
+
+def _discard(path: Path) -> int:
+    kept = kept_files(path)
+    words = _listed(kept) if kept else "nothing was kept of an older format"
+    discard_old(path)
+    say(f"removed: {words}" if kept else words)
+    return 0
+
+
+def _listed(files: list[Path]) -> str:
+    return ", ".join(f"{each.name} ({size(each.stat().st_size)})" for each in files)
+
+
+class _Steps:
+    """A context: says each step in a line, and draws how far it is."""
+
+    def __init__(self) -> None:
+        self._step = ""
+        self._progress = Progress("events")
+
+    def __enter__(self) -> "_Steps":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.__exit__()
+
+    def update(self, step: str, done: int, total: int) -> None:
+        if step != self._step:
+            self._progress.__exit__()
+            say(f"{step} ...")
+            self._step, self._progress = step, Progress("events", total)
+        self._progress.update(done)

@@ -1,0 +1,1 @@
+"""Stores of older formats: read, and converted to the present one."""

@@ -1,0 +1,257 @@
+"""A stopped store of an older format becomes one of the present format, in its own directory.
+
+Order of operations, under the lock of the writer:
+
+1. The new store is written into the directory `data.mdb.migrating`, with what only the journal has; and verified.
+2. The old file gets a second name, `data.mdb.format-N`. If the journal had something, a copy of it is kept likewise.
+3. The new file takes the name `data.mdb`: before that step the store is wholly the old one, after it the new one.
+4. What is of no use any more goes: the journal, of which everything is in the store; and the directory.
+
+So it may be killed anywhere and run again: up to step 3 it starts over, and behind it the rest is of no consequence.
+The old store is never written to.
+"""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import numpy
+import zstandard
+
+from storage import sync
+from storage.check.verify import verify
+from storage.codec.log_record import COMPRESSION_LEVEL, encode_log, split_log
+from storage.codec.records import (
+    TIME_KEY,
+    encode_ids,
+    encode_results,
+    encode_time,
+    encode_totals,
+    key_of,
+    seal,
+    totals_key,
+)
+from storage.codec.statuses import encode_statuses
+from storage.errors import StoreDamaged, StoreError, StoreFull, StoreMissing, StoreOld
+from storage.lmdb_store import disk, lock
+from storage.lmdb_store.environment import IDENTITY_KEY, Store
+from storage.migrate.format_1 import NUMBER, OldStore, appends_in
+from storage.model import Group
+from storage.record import record
+from storage.store_time import UNKNOWN_BOOT, HostTime, StoreTime, host_time
+from storage.write.writer import Writer, journaled
+
+COMMIT_BYTES = 16 * 2**20
+"""Of values in one transaction."""
+
+MAP_BYTES_MIN = 64 * 2**20
+
+OnProgress = Callable[[str, int, int], None]
+"""Hears what is being done, how many events are through, and of how many."""
+
+CONVERTING = "converting"
+VERIFYING = "verifying"
+WAITING = "waiting until no other command reads the store"
+
+Record = tuple[str, bytes, bytes]
+"""A database, a key and a value."""
+
+
+@record
+class Migrated:
+    """What was done."""
+
+    events: int
+    recovered: int
+    """Those of them that only the journal had."""
+
+
+def is_old(path: Path) -> bool:
+    """Return whether the store in this directory has to be converted. Raises StoreError."""
+    try:
+        Store.open(path, mode="read").close()
+    except StoreOld:
+        return True
+    return False
+
+
+def kept_files(path: Path) -> list[Path]:
+    """Return the files of older formats that were kept in this directory."""
+    return sorted(path.glob("*.format-*"))
+
+
+def discard_old(path: Path) -> list[Path]:
+    """Remove the files of older formats beside a store of the present one; return their names. Raises StoreError."""
+    Store.open(path, mode="read").close()
+    found = kept_files(path)
+    for each in found:
+        each.unlink(missing_ok=True)
+    return found
+
+
+def clear(path: Path) -> None:
+    """Remove what a conversion has left that was killed when all was done but this."""
+    shutil.rmtree(path / "data.mdb.migrating", ignore_errors=True)
+
+
+def migrate(path: Path, map_size_bytes: int, on_progress: OnProgress) -> Migrated:
+    """Convert the store in this directory; call it if `is_old`. `map_size_bytes`: of the server that will open it.
+
+    Raises StoreLocked if a server runs, StoreFull if the disk has too little room, StoreDamaged, StoreError, OSError;
+    the old store is in its place then.
+    """
+    if not path.is_dir():
+        raise StoreMissing(f"there is no store in {path}")
+    lock_file = lock.take(path, 0)
+    try:
+        data, kept = path / "data.mdb", path / f"data.mdb.format-{NUMBER}"
+        if kept.exists() and not kept.samefile(data):
+            raise StoreError(f"{kept} is there already, and is not the store that is to be converted: move it away")
+        clear(path)
+        try:
+            done = _write(path, path / "data.mdb.migrating", map_size_bytes, on_progress)
+            _put_in_place(path, kept, done, on_progress)
+        finally:
+            clear(path)
+        return done
+    finally:
+        os.close(lock_file)
+
+
+# The new store.
+
+
+def _write(path: Path, new: Path, map_size_bytes: int, on_progress: OnProgress) -> Migrated:
+    with closing(OldStore(path)) as old:
+        events = old.end - 1
+        _check_room(path, old.used_bytes)
+        map_size_bytes = max(map_size_bytes, 2 * old.used_bytes, MAP_BYTES_MIN)
+        with closing(Store.open(new, map_size_bytes=map_size_bytes, mode="write")) as store:
+            records = _records(old, lambda number: on_progress(CONVERTING, number, events))
+            while _put(records, store):
+                pass
+            done = _recover(old, store, events)
+    report = verify(new, lambda _, number: on_progress(VERIFYING, min(number, done.events), done.events))
+    if report.problems or report.events != done.events:
+        found = report.problems or [f"it has {report.events} events, not {done.events}"]
+        raise StoreDamaged(f"what was converted is not right: {found[0]}")
+    return done
+
+
+def _check_room(path: Path, used_bytes: int) -> None:
+    """The new file is as large as what the old one holds, or half as large again: values round up to pages."""
+    needed, free = used_bytes * 3 // 2 + 2 * disk.LOW_BYTES, disk.free_bytes(path)
+    if free < needed:
+        raise StoreFull(f"converting the store takes {_mib(needed)} of the disk of {path}, where {_mib(free)} are free")
+
+
+def _mib(size: int) -> str:
+    return f"{-(-size // 2**20):,} MiB"
+
+
+def _put(records: Iterator[Record], store: Store) -> bool:
+    """Put as many as go into one transaction; return whether there may be more."""
+    size = 0
+    with store.write_transaction() as txn:
+        for name, key, value in records:
+            txn.put(key, value, db=getattr(store, name), append=name != "meta")
+            size += len(value)
+            if size >= COMMIT_BYTES:
+                return True
+    return False
+
+
+def _records(old: OldStore, on_event: Callable[[int], None]) -> Iterator[Record]:
+    """Yield everything but the journal: each record of the old store as one of the new, split alike."""
+    yield "meta", IDENTITY_KEY, seal(b"meta", IDENTITY_KEY, old.identity)
+    for source_id, totals in old.totals():
+        key = totals_key(source_id)
+        yield "meta", key, encode_totals(key, totals)
+    compressor = zstandard.ZstdCompressor(level=COMPRESSION_LEVEL)
+    for entries in old.log():
+        on_event(entries[0].first)
+        for numbered in split_log(entries):
+            key = key_of(numbered.first)
+            facts, bodies = encode_log(numbered, compressor)
+            yield "facts", key, facts
+            if bodies is not None:
+                yield "bodies", key, bodies
+    for first, digests in old.digests():
+        key = key_of(first)
+        yield "ids", key, encode_ids(key, digests)
+    yield from _statuses(old)
+    for number, details in old.results():
+        key = key_of(number)
+        yield "results", key, encode_results(key, details)
+
+
+def _statuses(old: OldStore) -> Iterator[Record]:
+    """Yield the statuses, and the store's time: that of an outcome is the wall clock's, which it follows from there on.
+
+    An outcome of the future, when the clock was wrong, is taken for one of now: otherwise all that came before it would
+    be long past.
+    """
+    now_ms, newest_ms = host_time(UNKNOWN_BOOT).wall_ms, 0
+    for first, rows in old.statuses():
+        rows["store_ms"] = numpy.minimum(rows["at_ms"], now_ms)
+        newest_ms = max(newest_ms, int(rows["store_ms"].max()))
+        key = key_of(first)
+        yield "statuses", key, encode_statuses(key, rows)
+    if newest_ms:
+        yield "meta", TIME_KEY, encode_time(StoreTime(newest_ms, HostTime(newest_ms, 0, UNKNOWN_BOOT)))
+
+
+def _recover(old: OldStore, store: Store, events: int) -> Migrated:
+    """Put what only the journal has into the new store."""
+    writer = Writer(store)
+    appends = journaled(old, events + 1, appends_in)
+    if appends:
+        writer.write(Group(appends))
+    return Migrated(writer.next_number - 1, writer.next_number - 1 - events)
+
+
+# In the place of the old one.
+
+
+def _put_in_place(path: Path, kept: Path, done: Migrated, on_progress: OnProgress) -> None:
+    data, journal = path / "data.mdb", path / "journal"
+    if done.recovered:
+        _copy(journal, path / f"journal.format-{NUMBER}")
+    if not kept.exists():
+        kept.hardlink_to(data)
+    sync.flush_directory(path)
+    with _alone(path, lambda: on_progress(WAITING, 0, 0)):
+        (path / "data.mdb.migrating" / "data.mdb").replace(data)
+        (path / "lock.mdb").unlink()
+    sync.flush_directory(path)
+    journal.unlink(missing_ok=True)
+
+
+def _copy(file: Path, to: Path) -> None:
+    with file.open("rb") as source, to.open("wb") as target:
+        os.fchmod(target.fileno(), 0o600)
+        shutil.copyfileobj(source, target)
+        target.flush()
+        sync.flush_file(target.fileno())
+
+
+@contextmanager
+def _alone(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
+    """Keep every other process from opening the store in this directory, once all that have it open have closed it.
+
+    LMDB takes what is the newest transaction from `lock.mdb` as long as a process has that open. With another
+    `data.mdb` beside it that would be wrong, so the block must remove `lock.mdb` too.
+    """
+    opened = os.open(path / "lock.mdb", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.lockf(opened, fcntl.LOCK_EX | fcntl.LOCK_NB, 1)  # the byte that LMDB locks
+        except OSError:
+            on_wait()
+            fcntl.lockf(opened, fcntl.LOCK_EX, 1)
+        yield
+    finally:
+        os.close(opened)
