@@ -11,6 +11,7 @@ from server.base.refusal import STATUS
 from server.cli.main import parser
 from server.config.settings import SECTIONS, SOURCE_SETTINGS, StorageConfig
 from server.config.values import settings_of
+from server.http.fast.socket import STATES, State
 from storage.codec.records import FORMAT
 from storage.deliveries import Deliveries
 from storage.lmdb_store.environment import DATABASES, RESERVE_BYTES_MIN, RESERVE_SHARE
@@ -146,6 +147,15 @@ def test_diagram_of_an_event_is_the_table_of_statuses() -> None:
         if before is not after
     }
     assert edges("DEAD --> PENDING") == allowed
+
+
+def test_diagram_of_a_connection_is_the_table_of_its_states() -> None:
+    """The diagram of a connection's states has the edges that their table allows, but for closing at once."""
+    open_states = [state for state in State if state is not State.CLOSED]
+    allowed = {
+        (state.name, after.name) for state in open_states for after in STATES[state].following if after in open_states
+    }
+    assert edges("HEAD --> BODY") == allowed | {("[*]", open_states[0].name), (State.LINGER.name, "[*]")}
 
 
 def test_page_of_the_store_format_is_complete() -> None:
