@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from bench.child import free_port
 from tests.support.pages import ROOT, all_text, page
 from tests.support.server import Children, installed_command, source
+from tests.support.waiting import HANG_SECONDS
 
 TOURS = {
     "README.md": page("README.md").text.partition("\n## A tour\n")[2].partition("\n## ")[0],
@@ -23,8 +24,6 @@ BATCHED_BEFORE = {"README.md": 0, "docs/tour.md": 2}
 """Events of `demo-segment` that a tour sends before its load."""
 
 MARK = "==== exit code"
-TOUR_SECONDS = 300
-"""Only a hang takes so long."""
 
 
 @dataclass(frozen=True)
@@ -50,19 +49,11 @@ def steps_of(tour: str) -> list[Step]:
     return [Step(commands, output or None) for commands, output in blocks]
 
 
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
 class Place:
     """A directory that looks like a fresh clone after `make install`, with ports of its own."""
 
     def __init__(self, directory: Path) -> None:
-        public, admin = free_ports(2)
+        public, admin = free_port(), free_port()
         self.directory = directory
         self._others = {":8080": f":{public}", ":8081": f":{admin}", "/tmp/": f"{directory}/", "make install": ":"}
         shutil.copytree(ROOT / "config", directory / "config", ignore=shutil.ignore_patterns("data", "__pycache__"))
@@ -92,7 +83,7 @@ class Place:
                 start_new_session=True,
             )
         try:
-            said, _ = shell.communicate(script.encode(), TOUR_SECONDS)
+            said, _ = shell.communicate(script.encode(), HANG_SECONDS)
         finally:  # whatever still runs
             with suppress(ProcessLookupError):
                 os.killpg(shell.pid, signal.SIGKILL)
@@ -111,7 +102,7 @@ def canonical(text: str, *, counts_differ: bool) -> str:
     return re.sub(r"[0-9]+", "N", text) if counts_differ else text
 
 
-@pytest.fixture(scope="module", params=TOURS)
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in TOURS])
 def walked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Walked:
     """One of the tours, run once."""
     steps = steps_of(TOURS[request.param])
@@ -134,7 +125,7 @@ def test_tour_prints_what_it_shows(walked: Walked) -> None:
         assert canonical(output, counts_differ=is_killed) == shown, step.commands
 
 
-def test_tour_loses_nothing(walked: Walked) -> None:
+def test_tour_loses_nothing_acknowledged(walked: Walked) -> None:
     """What was acknowledged before the kill is received after the restart, and the store verifies."""
     said = "".join(output for output, _ in walked.printed)
     accepted = max(int(each) for each in re.findall(r'"accepted":([0-9]+)', said))

@@ -26,7 +26,7 @@ README_LINES_MAX = 180
 CELL_CHARACTERS_MAX = 120
 
 
-def test_readme_is_short() -> None:
+def test_readme_has_180_lines_at_most() -> None:
     """The README has at most 180 lines."""
     assert len(page("README.md").text.splitlines()) <= README_LINES_MAX
 
@@ -38,7 +38,7 @@ def test_cells_of_tables_are_short(each: Page) -> None:
 
 
 @pytest.mark.parametrize("each", PAGES)
-def test_links_lead_somewhere(each: Page) -> None:
+def test_links_of_pages_lead_somewhere(each: Page) -> None:
     """Every relative link names a file and, after a #, a heading of it."""
     for target in re.findall(r"\]\(([^)\s]+)\)", each.prose):
         if target.startswith("https://"):
@@ -138,7 +138,7 @@ def edges(first: str) -> set[tuple[str, str]]:
     return set(re.findall(r"^ +(\S+) --> (\S+?)(?::.*)?$", text, re.MULTILINE))
 
 
-def test_diagram_of_an_event_is_the_table_of_statuses() -> None:
+def test_diagram_of_events_is_the_status_table() -> None:
     """The diagram of an event's states has the edges that the table of statuses allows, but for those to itself."""
     allowed = {
         ("[*]" if before is None else before.name, after.name)
