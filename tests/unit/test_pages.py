@@ -149,7 +149,7 @@ def test_diagram_of_events_is_the_status_table() -> None:
     assert edges("DEAD --> PENDING") == allowed
 
 
-def test_diagram_of_a_connection_is_the_table_of_its_states() -> None:
+def test_diagram_of_connections_is_their_state_table() -> None:
     """The diagram of a connection's states has the edges that their table allows, but for closing at once."""
     open_states = [state for state in State if state is not State.CLOSED]
     allowed = {
