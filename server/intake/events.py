@@ -28,13 +28,14 @@ def build_events(
     deliveries = numbered.deliveries
     firsts = numbered.firsts()
     ids = numbered.delivery_ids()
+    event_ids = numbered.event_ids()
     events = []
     for place, those in groupby(positions, key=lambda position: bisect_right(firsts, numbered.first + position) - 1):
         mine = list(those)
         received_at = rfc3339(deliveries.received_at_ms[place])
         for position, payload in zip(mine, _payloads(deliveries, place, mine), strict=True):
             event: dict[str, object] = {
-                "inbound_event_id": numbered.event_id(position),
+                "inbound_event_id": event_ids[position],
                 "source_config_id": deliveries.source_id,
                 "source_type": deliveries.source_type,
                 "provider_event_id": deliveries.provider_ids[position],
