@@ -3,29 +3,39 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALLED := $(VENV)/.installed
+RUNS := $(VENV)/.runs
+DEVELOPS := $(VENV)/.develops
+# Each waits for the disk and for servers most of the time.
+WORKERS ?= $(shell expr `nproc` + 1)
+PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup
+
+# The servers of the tests are started again and again: without compiled modules half of that is compiling.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run test bench bench-full lint format lock clean
+.PHONY: help install run test test-fast bench bench-full lint format lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{ printf "make %-10s %s\n", $$1, $$2 }'
 
-install: $(INSTALLED) ## make .venv with the pinned dependencies and the tidegate command
+install: $(RUNS) ## make .venv with what running needs, pinned, and the tidegate command
 
-run: $(INSTALLED) ## serve config/tidegate.toml with its demo sources
+run: $(RUNS) ## serve config/tidegate.toml with its demo sources
 	@echo "When the server says that it is ready, try in another shell:"
 	@echo "  curl -i -H 'Authorization: Bearer for-trying-only' -d '{\"inbound_event_id\":\"order-1\",\"event_type\":\"order.created\"}'" \
 		"http://127.0.0.1:8080/ingest/inbound/demo"
 	@echo "  $(BIN)/tidegate receipt --config config/tidegate.toml demo order-1"
 	@exec $(BIN)/tidegate serve --config config/tidegate.toml
 
-test: lint ## lint, types and the whole test suite
-	$(BIN)/python -m pytest
-	$(BIN)/python -m pytest --front-end complete tests/integration
+test: lint ## lint, types and all tests, the HTTP ones with either front end
+	$(PYTEST)
+	$(PYTEST) --front-end complete tests/integration/http
 
-bench: $(INSTALLED) ## measure beside the peers, which are built first: about three minutes
+test-fast: $(DEVELOPS) ## the tests of the working day: unit and property
+	$(PYTEST) tests/unit tests/property
+
+bench: $(DEVELOPS) ## measure beside the peers, which are built first: about three minutes
 	@PYTHON=$(PYTHON) bench/peers/setup.sh
 	$(BIN)/python -m bench.micro
 	$(BIN)/python -m bench.compare --quick
@@ -33,7 +43,7 @@ bench: $(INSTALLED) ## measure beside the peers, which are built first: about th
 	$(BIN)/python -m bench.growth --quick
 	@$(BIN)/python -m bench.goals
 
-bench-full: $(INSTALLED) ## the same with every workload, medians of three, 10 M ids, soak and plots: about 80 minutes
+bench-full: $(DEVELOPS) ## the same with every workload, medians of three, 10 M ids, soak and plots: about 80 minutes
 	@PYTHON=$(PYTHON) bench/peers/setup.sh
 	$(BIN)/python -m bench.micro
 	$(BIN)/python -m bench.compare
@@ -43,12 +53,12 @@ bench-full: $(INSTALLED) ## the same with every workload, medians of three, 10 M
 	@$(BIN)/python -m bench.goals
 	bench/.venv/bin/python -m bench.plots
 
-lint: $(INSTALLED) ## ruff and mypy
+lint: $(DEVELOPS) ## ruff and mypy
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-format: $(INSTALLED) ## let ruff rewrite what it can
+format: $(DEVELOPS) ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
@@ -65,13 +75,35 @@ clean: ## remove .venv and the caches; the demo's data stays
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The stamp is older than what it was made from: install again. --no-build-isolation, so that the build backend is
-# the pinned one too.
-$(INSTALLED): pyproject.toml requirements-dev.lock | $(BIN)/python
-	@echo "installing the pinned dependencies into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+# A stamp is older than what it was made from: install again. Nothing is built: a line in a .pth file names this folder,
+# and the command is a script that needs no more than that.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
+
+$(RUNS): requirements.lock | $(BIN)/python
+	@echo "installing what running needs into $(VENV): half a minute ..."
+	@$(PIP) --requirement requirements.lock
+	@echo "$(CURDIR)" > "`$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'`/tidegate.pth"
+	@printf '%s\n' "$$TIDEGATE" > $(BIN)/tidegate
+	@chmod 755 $(BIN)/tidegate
 	@touch $@
+
+$(DEVELOPS): $(RUNS) requirements-dev.lock
+	@echo "installing what tests, lint and benchmarks need into $(VENV): half a minute ..."
+	@$(PIP) --requirement requirements-dev.lock
+	@touch $@
+
+# Its second line is a command to the shell and a text to Python, so the path of this folder may be any.
+define TIDEGATE
+#!/bin/sh
+'''exec' "$(CURDIR)/$(BIN)/python" "$$0" "$$@"
+' '''
+import sys
+
+from server.cli.entry import main
+
+sys.exit(main())
+endef
+export TIDEGATE
 
 WRONG_PYTHON := Tidegate needs Python 3.11, 3.12, 3.13 or 3.14. Name one: make install PYTHON=python3.12
 

@@ -17,8 +17,11 @@ from storage.codec.records import key_of
 from storage.errors import StoreDamaged
 from storage.lmdb_store.environment import Store
 from storage.model import EventStatus, Group
-from tests.support.server import Child, Children, item, source
+from tests.support.client import item
+from tests.support.config import source
+from tests.support.server import Child, Children
 from tests.support.store import MAP_SIZE_BYTES, filled, numbered, opened, outcome
+from tests.support.waiting import HANG_SECONDS
 
 WORKED = source("worked", processor="processors:plain")
 
@@ -31,7 +34,7 @@ def ended(child: Child) -> tuple[int, list[str]]:
         text=True,
         env=child.environment,
         cwd=child.directory,
-        timeout=60,
+        timeout=HANG_SECONDS,
         check=False,
     )
     return done.returncode, done.stderr.splitlines()
@@ -77,7 +80,7 @@ def test_any_other_end_is_one_line(children: Children) -> None:
     (child.directory / "faults.new").rename(child.directory / "faults")
     with pytest.raises((OSError, http.client.HTTPException)):
         child.post("worked", item("a"))
-    assert child.wait(30) == 1
+    assert child.wait() == 1
     assert child.errors == []
     said = child.wait_for_line("the server has failed")
     assert (said["level"], "ZeroDivisionError" in said["exception"]) == ("error", True)

@@ -5,8 +5,11 @@ import signal
 
 import pytest
 
-from tests.support.ledger import calls, check_identity, pending, read_books, shut_gate
-from tests.support.server import Child, Children, eventually, item, source
+from tests.support.client import item
+from tests.support.config import source
+from tests.support.ledger import calls, check_identity, pending, read_books, shut_gate, statuses
+from tests.support.server import Child, Children
+from tests.support.waiting import eventually
 
 SECTIONS = source("archive") + source("worked", processor="processors:plain")
 LAUNCH = ("--faults", "faults")
@@ -30,7 +33,7 @@ def reasons(child: Child) -> list[str]:
     return found
 
 
-def check_no_answer_without_its_commit(children: Children) -> None:
+def test_no_answer_without_its_commit(children: Children) -> None:
     """A delivery whose commit fails is refused, and nothing of it is kept."""
     child = children(SECTIONS, launch=LAUNCH)
     child.start()
@@ -39,11 +42,6 @@ def check_no_answer_without_its_commit(children: Children) -> None:
     assert child.post("archive", item("b")).status == 503
     child.kill()
     assert [event.id for event in read_books(child).events] == ["a"]
-
-
-def test_no_answer_without_its_commit(children: Children) -> None:
-    """200 means that it is on disk."""
-    check_no_answer_without_its_commit(children)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +144,7 @@ def test_drain_after_an_io_error(children: Children) -> None:
         assert child.post("archive", item("b")).json["code"] == "storage_failed"
     eventually(lambda: child.metrics()['tidegate_processor_seconds_count{source="worked"}'] == 1)
     child.signal(signal.SIGTERM)
-    assert child.wait(10) == 0
+    assert child.wait() == 0
     assert not child.errors
     heal(child)
     child.start()
@@ -184,7 +182,7 @@ def test_the_journal_holds_what_the_store_cannot_take(children: Children) -> Non
     child.start()
     assert child.post("worked", [item("a"), item("b")]).status == 200
     eventually(lambda: pending(child, "worked") == 0)
-    assert read_books(child).statuses("worked", "a") == ["processed", "duplicate"]
+    assert statuses(child, "worked", "a") == ["processed", "duplicate"]
     check_identity(child)
 
 

@@ -9,8 +9,10 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
+from tests.support.config import source
 from tests.support.ledger import check_identity
-from tests.support.server import Child, Children, eventually, source
+from tests.support.server import Child, Children
+from tests.support.waiting import HANG_SECONDS, eventually
 
 HOSTILE_IDS = [
     "a/b",
@@ -372,7 +374,7 @@ def test_head_requests(server: Child, path: str) -> None:
 
 def test_keep_alive(server: Child) -> None:
     """One connection serves many look-ups, a refused one among them."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.admin_port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", server.admin_port, timeout=HANG_SECONDS)
     try:
         connection.connect()
         sock = connection.sock

@@ -17,9 +17,23 @@ from bench.closed_loop import Run, run_once
 from bench.handshake import DUPLICATES
 from bench.peers import PEERS, PYTHON, ROOT, Peer
 from bench.workload import SEED, WORKLOADS, Workload, pool, with_serial
+from tests.support.waiting import HANG_SECONDS
 
 SINGLE = next(each for each in WORKLOADS if each.name == "single Segment")
-NEEDS_WRK = pytest.mark.skipif(not wrk.installed(), reason="wrk is not installed")
+
+pytestmark = pytest.mark.xdist_group("bench")
+
+
+@pytest.fixture(scope="module")
+def _wrk() -> None:
+    """The load generator, which no package of Python's brings: installed where it is missing."""
+    if not wrk.installed():
+        for command in (["apt-get", "update"], ["apt-get", "install", "--yes", "--no-install-recommends", "wrk"]):
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, f"wrk is missing, and {command} as root: {done.stdout} {done.stderr}"
+
+
+NEEDS_WRK = pytest.mark.usefixtures("_wrk")
 
 
 def test_micro_steps_run() -> None:
@@ -199,8 +213,9 @@ def test_a_store_that_was_filled_ahead_works(tmp_path: Path) -> None:
     assert growth.table(found).count("| 0.002 M ids |") == 2
 
 
-def test_full_queues_are_full_and_end_empty() -> None:
+def test_full_queues_are_full_and_end_empty(monkeypatch: pytest.MonkeyPatch) -> None:
     """With processors that hold on, memory is measured while every queue is full; then every event is worked off."""
+    monkeypatch.setattr(full_queues, "SOURCES", full_queues.SOURCES[:1])
     found = full_queues.measure(None, 0, events=full_queues.QUEUE_EVENTS + 1000, core=None)
     assert found["checks"]["pending"] == 0
 
@@ -246,5 +261,7 @@ def test_pictures_are_drawn(tmp_path: Path) -> None:
     }
     for name, figures in results.items():
         report.write(figures, tmp_path, name, {})
-    subprocess.run([PYTHON / "python", "-m", "bench.plots", "--results", tmp_path], cwd=ROOT, check=True, timeout=60)
+    subprocess.run(
+        [PYTHON / "python", "-m", "bench.plots", "--results", tmp_path], cwd=ROOT, check=True, timeout=HANG_SECONDS
+    )
     assert {path.stem for path in tmp_path.glob("*.png")} == {"throughput", "cpu", "latency", "growth"}

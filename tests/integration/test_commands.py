@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.ledger import read_books
-from tests.support.server import TOKEN, Child, Children, eventually, source
+from tests.support.config import TOKEN, source
+from tests.support.ledger import totals
+from tests.support.server import Child, Children
+from tests.support.waiting import HANG_SECONDS, eventually
 
 SECRET = "a-signing-secret"
 
@@ -46,7 +48,7 @@ def send(server: Child, *arguments: str, stdin: bytes = b"") -> tuple[int, dict[
         input=stdin,
         capture_output=True,
         env=server.environment,
-        timeout=60,
+        timeout=HANG_SECONDS,
         check=False,
     )
     return child.returncode, json.loads(child.stdout), child.stderr.decode()
@@ -107,7 +109,7 @@ def test_send_with_a_wrong_token(server: Child) -> None:
         capture_output=True,
         text=True,
         env=server.environment,
-        timeout=60,
+        timeout=HANG_SECONDS,
         check=False,
     )
     assert child.returncode == 1
@@ -125,7 +127,7 @@ def test_progress_on_a_terminal(server: Child) -> None:
             stdout=subprocess.PIPE,
             stderr=theirs,
             env=server.environment | {"COLUMNS": "100"},
-            timeout=60,
+            timeout=HANG_SECONDS,
             check=False,
         )
         os.close(theirs)
@@ -171,10 +173,10 @@ def test_requeue_with_the_admin_token(children: Children) -> None:
         assert child.stop() == 0
     done = child.cli("requeue", "fails", "--all")
     assert (done.returncode, json.loads(done.stdout)) == (0, {"requeued": 1, "unknown": []})
-    assert read_books(child).pending == 1
+    assert totals(child)["fails"]["pending"] == 1
     with child:
         eventually(lambda: child.cli("receipt", "fails", "x").returncode == 0)
-    assert read_books(child).totals["fails"].dead == 3
+    assert totals(child)["fails"]["dead"] == 3
 
 
 def test_closed_pipe(server: Child) -> None:
@@ -192,7 +194,7 @@ def test_closed_pipe(server: Child) -> None:
         assert child.stdout.readline().startswith(b'{"inbound_event_id"')
         child.stdout.close()
         words = child.stderr.read()
-        assert (child.wait(60), words) == (141, b"")
+        assert (child.wait(), words) == (141, b"")
 
 
 def test_verify_beside_a_server(server: Child) -> None:

@@ -24,6 +24,7 @@ from storage.model import Append, EventStatus, Group, StatusChange, Stored, Tota
 from storage.read.reader import Reader
 from storage.write.writer import Writer
 from tests.support.store import MAP_SIZE_BYTES, delivery
+from tests.support.waiting import HANG_SECONDS, until
 
 
 class Writing(Writer):
@@ -110,7 +111,7 @@ async def test_a_failed_group_leaves_no_trace(tmp_path: Path, autojump_clock: tr
         results: list[Any] = []
         committer.append(state, admission("1", "2", admitted=1), results.append)
         assert (state.pending, state.deferring) == (2, True)
-        await _until(lambda: bool(results))
+        await until(lambda: bool(results))
         assert isinstance(results[0], StoreError)
         assert (state.pending, state.deferring) == (0, False)
         await committer.settled()
@@ -132,7 +133,7 @@ async def test_outcomes_outlive_a_failed_group(tmp_path: Path, autojump_clock: t
             state, StatusChange("demo", EventStatus.PROCESSED, [1], [0], 5), lambda: finished.append("yes")
         )
         committer.hurry()
-        await _until(lambda: committer.failure is not None)
+        await until(lambda: committer.failure is not None)
         committer.append(state, admission("2"), results.append)
         await committer.settled()
         assert isinstance(results[1], StoreFull)
@@ -192,7 +193,7 @@ async def test_after_an_io_error_nothing_is_written(tmp_path: Path) -> None:
         committer.append(state, admission("1"), results.append)
         await committer.settled()
         committer.append(state, admission("2"), results.append)
-        await _until(lambda: len(results) == 2)
+        await until(lambda: len(results) == 2)
         assert committer.lost
         assert all(isinstance(result, StoreFailed) for result in results)
         assert writer.groups == []
@@ -205,11 +206,6 @@ async def test_a_bug_in_the_writer_ends_the_committer(tmp_path: Path) -> None:
             writer.failures = [ZeroDivisionError()]
             committer.append(SourceState("demo", Totals()), admission("1"), lambda result: None)
             await trio.sleep_forever()
-
-
-async def _until(condition: Any) -> None:
-    while not condition():
-        await trio.lowlevel.checkpoint()
 
 
 def test_the_wait_between_tries_is_short() -> None:
@@ -233,16 +229,16 @@ async def test_outcomes_ride_along_with_a_delivery(tmp_path: Path, mock_clock: t
         await trio.testing.wait_all_tasks_blocked()
         assert finished == []
         committer.append(state, admission("4"), lambda result: None)
-        await _until(lambda: finished == [1])
+        await until(lambda: finished == [1])
         assert [(len(group.appends), len(group.outcomes)) for group in writer.groups] == [(1, 0), (1, 1)]
         finish(2)
         await trio.testing.wait_all_tasks_blocked()
         mock_clock.jump(module.GROUP_WAIT_SECONDS)
-        await _until(lambda: finished == [1, 2])
+        await until(lambda: finished == [1, 2])
         finish(3)
         await trio.testing.wait_all_tasks_blocked()
         committer.hurry()
-        await _until(lambda: finished == [1, 2, 3])
+        await until(lambda: finished == [1, 2, 3])
 
 
 class Gated(Writing):
@@ -253,7 +249,7 @@ class Gated(Writing):
         self.gate = threading.Semaphore(0)
 
     def write(self, group: Group) -> Written:
-        assert self.gate.acquire(timeout=10)
+        assert self.gate.acquire(timeout=HANG_SECONDS)
         return super().write(group)
 
 
@@ -264,7 +260,7 @@ async def test_a_few_deliveries_are_answered_before_their_transaction(tmp_path: 
         state, results = SourceState("demo", Totals()), list[Any]()
         for event_id in "abc":
             committer.append(state, admission(event_id), results.append)
-            await _until(lambda event_id=event_id: len(results) == "abc".index(event_id) + 1)
+            await until(lambda event_id=event_id: len(results) == "abc".index(event_id) + 1)
         assert [stored.first for stored in results] == [1, 2, 3]
         assert [(each.first, each.end) for each in read_journal(store, 1)] == [(1, 2), (2, 3), (3, 4)]
         assert (state.pending, state.totals.received, committer.next_number) == (3, 0, 1)
@@ -287,7 +283,7 @@ async def test_many_deliveries_wait_for_their_transaction(tmp_path: Path) -> Non
         assert (results, list(read_journal(store, 1))) == ([], [])
         writer.failures = [StoreError("no")]
         writer.gate.release(9)
-        await _until(lambda: len(results) == module.MANY_REQUESTS + 1)
+        await until(lambda: len(results) == module.MANY_REQUESTS + 1)
         assert all(isinstance(result, StoreError) for result in results)
 
 
@@ -298,7 +294,7 @@ async def test_what_waits_behind_a_group_that_fails_is_refused(tmp_path: Path, e
         assert isinstance(writer, Gated)
         state, results = SourceState("demo", Totals()), list[Any]()
         committer.append(state, admission("first"), results.append)
-        await _until(lambda: bool(results))
+        await until(lambda: bool(results))
         committer.hurry()
         await trio.testing.wait_all_tasks_blocked()
         for at in range(module.MANY_REQUESTS):
@@ -306,7 +302,7 @@ async def test_what_waits_behind_a_group_that_fails_is_refused(tmp_path: Path, e
         await trio.testing.wait_all_tasks_blocked()
         writer.failures = [error]
         writer.gate.release()
-        await _until(lambda: len(results) == module.MANY_REQUESTS + 1)
+        await until(lambda: len(results) == module.MANY_REQUESTS + 1)
         assert results[1:] == [error] * module.MANY_REQUESTS
         assert (state.pending, committer.lost) == (1, isinstance(error, StoreFailed))
 
@@ -318,18 +314,18 @@ async def test_what_the_journal_loses_while_a_group_fails_is_refused(tmp_path: P
         gate = threading.Semaphore(1)
 
         def append(self, appends: Sequence[Append]) -> bool:
-            assert self.gate.acquire(timeout=10)
+            assert self.gate.acquire(timeout=HANG_SECONDS)
             return super().append(appends) if appends[0].stored.first == 1 else False
 
     async with committing(tmp_path, journal=Slow) as (committer, writer, _):
         state, results = SourceState("demo", Totals()), list[Any]()
         writer.failures = [StoreFailed("EIO")]
         committer.append(state, admission("1"), results.append)
-        await _until(lambda: bool(results))
+        await until(lambda: bool(results))
         committer.append(state, admission("2"), results.append)
-        await _until(lambda: committer.lost)
+        await until(lambda: committer.lost)
         Slow.gate.release()
-        await _until(lambda: len(results) == 2)
+        await until(lambda: len(results) == 2)
         assert isinstance(results[1], StoreFailed)
         assert state.pending == 1
 
@@ -342,12 +338,12 @@ async def test_what_was_answered_outlives_a_failed_group(
         state, results = SourceState("demo", Totals()), list[Any]()
         writer.failures = [StoreFull("full")] * 3
         committer.append(state, admission("1"), results.append)
-        await _until(lambda: bool(results))
+        await until(lambda: bool(results))
         assert results[0].first == 1
         committer.hurry()
-        await _until(lambda: committer.failure is not None)
+        await until(lambda: committer.failure is not None)
         committer.append(state, admission("2"), results.append)
-        await _until(lambda: len(results) == 2)
+        await until(lambda: len(results) == 2)
         assert isinstance(results[1], StoreFull)
         await committer.caught_up()
         await committer.settled()
@@ -376,7 +372,7 @@ async def test_caught_up_hurries(tmp_path: Path, mock_clock: trio.testing.MockCl
         await committer.caught_up()
         results = list[Any]()
         committer.append(SourceState("demo", Totals()), admission("1"), results.append)
-        await _until(lambda: bool(results))
+        await until(lambda: bool(results))
         assert Reader(store).delivery(results[0].id) is None
         await committer.caught_up()
         assert Reader(store).delivery(results[0].id)
@@ -401,13 +397,13 @@ async def test_a_look_up_waits_only_for_what_was_acknowledged(tmp_path: Path) ->
         gate = threading.Semaphore(0)
 
         def append(self, appends: Sequence[Append]) -> bool:
-            assert self.gate.acquire(timeout=10)
+            assert self.gate.acquire(timeout=HANG_SECONDS)
             return False
 
     async with committing(tmp_path, journal=Hanging) as (committer, _, _):
         committer.append(SourceState("demo", Totals()), admission("1"), lambda result: None)
         await trio.testing.wait_all_tasks_blocked()
-        with trio.fail_after(5):
+        with trio.fail_after(HANG_SECONDS):
             await committer.caught_up()
         Hanging.gate.release()
         await committer.settled()
@@ -419,7 +415,7 @@ async def test_a_look_up_does_not_wait_for_ever(tmp_path: Path, autojump_clock: 
         assert isinstance(writer, Gated)
         results = list[Any]()
         committer.append(SourceState("demo", Totals()), admission("1"), results.append)
-        await _until(lambda: bool(results))
+        await until(lambda: bool(results))
         started = trio.current_time()
         await committer.caught_up()
         assert trio.current_time() - started == pytest.approx(module.CAUGHT_UP_SECONDS_MAX, abs=0.1)

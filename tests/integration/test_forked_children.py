@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 
 from tests.integration.test_start import refused
+from tests.support.client import item
+from tests.support.config import TOKEN, source
 from tests.support.ledger import noted
-from tests.support.server import TOKEN, Child, Children, eventually, item, source
+from tests.support.server import Child, Children
+from tests.support.waiting import eventually
 
 FORKS = """
 import multiprocessing
@@ -44,7 +47,9 @@ FUNCTIONS = ("by_hand", "pool")
 @contextmanager
 def forked(children: Children, function: str) -> Iterator[tuple[Child, dict[str, Any]]]:
     """A server with a forked process, and what that noted of itself; it is ended with the block."""
-    child = children(source("archive") + source("worked", processor=f"forks:{function}"))
+    # A process that was made by `multiprocessing` is waited for until the drain's deadline.
+    deadline = "[limits]\ndrain_timeout_seconds = 1\n"
+    child = children(deadline + source("archive") + source("worked", processor=f"forks:{function}"))
     (child.directory / "forks.py").write_text(FORKS)
     child.start()
     child.post("worked", item("a"))

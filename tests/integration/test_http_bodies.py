@@ -7,8 +7,9 @@ import trio
 
 from server.http.answer import Answer
 from server.http.frontend import LINGER_SECONDS
-from tests.support.client import WAIT_SECONDS, connected, request
+from tests.support.client import connected, request
 from tests.support.http_server import ACCEPTED, INGEST, TOKEN, FakeGate, SomeLimits, admin_like_app, serving
+from tests.support.waiting import HANG_SECONDS
 
 CHUNKED = "Transfer-Encoding: chunked"
 EXPECT = "Expect: 100-continue"
@@ -93,7 +94,7 @@ async def test_early_answer_does_not_wait_for_a_silent_client(monkeypatch: pytes
         await raw.send(request("POST", INGEST, "Content-Length: 10"))
         assert [reply.status for reply in await raw.replies_until_close()] == [401]
         server.stop.set()
-        with trio.fail_after(WAIT_SECONDS):
+        with trio.fail_after(HANG_SECONDS):
             await server.stopped.wait()
 
 
@@ -165,7 +166,7 @@ async def test_half_closed_client_gets_its_answer() -> None:
     async with serving(gate=FakeGate(on_submit=hold)) as server, connected(server.port) as raw:
         await raw.send(request("POST", INGEST, TOKEN, body=b"{}"))
         await raw.send_eof()
-        with trio.fail_after(WAIT_SECONDS):
+        with trio.fail_after(HANG_SECONDS):
             await submitted.wait()
         callbacks[0](ACCEPTED)
         assert [reply.status for reply in await raw.replies_until_close()] == [200]
@@ -190,7 +191,7 @@ async def test_vanished_client_gives_its_reservation_back() -> None:
             assert (await raw.reply()).status == 100
             raw.reset_on_close()
         server.stop.set()
-        with trio.fail_after(WAIT_SECONDS):
+        with trio.fail_after(HANG_SECONDS):
             await server.stopped.wait()
         assert (gate.bodies, gate.closed, server.errors) == ([], 1, [])
 
@@ -208,7 +209,7 @@ async def test_vanished_client_does_not_undo_what_was_submitted() -> None:
     async with serving(gate=gate) as server:
         async with connected(server.port) as raw:
             await raw.send(request("POST", INGEST, TOKEN, body=b"{}"))
-            with trio.fail_after(WAIT_SECONDS):
+            with trio.fail_after(HANG_SECONDS):
                 await submitted.wait()
             raw.reset_on_close()
         assert gate.closed == 0

@@ -15,8 +15,11 @@ from storage.dedup import overflow
 from storage.dedup import runs as generation
 from storage.dedup.index import DedupIndex
 from storage.dedup.runs import Run, Words
-from tests.support.ledger import pending, read_books
-from tests.support.server import Children, eventually, item, source
+from tests.support.client import item
+from tests.support.config import source
+from tests.support.ledger import pending, statuses
+from tests.support.server import Children
+from tests.support.waiting import eventually
 
 WINDOW_MS = 800
 MEMORY_IDS_MAX = 64
@@ -227,5 +230,4 @@ def test_a_server_knows_ids_that_are_in_files(children: Children) -> None:
     assert child.post("archive", [item(str(number)) for number in range(99, 101)]).status == 200
     eventually(lambda: pending(child, "archive") == 0)
     assert child.stop() == 0
-    books = read_books(child)
-    assert [books.statuses("archive", each) for each in ("99", "100")] == [["processed", "duplicate"], ["processed"]]
+    assert [statuses(child, "archive", each) for each in ("99", "100")] == [["processed", "duplicate"], ["processed"]]

@@ -7,8 +7,11 @@ a start gives, is what a test counts on.
 import socket
 import time
 
-from tests.support.ledger import calls, check_identity, pending, read_books, shut_gate
-from tests.support.server import TOKEN, Child, Children, Response, eventually, item, source
+from tests.support.client import Response, item
+from tests.support.config import TOKEN, source
+from tests.support.ledger import calls, check_identity, pending, shut_gate, statuses
+from tests.support.server import Child, Children
+from tests.support.waiting import HANG_SECONDS, eventually
 
 NEVER = 1e-6
 """Events per second: one in eleven days."""
@@ -39,7 +42,7 @@ def over_limit(child: Child) -> float:
     return child.metrics()['tidegate_events_over_limit_total{source="worked"}']
 
 
-def check_tokens_are_charged(children: Children) -> None:
+def test_tokens_are_charged(children: Children) -> None:
     """A burst is given once: what comes after it is over the limit."""
     child = children(limited(over_limit="drop"))
     child.start()
@@ -50,11 +53,6 @@ def check_tokens_are_charged(children: Children) -> None:
     assert processed(child) == ["a0", "a1", "b0"]
     assert over_limit(child) == 3
     check_identity(child)
-
-
-def test_tokens_are_charged(children: Children) -> None:
-    """Of a batch that does not fit, the first that fit are admitted."""
-    check_tokens_are_charged(children)
 
 
 def test_defer(children: Children) -> None:
@@ -106,7 +104,7 @@ def test_drop(children: Children) -> None:
     child.start()
     assert post(child, "a4", "b") == (2, 0, 0)
     eventually(lambda: pending(child, "worked") == 0)
-    assert read_books(child).statuses("worked", "b") == ["dropped", "processed"]
+    assert statuses(child, "worked", "b") == ["dropped", "processed"]
     check_identity(child)
 
 
@@ -227,7 +225,7 @@ def assert_overloaded(answer: Response) -> None:
 
 def begun(child: Child, length: int | None) -> socket.socket:
     """A request to `worked` that is let in, its body still to come; chunked where it has no length."""
-    sock = socket.create_connection(("127.0.0.1", child.port), timeout=30)
+    sock = socket.create_connection(("127.0.0.1", child.port), timeout=HANG_SECONDS)
     body = "Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}"
     lines = ("POST /ingest/inbound/worked HTTP/1.1", "Host: localhost", f"Authorization: Bearer {TOKEN}", body)
     sock.sendall("\r\n".join([*lines, "Expect: 100-continue", "", ""]).encode())

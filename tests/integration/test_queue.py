@@ -16,6 +16,7 @@ from server.flow.queue import SourceQueue
 from server.flow.source_state import Committed, SourceState
 from storage.model import Page, Span, Totals
 from tests.support.store import delivery
+from tests.support.waiting import HANG_SECONDS
 
 
 class Log:
@@ -64,7 +65,7 @@ async def feeding(
 
 async def taken(queue: SourceQueue) -> list[int]:
     """The numbers of the next span."""
-    with trio.fail_after(10):
+    with trio.fail_after(HANG_SECONDS):
         return list((await queue.receive()).numbers)
 
 

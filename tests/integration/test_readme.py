@@ -19,7 +19,8 @@ from server.cli.main import parser
 from server.config.settings import SECTIONS, SOURCE_SETTINGS, StorageConfig
 from server.config.values import settings_of
 from storage.lmdb_store.environment import RESERVE_BYTES_MIN, RESERVE_SHARE
-from tests.support.server import ROOT, Children, installed_command, source
+from tests.support.config import source
+from tests.support.server import ROOT, Children, installed_command
 
 README = (ROOT / "README.md").read_text()
 TOUR = README.partition("\n## A tour\n")[2].partition("\n## ")[0]

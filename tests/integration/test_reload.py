@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from tests.support.client import item
+from tests.support.config import TOKEN, source
 from tests.support.ledger import calls, check_identity, noted, pending, read_books, shut_gate
-from tests.support.server import TOKEN, Child, Children, eventually, item, source
+from tests.support.server import Child, Children
+from tests.support.waiting import eventually
 
 ARCHIVE = source("archive")
 CLIENTS = 3
@@ -127,7 +130,7 @@ def test_what_needs_a_restart_is_told_until_it_is_restored(children: Children) -
     assert [line for line in child.reload() if "key" in line] == []
 
 
-def check_removed_source(children: Children) -> None:
+def test_removed_source(children: Children) -> None:
     """401 at once; the call in hand finishes and counts; what is pending is counted, looked up, and goes on later."""
     worked = source("worked", processor="processors:plain", processor_batch_events_max=1)
     child = children(ARCHIVE + worked)
@@ -267,8 +270,3 @@ def test_token_of_the_tests_is_no_secret(children: Children) -> None:
     child.write(ARCHIVE + "unknown = 1\n")
     child.reload()
     assert TOKEN not in str(child.lines) + str(child.errors)
-
-
-def test_removed_source(children: Children) -> None:
-    """A removed source is closed, not forgotten."""
-    check_removed_source(children)

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from segment.analytics.client import Client
 
-from tests.support.server import Child, Children, eventually
+from tests.support.server import Child, Children
+from tests.support.waiting import eventually
 
 KEPT = ("content-type", "content-encoding", "user-agent")
 """Of the SDK's headers; the credential is ours, and the client adds the rest."""

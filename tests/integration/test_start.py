@@ -14,8 +14,11 @@ import pytest
 import server
 from storage.codec.records import decode_totals, encode_totals, totals_key
 from storage.lmdb_store.environment import Store
+from tests.support.client import item
+from tests.support.config import source
 from tests.support.ledger import calls, check_identity, noted, pending, read_books, shut_gate
-from tests.support.server import ROOT, Child, Children, eventually, item, source
+from tests.support.server import ROOT, Child, Children
+from tests.support.waiting import HANG_SECONDS, eventually
 
 ARCHIVE = source("archive")
 SLOW = """
@@ -34,7 +37,7 @@ def refused(child: Child) -> tuple[int, str]:
         text=True,
         env=child.environment,
         cwd=child.directory,
-        timeout=30,
+        timeout=HANG_SECONDS,
         check=False,
     )
     return done.returncode, done.stderr
@@ -45,7 +48,7 @@ def test_ready_means_listening(children: Children) -> None:
     child = children(ARCHIVE)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
         supervisor.bind(str(child.directory / "notify"))
-        supervisor.settimeout(30)
+        supervisor.settimeout(HANG_SECONDS)
         child.environment["NOTIFY_SOCKET"] = "notify"
         for _ in range(3):
             child.start()

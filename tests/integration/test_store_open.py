@@ -32,6 +32,7 @@ from storage.lmdb_store.environment import RESERVE_BYTES_MIN, Store
 from storage.lmdb_store.errors import lmdb_errors
 from storage.model import Group
 from tests.support.store import MAP_SIZE_BYTES, filled, numbered, opened
+from tests.support.waiting import HANG_SECONDS
 
 READ = """
 import sys
@@ -91,7 +92,7 @@ def test_who_may_wait_gets_the_lock(tmp_path: Path) -> None:
     waiting.start()
     with pytest.raises(StoreLocked):
         Store.open(tmp_path, map_size_bytes=MAP_SIZE_BYTES, mode="write")
-    Store.open(tmp_path, map_size_bytes=MAP_SIZE_BYTES, mode="write", lock_wait_seconds=10).close()
+    Store.open(tmp_path, map_size_bytes=MAP_SIZE_BYTES, mode="write", lock_wait_seconds=HANG_SECONDS).close()
     waiting.join()
 
 
@@ -118,8 +119,9 @@ def test_a_copy_is_read_where_nothing_can_be_written(tmp_path: Path) -> None:
     try:
         nobody = "import os; os.geteuid() or os.setuid(65534)\nstore ="  # root could write there
         tmp_path.chmod(0o755)
-        for directory in (copy, *tmp_path.parents[:2]):
-            directory.chmod(directory.stat().st_mode | 0o055)
+        for directory in (copy, *tmp_path.parents):
+            if directory.stat().st_mode & 0o055 != 0o055:
+                directory.chmod(directory.stat().st_mode | 0o055)
         (copy / "data.mdb").chmod(0o444)
         assert child(READ.replace("store =", nobody), copy).stdout == "3\n"
     finally:

@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 
-from tests.support.ledger import check_identity, pending, read_books
-from tests.support.server import TOKEN, Children, eventually, item, source
+from tests.support.client import item
+from tests.support.config import TOKEN, source
+from tests.support.ledger import check_identity, pending, statuses, totals
+from tests.support.server import Children
+from tests.support.waiting import eventually
 
 CONNECTIONS = 60
 NEVER = 0.001
@@ -68,7 +71,7 @@ def test_each_answer_names_the_delivery_of_its_own_request(children: Children) -
     eventually(lambda: pending(child, "demo") == 0)
     check_identity(child)
     assert child.stop() == 0
-    assert len(read_books(child).events) == CONNECTIONS + 3 * CONNECTIONS
+    assert totals(child)["demo"]["received"] == CONNECTIONS + 3 * CONNECTIONS
 
 
 @pytest.mark.parametrize("mode", ["defer", "drop", "observe"])
@@ -99,9 +102,8 @@ def test_one_id_on_many_connections_is_processed_once(children: Children) -> Non
                 assert {status for status, _ in exchange(connections, same)} == {200}
     eventually(lambda: pending(child, "demo") + pending(child, "worked") == 0)
     assert child.stop() == 0
-    books = read_books(child)
     for name in ("demo", "worked"):
-        assert Counter(books.statuses(name, "same")) == {"processed": 1, "duplicate": 2 * CONNECTIONS - 1}
+        assert Counter(statuses(child, name, "same")) == {"processed": 1, "duplicate": 2 * CONNECTIONS - 1}
 
 
 def test_a_fault_of_ours_in_one_of_many_is_contained(children: Children) -> None:

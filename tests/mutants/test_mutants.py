@@ -7,32 +7,20 @@ run against it, must fail with the words that belong to the promise.
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.crash.test_drain import check_batch_in_hand
-from tests.crash.test_kill_loop import check_kill_loop
-from tests.crash.test_memory import (
-    check_bytes_behind_a_hanging_processor,
-    check_outcomes_that_wait_for_a_commit,
-    check_waiting_twins,
-)
-from tests.crash.test_storage_failures import check_no_answer_without_its_commit
-from tests.integration.test_limits_flow import check_tokens_are_charged
-from tests.integration.test_processing import (
-    check_duplicate_after_restart,
-    check_id_is_held_until_its_outcome_is_on_disk,
-    check_outcome_with_its_archive,
-)
-from tests.integration.test_reload import check_removed_source
+from tests.crash import test_drain, test_kill_loop, test_memory_bounds, test_storage_failures
+from tests.integration import test_limits_flow, test_processing, test_reload
+from tests.support.client import item
+from tests.support.config import source
 from tests.support.ledger import pending
-from tests.support.server import ROOT, Children, eventually, item, source
+from tests.support.server import ROOT, Children
+from tests.support.waiting import eventually
 
-
-def check_few_kills(children: Children) -> None:
-    """A kill loop of a few rounds."""
-    check_kill_loop(children, 4)
+FEW_KILLS = partial(test_kill_loop.test_kill_loop, rounds=4)
 
 
 @dataclass(frozen=True)
@@ -43,7 +31,7 @@ class Mutant:
     file: str
     line: str
     fault: str
-    check: Callable[[Children], None]
+    test: Callable[[Children], None]
     words: str
     """In what the failing test says."""
 
@@ -78,30 +66,28 @@ FORGETFUL_INDEX = (
 )
 
 MUTANTS = [
-    Mutant("200 before commit", *EARLY_ANSWER, check_no_answer_without_its_commit, "200 == 503"),
-    Mutant("200 before commit, killed", *EARLY_ANSWER, check_few_kills, "acknowledged, and not in the store"),
-    Mutant("200 before commit, several together, killed", *EARLY_ANSWERS, check_few_kills, "and not in the store"),
-    Mutant("200 before the journal, killed", *EARLY_BATCH, check_few_kills, "acknowledged, and not in the store"),
-    Mutant("journal not put into the store, killed", *FORGOTTEN_JOURNAL, check_few_kills, "and not in the store"),
-    Mutant(
-        "journal rewound too early, killed", *EAGER_REWIND, check_few_kills, "came between is missing|not in the store"
-    ),
+    Mutant("200 before commit", *EARLY_ANSWER, test_storage_failures.test_no_answer_without_its_commit, "200 == 503"),
+    Mutant("200 before commit, killed", *EARLY_ANSWER, FEW_KILLS, "acknowledged, and not in the store"),
+    Mutant("200 before commit, several together, killed", *EARLY_ANSWERS, FEW_KILLS, "and not in the store"),
+    Mutant("200 before the journal, killed", *EARLY_BATCH, FEW_KILLS, "acknowledged, and not in the store"),
+    Mutant("journal not put into the store, killed", *FORGOTTEN_JOURNAL, FEW_KILLS, "and not in the store"),
+    Mutant("journal rewound too early, killed", *EAGER_REWIND, FEW_KILLS, "came between is missing|not in the store"),
     Mutant(
         "outcome before archive",
         "storage/write/transaction.py",
         "for key, value in self._results:",
         "for key, value in ():",
-        check_outcome_with_its_archive,
+        test_processing.test_outcome_with_its_archive,
         "results, key",
     ),
-    Mutant("index not rebuilt at start", *FORGETFUL_INDEX, check_duplicate_after_restart, "second call"),
-    Mutant("index not rebuilt at start, killed", *FORGETFUL_INDEX, check_few_kills, "processed twice|called again"),
+    Mutant("index not rebuilt at start", *FORGETFUL_INDEX, test_processing.test_duplicate_after_restart, "second call"),
+    Mutant("index not rebuilt at start, killed", *FORGETFUL_INDEX, FEW_KILLS, "processed twice|called again"),
     Mutant(
         "tokens not charged",
         "server/intake/rate_limit.py",
         "self._full_at = full_at + admitted * self._cost",
         "self._full_at = full_at",
-        check_tokens_are_charged,
+        test_limits_flow.test_tokens_are_charged,
         r"\(3, 0, 0\) == \(1, 0, 2\)",
     ),
     Mutant(
@@ -110,7 +96,7 @@ MUTANTS = [
         "self._hand_over(outcomes, received_at_ms, on_disk if held else _nothing)",
         "self._let_go(digests, {}); "
         "self._hand_over(outcomes, received_at_ms, lambda: self._index.add(digests, numbers, outcomes.at_ms))",
-        check_id_is_held_until_its_outcome_is_on_disk,
+        test_processing.test_id_is_held_until_its_outcome_is_on_disk,
         "second call",
     ),
     Mutant(
@@ -118,39 +104,39 @@ MUTANTS = [
         "server/runtime/signals.py",
         "token.run_sync_soon(drain)",
         "os._exit(0)",
-        check_batch_in_hand,
-        "PENDING",
+        test_drain.test_batch_in_hand,
+        "pending",
     ),
     Mutant(
         "events step aside without bound",
         "server/flow/consumer.py",
         "self.room <= 0 or",
         "",
-        check_waiting_twins,
-        "memory grew",
+        test_memory_bounds.test_duplicates_that_wait_for_the_first_are_bounded,
+        "nothing waits on disk",
     ),
     Mutant(
         "bodies in memory without bound",
         "server/flow/queue.py",
         "if self._shared.held_by(source_id) and not self._shared.has_room(source_id):",
         "if False:",
-        check_bytes_behind_a_hanging_processor,
-        "memory grew",
+        test_memory_bounds.test_bytes_behind_a_hanging_processor_are_bounded,
+        "nothing waits on disk",
     ),
     Mutant(
         "results that wait without bound",
         "server/flow/consumer.py",
         "return self._closing.waiting_bytes >= WAITING_RESULT_BYTES_MAX",
         "return False",
-        check_outcomes_that_wait_for_a_commit,
-        "memory grew",
+        test_memory_bounds.test_results_that_wait_for_a_commit_are_bounded,
+        "results of 60 kB were asked for",
     ),
     Mutant(
         "a reload forgets the sources",
         "server/runtime/reload.py",
         "self._engine.configure(config.sources, functions)",
         "pass",
-        check_removed_source,
+        test_reload.test_removed_source,
         "200.* == .*401",
     ),
 ]
@@ -159,7 +145,7 @@ MUTANTS = [
 def make(mutant: Mutant, directory: Path) -> Path:
     """The code with the fault in it; the line must be there exactly once."""
     for package in ("server", "storage"):
-        shutil.copytree(ROOT / package, directory / package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / package, directory / package)  # what is compiled too: files keep their times
     path = directory / mutant.file
     text = path.read_text()
     assert text.count(mutant.line) == 1, f"{mutant.file} no longer holds this line once: {mutant.line}"
@@ -182,17 +168,16 @@ def test_mutant(mutant: Mutant, tmp_path: Path) -> None:
     with Children(tmp_path, root) as children:
         check_it_serves(children)
         with pytest.raises(AssertionError, match=mutant.words):
-            mutant.check(children)
+            mutant.test(children)
 
 
 def test_copy_without_a_fault(tmp_path: Path) -> None:
     """The copy itself breaks nothing: unchanged, it keeps the promises."""
-    unchanged = Mutant(
-        "none", "server/runtime/app.py", "class Server:", "class Server:", check_duplicate_after_restart, ""
-    )
+    line = "class Server:"
+    unchanged = Mutant("none", "server/runtime/app.py", line, line, test_processing.test_duplicate_after_restart, "")
     with Children(tmp_path, make(unchanged, tmp_path / "code")) as children:
         check_it_serves(children)
-        unchanged.check(children)
+        unchanged.test(children)
         child = children(source("worked"))
         child.start()
         assert str(tmp_path) in Path(f"/proc/{child.pid}/environ").read_text()

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from storage.lmdb_store.environment import Store
 from storage.read.reader import Reader
 from storage.write.recovery import catch_up
-from tests.support import front_end
-from tests.support.server import TOKEN, Child, Children
+from tests.support.config import TOKEN
+from tests.support.server import Child, Children
+from tests.support.waiting import HANG_SECONDS
 
 CONFIG = f"""
 [limits]
@@ -131,7 +132,7 @@ def conversations(draw: st.DrawFn) -> list[bytes]:
 
 def talk(port: int, pieces: Sequence[bytes]) -> list[tuple[Any, bool]]:
     """Of each answer the body or the refusal's code, and whether it is the last; what differs by nature is left out."""
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as sock:
+    with socket.create_connection(("127.0.0.1", port), timeout=HANG_SECONDS) as sock:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             for piece in pieces:
@@ -168,13 +169,8 @@ def kept(child: Child) -> list[Any]:
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Child, Child]]:
     """The same server twice, with either front end."""
-    chosen = front_end.fast_lane
     with Children(Path(tmp_path_factory.mktemp("front-ends"))) as children:
-        made = []
-        for fast_lane in (True, False):
-            front_end.fast_lane = fast_lane
-            made.append(children(CONFIG))
-            front_end.fast_lane = chosen
+        made = [children(CONFIG, fast=fast) for fast in (True, False)]
         for child in made:
             child.start()
         yield made[0], made[1]

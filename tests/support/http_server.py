@@ -17,8 +17,8 @@ from server.http.fast.connection import FastConnection
 from server.http.fast.event_loop import Fast
 from server.http.listener import serve
 from server.intake.intake import Head
-from tests.support import front_end
-from tests.support.client import WAIT_SECONDS
+from tests.support import config
+from tests.support.waiting import HANG_SECONDS, NEVER_SECONDS
 
 ACCEPTED = Answer(200, b'{"status":"accepted"}')
 TOKEN = "Authorization: Bearer good"
@@ -30,9 +30,9 @@ class SomeLimits:
     """Long enough never to fire unless a test sets one."""
 
     connections_max: int = 100
-    header_timeout_seconds: float = 60
-    body_timeout_seconds: float = 60
-    keep_alive_timeout_seconds: float = 60
+    header_timeout_seconds: float = NEVER_SECONDS
+    body_timeout_seconds: float = NEVER_SECONDS
+    keep_alive_timeout_seconds: float = NEVER_SECONDS
 
 
 @dataclass
@@ -161,7 +161,7 @@ async def serving(
             [sock],
             limits,
             shutdown_trigger=server.stop.wait,
-            fast=Fast(server.gate, (), server.accepted) if front_end.fast_lane and build is public_app else None,
+            fast=Fast(server.gate, (), server.accepted) if config.fast_lane and build is public_app else None,
             name="test",
             observe=server.observe,
             on_error=lambda _name, error: server.errors.append(error),
@@ -173,5 +173,5 @@ async def serving(
         await nursery.start(run)
         yield server
         server.stop.set()
-        with trio.fail_after(WAIT_SECONDS):
+        with trio.fail_after(HANG_SECONDS):
             await server.stopped.wait()

@@ -20,8 +20,9 @@ from server.cli.send import Summary
 from server.intake.intake import Head, Limits, Reading, read
 from storage.lmdb_store.environment import Store
 from storage.model import Append, EventStatus, Group
-from tests.support.server import TOKEN, source
+from tests.support.config import TOKEN, source
 from tests.support.store import MAP_SIZE_BYTES, delivery, filled, outcome
+from tests.support.waiting import HANG_SECONDS
 
 COMMANDS = ("serve", "check", "send", "receipt", "event", "delivery", "dead", "requeue", "verify")
 ARGUMENTS = {
@@ -303,7 +304,7 @@ def test_requeue_beside_another_writer(config: Path, capsys: Capture) -> None:
             [*MODULE, "requeue", "--config", str(config), "demo", "dead"],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=HANG_SECONDS,
             check=False,
         )
     finally:
@@ -511,9 +512,9 @@ def test_installed_command(command: list[str]) -> None:
     """`tidegate` and `python -m server` are the same command, and pass its exit code on."""
     if not Path(command[0]).exists():
         pytest.skip("not installed")
-    version = subprocess.run([*command, "--version"], capture_output=True, text=True, timeout=60, check=False)
+    version = subprocess.run([*command, "--version"], capture_output=True, text=True, timeout=HANG_SECONDS, check=False)
     assert (version.returncode, version.stdout) == (0, f"tidegate {server.__version__}\n")
     failing = [*command, "check", "--config", os.devnull + "/x"]
-    child = subprocess.run(failing, capture_output=True, text=True, timeout=60, check=False)
+    child = subprocess.run(failing, capture_output=True, text=True, timeout=HANG_SECONDS, check=False)
     assert (child.returncode, child.stdout) == (2, "")
     assert child.stderr.startswith("tidegate: ")

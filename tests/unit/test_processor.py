@@ -24,6 +24,7 @@ from server.flow.processor import (
     is_outage,
     load,
 )
+from tests.support.waiting import HANG_SECONDS
 
 EVENTS: list[dict[str, Any]] = [{"inbound_event_id": "a"}, {"inbound_event_id": "b"}]
 
@@ -298,7 +299,7 @@ async def test_what_is_raised_beside_a_cancellation_does_not_come_through() -> N
 async def test_a_plain_call_that_outruns_its_time_keeps_its_thread() -> None:
     """The processor hangs until that call returns."""
     gate = threading.Event()
-    processor = Processor(lambda events: gate.wait(30), Worker("test"))
+    processor = Processor(lambda events: gate.wait(HANG_SECONDS), Worker("test"))
     with pytest.raises(BatchFailed, match="timeout"):
         await processor(EVENTS, 0.01)
     assert processor.hanging

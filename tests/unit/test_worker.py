@@ -7,6 +7,7 @@ import trio
 import trio.testing
 
 from server.base.worker import SoleWorker, Worker
+from tests.support.waiting import HANG_SECONDS
 
 Kind = type[Worker] | type[SoleWorker]
 KINDS = pytest.mark.parametrize("kind", [Worker, SoleWorker])
@@ -37,7 +38,7 @@ async def test_no_job_starts_beside_one_that_hangs() -> None:
     worker = Worker("test")
     gate = threading.Event()
     with pytest.raises(trio.TooSlowError):
-        await worker.run(lambda: gate.wait(30), timeout_seconds=0.01)
+        await worker.run(lambda: gate.wait(HANG_SECONDS), timeout_seconds=0.01)
     assert worker.busy
     results: list[str] = []
 
@@ -59,7 +60,7 @@ async def test_a_cancelled_caller_does_not_free_the_thread() -> None:
     worker = Worker("test")
     gate = threading.Event()
     with trio.move_on_after(0.01):
-        await worker.run(lambda: gate.wait(30))
+        await worker.run(lambda: gate.wait(HANG_SECONDS))
     assert worker.busy
     gate.set()
     await worker.idle()
@@ -71,7 +72,7 @@ async def test_a_sole_worker_takes_no_job_beside_one_that_its_caller_left() -> N
     worker = SoleWorker("test")
     gate = threading.Event()
     with trio.move_on_after(0.01):
-        await worker.run(lambda: gate.wait(30))
+        await worker.run(lambda: gate.wait(HANG_SECONDS))
     with pytest.raises(RuntimeError):
         await worker.run(lambda: True)
     gate.set()
