@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.client import item
 from tests.support.config import TOKEN, source
-from tests.support.ledger import calls, check_identity, pending, read_books, shut_gate, statuses, totals
+from tests.support.ledger import NO_BOOKS, calls, check_identity, pending, read_books, shut_gate, statuses, totals
 from tests.support.load import SECTIONS, SOURCES, Load, check_books, check_calls
 from tests.support.server import Children
 from tests.support.waiting import eventually
@@ -18,10 +18,10 @@ from tests.support.waiting import eventually
 SHORT_DEADLINE = "[limits]\ndrain_timeout_seconds = 1\n"
 
 
-def test_drain_under_load(children: Children) -> None:
+def test_a_drain_under_load_loses_nothing(children: Children) -> None:
     """Exit 0; what was acknowledged is on disk, what a processor was given has its outcome, the rest goes on later."""
     child = children(SECTIONS)
-    acknowledged, unanswered = [], []
+    acknowledged, books = [], NO_BOOKS
     for seed in range(3):
         child.start()
         load = Load(child, seed, Random(seed).randint(10, 60), lambda: child.signal(signal.SIGTERM), [])
@@ -30,8 +30,7 @@ def test_drain_under_load(children: Children) -> None:
         assert child.lines_of("stopped")
         assert all(b'"draining"' in body for body in load.refused)
         acknowledged += load.acknowledged
-        unanswered += load.unanswered
-        books = read_books(child, unanswered=unanswered)
+        books = read_books(child, unanswered=load.unanswered, known=books)
         check_books(books, acknowledged)
         processed = {event_id for name, event_id in books.processed() if name == "worked"}
         assert {event_id for ids in calls(child) for event_id in ids} == processed
@@ -39,12 +38,12 @@ def test_drain_under_load(children: Children) -> None:
     child.start()
     eventually(lambda: all(pending(child, name) == 0 for name in SOURCES))
     check_identity(child)
-    after = read_books(child, unanswered=unanswered)
+    after = read_books(child, known=books.unread())
     check_books(after, acknowledged)
     check_calls(child, called, set(books.processed()), after)
 
 
-def test_batch_in_hand(children: Children) -> None:
+def test_a_call_in_hand_is_finished(children: Children) -> None:
     """A call in hand at SIGTERM is finished, and counts; what comes behind it is left for the next start."""
     child = children(source("worked", processor="processors:plain", processor_batch_events_max=1))
     child.start()
@@ -62,7 +61,7 @@ def test_batch_in_hand(children: Children) -> None:
 
 
 @pytest.mark.parametrize("function", ["plain", "asynchronous"])
-def test_hanging_processor(children: Children, function: str) -> None:
+def test_a_hanging_processor_delays_to_the_deadline(children: Children, function: str) -> None:
     """A processor that hangs, even on the loop, delays the exit to the deadline and no longer; its event is kept."""
     child = children(SHORT_DEADLINE + source("worked", processor=f"processors:{function}"))
     child.start()
@@ -78,7 +77,7 @@ def test_hanging_processor(children: Children, function: str) -> None:
 
 
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
-def test_second_signal(children: Children, second: signal.Signals) -> None:
+def test_a_second_signal_ends_the_drain(children: Children, second: signal.Signals) -> None:
     """A second signal ends the drain at once, with a last line and exit 1."""
     child = children(source("worked", processor="processors:plain"))
     child.start()
@@ -93,7 +92,7 @@ def test_second_signal(children: Children, second: signal.Signals) -> None:
     assert line.startswith("a second signal ends the drain; left in hand: processors of worked")
 
 
-def test_request_in_hand(children: Children) -> None:
+def test_a_request_in_hand_is_answered(children: Children) -> None:
     """A request that was let in before SIGTERM gets its 200, the last on its connection; idle connections are closed,
     and nobody new is let in."""
     child = children(source("archive"))
@@ -115,7 +114,7 @@ def test_request_in_hand(children: Children) -> None:
     assert totals(child)["archive"]["received"] == 1
 
 
-def test_slow_client(children: Children) -> None:
+def test_a_slow_client_delays_to_the_deadline(children: Children) -> None:
     """A client that does not finish its request delays the exit to the deadline, and is named as the reason."""
     child = children(SHORT_DEADLINE + source("archive"))
     child.start()

@@ -41,7 +41,8 @@ def test_no_answer_without_its_commit(children: Children) -> None:
     fail(child, "full")
     assert child.post("archive", item("b")).status == 503
     child.kill()
-    assert [event.id for event in read_books(child).events] == ["a"]
+    books = read_books(child)
+    assert ([event.id for event in books.events], books.stored) == (["a"], 1)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +54,7 @@ def test_no_answer_without_its_commit(children: Children) -> None:
         ("other", "storage_failed"),
     ],
 )
-def test_failed_commit(children: Children, how: str, code: str) -> None:
+def test_a_failed_commit_refuses_and_recovers(children: Children, how: str, code: str) -> None:
     """Deliveries get 503 with the reason, readiness names it; when writing works again, all goes on as before.
 
     A write that a full disk stops short is an I/O error to LMDB, and had wedged the server until a restart.
@@ -111,7 +112,7 @@ def test_failed_group_changes_no_rate_limit_state(children: Children) -> None:
     eventually(lambda: pending(child, "archive") == 0)
 
 
-def test_io_error(children: Children) -> None:
+def test_an_io_error_lasts_until_a_restart(children: Children) -> None:
     """After an I/O error nothing is taken until a restart, even when writing would work again; reading goes on."""
     child = children(SECTIONS, launch=LAUNCH)
     child.start()
@@ -152,7 +153,7 @@ def test_drain_after_an_io_error(children: Children) -> None:
     assert calls(child) == [["a"], ["a"]]
 
 
-def test_full_map(children: Children) -> None:
+def test_a_full_map_leaves_room_for_outcomes(children: Children) -> None:
     """On a tiny map deliveries are refused while there is still room for outcomes, and everything taken is finished."""
     child = children("[storage]\nmap_size_bytes = 4194304\n" + SECTIONS)
     child.start()
@@ -186,7 +187,7 @@ def test_the_journal_holds_what_the_store_cannot_take(children: Children) -> Non
     check_identity(child)
 
 
-def test_a_start_says_what_it_took_from_the_journal(children: Children) -> None:
+def test_a_start_counts_what_the_journal_had(children: Children) -> None:
     """Whoever looks into a crash reads how much of it only the journal had."""
     child = children(SECTIONS, launch=(*LAUNCH, "--journal-holds"))
     child.start()

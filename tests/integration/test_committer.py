@@ -89,7 +89,7 @@ async def test_what_waits_during_a_commit_is_one_group(tmp_path: Path) -> None:
         assert (a.totals.received, a.pending, b.totals.received) == (2, 2, 1)
 
 
-async def test_a_delivery_is_on_disk_before_its_callback_runs(tmp_path: Path) -> None:
+async def test_a_callback_finds_its_delivery_on_disk(tmp_path: Path) -> None:
     """Another reader of the same store finds it there."""
     async with committing(tmp_path) as (committer, _, store):
         seen: list[object] = []
@@ -143,9 +143,7 @@ async def test_outcomes_outlive_a_failed_group(tmp_path: Path, autojump_clock: t
         assert state.totals.processed == 1
 
 
-async def test_outcomes_that_do_not_fit_together_are_written_in_smaller_groups(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_outcomes_that_do_not_fit_are_split(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
     """A group larger than the room left in the store failed for ever, though each of its outcomes would have fitted."""
 
     class Tight(Writing):
@@ -172,9 +170,7 @@ async def test_outcomes_that_do_not_fit_together_are_written_in_smaller_groups(
         assert state.totals.processed == 5
 
 
-async def test_without_outcomes_recovery_is_found_out_all_the_same(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_recovery_is_found_out_without_outcomes(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
     """An empty group is written for real, or a store that is mended would stay refused."""
     async with committing(tmp_path) as (committer, writer, _):
         writer.failures = [StoreFull("full")] * 2
@@ -288,7 +284,7 @@ async def test_many_deliveries_wait_for_their_transaction(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("error", [StoreError("no"), StoreFailed("EIO")])
-async def test_what_waits_behind_a_group_that_fails_is_refused(tmp_path: Path, error: StoreError) -> None:
+async def test_deliveries_behind_a_failed_group_are_refused(tmp_path: Path, error: StoreError) -> None:
     """Many deliveries that came while a few answered ones were written: they had waited for ever after an I/O error."""
     async with committing(tmp_path, Gated, journal=Journal) as (committer, writer, _):
         assert isinstance(writer, Gated)
@@ -307,7 +303,7 @@ async def test_what_waits_behind_a_group_that_fails_is_refused(tmp_path: Path, e
         assert (state.pending, committer.lost) == (1, isinstance(error, StoreFailed))
 
 
-async def test_what_the_journal_loses_while_a_group_fails_is_refused(tmp_path: Path) -> None:
+async def test_what_journal_and_group_lose_is_refused(tmp_path: Path) -> None:
     """Neither has it, so its sender has to send it again."""
 
     class Slow(Journal):
@@ -353,7 +349,7 @@ async def test_what_was_answered_outlives_a_failed_group(
         assert (results[2].first, state.totals.received) == (2, 2)
 
 
-async def test_what_was_answered_is_there_after_an_io_error(tmp_path: Path) -> None:
+async def test_what_was_answered_outlives_an_io_error(tmp_path: Path) -> None:
     """Nothing is written any more, but the journal has it: the next start puts it into the store."""
     async with committing(tmp_path, journal=Journal) as (committer, writer, _):
         results = list[Any]()
@@ -366,7 +362,7 @@ async def test_what_was_answered_is_there_after_an_io_error(tmp_path: Path) -> N
         assert writer.totals["demo"].received == 1
 
 
-async def test_caught_up_hurries(tmp_path: Path, mock_clock: trio.testing.MockClock) -> None:
+async def test_a_look_up_does_not_wait_for_more(tmp_path: Path, mock_clock: trio.testing.MockClock) -> None:
     """Whoever looks finds what was acknowledged before, without the wait for more; where nothing is, at once."""
     async with committing(tmp_path, journal=Journal) as (committer, _, store):
         await committer.caught_up()
@@ -378,7 +374,7 @@ async def test_caught_up_hurries(tmp_path: Path, mock_clock: trio.testing.MockCl
         assert Reader(store).delivery(results[0].id)
 
 
-async def test_a_group_is_not_larger_than_what_a_queue_takes(tmp_path: Path) -> None:
+async def test_a_group_fits_into_a_queue(tmp_path: Path) -> None:
     """A thousand events on each of many connections had filled the queue at once, and were read from disk again."""
     async with committing(tmp_path) as (committer, writer, _):
         state, results = SourceState("demo", Totals()), list[Any]()
@@ -390,7 +386,7 @@ async def test_a_group_is_not_larger_than_what_a_queue_takes(tmp_path: Path) -> 
         assert len(results) == 5
 
 
-async def test_a_look_up_waits_only_for_what_was_acknowledged(tmp_path: Path) -> None:
+async def test_a_look_up_waits_for_acknowledged_only(tmp_path: Path) -> None:
     """Not for a disk that hangs; and on one that is slow not for ever."""
 
     class Hanging(Journal):

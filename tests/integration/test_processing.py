@@ -38,7 +38,7 @@ def receipt(child: Child, event_id: str) -> dict[str, Any]:
     return found
 
 
-def test_duplicate_after_restart(children: Children) -> None:
+def test_a_restart_remembers_processed_ids(children: Children) -> None:
     """An id that was processed is known after kill -9 and a start: sent again it is a duplicate."""
     child = children(worked())
     child.start()
@@ -53,7 +53,7 @@ def test_duplicate_after_restart(children: Children) -> None:
     check_identity(child)
 
 
-def test_outcome_with_its_archive(children: Children) -> None:
+def test_an_outcome_comes_with_its_archive(children: Children) -> None:
     """As soon as an outcome can be seen, so can the event and its result, whatever dies next."""
     child = children(worked())
     child.start()
@@ -66,7 +66,7 @@ def test_outcome_with_its_archive(children: Children) -> None:
     assert found["result"] == {"answer": 42}
 
 
-def test_id_is_held_until_its_outcome_is_on_disk(children: Children) -> None:
+def test_an_id_is_held_until_its_outcome(children: Children) -> None:
     """While an outcome cannot be written, no other event of its id is processed."""
     child = children(worked(processor_batch_events_max=1), launch=("--faults", "faults"))
     child.start()
@@ -95,7 +95,7 @@ def test_duplicate_during_the_rebuild_of_the_index(children: Children) -> None:
     assert receipt(child, "id-7")["outcome"] == "processed"
 
 
-def test_second_of_two_twins_is_a_duplicate(children: Children) -> None:
+def test_the_second_in_flight_is_a_duplicate(children: Children) -> None:
     """Of two events of one id the second is the first's duplicate once that is processed, and names its delivery."""
     child = children(worked())
     child.start()
@@ -110,7 +110,7 @@ def test_second_of_two_twins_is_a_duplicate(children: Children) -> None:
     assert receipts[0]["duplicate_of"] == first
 
 
-def test_twin_has_its_turn_when_the_first_is_dead(children: Children) -> None:
+def test_a_duplicate_follows_when_the_first_dies(children: Children) -> None:
     """Only a processed event counts as seen: when the first of an id dies, the next one is processed."""
     child = children(worked(processor_attempts_max=2), launch=QUICK)
     child.start()
@@ -121,7 +121,7 @@ def test_twin_has_its_turn_when_the_first_is_dead(children: Children) -> None:
 
 
 @pytest.mark.parametrize("value", [0, "text", [1, {"a": None}], False], ids=repr)
-def test_results(children: Children, value: object) -> None:
+def test_any_result_is_the_tenth_field(children: Children, value: object) -> None:
     """What the processor returns for an event is its tenth field; None is no result."""
     child = children(worked())
     child.start()
@@ -131,7 +131,7 @@ def test_results(children: Children, value: object) -> None:
     assert "result" not in child.admin("/events/worked/b").json
 
 
-def test_failure_by_entry(children: Children) -> None:
+def test_a_failed_entry_fails_its_event_alone(children: Children) -> None:
     """An exception instance fails its own event only; it is tried again alone, counted, and later ones pass."""
     child = children(worked(), launch=QUICK)
     child.start()
@@ -142,7 +142,7 @@ def test_failure_by_entry(children: Children) -> None:
     assert child.metrics()['tidegate_processor_failures_total{source="worked"}'] == 2
 
 
-def test_poisonous_event(children: Children) -> None:
+def test_a_poisonous_event_dies_alone(children: Children) -> None:
     """A failed batch goes on one by one, uncounted; the poisonous event alone is dead after its attempts."""
     child = children(worked(processor_attempts_max=3), launch=QUICK)
     child.start()
@@ -156,7 +156,7 @@ def test_poisonous_event(children: Children) -> None:
     check_identity(child)
 
 
-def test_outage(children: Children) -> None:
+def test_an_outage_counts_no_attempt(children: Children) -> None:
     """While the world behind the processor is away, everything waits and nothing is counted."""
     child = children(worked(processor_attempts_max=1), launch=QUICK)
     child.start()
@@ -167,19 +167,31 @@ def test_outage(children: Children) -> None:
     assert child.metrics()['tidegate_processor_failures_total{source="worked"}'] == 6
 
 
-@pytest.mark.parametrize("function", ["plain", "pausing"])
-def test_timeout(children: Children, function: str) -> None:
-    """A call that outruns its timeout has failed; a plain one is let go on, and none is started beside it."""
-    keys = {"processor_timeout_seconds": 0.1, "processor_attempts_max": 1}
-    child = children(source("worked", processor=f"processors:{function}", **keys), launch=QUICK)
+SHORT = {"processor_timeout_seconds": 0.1, "processor_attempts_max": 1}
+FAILURES = 'tidegate_processor_failures_total{source="worked"}'
+
+
+def test_a_late_plain_call_is_let_go_on(children: Children) -> None:
+    """A plain call that outruns its timeout has failed; it goes on, and none is started beside it."""
+    child = children(worked(**SHORT), launch=QUICK)
     child.start()
     with shut_gate(child):
         post(child, item("a", do="hang"), item("b"))
-        if function == "pausing":
-            settle(child)
+        eventually(lambda: child.metrics()[FAILURES] == 1)
+        child.write(worked(processor_attempts_max=1))  # those that follow are not to be late
+        child.reload()
+        assert calls(child) == [["a", "b"]]
     settle(child)
-    outcomes = {event.id: event.status for event in read_books(child).events}
-    assert outcomes == ({"a": "processed", "b": "processed"} if function == "plain" else {"a": "dead", "b": "dead"})
+    assert {event.id: event.status for event in read_books(child).events} == {"a": "processed", "b": "processed"}
+
+
+def test_a_late_async_call_has_failed(children: Children) -> None:
+    """An async call that outruns its timeout has failed and is cancelled, so the next one can start."""
+    child = children(source("worked", processor="processors:pausing", **SHORT), launch=QUICK)
+    child.start()
+    post(child, item("a"), item("b"))
+    settle(child)
+    assert {event.id: event.status for event in read_books(child).events} == {"a": "dead", "b": "dead"}
 
 
 @pytest.mark.parametrize(
@@ -189,7 +201,7 @@ def test_timeout(children: Children, function: str) -> None:
         ("length", "returned neither None nor one entry for each of 1 events"),
     ],
 )
-def test_bad_answers(children: Children, do: str, error: str) -> None:
+def test_a_bad_answer_is_a_failure(children: Children, do: str, error: str) -> None:
     """An oversized result, or an answer of another length, is a failure."""
     child = children(worked(processor_attempts_max=1), launch=QUICK)
     child.start()
@@ -233,7 +245,7 @@ def test_requeue_of_what_was_processed_meanwhile(children: Children) -> None:
     assert calls(child) == before
 
 
-def test_requeue_of_one_source_does_not_wait_for_another(children: Children) -> None:
+def test_a_requeue_waits_for_no_other_source(children: Children) -> None:
     """A source whose consumer has no room held up the orders of all others."""
     other = source("other", processor="processors:always_fails", processor_attempts_max=1)
     queue = "[queue]\nevents_max = 1\n"
@@ -303,7 +315,7 @@ def test_drain_in_a_wait(children: Children) -> None:
     assert calls(child) == [["a"], ["a"]]
 
 
-def test_requeue_of_an_event_that_waits_on_disk_only(children: Children) -> None:
+def test_a_requeued_event_on_disk_is_fed_once(children: Children) -> None:
     """After a start with a full queue a requeued event lies ahead of what was fed; it is fed once, in its place.
 
     It came to the consumer twice, and its second outcome ended the server.

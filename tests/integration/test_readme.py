@@ -160,7 +160,7 @@ def test_metrics_and_the_readme_agree(children: Children) -> None:
     assert named == set(exported)
 
 
-def test_the_alert_for_a_full_store_knows_the_reserve() -> None:
+def test_the_alert_for_full_stores_knows_the_reserve() -> None:
     """Its threshold is where a store of the default size refuses deliveries."""
     [share] = re.findall(r"tidegate_store_map_bytes \* ([0-9.]+)", README)
     map_bytes = StorageConfig().map_size_bytes
@@ -191,7 +191,7 @@ def test_links_in_the_readme_lead_somewhere() -> None:
             assert (ROOT / target).exists(), target
 
 
-def test_reasons_and_warnings_of_readiness_are_in_the_readme() -> None:
+def test_every_readiness_warning_is_in_the_readme() -> None:
     """Whatever /readyz may name is explained."""
     warnings = re.findall(r'"warning": "([a-z_]+)"', (ROOT / "server" / "health.py").read_text())
     assert warnings

@@ -118,7 +118,7 @@ def test_key_that_needs_a_restart(children: Children) -> None:
     assert child.post("another", [{"id": 1}, {"id": 2}]).status == 200
 
 
-def test_what_needs_a_restart_is_told_until_it_is_restored(children: Children) -> None:
+def test_a_needed_restart_is_told_until_restored(children: Children) -> None:
     """Each reload compares with what the process was started with, not with what was read last."""
     child = children(ARCHIVE)
     child.start()
@@ -130,7 +130,7 @@ def test_what_needs_a_restart_is_told_until_it_is_restored(children: Children) -
     assert [line for line in child.reload() if "key" in line] == []
 
 
-def test_removed_source(children: Children) -> None:
+def test_a_removed_source_is_closed_not_forgotten(children: Children) -> None:
     """401 at once; the call in hand finishes and counts; what is pending is counted, looked up, and goes on later."""
     worked = source("worked", processor="processors:plain", processor_batch_events_max=1)
     child = children(ARCHIVE + worked)
@@ -154,7 +154,7 @@ def test_removed_source(children: Children) -> None:
     assert child.post("worked", item("d")).status == 200
 
 
-def test_changed_processor(children: Children) -> None:
+def test_a_new_processor_follows_the_call_in_hand(children: Children) -> None:
     """The new processor takes over after the call in hand, and no event is with both."""
     keys = {"processor_batch_events_max": 1}
     child = children(source("worked", processor="processors:plain", **keys))
@@ -173,7 +173,7 @@ def test_changed_processor(children: Children) -> None:
     ]
 
 
-def test_hanging_former_processor(children: Children) -> None:
+def test_a_hanging_former_processor_is_a_warning(children: Children) -> None:
     """Where the former processor's call does not come back, readiness says that a restart is needed."""
     child = children(source("worked", processor="processors:plain", processor_timeout_seconds=0.1))
     child.start()
@@ -224,7 +224,7 @@ def test_module_is_not_imported_anew(children: Children) -> None:
     assert len(noted(child, "imports")) == 1
 
 
-def test_a_module_that_takes_long_to_import_stops_nobody(children: Children) -> None:
+def test_a_slow_import_stops_nobody(children: Children) -> None:
     """While a reload imports a processor's module, deliveries are answered as before."""
     child = children(ARCHIVE + source("worked", processor="processors:plain"))
     child.start()

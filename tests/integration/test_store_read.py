@@ -97,7 +97,7 @@ def test_without_bodies_a_page_holds_events_exactly(store_and_writer: tuple[Stor
     assert page.next == 15
 
 
-def test_a_span_is_of_one_delivery_and_one_status(store_and_writer: tuple[Store, Writer]) -> None:
+def test_a_span_has_one_delivery_and_status(store_and_writer: tuple[Store, Writer]) -> None:
     """Deferred and pending events of a delivery come in spans of their own, with their attempts."""
     store, writer = store_and_writer
     writer.write(Group([replace(numbered(1, 6), admitted=3, rest=EventStatus.DEFERRED), numbered(7, 2)]))
@@ -350,7 +350,7 @@ def test_what_is_read_outlives_the_store(tmp_path: Path) -> None:
     assert span.digests == written.digests[0] == digests_of(span.stored)
 
 
-def test_the_first_event_that_was_passed_over_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_skipped_event_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of each source the first that waits before its number, with what is recorded of it; in short snapshots too."""
     monkeypatch.setattr("storage.read.snapshot.SNAPSHOT_RECORDS_MAX", 1)
     with opened(tmp_path / "store") as (store, writer):

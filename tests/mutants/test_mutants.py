@@ -20,7 +20,8 @@ from tests.support.ledger import pending
 from tests.support.server import ROOT, Children
 from tests.support.waiting import eventually
 
-FEW_KILLS = partial(test_kill_loop.test_kill_loop, rounds=4)
+FEW_KILLS = partial(test_kill_loop.test_kills_at_any_moment_lose_nothing, rounds=4)
+RESTART = test_processing.test_a_restart_remembers_processed_ids
 
 
 @dataclass(frozen=True)
@@ -77,17 +78,22 @@ MUTANTS = [
         "storage/write/transaction.py",
         "for key, value in self._results:",
         "for key, value in ():",
-        test_processing.test_outcome_with_its_archive,
+        test_processing.test_an_outcome_comes_with_its_archive,
         "results, key",
     ),
-    Mutant("index not rebuilt at start", *FORGETFUL_INDEX, test_processing.test_duplicate_after_restart, "second call"),
+    Mutant(
+        "index not rebuilt at start",
+        *FORGETFUL_INDEX,
+        test_processing.test_a_restart_remembers_processed_ids,
+        "second call",
+    ),
     Mutant("index not rebuilt at start, killed", *FORGETFUL_INDEX, FEW_KILLS, "processed twice|called again"),
     Mutant(
         "tokens not charged",
         "server/intake/rate_limit.py",
         "self._full_at = full_at + admitted * self._cost",
         "self._full_at = full_at",
-        test_limits_flow.test_tokens_are_charged,
+        test_limits_flow.test_a_burst_is_given_once,
         r"\(3, 0, 0\) == \(1, 0, 2\)",
     ),
     Mutant(
@@ -96,7 +102,7 @@ MUTANTS = [
         "self._hand_over(outcomes, received_at_ms, on_disk if held else _nothing)",
         "self._let_go(digests, {}); "
         "self._hand_over(outcomes, received_at_ms, lambda: self._index.add(digests, numbers, outcomes.at_ms))",
-        test_processing.test_id_is_held_until_its_outcome_is_on_disk,
+        test_processing.test_an_id_is_held_until_its_outcome,
         "second call",
     ),
     Mutant(
@@ -104,7 +110,7 @@ MUTANTS = [
         "server/runtime/signals.py",
         "token.run_sync_soon(drain)",
         "os._exit(0)",
-        test_drain.test_batch_in_hand,
+        test_drain.test_a_call_in_hand_is_finished,
         "pending",
     ),
     Mutant(
@@ -136,7 +142,7 @@ MUTANTS = [
         "server/runtime/reload.py",
         "self._engine.configure(config.sources, functions)",
         "pass",
-        test_reload.test_removed_source,
+        test_reload.test_a_removed_source_is_closed_not_forgotten,
         "200.* == .*401",
     ),
 ]
@@ -162,7 +168,7 @@ def check_it_serves(children: Children) -> None:
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-def test_mutant(mutant: Mutant, tmp_path: Path) -> None:
+def test_each_promises_test_sees_its_fault(mutant: Mutant, tmp_path: Path) -> None:
     """The promise's test sees the fault."""
     root = make(mutant, tmp_path / "code")
     with Children(tmp_path, root) as children:
@@ -171,10 +177,12 @@ def test_mutant(mutant: Mutant, tmp_path: Path) -> None:
             mutant.test(children)
 
 
-def test_copy_without_a_fault(tmp_path: Path) -> None:
+def test_a_copy_without_a_fault_passes(tmp_path: Path) -> None:
     """The copy itself breaks nothing: unchanged, it keeps the promises."""
     line = "class Server:"
-    unchanged = Mutant("none", "server/runtime/app.py", line, line, test_processing.test_duplicate_after_restart, "")
+    unchanged = Mutant(
+        "none", "server/runtime/app.py", line, line, test_processing.test_a_restart_remembers_processed_ids, ""
+    )
     with Children(tmp_path, make(unchanged, tmp_path / "code")) as children:
         check_it_serves(children)
         unchanged.test(children)

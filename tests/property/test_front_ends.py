@@ -178,13 +178,13 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Child, Chil
 
 @settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(pieces=conversations())
-def test_same_answers(pair: tuple[Child, Child], pieces: list[bytes]) -> None:
+def test_both_front_ends_answer_alike(pair: tuple[Child, Child], pieces: list[bytes]) -> None:
     """Whatever comes, in whatever pieces, both say the same."""
     fast, complete = pair
     assert talk(fast.port, pieces) == talk(complete.port, pieces)
 
 
-def test_same_store(pair: tuple[Child, Child]) -> None:
+def test_both_front_ends_store_alike(pair: tuple[Child, Child]) -> None:
     """After all that, both have received and dropped the same."""
     fast, complete = pair
     for child in pair:

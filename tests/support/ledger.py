@@ -41,43 +41,41 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """Every event of a store."""
+    """Every event of a store that its sender can know of."""
 
-    events: list[Event]
+    deliveries: Mapping[str, list[Event]]
+    stored: int
+    """How many events `verify` counts."""
+
+    @property
+    def events(self) -> list[Event]:
+        return [event for events in self.deliveries.values() for event in events]
+
+    def unread(self) -> "Books":
+        """The same deliveries, all of them to be read again."""
+        return Books({delivery: [] for delivery in self.deliveries}, 0)
 
     def processed(self) -> Counter[tuple[str, str]]:
         """How often each id was processed."""
         return Counter((event.source, event.id) for event in self.events if event.status == "processed")
 
-    def settled(self) -> dict[str, list[Event]]:
-        """The events of each delivery of which nothing can change any more."""
-        found: dict[str, list[Event]] = {}
-        for event in self.events:
-            found.setdefault(event.delivery, []).append(event)
-        return {key: events for key, events in found.items() if all(event.status != "pending" for event in events)}
 
-
-NO_BOOKS = Books([])
+NO_BOOKS = Books({}, 0)
 
 
 def read_books(child: Child, *, unanswered: Iterable[tuple[str, str]] = (), known: Books = NO_BOOKS) -> Books:
-    """Every event of a server, running or not; raise AssertionError if its store is not whole or has others.
+    """Every event of a server, running or not; raise AssertionError if its store is not whole.
 
-    `unanswered`: source and id of each event that was sent and may be there; `known`: what need not be read again.
+    `unanswered`: source and id of each event that was sent and may be there; `known`: what was read before, of which
+    only what was pending is read again.
     """
-    settled = known.settled()
-    events: dict[tuple[str, int], Event] = {}
-    for delivery in child.delivered:
-        found = settled[delivery] if delivery in settled else _events_of(child, delivery)
-        events |= {(delivery, index): event for index, event in enumerate(found)}
-    for source, event_id in unanswered:
-        for found_ in receipts(child, source, event_id):
-            event = Event(source, event_id, found_["delivery"], _status(found_))
-            events.setdefault((event.delivery, found_["batch_index"]), event)
-    books = Books(list(events.values()))
-    there, told = sum(each["received"] for each in totals(child).values()), len(books.events)
-    assert there <= told, f"{there} events are in the store, and {told} are told of"
-    return books
+    late = {found["delivery"] for source, event_id in unanswered for found in receipts(child, source, event_id)}
+    deliveries = {}
+    for delivery in dict.fromkeys([*known.deliveries, *child.delivered, *late]):
+        events = known.deliveries.get(delivery, [])
+        is_settled = events and all(event.status != "pending" for event in events)
+        deliveries[delivery] = events if is_settled else _events_of(child, delivery)
+    return Books(deliveries, sum(each["received"] for each in totals(child).values()))
 
 
 def _events_of(child: Child, delivery: str) -> list[Event]:

@@ -85,7 +85,7 @@ def test_a_delivery_is_read_back_as_it_was() -> None:
 FACTS = [field.name for field in fields(Facts)]
 
 
-def test_facts_that_differ_event_by_event_are_read_back() -> None:
+def test_facts_that_differ_are_read_back() -> None:
     """What is alike is folded in the record, and what differs is not."""
     stored = delivery(7, ["a", "b", "b"])
     facts = stored.facts
@@ -103,14 +103,14 @@ def test_facts_that_differ_event_by_event_are_read_back() -> None:
     assert decode_log(KEY, log_record(changed), UNPACK) == [changed]
 
 
-def test_the_head_tells_source_and_events_without_the_rest() -> None:
+def test_the_head_tells_source_and_events() -> None:
     """The head of a log record decodes from its first bytes alone."""
     value = log_record(delivery(7, ["a", "b"], source_id="s" * 64), delivery(9, ["c"], source_id="s" * 64))
     head = decode_log_head(KEY, value[:200])
     assert (head.first, head.source_id, head.count, head.end) == (7, "s" * 64, 3, 10)
 
 
-def test_deliveries_share_a_record_up_to_its_limit_and_by_source() -> None:
+def test_deliveries_of_a_source_share_a_record() -> None:
     """A record holds neighbours of one source up to LOG_RECORD_BYTES_MAX, and one delivery of any size."""
     half = b"x" * (LOG_RECORD_BYTES_MAX // 2)
     parts = [
@@ -229,7 +229,7 @@ def test_only_a_pending_event_may_have_an_outcome(had: EventStatus, becomes: Eve
             apply(rows, 4, part)
 
 
-def test_numbers_must_ascend() -> None:
+def test_numbers_of_outcomes_must_ascend() -> None:
     """An outcome that names an event twice is our bug."""
     with pytest.raises(IllegalOutcome):
         apply(new_rows([numbered(1, 3)]), 1, Part(outcome(EventStatus.DEAD, [2, 2]), 0, 2, None))

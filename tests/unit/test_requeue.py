@@ -83,7 +83,7 @@ async def refused(requeueing: Requeueing) -> Refusal:
     return caught.value.refusal
 
 
-async def test_an_order_is_given_back_as_there_is_room(autojump_clock: trio.testing.MockClock) -> None:
+async def test_an_order_returns_as_room_allows(autojump_clock: trio.testing.MockClock) -> None:
     """Step by step, each on disk before the next, however long the whole takes while it goes on."""
     source, disk = Source(2), Disk(range(1, 41))
     order = requeueing(source, disk)
@@ -118,7 +118,7 @@ async def test_an_order_without_room_is_refused(autojump_clock: trio.testing.Moc
     assert trio.current_time() < REQUEUE_WAIT_SECONDS + 2
 
 
-async def test_an_order_behind_one_that_waits_is_refused_too(autojump_clock: trio.testing.MockClock) -> None:
+async def test_an_order_behind_another_is_refused_too(autojump_clock: trio.testing.MockClock) -> None:
     """Orders that pile up behind one without room end as it does."""
     order = requeueing(Source(0), Disk([1]))
     async with trio.open_nursery() as nursery:
@@ -142,7 +142,7 @@ async def test_a_store_that_is_lost_ends_an_order(autojump_clock: trio.testing.M
     assert trio.current_time() < 2
 
 
-async def test_nothing_is_given_back_twice_while_it_is_on_its_way(autojump_clock: trio.testing.MockClock) -> None:
+async def test_nothing_on_its_way_is_returned_twice(autojump_clock: trio.testing.MockClock) -> None:
     """An order that was given up leaves a step on its way to a full disk; the next order waits until it is there."""
     source, disk = Source(9), Disk([1, 2])
     order = requeueing(source, disk)

@@ -19,7 +19,7 @@ def test_one_event_holds_an_id_and_others_wait() -> None:
     assert aside.hold(event(4))
 
 
-def test_an_id_is_in_hand_from_hold_to_release() -> None:
+def test_an_id_is_held_until_its_release() -> None:
     """Also while it has twins, of which the last one lets go of it."""
     aside = AsideEvents()
     assert not aside.holds_any
@@ -30,7 +30,7 @@ def test_an_id_is_in_hand_from_hold_to_release() -> None:
     assert not aside.holds_any
 
 
-def test_the_first_twin_of_a_dead_event_has_its_turn() -> None:
+def test_the_first_duplicate_follows_a_dead_event() -> None:
     """The others wait for that one."""
     aside = AsideEvents()
     aside.hold(event(1))

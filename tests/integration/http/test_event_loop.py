@@ -7,6 +7,7 @@ import trio.testing
 
 from server.http.answer import Answer
 from server.http.fast.socket import BUFFER_BYTES_MAX
+from tests.integration.http.conftest import Linger
 from tests.support.client import connected, request
 from tests.support.http_server import ACCEPTED, INGEST, TOKEN, FakeGate, SomeLimits, serving
 from tests.support.waiting import HANG_SECONDS, until
@@ -25,7 +26,7 @@ async def test_more_is_pipelined_than_is_buffered() -> None:
         assert len(server.gate.bodies) == MANY
 
 
-async def test_more_is_pipelined_than_is_buffered_while_a_commit_is_waited_for() -> None:
+async def test_pipelining_beyond_the_buffer_outlasts_a_commit() -> None:
     """What was left unread is read once the answer has left, a body that is cut by the bound included."""
     submitted = trio.Event()
     callbacks: list[Callable[[Answer], None]] = []
@@ -47,7 +48,7 @@ async def test_more_is_pipelined_than_is_buffered_while_a_commit_is_waited_for()
             assert (await raw.reply()).status == 200
 
 
-async def test_one_pouring_client_has_one_turn_in_a_turn() -> None:
+async def test_a_pouring_client_gets_one_turn() -> None:
     """Regression: each read of a pipelining client gave it one more turn, and its buffer no bound."""
     served: list[bytes] = []
 
@@ -70,8 +71,9 @@ async def test_one_pouring_client_has_one_turn_in_a_turn() -> None:
             await pouring.reply()
 
 
-async def test_a_slow_reader_at_a_drain_ends_with_its_answer() -> None:
+async def test_a_drain_waits_for_a_slow_reader(linger: Linger) -> None:
     """Regression: an answer on its way when the drain began left its connection to the keep-alive timeout."""
+    linger(0.1)
     large = Answer(200, b"y" * 8_000_000)
     gate = FakeGate(on_submit=lambda _body, answer: answer(large))
     async with serving(gate=gate) as server, connected(server.port, receive_buffer_bytes=4096) as raw:

@@ -146,7 +146,7 @@ def test_nothing_is_left_in_the_directory(index: DedupIndex, tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_leftovers_are_removed(index: DedupIndex, tmp_path: Path) -> None:
+def test_leftover_files_are_removed_unread(index: DedupIndex, tmp_path: Path) -> None:
     """A file that a crash left where files need a name, whatever it holds, is removed at start and never read."""
     (tmp_path / "index-abcdefgh").write_bytes(b"garbage" * 1000)
     (tmp_path / "data.mdb").write_bytes(b"the store")
@@ -208,7 +208,7 @@ def test_short_writes_are_completed(index: DedupIndex, monkeypatch: pytest.Monke
     assert known(index, range(700)) == set(range(640))
 
 
-def test_a_directory_that_cannot_be_written_is_no_failure(tmp_path: Path) -> None:
+def test_an_unwritable_directory_is_not_a_failure(tmp_path: Path) -> None:
     """A missing directory is told as any other trouble with the disk."""
     index = DedupIndex(WINDOW_MS, MEMORY_IDS_MAX, tmp_path / "gone")
     add(index, range(640))

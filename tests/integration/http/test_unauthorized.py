@@ -25,7 +25,7 @@ def whole_answer(child: Child, source_id: str, token: str) -> bytes:
 
 
 @pytest.mark.parametrize("fast", [True, False])
-def test_a_wrong_signature_is_answered_as_a_wrong_token(children: Children, fast: bool) -> None:
+def test_wrong_signature_and_token_look_alike(children: Children, fast: bool) -> None:
     """The same bytes, then the end: with a right token the connection had been kept, which told that it was right."""
     child = children(SIGNED, fast=fast)
     child.start()
@@ -39,7 +39,7 @@ def test_a_wrong_signature_is_answered_as_a_wrong_token(children: Children, fast
     assert b"connection: close" in answer.lower()
 
 
-def test_malformed_requests_of_the_admin_side_are_no_traffic(children: Children) -> None:
+def test_malformed_admin_requests_are_not_traffic(children: Children) -> None:
     """`tidegate_requests_total` counts the public side alone, what no application saw included."""
     child = children(SIGNED)
     child.start()

@@ -62,7 +62,7 @@ async def test_silent_connection_is_closed() -> None:
 
 
 @pytest.mark.parametrize("first", [b"", request()])
-async def test_slow_head(first: bytes, clock: trio.testing.MockClock) -> None:
+async def test_a_slow_head_is_408(first: bytes, clock: trio.testing.MockClock) -> None:
     """A head that does not end in time is 408, on a new connection and on a used one."""
     async with serving(SomeLimits(header_timeout_seconds=SOON)) as server, connected(server.port) as raw:
         await raw.send(first + b"GET /livez HTTP/1.1\r\nHost:")
@@ -72,7 +72,7 @@ async def test_slow_head(first: bytes, clock: trio.testing.MockClock) -> None:
         assert server.observed[-1] == (408, "timeout")
 
 
-async def test_trickled_head(clock: trio.testing.MockClock) -> None:
+async def test_a_trickled_head_is_408(clock: trio.testing.MockClock) -> None:
     """A byte now and then does not stop the clock."""
     async with serving(SomeLimits(header_timeout_seconds=SOON)) as server, connected(server.port) as raw:
         for byte in request()[:12]:
@@ -82,7 +82,7 @@ async def test_trickled_head(clock: trio.testing.MockClock) -> None:
 
 
 @pytest.mark.parametrize("framing", ["Content-Length: 10", "Transfer-Encoding: chunked"])
-async def test_slow_body(framing: str) -> None:
+async def test_a_slow_body_is_408(framing: str) -> None:
     """A body that does not end in time is 408, and gives its reservation back."""
     async with serving(SomeLimits(body_timeout_seconds=SOON)) as server, connected(server.port) as raw:
         await raw.send(request("POST", INGEST, TOKEN, framing) + b"1\r\n1\r\n")
