@@ -10,7 +10,7 @@ from storage.check.verify import verify
 from storage.codec.records import DIGEST_BYTES, digest
 from storage.lmdb_store.environment import Store
 from storage.read.reader import Reader
-from storage.write.recovery import catch_up as empty_journal
+from storage.write.recovery import recover
 
 
 def catch_up(path: Path) -> float:
@@ -19,7 +19,7 @@ def catch_up(path: Path) -> float:
     Ingest is never slowed by what comes after it, so outcomes may come later than the load ends.
     """
     started = time.monotonic()
-    empty_journal(path)
+    recover(path)
     with _reading(path) as store:
         reader = Reader(store)
         while pending := {name: found.pending for name, found in reader.totals().items() if found.pending}:

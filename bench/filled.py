@@ -13,11 +13,12 @@ from bench.micro import HEADERS, SOURCE
 from bench.workload import batch, track, with_serial
 from server.base.refusal import Refusal
 from server.intake.headers import scan
-from server.intake.normalise import facts
+from server.intake.normalise import delivery
 from server.intake.parse import parse
-from storage.codec.records import delivery_id
+from storage.deliveries import NumberedDeliveries
 from storage.lmdb_store.environment import Store
-from storage.model import Append, EventStatus, Group, StatusChange, Stored
+from storage.model import Append, Group, StatusChange
+from storage.statuses import EventStatus
 from storage.write.writer import Writer
 
 EVENTS = 1000
@@ -58,12 +59,10 @@ def _write(path: Path, pool: Sequence[bytes], *, deliveries: int = 1 << 31, used
     try:
         writer = Writer(store)
         outcomes: tuple[StatusChange, ...] = ()
-        for stored in _deliveries(pool, deliveries, writer):
-            writer.write(Group([Append(stored, EVENTS, EventStatus.DEFERRED)], outcomes))
-            numbers = range(stored.first, stored.first + EVENTS)
-            outcomes = (
-                StatusChange(SOURCE.id, EventStatus.PROCESSED, numbers, [0] * EVENTS, stored.facts.received_at_ms),
-            )
+        for numbered in _deliveries(pool, deliveries, writer):
+            writer.write(Group([Append(numbered, EVENTS, EventStatus.DEFERRED)], outcomes))
+            numbers, at_ms = range(numbered.first, numbered.end), numbered.deliveries.received_at_ms[0]
+            outcomes = (StatusChange(SOURCE.id, EventStatus.PROCESSED, numbers, [0] * EVENTS, at_ms),)
             written += 1
             if store.used_bytes() >= used_bytes:
                 break
@@ -74,18 +73,18 @@ def _write(path: Path, pool: Sequence[bytes], *, deliveries: int = 1 << 31, used
     return written
 
 
-def _deliveries(pool: Sequence[bytes], count: int, writer: Writer) -> Iterator[Stored]:
+def _deliveries(pool: Sequence[bytes], count: int, writer: Writer) -> Iterator[NumberedDeliveries]:
     for serial in range(count):
         body = with_serial(pool[serial % len(pool)], serial)
-        found = facts(
+        found = delivery(
             SOURCE,
             scan(HEADERS),
             parse(body, CONTAINERS_MAX),
+            body,
             received_at_ms=time.time_ns() // 1_000_000,
             remote_addr="127.0.0.1",
             batch_events_max=EVENTS,
         )
         if isinstance(found, Refusal):
             raise TypeError(f"a body of our own is refused: {found}")
-        first = writer.next_number
-        yield Stored(first, delivery_id(first, "abcdef"), found, body)
+        yield NumberedDeliveries(writer.next_number, "abcdef", found)

@@ -22,18 +22,20 @@ from bench.workload import SEED, batch, single_track
 from server.base.refusal import Refusal
 from server.base.source import Source
 from server.http.fast.protocol import Heads
-from server.intake import singles
 from server.intake.headers import scan
 from server.intake.intake import Head, Limits
-from server.intake.normalise import facts
+from server.intake.normalise import delivery
 from server.intake.parse import parse
 from server.intake.rate_limit import Gcra
+from server.intake.read_many import read_many
 from storage.codec.log_record import COMPRESSION_LEVEL, encode_log
-from storage.codec.records import delivery_id, digests_of, split_digests
+from storage.codec.records import digests_of, split_digests
 from storage.dedup.index import DedupIndex
+from storage.deliveries import Deliveries, NumberedDeliveries
 from storage.journal.journal import Journal
 from storage.lmdb_store.environment import Store
-from storage.model import Append, Columns, EventStatus, Facts, Group, Singles, Stored
+from storage.model import Append, Group
+from storage.statuses import EventStatus
 from storage.write.writer import Writer
 
 SOURCE = Source("segment", "segment", ())
@@ -66,10 +68,10 @@ def _requests(count: int) -> list[Request]:
     return [Request(Head("segment", None, HEADERS, len(body), "127.0.0.1"), body) for body in made]
 
 
-def _columns(requests: Sequence[Request]) -> Columns:
-    _, columns, _ = singles.read(SOURCE, requests, NOW_MS, LIMITS)
-    assert columns is not None
-    return columns
+def _together(requests: Sequence[Request]) -> Deliveries:
+    _, found, _ = read_many(SOURCE, requests, NOW_MS, LIMITS)
+    assert found is not None
+    return found
 
 
 class Steps:
@@ -90,7 +92,7 @@ class Steps:
         self._repeated = [HEAD % 0] * events
         self._varying = [HEAD % number for number in range(events)]
         self._requests = _requests(events)
-        self._single = _columns(self._requests[:1])
+        self._single = _together(self._requests[:1])
         self._journal = Journal(store)
 
     def all(self) -> dict[str, tuple[Callable[[], object], int]]:
@@ -98,17 +100,17 @@ class Steps:
         return {
             "head, repeated": (lambda: self._read_heads(self._repeated), self.events),
             "head, varying": (lambda: self._read_heads(self._varying), self.events),
-            "single events, read together": (lambda: _columns(self._requests), self.events),
+            "single events, read together": (lambda: _together(self._requests), self.events),
             "single events, encoded": (
-                lambda: encode_log([Singles(1, "abcdef", _columns(self._requests))], self._compressor),
+                lambda: encode_log(NumberedDeliveries(1, "abcdef", _together(self._requests)), self._compressor),
                 self.events,
             ),
             "parse": (lambda: parse(self._body, CONTAINERS_MAX), self.events),
-            "facts": (self._facts, self.events),
+            "normalise": (self._found, self.events),
             "rate limit": (self._take, GCRA_TAKES),
             "digests": (lambda: digests_of(self._stored), self.events),
             "dedup, known": (lambda: self._index.probe(self._digests), self.events),
-            "encode the block": (lambda: encode_log([self._stored], self._compressor), self.events),
+            "encode the block": (lambda: encode_log(self._stored, self._compressor), self.events),
             "commit": (self._commit, self.events),
             "one event, into the journal": (self._put_into_journal, 1),
             "one event, committed alone": (self._commit_single, 1),
@@ -118,11 +120,12 @@ class Steps:
         for head in heads:
             self._heads.delivery("127.0.0.1", head)
 
-    def _facts(self) -> Facts:
-        found = facts(
+    def _found(self) -> Deliveries:
+        found = delivery(
             SOURCE,
             scan(HEADERS),
             self._parsed,
+            self._body,
             received_at_ms=NOW_MS,
             remote_addr="127.0.0.1",
             batch_events_max=self.events,
@@ -135,9 +138,8 @@ class Steps:
         for now_ns in range(GCRA_TAKES):
             self._limiter.take(1, now_ns)
 
-    def _delivery(self) -> Stored:
-        first = self._writer.next_number
-        return Stored(first, delivery_id(first, "abcdef"), self._facts(), self._body)
+    def _delivery(self) -> NumberedDeliveries:
+        return NumberedDeliveries(self._writer.next_number, "abcdef", self._found())
 
     def _commit(self) -> None:
         """Encoded, compressed, written and flushed."""
@@ -152,7 +154,7 @@ class Steps:
         self._writer.write(Group(appends=[self._alone()]))
 
     def _alone(self) -> Append:
-        return Append(Singles(self._writer.next_number, "abcdef", self._single), 1, EventStatus.DEFERRED)
+        return Append(NumberedDeliveries(self._writer.next_number, "abcdef", self._single), 1, EventStatus.DEFERRED)
 
 
 def measure(events: int, rounds: int) -> dict[str, float]:

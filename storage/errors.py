@@ -29,5 +29,5 @@ class StoreDamaged(StoreError):
     """A record does not say what was written. The message names the database and the key."""
 
 
-class IllegalOutcome(Exception):
-    """An outcome for an event that already has one, or that does not exist: our bug, and loud."""
+class IllegalStatusChange(Exception):
+    """A status that cannot follow the one an event has, or an event that does not exist: our bug, and loud."""

@@ -1,165 +1,24 @@
-"""What the store holds, as values: deliveries and their events, statuses, outcomes, groups and totals.
+"""What the store holds, as values: changes of statuses, groups, and what is read.
 
 An event's number is its place in the log: rising, never reused once committed. Times are milliseconds since the epoch.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import IntEnum
 
+from storage.deliveries import NumberedDeliveries
 from storage.record import record
-
-
-class EventStatus(IntEnum):
-    """What became of an event so far. The first two are pending; the others are outcomes."""
-
-    PENDING = 0
-    DEFERRED = 1
-    PROCESSED = 2
-    DUPLICATE = 3
-    DROPPED = 4
-    DEAD = 5
-
-
-PENDING_STATUSES = (EventStatus.PENDING, EventStatus.DEFERRED)
+from storage.statuses import EventStatus, Totals
 
 DIGEST_BYTES = 16
 """Of a digest of (source, event id)."""
-
-GENERATED = "generated"
-"""`id_from` of an event that came without an id and has `<delivery>-<index>` for one."""
-
-
-@record
-class Facts:
-    """What intake found in one accepted request. Stored with its body and never recomputed on reading.
-
-    The sequences `ids` to `indexes` have one entry an event, in the order of the items.
-    """
-
-    source_id: str
-    source_type: str
-    received_at_ms: int
-    remote_addr: str
-    headers: Mapping[str, str]
-    """The kept headers, lower-case names."""
-    batched: bool
-    """The body was an array, or an object with `batch`."""
-    batch_size: int
-    """Items sent, rejected ones included."""
-    ids: Sequence[str | None]
-    """None: `<delivery>-<index>`, since the delivery has no id before it is gathered."""
-    id_from: Sequence[str]
-    """Where each id was found, for example `body.inbound_event_id`, `header.webhook-id`, `hash` or `generated`."""
-    provider_ids: Sequence[str | None]
-    types: Sequence[str]
-    indexes: Sequence[int]
-    """The place of each event among the items sent."""
-    rejected: Sequence[tuple[int, str, str]]
-    """Items that are no events: index, code, message."""
-    sent_at: str | None
-
-    @property
-    def count(self) -> int:
-        return len(self.types)
-
-
-@record
-class Stored:
-    """One delivery with its numbers: its events are `first` .. `first + facts.count - 1`."""
-
-    first: int
-    id: str
-    """The delivery's id: the first number in 13 base-32 digits, `-`, 6 random characters."""
-    facts: Facts
-    body: bytes
-    """As decoded. Empty where nothing of the delivery was admitted or deferred."""
-
-    @property
-    def source_id(self) -> str:
-        return self.facts.source_id
-
-    @property
-    def received_at_ms(self) -> int:
-        return self.facts.received_at_ms
-
-    @property
-    def count(self) -> int:
-        """Of events."""
-        return len(self.facts.types)
-
-    @property
-    def size(self) -> int:
-        """Bytes of the body."""
-        return len(self.body)
-
-    def event_id(self, position: int) -> str:
-        """The inbound_event_id of the event at `position` in the facts."""
-        found = self.facts.ids[position]
-        return f"{self.id}-{self.facts.indexes[position]}" if found is None else found
-
-
-@record
-class Columns:
-    """What intake found in requests of one source that came together and hold one event each: a list a field.
-
-    An entry means what it means in the `Facts` of a delivery that is no batch and of which nothing was rejected.
-    """
-
-    source_id: str
-    source_type: str
-    received_at_ms: int
-    remote_addrs: list[str]
-    headers: list[Mapping[str, str]]
-    ids: list[str | None]
-    id_from: list[str]
-    provider_ids: list[str | None]
-    types: list[str]
-    sent_at: list[str | None]
-    bodies: list[bytes]
-
-    @property
-    def count(self) -> int:
-        """Of events, and of requests."""
-        return len(self.bodies)
-
-
-@record
-class Singles:
-    """Deliveries of one event each, with their numbers: `first` and the next ones. As many as there are bodies.
-
-    They are kept in columns on their way to the disk, since an object for each costs more than all else there.
-    """
-
-    first: int
-    suffix: str
-    """What the id of each ends with."""
-    columns: Columns
-
-    @property
-    def source_id(self) -> str:
-        return self.columns.source_id
-
-    @property
-    def received_at_ms(self) -> int:
-        return self.columns.received_at_ms
-
-    @property
-    def count(self) -> int:
-        """Of events, and of deliveries."""
-        return self.columns.count
-
-    @property
-    def size(self) -> int:
-        """Bytes of the bodies."""
-        return sum(map(len, self.columns.bodies))
 
 
 @record
 class Append:
     """What is to be written: the first `admitted` events are pending, the others have the status `rest`."""
 
-    stored: Stored | Singles
+    numbered: NumberedDeliveries
     admitted: int
     rest: EventStatus
     """DEFERRED or DROPPED; of no meaning where all are admitted."""
@@ -195,31 +54,6 @@ class Group:
     """A lower bound for the number of each source's oldest pending event, where more is known than is stored."""
 
 
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """The counts of one source. `dead` counts every death; a requeue adds to `requeued` and to `pending`."""
-
-    received: int = 0
-    requeued: int = 0
-    deferred: int = 0
-    processed: int = 0
-    duplicate: int = 0
-    dropped: int = 0
-    dead: int = 0
-    pending: int = 0
-    deferred_now: int = 0
-    """Of the pending ones, those whose stored status is DEFERRED."""
-    oldest: int = 0
-    """No event before this number is pending."""
-
-    @property
-    def balanced(self) -> bool:
-        """The accounting identity."""
-        return (
-            self.received + self.requeued == self.processed + self.duplicate + self.dropped + self.dead + self.pending
-        )
-
-
 @record
 class Written:
     """What a committed group left behind."""
@@ -234,10 +68,10 @@ class Written:
 
 @record
 class Span:
-    """Pending events of one delivery that go the same way together."""
+    """Pending events of one source that go the same way together."""
 
-    stored: Stored | None
-    """None where the events need not be built (a source without a processor)."""
+    numbered: NumberedDeliveries | None
+    """The deliveries that hold them; None if the events need not be built (a source without a processor)."""
     source_id: str
     numbers: Sequence[int]
     digests: bytes
@@ -246,6 +80,7 @@ class Span:
     deferred: bool
     """The stored status of all of them is DEFERRED; otherwise PENDING."""
     received_at_ms: int
+    """Of the first of them."""
 
 
 @record
@@ -261,8 +96,10 @@ class Page:
 class EventRecord:
     """One event as the store knows it."""
 
-    stored: Stored
+    numbered: NumberedDeliveries
+    """The one delivery that holds it."""
     position: int
+    """The place of the event among the delivery's."""
     status: EventStatus
     attempts: int
     at_ms: int
@@ -274,4 +111,4 @@ class EventRecord:
 
     @property
     def number(self) -> int:
-        return self.stored.first + self.position
+        return self.numbered.first + self.position

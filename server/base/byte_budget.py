@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
-class SharedBytes:
-    """Counts bytes held, per source. A source takes room only while it holds less than is still free.
+class ByteBudget:
+    """Counts bytes held, per source. A source gets room only while it holds less than is still free.
 
     Thus one hanging source can hold half of all, a second a quarter, and there is always room for one more.
-    Nothing ever waits here: `take` says yes or no at once, and `listening` tells those who care that room came back.
+    Nothing ever waits here: `reserve` says yes or no at once, and `listening` tells those who care that room came back.
     """
 
     def __init__(self, bytes_max: int) -> None:
@@ -27,20 +27,20 @@ class SharedBytes:
     def has_room(self, source_id: str) -> bool:
         return self._held.get(source_id, 0) < self.bytes_max - self.held_bytes
 
-    def take(self, source_id: str, count: int) -> bool:
-        """Reserve `count` bytes, all or nothing."""
+    def reserve(self, source_id: str, count: int) -> bool:
+        """Take room for `count` bytes, all or nothing; return whether there was any."""
         if not self.has_room(source_id) or count > self.bytes_max - self.held_bytes:
             return False
-        self.force(source_id, count)
+        self.add(source_id, count)
         return True
 
-    def force(self, source_id: str, count: int) -> None:
-        """Count bytes that are there in any case."""
+    def add(self, source_id: str, count: int) -> None:
+        """Count bytes that are held in any case."""
         self._held[source_id] = self._held.get(source_id, 0) + count
         self.held_bytes += count
 
-    def give(self, source_id: str, count: int) -> None:
-        """Return what was taken."""
+    def release(self, source_id: str, count: int) -> None:
+        """Give back room that was reserved or added."""
         left = self._held.get(source_id, 0) - count
         if left < 0:
             raise AssertionError(f"source {source_id} gave back more than it held")
@@ -52,7 +52,7 @@ class SharedBytes:
 
     @contextmanager
     def listening(self, listener: Callable[[], None]) -> Iterator[None]:
-        """Within the block, `listener` is called whenever room came back."""
+        """Within the block, call `listener` whenever room came back."""
         self._listeners.append(listener)
         try:
             yield

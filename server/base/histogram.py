@@ -23,4 +23,4 @@ SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2
 """Upper bounds for durations: from a commit on a fast disk to a processor at its default timeout."""
 
 EVENTS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 25000)
-"""Upper bounds for events in a group."""
+"""Upper bounds for events in a transaction."""

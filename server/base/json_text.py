@@ -6,7 +6,7 @@ import orjson
 
 
 def json_text(value: object, *, indent: bool = False) -> bytes:
-    """`value` as JSON. What is nested too deeply for the encoder (it reads deeper than it writes) is never indented."""
+    """Return `value` as JSON. What is too deep for the encoder (it reads deeper than it writes) is not indented."""
     try:
         return orjson.dumps(value, option=orjson.OPT_INDENT_2 if indent else None)
     except orjson.JSONEncodeError:
@@ -14,7 +14,7 @@ def json_text(value: object, *, indent: bool = False) -> bytes:
 
 
 def _deep(value: object) -> bytes:
-    """Without recursion: `todo` holds values, and text (bytes, which no JSON value is) to be written between them."""
+    """Do it without recursion: `todo` holds values, and between them text (bytes, which no JSON value is) to write."""
     written: list[bytes] = []
     todo: list[Any] = [value]
     while todo:

@@ -1,4 +1,4 @@
-"""The log: one structured line per happening on stderr; JSON where no terminal reads it.
+"""The log: one structured line for each thing that happens, on stderr; JSON unless a terminal reads it.
 
 Never a secret, a payload, a query or an Authorization header: nobody hands them in. What comes from a sender (an id, a
 header) has its control characters escaped by either renderer, so that no line can be forged.
@@ -20,7 +20,7 @@ FIRST_KEYS = ("timestamp", "level", "name", "event")
 
 
 def configure() -> None:
-    """Set the log up for this process, the libraries' own words at WARNING and above included."""
+    """Set up the log for this process, with what the libraries say at WARNING and above."""
     terminal = sys.stderr.isatty()
     shared: list[Any] = [
         structlog.stdlib.add_log_level,
@@ -49,12 +49,12 @@ def configure() -> None:
 
 
 def get(name: str) -> Any:
-    """A logger; `event` says what happened in a few fixed words, keys carry the rest."""
+    """Return a logger; `event` says what happened in a few fixed words, keys carry the rest."""
     return structlog.get_logger(name=name)
 
 
 def _in_order(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """What a reader of lines looks for first comes first."""
+    """Put first what a reader of lines looks for first."""
     return {key: event[key] for key in (*FIRST_KEYS, *event) if key in event}
 
 
@@ -80,7 +80,7 @@ class Throttled:
         self._left_out: dict[str, int] = {}
 
     def warn(self, reason: str, **keys: object) -> bool:
-        """Say it, if its time has come; was it said? Reasons come from a closed list, or are ids of known sources."""
+        """Say it if its time has come; return whether it did. Reasons are from a closed list, or ids of sources."""
         now = time.monotonic()
         if now < self._next.get(reason, 0.0):
             self._left_out[reason] = self._left_out.get(reason, 0) + 1

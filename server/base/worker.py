@@ -59,7 +59,7 @@ class Worker:
         self._free.release()
 
     async def run(self, function: Callable[..., T], *args: Any, timeout_seconds: float = math.inf) -> T:
-        """What `function(*args)` returns or raises, run in the thread when it is free.
+        """Run `function(*args)` in the thread when that is free; return or raise what it does.
 
         The timeout counts from the start of the job; past it `trio.TooSlowError` is raised, the job goes on, and what
         it returns late is discarded. The same on cancellation.
@@ -115,7 +115,7 @@ class SoleWorker:
         self._started = False
 
     async def run(self, job: Callable[[], T]) -> T:
-        """What `job()` returns or raises. A caller that is cancelled leaves, its job goes on, and no other may come."""
+        """Run `job()`; return or raise what it does. If cancelled, the job goes on, and no other may come."""
         if self._job is not None:
             raise RuntimeError(f"the thread {self._name} has a job")
         self._job = job

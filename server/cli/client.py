@@ -15,7 +15,7 @@ EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - a server that
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ServerAnswer:
     """A status, and the JSON object beside it."""
 
     status: int
@@ -40,7 +40,7 @@ class Client:
         self._address = Address(host, address.port)
         self._connection = HTTPConnection(host, address.port, timeout=timeout_seconds)
 
-    def post(self, path: str, body: bytes, headers: Mapping[str, str], keys: Collection[str]) -> Answer:
+    def post(self, path: str, body: bytes, headers: Mapping[str, str], keys: Collection[str]) -> ServerAnswer:
         """The answer, which has these keys where it is a 200, else code and message.
 
         Raises NoAnswer; the next request has a new connection then.
@@ -58,7 +58,7 @@ class Client:
         expected = keys if response.status == 200 else ("code", "message")
         if not isinstance(value, dict) or not all(key in value for key in expected):
             raise NoAnswer(f"what answers {response.status} on {self._address} is no Tidegate")
-        return Answer(response.status, value)
+        return ServerAnswer(response.status, value)
 
     def close(self) -> None:
         self._connection.close()

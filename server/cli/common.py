@@ -13,7 +13,7 @@ from server.base.json_text import json_text
 from server.config.load import StorageConfig, load_section
 from storage.lmdb_store.environment import Store
 from storage.read.reader import Reader
-from storage.write.recovery import catch_up
+from storage.write.recovery import recover
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -124,7 +124,7 @@ def say(words: str) -> None:
 def open_reader(config: Path) -> Iterator[Reader]:
     """Reads the store of this configuration: beside a running server, or on a stopped one."""
     path = load_section(config, StorageConfig).path
-    left = catch_up(path)
+    left = recover(path)
     if left:
         say(f"{left} events are acknowledged and not in the store yet; they are in its journal, and not shown")
     store = Store.open(path, mode="read")

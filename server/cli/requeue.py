@@ -14,8 +14,9 @@ from server.config.load import ServerConfig, StorageConfig, load_section
 from server.flow.requeue import REQUEUE_EVENTS_MAX, dead_of
 from storage.errors import StoreLocked
 from storage.lmdb_store.environment import Store
-from storage.model import EventStatus, Group, StatusChange
+from storage.model import Group, StatusChange
 from storage.read.reader import Reader
+from storage.statuses import EventStatus
 from storage.write.writer import Writer
 
 EVENT_IDS_A_REQUEST = 1000

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from server.base.source import Source
-from server.cli.client import Answer, Client, NoAnswer, NoServer
+from server.cli.client import Client, NoAnswer, NoServer, ServerAnswer
 from server.cli.common import (
     ERROR,
     MISTAKE,
@@ -56,7 +56,7 @@ class Summary:
     def ok(self) -> bool:
         return not self.failed + self.rejected + self.dropped
 
-    def take(self, answer: Answer, ids: list[str]) -> None:
+    def take(self, answer: ServerAnswer, ids: list[str]) -> None:
         """Count an answer. What went wrong is kept in words the first time that it did."""
         value = answer.value
         if answer.status != 200:

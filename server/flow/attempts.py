@@ -1,8 +1,8 @@
 """Calling the processor, and what its failures mean.
 
 - A failed batch of two or more: the source waits, then that batch goes on one event at a time, so that a poisonous
-  event takes none of its neighbours along; nothing is counted.
-- An event that failed alone, or by its own entry: one attempt is counted, and it steps aside for its own retries.
+  event takes none of its neighbours with it; nothing is counted.
+- An event that failed alone, or by its own entry: one attempt is counted, and it is parked for its own retries.
 - An outage (`OSError`): the source waits and tries the same again; nothing is counted, since an outage must not kill
   events.
 Any success resets the source's wait.
@@ -17,9 +17,9 @@ import trio
 from server.base.clock import Clock
 from server.base.source import Source
 from server.flow.item import Item, events_of
-from server.flow.outcome_writer import Closing
-from server.flow.parked import Aside
-from server.flow.processor import BatchFailed, Done, Failed, Processor
+from server.flow.outcome_writer import OutcomeWriter
+from server.flow.parked import ParkedEvent
+from server.flow.processor import BatchFailed, Failed, Processor, Succeeded
 from server.flow.source_state import SourceState
 
 WAIT_SECONDS = (1, 5, 25, 125, 300)
@@ -42,20 +42,20 @@ class Attempts:
         source: Source,
         processor: Processor,
         *,
-        closing: Closing,
+        outcomes: OutcomeWriter,
         clock: Clock,
         stop: trio.Event,
     ) -> None:
         self.source = source
         self._state = state
         self._processor = processor
-        self._closing = closing
+        self._outcomes = outcomes
         self._clock = clock
         self._stop = stop
         self._failures = 0
 
     async def process(self, items: Sequence[Item]) -> None:
-        """Everything up to an outcome, or a step aside, for each of these events, whose ids are held.
+        """Bring each of these events, whose ids are held, to an outcome, or park it for a retry.
 
         Raises `Stopped`; events without an outcome stay pending then.
         """
@@ -74,7 +74,7 @@ class Attempts:
         for item in items:
             self._settle([item], [await self._alone(item)])
 
-    async def _alone(self, item: Item) -> Done | Failed:
+    async def _alone(self, item: Item) -> Succeeded | Failed:
         while True:
             try:
                 return (await self._call([item]))[0]
@@ -83,7 +83,7 @@ class Attempts:
                     return Failed(failure.error)
                 await self._wait_out()
 
-    async def _call(self, items: Sequence[Item]) -> list[Done | Failed]:
+    async def _call(self, items: Sequence[Item]) -> list[Succeeded | Failed]:
         if self._processor.hanging:
             await self._unless_stopped(self._processor.free)
         if self._stop.is_set():
@@ -101,7 +101,7 @@ class Attempts:
         return entries
 
     async def _wait_out(self) -> None:
-        """The source's wait after a failure that is not one event's own."""
+        """Wait after a failure that is not one event's own."""
         seconds = wait_seconds(self._failures)
         self._failures += 1
         with trio.move_on_after(seconds):
@@ -118,7 +118,7 @@ class Attempts:
         await self._stop.wait()
         scope.cancel()
 
-    def _settle(self, items: Sequence[Item], entries: Sequence[Done | Failed]) -> None:
+    def _settle(self, items: Sequence[Item], entries: Sequence[Succeeded | Failed]) -> None:
         done = []
         details = {}
         for item, entry in zip(items, entries, strict=True):
@@ -130,7 +130,7 @@ class Attempts:
                 details[item.number] = b'{"result":%b}' % entry.result
         if done:
             self._failures = 0
-            self._closing.processed(
+            self._outcomes.processed(
                 [item.number for item in done],
                 [item.digest for item in done],
                 [item.attempts for item in done],
@@ -143,12 +143,12 @@ class Attempts:
         if attempts >= self.source.processor_attempts_max:
             self._state.event_died(error)
             detail = orjson.dumps({"error": error})
-            self._closing.dead(item.number, item.digest, attempts, item.received_at_ms, detail)
+            self._outcomes.dead(item.number, item.digest, attempts, item.received_at_ms, detail)
         else:
-            event = Aside(item.number, item.digest, item.received_at_ms, attempts, holds=True)
-            self._closing.attempted(event, wait_seconds(item.attempts))
+            event = ParkedEvent(item.number, item.digest, item.received_at_ms, attempts, holds=True)
+            self._outcomes.attempted(event, wait_seconds(item.attempts))
 
 
 def wait_seconds(failures: int) -> float:
-    """The wait after one more failure than `failures`, with jitter."""
+    """Return the wait after one more failure than `failures`, with jitter."""
     return WAIT_SECONDS[min(failures, len(WAIT_SECONDS) - 1)] * (1 + JITTER * random.random())  # noqa: S311  # no secret

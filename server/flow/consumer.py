@@ -1,10 +1,11 @@
 """The consumer of one source: in order, dedup first, at most one event of an id with its processor at a time.
 
-An event's way: taken from the channel → its id is held (or it waits as a twin) → skipped as a duplicate where the id
-was processed → processor (`attempts.py`) → outcome on disk (`outcome_writer.py`). Outcomes are not waited for, so one
-transaction can carry those of many batches; but while `events_max` of them wait or stepped aside, nothing is taken, and
-while many bytes of results wait, nothing that stepped aside either. A source without a processor goes the same way with
-nothing in the middle: what becomes of its events is sure at once, so their ids need not be held.
+An event's way: taken from the channel → its id is held (or it is parked as an in-flight duplicate) → skipped as a
+duplicate if the id was processed → processor (`attempts.py`) → outcome on disk (`outcome_writer.py`). Outcomes are not
+waited for, so one transaction can carry those of many calls; but while `events_max` events wait for theirs or are
+parked, nothing is taken from the channel, and while many bytes of results wait, nothing that is parked either. A source
+without a processor goes the same way with nothing in the middle: what becomes of its events is sure at once, so their
+ids need not be held.
 """
 
 from collections.abc import Sequence
@@ -18,8 +19,8 @@ from server.base.worker import Worker
 from server.flow.attempts import Attempts, Stopped
 from server.flow.committer import Committer
 from server.flow.item import Item, items_of
-from server.flow.outcome_writer import Closing, Duplicate
-from server.flow.parked import Aside, AsideEvents
+from server.flow.outcome_writer import Duplicate, OutcomeWriter
+from server.flow.parked import ParkedEvent, ParkedEvents
 from server.flow.processor import Processor
 from server.flow.queue import SourceQueue, part
 from server.flow.source_state import SourceState
@@ -32,11 +33,11 @@ ARCHIVE_EVENTS_MAX = 2048
 """Events in a batch of a source without a processor: what dedup looks up in about a millisecond."""
 
 WAITING_RESULT_BYTES_MAX = 16 * 2**20
-"""Results that wait for their commit; beyond it no processor is called. One batch may go over it."""
+"""Of results that wait for their commit; beyond it no processor is called. One batch may go over it."""
 
 
 class Consumer:
-    """Works one source's events off. `run` is its task; everything else is called on the trio thread."""
+    """Works off the events of one source. `run` is its task; everything else is called on the trio thread."""
 
     def __init__(
         self,
@@ -57,11 +58,13 @@ class Consumer:
         self._reader = reader
         self._reading = reading
         self._events_max = events_max
-        self._aside = AsideEvents()
-        self._closing = Closing(state, self._aside, committer=committer, index=index, clock=clock, changed=self.poke)
+        self._parked = ParkedEvents()
+        self._outcomes = OutcomeWriter(
+            state, self._parked, committer=committer, index=index, clock=clock, on_written=self.notify
+        )
         self._stop = trio.Event()
         self._attempts = (
-            Attempts(state, source, processor, closing=self._closing, clock=clock, stop=self._stop)
+            Attempts(state, source, processor, outcomes=self._outcomes, clock=clock, stop=self._stop)
             if processor
             else None
         )
@@ -71,29 +74,29 @@ class Consumer:
         self._resting = trio.CancelScope()
 
     def configure(self, source: Source) -> None:
-        """Other limits for the same processor."""
+        """Put other limits in force for the same processor."""
         if self._attempts is not None:
             self._attempts.source = source
 
     def stop(self) -> None:
-        """Finish the call in hand, take nothing more; `run` returns then. What is left is pending, on disk."""
+        """Finish the call in hand and take nothing more; `run` returns then. What is left is pending, on disk."""
         self._stop.set()
-        self.poke()
+        self.notify()
 
-    def poke(self) -> None:
-        """Something changed that the consumer may be waiting for."""
+    def notify(self) -> None:
+        """Let it look again for something to do; call when what it may be waiting for has changed."""
         self._resting.cancel()
 
-    def requeued(self, events: Sequence[Aside]) -> None:
-        """Dead events that are pending again: their turn comes as soon as there is time."""
+    def requeued(self, events: Sequence[ParkedEvent]) -> None:
+        """Take these dead events, which are pending again, as soon as there is time."""
         for event in events:
-            self._aside.turn(event)
-        self.poke()
+            self._parked.make_ready(event)
+        self.notify()
 
     @property
     def room(self) -> int:
-        """How many more events may step aside; those on their way to the disk may do so when they are there."""
-        return self._events_max - len(self._aside) - self._closing.waiting_events
+        """How many more events may be parked; those on their way to the disk may be when they are there."""
+        return self._events_max - len(self._parked) - self._outcomes.waiting_events
 
     @property
     def working(self) -> bool:
@@ -104,25 +107,25 @@ class Consumer:
     def stopping(self) -> bool:
         return self._stop.is_set()
 
-    async def committed(self) -> None:
+    async def flushed(self) -> None:
         """Return when every outcome is on disk."""
-        await self._closing.done()
+        await self._outcomes.flushed()
 
     def oldest(self) -> tuple[int, int] | None:
-        """(number, received_at_ms) of the oldest event here without an outcome on disk."""
+        """Return (number, received_at_ms) of the oldest event here without an outcome on disk."""
         left = None if self._span is None else (self._span.numbers[self._span_start], self._span.received_at_ms)
-        found = (left, self._hand, self._aside.oldest(), self._closing.oldest())
+        found = (left, self._hand, self._parked.oldest(), self._outcomes.oldest())
         return min((entry for entry in found if entry is not None), default=None)
 
     async def run(self) -> None:
         """Work until told to stop."""
         try:
             while not self._stop.is_set():
-                again = None if self._results_wait else self._aside.next_due(trio.current_time())
-                if again is not None:
-                    await self._again(again)
+                due = None if self._results_wait else self._parked.next_due(trio.current_time())
+                if due is not None:
+                    await self._unpark(due)
                 took = not self._blocked and await self._next_batch()
-                if again is None and not took:
+                if due is None and not took:
                     await self._rest()
         except Stopped:
             pass
@@ -138,21 +141,21 @@ class Consumer:
 
     @property
     def _results_wait(self) -> bool:
-        return self._closing.waiting_bytes >= WAITING_RESULT_BYTES_MAX
+        return self._outcomes.waiting_bytes >= WAITING_RESULT_BYTES_MAX
 
     async def _rest(self) -> None:
-        """Until there is something to do. Synchronous up to here since that was found out, so nothing is missed."""
-        due = None if self._results_wait else self._aside.next_time()
+        """Return when there is something to do. From finding nothing up to here is no checkpoint: nothing is missed."""
+        due = None if self._results_wait else self._parked.next_time()
         with trio.CancelScope(deadline=trio.current_time() + 3600 if due is None else due) as self._resting:
             if self._blocked:
-                self._closing.hurry()
+                self._outcomes.flush()
                 await trio.sleep_forever()
             self._span, self._span_start = await self._queue.receive(), 0
 
     async def _next_batch(self) -> bool:
-        """Take what the channel holds, up to a batch, and work it off; False where there was nothing."""
+        """Take what the channel holds, up to a batch, and work it off; return False if there was nothing."""
         wanted = self._attempts.source.processor_batch_events_max if self._attempts else ARCHIVE_EVENTS_MAX
-        parts, emptied = self._take(wanted)
+        parts, emptied = self._take_off(wanted)
         if not parts:
             return False
         self._hand = (parts[0].numbers[0], parts[0].received_at_ms)
@@ -165,8 +168,8 @@ class Consumer:
         await trio.lowlevel.checkpoint()
         return True
 
-    def _take(self, wanted: int) -> tuple[list[Span], list[Span]]:
-        """Parts of spans with `wanted` events together, and the spans of which nothing is left."""
+    def _take_off(self, wanted: int) -> tuple[list[Span], list[Span]]:
+        """Return parts of spans with `wanted` events together, and the spans of which nothing is left."""
         parts: list[Span] = []
         emptied: list[Span] = []
         while wanted > 0:
@@ -187,41 +190,41 @@ class Consumer:
     async def _consume(self, parts: Sequence[Span]) -> None:
         if self._attempts is None and not any(any(span.attempts) for span in parts):
             digests = split_digests(b"".join([span.digests for span in parts]))
-            if not self._aside.holds_any and len(set(digests)) == len(digests):
+            if not self._parked.holds_any and len(set(digests)) == len(digests):
                 numbers = [number for span in parts for number in span.numbers]
                 await self._archive(numbers, digests, [0] * len(numbers), held=False)
                 return
         await self._process([item for item in items_of(parts) if self._hold(item)])
 
     def _hold(self, item: Item) -> bool:
-        """Hold the item's id; False where it waits as a twin, or alone for a retry that a restart cut short."""
-        event = Aside(item.number, item.digest, item.received_at_ms, item.attempts)
-        if not self._aside.hold(event):
+        """Hold the item's id; if it is held already, or a restart cut a retry short, park the item and return False."""
+        event = ParkedEvent(item.number, item.digest, item.received_at_ms, item.attempts)
+        if not self._parked.hold(event):
             return False
         if item.attempts:
-            self._aside.turn(replace(event, holds=True))
+            self._parked.make_ready(replace(event, holds=True))
             return False
         return True
 
-    async def _again(self, event: Aside) -> None:
-        """An event that stepped aside, alone."""
-        if not event.holds and not self._aside.hold(event):
+    async def _unpark(self, event: ParkedEvent) -> None:
+        """Work off an event that was parked, alone."""
+        if not event.holds and not self._parked.hold(event):
             return
         self._hand = (event.number, event.received_at_ms)
         try:
-            spans = await self._reading.run(self._read_again, event.number)
+            spans = await self._reading.run(self._read, event.number)
             await self._process(items_of(spans))
         finally:
             self._hand = None
 
-    def _read_again(self, number: int) -> list[Span]:
+    def _read(self, number: int) -> list[Span]:
         spans = self._reader.spans([number], bodies=self._attempts is not None)
         if not spans:
             raise AssertionError(f"event {number} was held, and has an outcome already")
         return spans
 
     async def _process(self, items: list[Item]) -> None:
-        """Events whose ids are held: duplicates are skipped, the others go to the processor."""
+        """Skip what is a duplicate of these events, whose ids are held, and give the others to the processor."""
         if not items:
             return
         if self._attempts is None:
@@ -232,36 +235,36 @@ class Consumer:
         seen = [(items[at], known[at]) for at in sorted(known)]
         if seen:
             found = [Duplicate(item.number, item.digest, item.attempts, original) for item, original in seen]
-            self._closing.duplicates(found, self._hand_received_at_ms, held=True)
+            self._outcomes.duplicates(found, self._hand_received_at_ms, held=True)
         fresh = [item for at, item in enumerate(items) if at not in known]
         if fresh:
             await self._attempts.process(fresh)
 
     async def _archive(self, numbers: list[int], digests: list[bytes], attempts: list[int], *, held: bool) -> None:
-        """The same without a processor: what is no duplicate is done. `held`: their ids are."""
+        """Do the same without a processor: what is not a duplicate is done. `held`: their ids are."""
         known = await self._known(digests)
         if known:
             found = [Duplicate(numbers[at], digests[at], attempts[at], known[at]) for at in sorted(known)]
-            self._closing.duplicates(found, self._hand_received_at_ms, held=held)
+            self._outcomes.duplicates(found, self._hand_received_at_ms, held=held)
             fresh = [at for at in range(len(numbers)) if at not in known]
             numbers, digests = [numbers[at] for at in fresh], [digests[at] for at in fresh]
             attempts = [attempts[at] for at in fresh]
         if numbers:
-            self._closing.processed(numbers, digests, attempts, self._hand_received_at_ms, {}, held=held)
+            self._outcomes.processed(numbers, digests, attempts, self._hand_received_at_ms, {}, held=held)
 
     @property
     def _hand_received_at_ms(self) -> int:
         return self._hand[1] if self._hand is not None else 0
 
     async def _known(self, digests: Sequence[bytes]) -> dict[int, int]:
-        """Of these ids, by position: the number of the event of that id that was processed."""
+        """Return, of these ids, by position, the number of the event of that id that was processed."""
         probe = self._index.probe(digests)
         if probe.certain:
             return probe.known
         return probe.known | await self._reading.run(self._confirmed, probe, digests)
 
     def _confirmed(self, probe: Probe, digests: Sequence[bytes]) -> dict[int, int]:
-        """Those of the candidates whose whole digest is the one that was asked for; reads files of the index too."""
+        """Return those of the candidates whose whole digest is the one asked for; reads files of the index too."""
         candidates = probe.candidates()
         same = self._reader.confirm([(digests[at], number) for at, number in candidates])
         return {at: number for (at, number), is_same in zip(candidates, same, strict=True) if is_same}

@@ -6,30 +6,32 @@ from pathlib import Path
 import trio
 
 from server.base import log
+from server.base.refusal import Refusal
 from server.base.source import Source
 from server.base.worker import Worker
 from server.flow.processor import load
 from server.flow.requeue import Requeued, Requeueing
-from server.flow.runner import Function, Parts, Runner
+from server.flow.runner import Function, Runner, Shared
 from server.flow.source_state import SourceState
-from storage.model import EventStatus, Span, StatusChange, Totals
+from storage.model import Span, StatusChange
 from storage.read.reader import Reader
+from storage.statuses import EventStatus, Totals
 
 MERGE_POLL_SECONDS = 0.5
-"""How often the dedup index is looked after: its small generations are merged, its old ones dropped."""
+"""How often the dedup index is looked after: its small runs are merged, its old ones dropped."""
 
 
 class Engine:
     """Made inside `trio.run`; `run` is its task."""
 
-    def __init__(self, parts: Parts, totals: Mapping[str, Totals], lookup: Reader, looking_up: Worker) -> None:
-        self._parts = parts
+    def __init__(self, shared: Shared, totals: Mapping[str, Totals], lookup: Reader, looking_up: Worker) -> None:
+        self._shared = shared
         self._lookup = lookup
         self._looking_up = looking_up
         self._requeueing: dict[str, Requeueing] = {}
         self._log = log.get("tidegate.index")
         self.generation = 0
-        """Rises with every `configure`: what was found out about a sender holds for one of them."""
+        """Rises with every `configure`: what was found out about a sender holds until the next."""
         self._runners: dict[str, Runner] = {}
         self._nursery: trio.Nursery | None = None
         self._stopped = trio.Event()
@@ -42,7 +44,7 @@ class Engine:
         return [runner.state for runner in self._runners.values()]
 
     def state(self, source_id: str) -> SourceState | None:
-        """The state of a configured source; None for one that does not exist or was removed."""
+        """Return the state of a configured source; None for one that does not exist or was removed."""
         runner = self._runners.get(source_id)
         return runner.state if runner is not None and runner.state.source is not None else None
 
@@ -80,7 +82,7 @@ class Engine:
             async with trio.open_nursery() as caring:
                 caring.start_soon(self._look_after_index)
                 await self._stopped.wait()
-                caring.cancel_scope.cancel()  # a merge in its thread needs nobody to wait for it
+                caring.cancel_scope.cancel()  # a merge in its thread is not waited for
 
     def stop(self) -> None:
         """Finish the calls in hand and take no more events."""
@@ -88,33 +90,30 @@ class Engine:
         for runner in self._runners.values():
             runner.stop()
 
-    def feed_passed_over(self, events: Sequence[Span]) -> None:
-        """These events wait before the oldest pending event that the totals of their sources name.
+    def feed_skipped(self, events: Sequence[Span]) -> None:
+        """Feed events that wait before the oldest pending event that the totals of their sources name.
 
-        To be called while no outcome of them can be on its way yet. What is recorded is what they are, which lowers the
-        number in the totals; then their sources are fed from there.
+        Call while no outcome of them can be on its way yet. What is recorded is what they are, which lowers the number
+        in the totals; then their sources are fed from there.
         """
         for span in events:
             runner = self._runners[span.source_id]
             status = EventStatus.DEFERRED if span.deferred else EventStatus.PENDING
-            now_ms = self._parts.clock.now_ms()
-            outcomes = StatusChange(span.source_id, status, span.numbers, span.attempts, now_ms)
-            self._parts.committer.finish(runner.state, outcomes, runner.read_again)
+            now_ms = self._shared.clock.now_ms()
+            change = StatusChange(span.source_id, status, span.numbers, span.attempts, now_ms)
+            self._shared.committer.change_status(runner.state, change, runner.read_again)
 
-    async def requeue(self, source_id: str, event_ids: Sequence[str] | None) -> Requeued:
-        """Give dead events back to the processor: those with these ids, or all where `event_ids` is None.
-
-        Raises `Refused`.
-        """
+    async def requeue(self, source_id: str, event_ids: Sequence[str] | None) -> Requeued | Refusal:
+        """Give dead events back to the processor: those with these ids, or all if `event_ids` is None."""
         requeueing = self._requeueing.get(source_id)
         return Requeued(0, event_ids or ()) if requeueing is None else await requeueing.requeue(event_ids)
 
     async def _look_after_index(self) -> None:
-        index, worker = self._parts.index, Worker("index")
+        index, worker = self._shared.index, Worker("index")
         told = ""
-        await self._parts.index_ready.wait()
+        await self._shared.index_ready.wait()
         while True:
-            dropped = index.expire(self._parts.clock.now_ms())
+            dropped = index.expire(self._shared.clock.now_ms())
             if dropped:
                 await worker.run(dropped.clear)
             job = index.merge_job()
@@ -132,12 +131,12 @@ class Engine:
             await trio.sleep(MERGE_POLL_SECONDS)
 
     def _add(self, state: SourceState) -> None:
-        runner = Runner(state, self._parts)
+        runner = Runner(state, self._shared)
         self._runners[state.id] = runner
         self._requeueing[state.id] = Requeueing(
             runner,
-            committer=self._parts.committer,
-            now_ms=self._parts.clock.now_ms,
+            committer=self._shared.committer,
+            now_ms=self._shared.clock.now_ms,
             lookup=self._lookup,
             looking_up=self._looking_up,
         )
@@ -146,5 +145,5 @@ class Engine:
 
 
 def load_processors(sources: Mapping[str, Source], directory: Path) -> dict[str, Function]:
-    """The processor of each source that has one. Raises ProcessorError for the first that cannot be loaded."""
+    """Return the processor of each source that has one. Raises ProcessorError for the first that cannot be loaded."""
     return {source_id: load(source.processor, directory) for source_id, source in sources.items() if source.processor}

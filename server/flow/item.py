@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from itertools import groupby
-from operator import attrgetter
 from typing import Any
 
 from server.intake.events import build_events
 from storage.codec.records import split_digests
-from storage.model import Span, Stored
+from storage.deliveries import NumberedDeliveries
+from storage.model import Span
 from storage.record import record
 
 
@@ -19,24 +19,26 @@ class Item:
     digest: bytes
     attempts: int
     received_at_ms: int
-    stored: Stored | None
-    """Its delivery; None where it need not be built."""
+    numbered: NumberedDeliveries | None
+    """The deliveries of its span; None if it need not be built."""
 
 
 def items_of(spans: Sequence[Span]) -> list[Item]:
     """The events of these spans, in order."""
     return [
-        Item(number, digest, attempts, span.received_at_ms, span.stored)
+        Item(number, digest, attempts, span.received_at_ms, span.numbered)
         for span in spans
         for number, digest, attempts in zip(span.numbers, split_digests(span.digests), span.attempts, strict=True)
     ]
 
 
 def events_of(items: Sequence[Item]) -> list[dict[str, Any]]:
-    """Fresh normalised events; a body is parsed once for all of its items that stand together."""
+    """Return fresh normalised events; a body is parsed once for all of its items that stand together."""
     events: list[dict[str, Any]] = []
-    for stored, together in groupby(items, key=attrgetter("stored")):
-        if stored is None:
+    for _, neighbours in groupby(items, key=lambda item: id(item.numbered)):
+        together = list(neighbours)
+        numbered = together[0].numbered
+        if numbered is None:
             raise AssertionError("an event was read without its body")
-        events += build_events(stored, [item.number - stored.first for item in together])
+        events += build_events(numbered, [item.number - numbered.first for item in together])
     return events

@@ -36,7 +36,7 @@ PLAIN = (str, int, float, bool)
 """Types whose values need no second look: what orjson writes for them it can read."""
 
 TYPE_NAME = type.__dict__["__name__"]
-"""The name of a class as it is, where its metaclass would say something else, or raise."""
+"""Gives the name of a class as it is, even if its metaclass would say something else, or raise."""
 
 
 class ProcessorError(Exception):
@@ -53,7 +53,7 @@ class BatchFailed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class Succeeded:
     """The event was processed; `result` is its JSON, if there is any."""
 
     result: bytes | None = None
@@ -67,7 +67,7 @@ class Failed:
 
 
 def load(spec: str, directory: Path) -> Callable[..., Any]:
-    """The function that `module:function` names; `directory` (the configuration's) is searched last.
+    """Return the function that `module:function` names; `directory` (the configuration's) is searched last.
 
     Raises `ProcessorError`. A module that is loaded already is not imported anew.
     """
@@ -102,14 +102,14 @@ class Processor:
         """Return when no plain call is running."""
         await self._worker.idle()
 
-    async def __call__(self, events: list[dict[str, Any]], timeout_seconds: float) -> list[Done | Failed]:
-        """One entry an event, or `BatchFailed`."""
+    async def __call__(self, events: list[dict[str, Any]], timeout_seconds: float) -> list[Succeeded | Failed]:
+        """Return one entry for each event. Raises `BatchFailed`."""
         count = len(events)
         call: Callable[[], object] = partial(self._function, events)
         if self._is_async:
             returned = await self._awaited(events, timeout_seconds)
             if returned is None:
-                return [Done()] * count
+                return [Succeeded()] * count
             call = partial(_same, returned)
         try:
             entries = await self._worker.run(_entries, call, count, timeout_seconds=timeout_seconds)
@@ -151,12 +151,12 @@ def _failure(error: BaseException) -> BatchFailed:
     return BatchFailed(describe(error), outage=is_outage(error))
 
 
-def _entries(call: Callable[[], object], count: int) -> list[Done | Failed] | BatchFailed:
-    """In the worker: what `call` returns, as entries. Raises nothing."""
+def _entries(call: Callable[[], object], count: int) -> list[Succeeded | Failed] | BatchFailed:
+    """In the worker: return what `call` returns, as entries. Raises nothing."""
     try:
         returned = call()
         if returned is None:
-            return [Done()] * count
+            return [Succeeded()] * count
         if inspect.iscoroutine(returned):
             returned.close()
             return BatchFailed("TypeError: a plain function returned a coroutine; declare it async")
@@ -169,22 +169,22 @@ def _entries(call: Callable[[], object], count: int) -> list[Done | Failed] | Ba
     return BatchFailed(f"returned neither None nor one entry for each of {count} events")
 
 
-def _entry(entry: object) -> Done | Failed:
+def _entry(entry: object) -> Succeeded | Failed:
     if entry is None:
-        return Done()
+        return Succeeded()
     if issubclass(type(entry), BaseException):
         return Failed(describe(entry))
     try:
         result = _json(entry)
     except BaseException as error:  # noqa: BLE001  # a foreign object may raise anything while it is looked at
-        return Failed(f"its result is no JSON: {describe(error)}")
+        return Failed(f"its result is not JSON: {describe(error)}")
     if len(result) > RESULT_BYTES_MAX:
         return Failed(f"its result of {len(result)} bytes is over {RESULT_BYTES_MAX}")
-    return Done(result)
+    return Succeeded(result)
 
 
 def _json(entry: object) -> bytes:
-    """Text that can be read and written again. An `orjson.Fragment`, however deep inside, may be anything at first."""
+    """Return text that can be read and written again: an `orjson.Fragment`, however deep inside, may be anything."""
     text = orjson.dumps(entry, option=orjson.OPT_PASSTHROUGH_DATACLASS)  # one with an empty slot: SIGSEGV
     if type(entry) in PLAIN or len(text) > RESULT_BYTES_MAX:
         return text
@@ -192,7 +192,7 @@ def _json(entry: object) -> bytes:
 
 
 def is_outage(error: BaseException) -> bool:
-    """Says this exception that the world behind the processor is away? Of a group, all of it must.
+    """Return whether this exception says that the world behind the processor is away. Of a group, all of it must.
 
     By type alone, without asking the exception: its methods are not ours.
     """
@@ -208,7 +208,7 @@ def is_outage(error: BaseException) -> bool:
 
 
 def describe(error: object) -> str:
-    """An exception's type and message, of bounded length and always valid Unicode. Raises nothing."""
+    """Return the type and message of an exception, of bounded length and always valid Unicode. Raises nothing."""
     name, text = "an exception", ""
     try:
         name = str.__str__(TYPE_NAME.__get__(type(error)))

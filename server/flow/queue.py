@@ -2,13 +2,13 @@
 
 A source is *live* or *behind*. Live: what is committed goes into the channel at once. Behind: something of it waits on
 disk only, so everything new waits behind that, and `feed` reads the log from `cursor` to `end` in order. It turns live
-in the same synchronous step in which the last waiting event is fed, so no event is fed twice and none is passed over.
+in the same synchronous step in which the last waiting event is fed, so no event is fed twice and none is skipped.
 While requeued events are on their way to the disk nothing is fed: they could be read there before it is settled whether
 they enter here or at the consumer.
 
 Room is counted in events (`queue.events_max`, this source) and in bytes (`queue.bytes_max`, shared by all sources),
-from the entry into the channel until the consumer gives it back with `taken_off`. One delivery is always let in where
-the source holds nothing, however large it is: otherwise it could never pass.
+from the entry into the channel until the consumer gives it back with `taken_off`. One delivery always finds room if the
+source holds nothing, however large it is: otherwise it could never pass.
 
 Deferred events are always fed from disk, and each takes a token on its way. While none is left, nothing is kept in
 memory: the page is forgotten and read again when a tenth of a second's tokens have come together.
@@ -20,13 +20,12 @@ from dataclasses import replace
 
 import trio
 
-from server.base.byte_budget import SharedBytes
+from server.base.byte_budget import ByteBudget
 from server.base.clock import Clock
+from server.base.wakeup import Wakeup
 from server.base.worker import Worker
 from server.flow.source_state import Committed, SourceState
-from storage.codec.records import split_digests
-from storage.codec.singles import deliveries
-from storage.model import DIGEST_BYTES, Page, Span, Stored
+from storage.model import DIGEST_BYTES, Page, Span
 from storage.read.reader import Reader
 
 SPAN_BYTES = 1024
@@ -54,7 +53,7 @@ class SourceQueue:
         state: SourceState,
         *,
         events_max: int,
-        shared: SharedBytes,
+        budget: ByteBudget,
         reader: Reader,
         worker: Worker,
         clock: Clock,
@@ -63,15 +62,15 @@ class SourceQueue:
     ) -> None:
         self._state = state
         self._events_max = events_max
-        self._shared = shared
+        self._budget = budget
         self._reader = reader
         self._worker = worker
         self._clock = clock
         self._send, self._receive = trio.open_memory_channel[Span](events_max)
         self._heads: deque[tuple[int, int]] = deque()
         self._held_events = 0
-        self._wake = trio.Event()
-        self._limit_changed = trio.Event()
+        self._wakeup = Wakeup()
+        self._limit_changed = Wakeup()
         self._outdated = False
         self.cursor = start
         self.end = end
@@ -79,19 +78,18 @@ class SourceQueue:
         self.keep_bodies = bool(state.source and state.source.processor)
 
     def offer(self, run: Sequence[Committed]) -> None:
-        """Deliveries of one group, in the order of their numbers."""
+        """Take deliveries of one group, in the order of their numbers."""
         span = None if self.behind or self.keep_bodies else _joined(self._state.id, run)
         if span is not None and self._room(len(span.numbers)) == len(span.numbers):
             self._push(span)
             return
         for committed in run:
-            for each in _single(committed) if self.keep_bodies else (committed,):
-                self._offer(each)
+            self._offer(committed)
 
     def _offer(self, committed: Committed) -> None:
         if not committed.pending:
             return
-        admitted, first = committed.admitted, committed.stored.first
+        admitted, first = committed.admitted, committed.numbered.first
         if not self.behind:
             if admitted and self._room(admitted) == admitted:
                 self._push(self._span(committed))
@@ -100,16 +98,16 @@ class SourceQueue:
                 return
             self.behind, self.cursor = True, first
         self.end = committed.end
-        self.poke()
+        self.notify()
 
     async def receive(self) -> Span:
-        """The next span, when there is one."""
+        """Return the next span, when there is one."""
         span = await self._receive.receive()
         self._heads.popleft()
         return span
 
     def receive_nowait(self) -> Span | None:
-        """The next span, or None."""
+        """Return the next span; None if there is none."""
         try:
             span = self._receive.receive_nowait()
         except trio.WouldBlock:
@@ -118,25 +116,25 @@ class SourceQueue:
         return span
 
     def taken_off(self, span: Span) -> None:
-        """The consumer is done with the span; its room is free again."""
+        """Give back the room of the span; call when nothing of it is in hand any more."""
         self._held_events -= len(span.numbers)
-        self._shared.give(self._state.id, weight(span))
+        self._budget.release(self._state.id, weight(span))
 
     def close(self) -> None:
         """Give back the room of everything that is still in the channel. The queue is of no use afterwards."""
         while (span := self.receive_nowait()) is not None:
             self.taken_off(span)
 
-    def poke(self) -> None:
-        """There is room again, or work."""
-        self._wake.set()
+    def notify(self) -> None:
+        """Let `feed` look again; call when there is room, or work."""
+        self._wakeup.notify()
 
     def reconsider(self) -> None:
-        """The rate limit has changed."""
-        self._limit_changed.set()
+        """Reckon a wait for tokens anew; call when the rate limit has changed."""
+        self._limit_changed.notify()
 
     def will_feed(self, number: int) -> bool:
-        """Whether this event, which is pending again, lies ahead of what was fed: then its turn comes from the log.
+        """Return whether this event, which is pending again, lies ahead of what was fed: then it comes from the log.
 
         A page that is being read may not have it yet, so it is read again.
         """
@@ -146,7 +144,7 @@ class SourceQueue:
         return True
 
     def oldest(self) -> tuple[int, int] | None:
-        """(number, received_at_ms) of the oldest event here; the time is 0 where it waits on disk."""
+        """Return (number, received_at_ms) of the oldest event here; the time is 0 if it waits on disk."""
         if self._heads:
             return self._heads[0]
         return (self.cursor, 0) if self.behind else None
@@ -154,12 +152,12 @@ class SourceQueue:
     async def feed(self) -> None:
         """Feed what waits on disk, for ever."""
         while True:
-            self._wake = trio.Event()
+            self._wakeup.clear()
             if not self.behind or self._state.returning:
-                await self._wake.wait()
+                await self._wakeup.wait()
             elif not self._has_room():
-                with self._shared.listening(self.poke):
-                    await self._wake.wait()
+                with self._budget.listening(self.notify):
+                    await self._wakeup.wait()
             else:
                 self._outdated = False
                 page = await self._worker.run(self._read, self.cursor, self.end)
@@ -180,7 +178,7 @@ class SourceQueue:
         )
 
     def _push_page(self, page: Page) -> int:
-        """Push what there is room and what there are tokens for; the nanoseconds until more tokens, or 0."""
+        """Push what there is room and what there are tokens for; return the nanoseconds until more tokens, or 0."""
         for span in page.spans:
             count = len(span.numbers)
             fitting = passed = self._room(count)
@@ -202,79 +200,71 @@ class SourceQueue:
         return limiter.wait_ns(gathered, self._clock.monotonic_ns())
 
     async def _wait_for_tokens(self, nanoseconds: int) -> None:
-        self._limit_changed = trio.Event()
+        self._limit_changed.clear()
         with trio.move_on_after(min(nanoseconds, TOKENS_WAIT_NS_MAX) / 1e9):
             await self._limit_changed.wait()
 
     def _has_room(self) -> bool:
-        """Half the queue is free: less would read the same record again and again for a few events each."""
+        """Return whether half the queue is free: with less, a record is read again and again for a few events each."""
         return self._held_events * 2 <= self._events_max and self._room(1) > 0
 
     def _room(self, count: int) -> int:
-        """How many of `count` events there is room for."""
+        """Return how many of `count` events there is room for."""
         source_id = self._state.id
-        if self._shared.held_by(source_id) and not self._shared.has_room(source_id):
+        if self._budget.held_by(source_id) and not self._budget.has_room(source_id):
             return 0
         return min(count, self._events_max - self._held_events)
 
     def _span(self, committed: Committed) -> Span:
-        stored, count = committed.stored, committed.admitted
+        numbered, count = committed.numbered, committed.admitted
         return Span(
-            stored=stored if self.keep_bodies and isinstance(stored, Stored) else None,
+            numbered=numbered if self.keep_bodies else None,
             source_id=self._state.id,
-            numbers=range(stored.first, stored.first + count),
+            numbers=range(numbered.first, numbered.first + count),
             digests=committed.digests[: DIGEST_BYTES * count],
             attempts=(0,) * count,
             deferred=False,
-            received_at_ms=stored.received_at_ms,
+            received_at_ms=numbered.deliveries.received_at_ms[0],
         )
 
     def _push(self, span: Span) -> None:
         self._held_events += len(span.numbers)
-        self._shared.force(self._state.id, weight(span))
+        self._budget.add(self._state.id, weight(span))
         self._heads.append((span.numbers[0], span.received_at_ms))
         self._send.send_nowait(span)
 
 
 def _joined(source_id: str, run: Sequence[Committed]) -> Span | None:
-    """All events of these deliveries as one span without bodies; None where some are not to go on at once."""
-    first, end = run[0].stored.first, run[-1].end
+    """Return all events of these deliveries as one span without bodies; None if some are not to go on at once."""
+    first, end = run[0].numbered.first, run[-1].end
     if first == end or sum([committed.admitted for committed in run]) != end - first:
         return None
     return Span(
-        stored=None,
+        numbered=None,
         source_id=source_id,
         numbers=range(first, end),
         digests=b"".join([committed.digests[: DIGEST_BYTES * committed.admitted] for committed in run]),
         attempts=(0,) * (end - first),
         deferred=False,
-        received_at_ms=run[0].stored.received_at_ms,
+        received_at_ms=run[0].numbered.deliveries.received_at_ms[0],
     )
 
 
-def _single(committed: Committed) -> list[Committed]:
-    """One by one, since each is to be built by itself."""
-    if isinstance(committed.stored, Stored):
-        return [committed]
-    return [
-        Committed(stored, 1, 1, digest)
-        for stored, digest in zip(deliveries(committed.stored), split_digests(committed.digests), strict=True)
-    ]
-
-
 def part(span: Span, start: int, stop: int) -> Span:
-    """The events `start` .. `stop - 1` of a span, as a span."""
+    """Return the events `start` .. `stop - 1` of a span, as a span with the deliveries that hold these."""
     if start == 0 and stop == len(span.numbers):
         return span
+    numbers = span.numbers[start:stop]
     return replace(
         span,
-        numbers=span.numbers[start:stop],
+        numbered=span.numbered and span.numbered.holding(numbers[0], numbers[-1]),
+        numbers=numbers,
         digests=span.digests[DIGEST_BYTES * start : DIGEST_BYTES * stop],
         attempts=span.attempts[start:stop],
     )
 
 
 def weight(span: Span) -> int:
-    """The bytes that a span counts for. A part of a delivery counts the whole body, since it keeps it alive."""
-    body = len(span.stored.body) if span.stored is not None else 0
-    return body + SPAN_BYTES + EVENT_BYTES * len(span.numbers)
+    """Return the bytes that a span counts for. A part of a delivery counts its whole body, which it keeps alive."""
+    deliveries = () if span.numbered is None else span.numbered.deliveries.bodies
+    return sum(map(len, deliveries)) + SPAN_BYTES * max(1, len(deliveries)) + EVENT_BYTES * len(span.numbers)

@@ -1,9 +1,9 @@
 """Dead events on their way back to the processor: those of one source, step by step, as its consumer has room.
 
 Guarantees
-- One order of a source at a time, and none begins before every step of the ones before it is on disk: so an event that
-  is found dead stays dead until it is given back. Other sources are not waited for.
-- An order ends. Without progress for a while, or when nothing will be written any more, it is refused; what was given
+- One command for a source at a time, and none begins before every step of the ones before it is on disk: so an event
+  that is found dead stays dead until it is given back. Other sources are not waited for.
+- A command ends. Without progress for a while, or when nothing will be written any more, it is refused; what was given
   back until then stays so, and a step that is on its way goes on by itself.
 """
 
@@ -12,15 +12,16 @@ from dataclasses import dataclass
 
 import trio
 
-from server.base.refusal import Refusal, Refused, refuse
+from server.base.refusal import Refusal, refuse
 from server.base.worker import Worker
 from server.flow.committer import Committer
-from server.flow.parked import Aside
+from server.flow.parked import ParkedEvent
 from server.flow.runner import Runner
 from storage.codec.records import digest
 from storage.errors import StoreFull
-from storage.model import EventRecord, EventStatus, StatusChange
+from storage.model import EventRecord, StatusChange
 from storage.read.reader import Reader
+from storage.statuses import EventStatus
 
 REQUEUE_EVENTS_MAX = 10000
 """Dead events given back in one transaction: it rewrites the blocks that hold them."""
@@ -29,7 +30,7 @@ REQUEUE_POLL_SECONDS = 0.1
 """How often a requeue looks whether the consumer has room for more, and whether anything can be written still."""
 
 REQUEUE_WAIT_SECONDS = 30
-"""The longest that an order waits without progress: its client has gone, or would rather know."""
+"""The longest that a command waits without progress: its client has gone, or would rather know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class Requeued:
 
 
 @dataclass(slots=True)
-class _Order:
+class _Command:
     patience: trio.CancelScope
     requeued: int = 0
 
@@ -62,41 +63,41 @@ class Requeueing:
         self._looking_up = looking_up
         self._lock = trio.Lock()
 
-    async def requeue(self, event_ids: Sequence[str] | None) -> Requeued:
-        """Give back those with these ids, or all where `event_ids` is None. Raises `Refused`."""
+    async def requeue(self, event_ids: Sequence[str] | None) -> Requeued | Refusal:
+        """Give back those with these ids, or all if `event_ids` is None."""
         with trio.CancelScope() as patience:
-            order = _Order(patience)
-            order.progress()
+            command = _Command(patience)
+            command.progress()
             async with self._lock:
-                await self._until(order, lambda: not self._runner.state.returning)
-                unknown = await (self._all(order) if event_ids is None else self._of(order, event_ids))
-                return Requeued(order.requeued, unknown)
-        raise Refused(self._refusal(order))
+                await self._until(command, lambda: not self._runner.state.returning)
+                unknown = await (self._all(command) if event_ids is None else self._of(command, event_ids))
+                return Requeued(command.requeued, unknown)
+        return self._refusal(command)
 
-    async def _all(self, order: _Order) -> Sequence[str]:
+    async def _all(self, command: _Command) -> Sequence[str]:
         after = 0
         while records := await self._looking_up.run(self._lookup.dead, self._runner.state.id, after):
-            await self._give_all_back(order, [requeued_event(record) for record in records])
+            await self._give_all_back(command, [requeued_event(record) for record in records])
             after = records[-1].number
         return ()
 
-    async def _of(self, order: _Order, event_ids: Sequence[str]) -> Sequence[str]:
+    async def _of(self, command: _Command, event_ids: Sequence[str]) -> Sequence[str]:
         unknown: list[str] = []
-        events: list[Aside] = []
+        events: list[ParkedEvent] = []
         for event_id in dict.fromkeys(event_ids):
             dead = await self._looking_up.run(dead_of, self._lookup, self._runner.state.id, event_id)
-            order.progress()
+            command.progress()
             events += dead
             if not dead:
                 unknown.append(event_id)
-        await self._give_all_back(order, sorted(events, key=lambda event: event.number))
+        await self._give_all_back(command, sorted(events, key=lambda event: event.number))
         return unknown
 
-    async def _give_all_back(self, order: _Order, events: Sequence[Aside]) -> None:
+    async def _give_all_back(self, command: _Command, events: Sequence[ParkedEvent]) -> None:
         while events:
-            await self._until(order, lambda: self._room > 0)
+            await self._until(command, lambda: self._room > 0)
             room = self._room
-            await self._give_back(order, events[:room])
+            await self._give_back(command, events[:room])
             events = events[room:]
 
     @property
@@ -104,49 +105,49 @@ class Requeueing:
         consumer = self._runner.consumer
         return REQUEUE_EVENTS_MAX if consumer is None else min(REQUEUE_EVENTS_MAX, consumer.room)
 
-    async def _give_back(self, order: _Order, events: Sequence[Aside]) -> None:
+    async def _give_back(self, command: _Command, events: Sequence[ParkedEvent]) -> None:
         state = self._runner.state
         numbers = [event.number for event in events]
-        outcomes = StatusChange(state.id, EventStatus.PENDING, numbers, [0] * len(numbers), self._now_ms())
+        change = StatusChange(state.id, EventStatus.PENDING, numbers, [0] * len(numbers), self._now_ms())
         on_disk = trio.Event()
 
         def give_back() -> None:
             state.returning -= 1
             self._runner.requeued(events)
-            order.requeued += len(events)
-            order.progress()
+            command.requeued += len(events)
+            command.progress()
             on_disk.set()
 
         state.returning += 1
-        self._committer.finish(state, outcomes, give_back)
-        self._committer.hurry()
-        await self._until(order, on_disk.is_set, on_disk)
+        self._committer.change_status(state, change, give_back)
+        self._committer.flush()
+        await self._until(command, on_disk.is_set, on_disk)
 
-    async def _until(self, order: _Order, ready: Callable[[], bool], change: trio.Event | None = None) -> None:
+    async def _until(self, command: _Command, ready: Callable[[], bool], change: trio.Event | None = None) -> None:
         """Return when it is true; `change` wakes up at once, nothing but the clock does otherwise."""
         change = change if change is not None else trio.Event()
         while not ready():
             if self._committer.lost:
-                raise Refused(self._refusal(order))
+                command.patience.cancel()
             with trio.move_on_after(REQUEUE_POLL_SECONDS):
                 await change.wait()
 
-    def _refusal(self, order: _Order) -> Refusal:
+    def _refusal(self, command: _Command) -> Refusal:
         failure = self._committer.failure
-        so_far = f"events given back so far: {order.requeued}"
+        so_far = f"events given back so far: {command.requeued}"
         if failure is None:
-            return refuse("overloaded", f"{so_far}; there is no room for more now, send the order again")
+            return refuse("overloaded", f"{so_far}; there is no room for more now, send the command again")
         code = "storage_full" if isinstance(failure, StoreFull) else "storage_failed"
         return refuse(code, f"{so_far}; the store cannot be written now")
 
 
-def dead_of(reader: Reader, source_id: str, event_id: str) -> list[Aside]:
-    """The dead events of this id, on their way back."""
+def dead_of(reader: Reader, source_id: str, event_id: str) -> list[ParkedEvent]:
+    """Return the dead events of this id, on their way back."""
     return [requeued_event(record) for record in reader.find_each(source_id, event_id, [EventStatus.DEAD])]
 
 
-def requeued_event(record: EventRecord) -> Aside:
-    """A dead event on its way back."""
-    facts = record.stored.facts
-    event_digest = digest(facts.source_id, record.stored.event_id(record.position))
-    return Aside(record.number, event_digest, facts.received_at_ms, attempts=0)
+def requeued_event(record: EventRecord) -> ParkedEvent:
+    """Return a dead event on its way back."""
+    numbered = record.numbered
+    event_digest = digest(numbered.source_id, numbered.event_id(record.position))
+    return ParkedEvent(record.number, event_digest, numbered.deliveries.received_at_ms[0], attempts=0)

@@ -1,8 +1,8 @@
 """One source at work: builds its queue and consumer, and builds them anew when its processor changes or it returns.
 
-Order of operations when a consumer is told to stop: the call in hand finishes and counts; the channel is emptied; its
-outcomes reach the disk; only then are a new queue and consumer made, which read the log from the oldest pending event.
-So no event is with two consumers.
+When a consumer is told to stop: the call in hand finishes and counts; the channel is emptied; its outcomes reach the
+disk; only then are a new queue and consumer made, which read the log from the oldest pending event. So no event is with
+two consumers.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,13 +11,14 @@ from typing import Any
 
 import trio
 
-from server.base.byte_budget import SharedBytes
+from server.base.byte_budget import ByteBudget
 from server.base.clock import Clock
 from server.base.source import Source
+from server.base.wakeup import Wakeup
 from server.base.worker import Worker
 from server.flow.committer import Committer
 from server.flow.consumer import Consumer
-from server.flow.parked import Aside
+from server.flow.parked import ParkedEvent
 from server.flow.processor import Processor
 from server.flow.queue import SourceQueue
 from server.flow.source_state import SourceState
@@ -28,7 +29,7 @@ Function = Callable[..., Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class Shared:
     """What all sources share."""
 
     committer: Committer
@@ -36,7 +37,7 @@ class Parts:
     index_ready: trio.Event
     reader: Reader
     reading: Worker
-    shared: SharedBytes
+    budget: ByteBudget
     clock: Clock
     events_max: int
 
@@ -44,19 +45,19 @@ class Parts:
 class Runner:
     """Keeps one source at work while it is configured. `run` is its task."""
 
-    def __init__(self, state: SourceState, parts: Parts) -> None:
+    def __init__(self, state: SourceState, shared: Shared) -> None:
         self.state = state
-        self._parts = parts
+        self._shared = shared
         self._function: Function | None = None
         self._worker = Worker(f"processor {state.id}")
-        self._changed = trio.Event()
+        self._changed = Wakeup()
         self._stopping = False
         self._former_hangs = False
         self.queue: SourceQueue | None = None
         self.consumer: Consumer | None = None
 
     def configure(self, source: Source | None, function: Function | None) -> None:
-        """Take another configuration over at once, or as soon as the call in hand has finished."""
+        """Put another configuration in force at once, or as soon as the call in hand has finished."""
         before = self.state.source
         self.state.configure(source)
         self._function = function
@@ -66,25 +67,25 @@ class Runner:
             self.consumer.configure(source)
         if self.queue is not None:
             self.queue.reconsider()
-        self._changed.set()
+        self._changed.notify()
 
     def stop(self) -> None:
         """Finish what is in hand; `run` returns then."""
         self._stopping = True
         self._stop_consumer()
-        self._changed.set()
+        self._changed.notify()
 
     def read_again(self) -> None:
-        """Events wait before what was fed: read the log anew from the oldest pending event, after the call in hand."""
+        """Read the log anew from the oldest pending event after the call in hand: some wait before what was fed."""
         self._stop_consumer()
 
-    def requeued(self, events: Sequence[Aside]) -> None:
-        """These dead events are pending again, on disk: each enters once, here or when the log is read."""
+    def requeued(self, events: Sequence[ParkedEvent]) -> None:
+        """Take dead events that are pending again, on disk: each enters once, here or when the log is read."""
         queue = self.queue
         if self.consumer is not None:
             self.consumer.requeued([event for event in events if queue is None or not queue.will_feed(event.number)])
         if queue is not None:
-            queue.poke()
+            queue.notify()
 
     @property
     def stuck(self) -> bool:
@@ -95,23 +96,22 @@ class Runner:
         """Work until told to stop."""
         while not self._stopping:
             if self.state.source is None:
-                self._changed = trio.Event()
                 await self._changed.wait()
             else:
                 await self._work(self.state.source)
 
     async def _work(self, source: Source) -> None:
-        parts, state = self._parts, self.state
+        shared, state = self._shared, self.state
         pending = state.totals.pending > 0
-        end = parts.committer.next_number
+        end = shared.committer.stored_end
         state.forget_releases()
         self.queue = SourceQueue(
             state,
-            events_max=parts.events_max,
-            shared=parts.shared,
-            reader=parts.reader,
-            worker=parts.reading,
-            clock=parts.clock,
+            events_max=shared.events_max,
+            budget=shared.budget,
+            reader=shared.reader,
+            worker=shared.reading,
+            clock=shared.clock,
             start=state.totals.oldest if pending else end,
             end=end,
         )
@@ -121,27 +121,27 @@ class Runner:
             self.queue,
             processor,
             source,
-            committer=parts.committer,
-            index=parts.index,
-            reader=parts.reader,
-            reading=parts.reading,
-            clock=parts.clock,
-            events_max=parts.events_max,
+            committer=shared.committer,
+            index=shared.index,
+            reader=shared.reader,
+            reading=shared.reading,
+            clock=shared.clock,
+            events_max=shared.events_max,
         )
         state.queue, state.consumer = self.queue, self.consumer
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.queue.feed)
             nursery.start_soon(self._wait_for_former)
-            await parts.index_ready.wait()
+            await shared.index_ready.wait()
             await self.consumer.run()
             nursery.cancel_scope.cancel()
         self._former_hangs = self._worker.busy
         state.queue = self.queue = None
-        await self.consumer.committed()
+        await self.consumer.flushed()
         state.consumer = self.consumer = None
 
     async def _wait_for_former(self) -> None:
-        """The call of a former processor, if one hangs, has come back before another one can be made."""
+        """Note when the call of a former processor, if one hangs, has come back; no other is made before."""
         await self._worker.idle()
         self._former_hangs = False
 

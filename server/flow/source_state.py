@@ -11,15 +11,16 @@ from server.base.histogram import SECONDS, Histogram
 from server.base.log import Throttled
 from server.base.source import Source
 from server.intake.rate_limit import Gcra
-from storage.model import Singles, Stored, Totals
+from storage.deliveries import NumberedDeliveries
 from storage.record import record
+from storage.statuses import Totals
 
 
 @record
 class Committed:
     """What is on disk: its first `admitted` events go on at once; up to `pending` they are deferred."""
 
-    stored: Stored | Singles
+    numbered: NumberedDeliveries
     admitted: int
     pending: int
     digests: bytes
@@ -27,10 +28,10 @@ class Committed:
     @property
     def end(self) -> int:
         """The number after its last pending event."""
-        return self.stored.first + self.pending
+        return self.numbered.first + self.pending
 
 
-class Queue(Protocol):
+class QueueProtocol(Protocol):
     """What a source's state needs of its queue."""
 
     behind: bool
@@ -41,7 +42,7 @@ class Queue(Protocol):
     def oldest(self) -> tuple[int, int] | None: ...
 
 
-class Consumer(Protocol):
+class ConsumerProtocol(Protocol):
     """What a source's state needs of its consumer."""
 
     @property
@@ -51,7 +52,7 @@ class Consumer(Protocol):
 
 
 @dataclass(slots=True)
-class Counts:
+class SinceStart:
     """Counts that start at 0 with the process."""
 
     rejected: int = 0
@@ -67,7 +68,7 @@ class SourceState:
         self.source: Source | None = None
         self.totals = totals
         """As committed."""
-        self.counts = Counts()
+        self.counts = SinceStart()
         self.processor_seconds = Histogram(SECONDS)
         self.last_error: str | None = None
         """Of the processor, since the start."""
@@ -81,24 +82,24 @@ class SourceState:
         """Deferred events on disk that still wait for a token."""
         self.returning = 0
         """Requeues on their way to the disk."""
-        self.queue: Queue | None = None
-        self.consumer: Consumer | None = None
+        self.queue: QueueProtocol | None = None
+        self.consumer: ConsumerProtocol | None = None
         self._appending = 0
         self._appending_deferred = 0
 
     def processor_failed(self, errors: Sequence[str], now_ms: int, *, outage: bool = False) -> None:
-        """A call failed, or these entries of one. The log hears the kind of error: its words may hold a payload."""
+        """Count a call that failed, or entries of one. The log says the kind of error: its words may hold a payload."""
         for error in errors:
             self.counts.processor_failures += 1
             self.last_error, self.last_error_at_ms = error, now_ms
             self._failures.warn(self.id, source=self.id, kind=kind_of(error), outage=outage)
 
     def event_died(self, error: str) -> None:
-        """An event has failed too often. Said as `processor_failed` does."""
+        """Say that an event has failed too often, as `processor_failed` does."""
         self._deaths.warn(self.id, source=self.id, kind=kind_of(error))
 
     def went_over(self, events: int) -> None:
-        """So many events of a delivery on disk were over the rate limit. The log hears how many since its last line."""
+        """Count events that are on disk and were over the rate limit. The log says how many since its last line."""
         self.counts.over_limit += events
         mode = self.source.over_limit if self.source is not None else None
         count = self.counts.over_limit - self._overs_said
@@ -106,7 +107,7 @@ class SourceState:
             self._overs_said = self.counts.over_limit
 
     def configure(self, source: Source | None) -> None:
-        """Another configuration, or None where it was removed. What is deferred stays so."""
+        """Put another configuration in force; None if it was removed. What is deferred stays so."""
         self.source = source
         if source is not None:
             self.limiter.reconfigure(source.rate_limit_events_per_second, source.rate_limit_burst_events)
@@ -122,7 +123,7 @@ class SourceState:
         return self.unreleased > 0 or self._appending_deferred > 0
 
     def release(self, count: int, now_ns: int) -> int:
-        """How many of `count` deferred events may go on now; they are no longer held."""
+        """Return how many of `count` deferred events may go on now, and count them as released."""
         source = self.source
         free = source is None or source.over_limit == "observe" or not source.rate_limit_events_per_second
         released = count if free else self.limiter.take(count, now_ns)
@@ -130,21 +131,21 @@ class SourceState:
         return released
 
     def forget_releases(self) -> None:
-        """The log is read again from the oldest pending event: what was released and not finished is deferred again."""
+        """Defer again what was released and not finished; call when the log is read anew from the oldest pending."""
         self.unreleased = self.totals.deferred_now
 
     def appending(self, pending: int, deferred: int) -> None:
-        """A delivery with so many pending events, deferred ones among them, is on its way to the committer."""
+        """Count the pending events of a delivery, deferred ones among them, that is on its way to the disk."""
         self._appending += pending
         self._appending_deferred += deferred
 
     def not_appended(self, pending: int, deferred: int) -> None:
-        """Its group failed: as if it had never come, but for the tokens."""
+        """Undo `appending`; call when the delivery was refused. Its tokens stay spent."""
         self._appending -= pending
         self._appending_deferred -= deferred
 
     def appended(self, run: Sequence[Committed]) -> None:
-        """These deliveries are on disk and in `totals`: what is pending of them goes into the queue."""
+        """Put what is pending of these deliveries into the queue; call when they are in the store and in `totals`."""
         for committed in run:
             deferred = committed.pending - committed.admitted
             self._appending -= committed.pending
@@ -154,7 +155,7 @@ class SourceState:
             self.queue.offer(run)
 
     def oldest_bound(self) -> int | None:
-        """No event before this number is pending, as far as is known; None where that is not known.
+        """Return a number before which no event is pending; None if that is not known.
 
         A consumer that stops has let go of events without an outcome, so what it still holds says nothing.
         """
@@ -164,14 +165,14 @@ class SourceState:
         return None if oldest is None else oldest[0]
 
     def oldest_pending(self) -> tuple[int, int] | None:
-        """(number, received_at_ms) of the oldest pending event, or None where nothing is pending.
+        """Return (number, received_at_ms) of the oldest pending event; None if nothing is pending.
 
-        Where it waits on disk unread, the number is a lower bound and the time 0.
+        If it waits on disk unread, the number is a lower bound and the time 0.
         """
         parts = (self.queue, self.consumer)
         return min((found for part in parts if part is not None and (found := part.oldest()) is not None), default=None)
 
 
 def kind_of(error: str) -> str:
-    """The kind of an error, without its words, which may hold a payload."""
+    """Return the kind of an error, without its words, which may hold a payload."""
     return error.partition(":")[0]

@@ -25,7 +25,7 @@ SLOW_BODY = refuse("timeout", "the body did not come in time")
 FULL = refuse("overloaded", "too many connections")
 
 
-class Entry(Protocol):
+class EntryProtocol(Protocol):
     """A request that passed the gate, until it is closed."""
 
     def grow(self, count: int, /) -> Refusal | None: ...
@@ -33,13 +33,13 @@ class Entry(Protocol):
     def close(self) -> None: ...
 
 
-class Gate(Protocol):
+class GateProtocol(Protocol):
     """The step between HTTP and intake, as far as a front end sees it."""
 
-    def enter(self, head: Head, /) -> Entry | Refusal: ...
+    def enter(self, head: Head, /) -> EntryProtocol | Refusal: ...
 
 
-class Health(Protocol):
+class HealthProtocol(Protocol):
     """What the health routes ask."""
 
     def live(self) -> bool: ...
@@ -52,7 +52,7 @@ class Observe(Protocol):
     def __call__(self, status: int, code: str, seconds: float, remote_addr: str = "", source: str = "", /) -> None: ...
 
 
-class Limits(Protocol):
+class ConnectionLimits(Protocol):
     """The limits of a listener's connections."""
 
     @property
@@ -69,7 +69,7 @@ class Limits(Protocol):
 class Listener:
     """What all connections of one listener share, whichever front end serves them."""
 
-    limits: Limits
+    limits: ConnectionLimits
     observe: Observe
     on_error: Callable[[BaseException], None]
     connections: Connections = field(init=False)

@@ -1,7 +1,7 @@
 """The gate: the one step between HTTP and the flow that every front end calls, so that they cannot differ.
 
 Order, as users are promised: draining, full or failed → source and token → backlog → body size and time (here as it
-grows) → everything about the body (intake) → rate limit → committer → answer.
+grows) → everything about the body (intake) → rate limit → acknowledger → answer.
 From the decision to the hand-over there is no checkpoint: decided, charged and handed over in one synchronous step.
 """
 
@@ -9,28 +9,28 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from server.base.byte_budget import SharedBytes
+from server.base.byte_budget import ByteBudget
 from server.base.clock import Clock
 from server.base.refusal import UNAUTHORIZED, Refusal, refuse
 from server.base.source import Source
 from server.config.settings import LimitsConfig
-from server.flow.committer import Committer
+from server.flow.acknowledger import Acknowledger
 from server.flow.engine import Engine
 from server.flow.source_state import SourceState
 from server.http.answer import Answer, refusal_answer
-from server.intake import intake, singles
+from server.intake import intake
 from server.intake.auth import UNKNOWN_SOURCE_DIGESTS, token_matches, token_of
-from server.intake.intake import Admission, AllAdmitted, Head, Reading
+from server.intake.intake import Admission, Head
+from server.intake.read_many import Request, read_many
 from server.observe.health import Health, storage_refusal
-from storage.codec.records import delivery_ids
+from storage.deliveries import Deliveries, NumberedDeliveries
 from storage.errors import StoreError
-from storage.model import Singles, Stored
 
 OnAnswer = Callable[[Answer], None]
 
 
-W = TypeVar("W", bound=singles.Request)
-W_contra = TypeVar("W_contra", bound=singles.Request, contravariant=True)
+W = TypeVar("W", bound=Request)
+W_contra = TypeVar("W_contra", bound=Request, contravariant=True)
 
 
 class Together(Protocol[W_contra]):
@@ -56,7 +56,7 @@ class Gate:
     def __init__(
         self,
         engine: Engine,
-        committer: Committer,
+        acknowledger: Acknowledger,
         health: Health,
         *,
         limits: LimitsConfig,
@@ -68,10 +68,10 @@ class Gate:
         self._backlog_events_max = backlog_events_max
         self._generation = -1
         self._judged: dict[tuple[str, bytes | None], Judged] = {}
-        self.committer = committer
+        self.acknowledger = acknowledger
         self.clock = clock
         self.body_bytes_max = limits.body_bytes_max
-        self.in_flight = SharedBytes(limits.in_flight_bytes_max)
+        self.in_flight = ByteBudget(limits.in_flight_bytes_max)
         self.intake_limits = intake.Limits(
             limits.body_bytes_max, limits.decoded_bytes_max, limits.json_containers_max, limits.batch_events_max
         )
@@ -123,23 +123,23 @@ class Gate:
         if is_full or state.deferring or not state.limiter.has(count, now_ns):
             return requests
         try:
-            taken, columns, left = singles.read(source, requests, self.clock.now_ms(), self.intake_limits)
+            taken, deliveries, left = read_many(source, requests, self.clock.now_ms(), self.intake_limits)
         except Exception:  # noqa: BLE001  # a fault of ours: whichever it is about fails when it goes alone, and is heard of
             return requests
         size = sum([len(request.body) for request in taken])
-        if columns is None or not self.in_flight.take(state.id, size):
+        if deliveries is None or not self.in_flight.reserve(state.id, size):
             return requests
         lane.let_in(taken)
-        state.limiter.take(columns.count, now_ns)
+        state.limiter.take(deliveries.count, now_ns)
 
-        def committed(result: Stored | Singles | StoreError) -> None:
-            self.in_flight.give(state.id, size)
-            if isinstance(result, Singles):
-                lane.answer(taken, intake.answers(source, delivery_ids(result)))
-            elif isinstance(result, StoreError):
+        def committed(result: NumberedDeliveries | StoreError) -> None:
+            self.in_flight.release(state.id, size)
+            if isinstance(result, NumberedDeliveries):
+                lane.answer(taken, intake.answers(source, result.delivery_ids()))
+            else:
                 lane.answer_each(taken, [refusal_answer(storage_refusal(result), close=False)] * len(taken))
 
-        self.committer.append(state, AllAdmitted(columns, columns.count), committed)
+        self.acknowledger.append(state, Admission(deliveries, deliveries.count), committed)
         return left
 
     def _judge(self, head: Head) -> "Judged | None":
@@ -179,7 +179,7 @@ class Judged:
 
 
 class Entry:
-    """One request that is let in: its body as it grows, then the decision. Also what the committer calls back."""
+    """One request that is let in: its body as it grows, then the decision. Also what the acknowledger calls back."""
 
     __slots__ = ("_admission", "_answer", "_gate", "_head", "_held", "_received", "_source", "_state", "_submitted")
 
@@ -218,34 +218,35 @@ class Entry:
         self._admission = intake.admit(reading, source, state.limiter, state.deferring, gate.clock.monotonic_ns())
         self._answer = answer
         self._submitted = True
-        gate.committer.append(state, self._admission, self._committed)
+        gate.acknowledger.append(state, self._admission, self._committed)
 
     def close(self) -> None:
         """The request is over, or its client has gone. What was submitted goes on, its room taken until its commit."""
         if not self._submitted:
             self._give_back()
 
-    def _has_room_for(self, reading: Reading) -> Refusal | None:
+    def _has_room_for(self, reading: Deliveries) -> Refusal | None:
         """The backlog may have filled meanwhile, and what was unpacked takes memory until its commit."""
         if self._gate.backlogged(self._state):
             return self._gate.backlog_refusal()
-        unpacked = len(reading.body) - self._held
+        unpacked = reading.size - self._held
         return self._take(unpacked) if unpacked > 0 else None
 
-    def _committed(self, result: Stored | Singles | StoreError) -> None:
+    def _committed(self, result: NumberedDeliveries | StoreError) -> None:
         self._give_back()
-        if isinstance(result, Stored):
-            self._answer(Answer(200, intake.answer(self._source, self._admission, result.id)))
-        elif isinstance(result, StoreError):
+        if isinstance(result, NumberedDeliveries):
+            [delivery_id] = result.delivery_ids()
+            self._answer(Answer(200, intake.answer(self._source, self._admission, delivery_id)))
+        else:
             self._answer(refusal_answer(storage_refusal(result), close=False))
 
     def _take(self, count: int) -> Refusal | None:
-        if not self._gate.in_flight.take(self._state.id, count):
+        if not self._gate.in_flight.reserve(self._state.id, count):
             return refuse("overloaded", "too many bytes are in flight")
         self._held += count
         return None
 
     def _give_back(self) -> None:
         if self._held:
-            self._gate.in_flight.give(self._state.id, self._held)
+            self._gate.in_flight.release(self._state.id, self._held)
             self._held = 0

@@ -17,7 +17,7 @@ from server.http.asgi.connection import Connection
 from server.http.asgi.connection import Exchange as Exchanging
 from server.http.asgi.hypercorn import Exchange, check_version
 from server.http.fast.event_loop import OUT_OF_RESOURCES, Fast, FastLane, HandOver
-from server.http.frontend import Limits, Listener, Observe
+from server.http.frontend import ConnectionLimits, Listener, Observe
 from server.http.head import RequestHead
 
 BACKLOG = 4096
@@ -35,7 +35,7 @@ def log_error(name: str, error: BaseException) -> None:
 async def serve(
     app: App,
     sockets: Sequence[socket.socket],
-    limits: Limits,
+    limits: ConnectionLimits,
     *,
     shutdown_trigger: Callable[[], Awaitable[object]],
     name: str,
@@ -86,7 +86,7 @@ def _handing_over(listener: Listener, exchange: Exchanging, handlers: trio.Nurse
     return hand_over
 
 
-def _listen(sock: socket.socket, limits: Limits) -> socket.socket:
+def _listen(sock: socket.socket, limits: ConnectionLimits) -> socket.socket:
     """TCP_USER_TIMEOUT, inherited by what is accepted, ends what the kernel still sends for a closed connection."""
     if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
         milliseconds = max(1, int(limits.body_timeout_seconds * 1000))

@@ -1,13 +1,15 @@
-"""The reading side: normalised events from stored facts and the archived body. Nothing is decided here again."""
+"""The reading side: normalised events from what intake found and the archived bodies. Nothing is decided here again."""
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import groupby
 from types import MappingProxyType
 from typing import Any
 
 import orjson
 
-from storage.model import Facts, Stored
+from storage.deliveries import PAYLOAD_KEY, Deliveries, NumberedDeliveries
 
 NO_RESULTS: Mapping[int, object] = MappingProxyType({})
 
@@ -16,31 +18,35 @@ FILLED_IN = ("context", "integrations")
 
 
 def build_events(
-    stored: Stored, positions: Sequence[int], results: Mapping[int, object] = NO_RESULTS
+    numbered: NumberedDeliveries, positions: Sequence[int], results: Mapping[int, object] = NO_RESULTS
 ) -> list[dict[str, object]]:
-    """The events at these positions of the facts, in their order, of the nine fields in the contract's order.
+    """Return the events at these places, which ascend, of the nine fields in the contract's order.
 
     A position in `results` gives its event a tenth field, `result`. All objects are fresh and shared by no two events
-    of one call, if no position comes twice. `payload` is None where no body was kept.
+    of one call. `payload` is None if no body was kept.
     """
-    facts = stored.facts
-    received_at = rfc3339(facts.received_at_ms)
+    deliveries = numbered.deliveries
+    firsts = numbered.firsts()
+    ids = numbered.delivery_ids()
     events = []
-    for position, payload in zip(positions, _payloads(facts, stored.body, positions), strict=True):
-        event: dict[str, object] = {
-            "inbound_event_id": stored.event_id(position),
-            "source_config_id": facts.source_id,
-            "source_type": facts.source_type,
-            "provider_event_id": facts.provider_ids[position],
-            "event_type": facts.types[position],
-            "received_at": received_at,
-            "payload": payload,
-            "headers": dict(facts.headers),
-            "meta": _meta(stored, position),
-        }
-        if position in results:
-            event["result"] = results[position]
-        events.append(event)
+    for place, those in groupby(positions, key=lambda position: bisect_right(firsts, numbered.first + position) - 1):
+        mine = list(those)
+        received_at = rfc3339(deliveries.received_at_ms[place])
+        for position, payload in zip(mine, _payloads(deliveries, place, mine), strict=True):
+            event: dict[str, object] = {
+                "inbound_event_id": numbered.event_id(position),
+                "source_config_id": deliveries.source_id,
+                "source_type": deliveries.source_type,
+                "provider_event_id": deliveries.provider_ids[position],
+                "event_type": deliveries.types[position],
+                "received_at": received_at,
+                "payload": payload,
+                "headers": dict(deliveries.headers[place]),
+                "meta": _meta(numbered, place, ids[place], position),
+            }
+            if position in results:
+                event["result"] = results[position]
+            events.append(event)
     return events
 
 
@@ -50,38 +56,40 @@ def rfc3339(at_ms: int) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{ms:03}Z"
 
 
-def _meta(stored: Stored, position: int) -> dict[str, object]:
-    facts = stored.facts
+def _meta(numbered: NumberedDeliveries, place: int, delivery_id: str, position: int) -> dict[str, object]:
+    deliveries = numbered.deliveries
     meta: dict[str, object] = {
-        "number": stored.first + position,
-        "id_from": facts.id_from[position],
-        "batch_index": facts.indexes[position],
-        "batch_size": facts.batch_size,
-        "delivery": stored.id,
-        "remote_addr": facts.remote_addr,
+        "number": numbered.first + position,
+        "id_from": deliveries.id_from[position],
+        "batch_index": deliveries.indexes[position],
+        "batch_size": deliveries.batch_sizes[place],
+        "delivery": delivery_id,
+        "remote_addr": deliveries.remote_addrs[place],
     }
-    if facts.source_type == "segment":
-        meta["sent_at"] = facts.sent_at
+    if deliveries.source_type == "segment":
+        meta["sent_at"] = deliveries.sent_at[place]
     return meta
 
 
-def _payloads(facts: Facts, body: bytes, positions: Sequence[int]) -> list[object]:
+def _payloads(deliveries: Deliveries, place: int, positions: Sequence[int]) -> list[object]:
+    """Parse the body of one delivery, and return the payloads of its events at these places."""
+    body = deliveries.bodies[place]
     if not body:
         return [None] * len(positions)
     parsed = orjson.loads(body)
-    items = _items(facts, parsed)
-    chosen = [items[facts.indexes[position]] for position in positions]
-    if facts.source_type == "webhook":
-        return [item.get("payload", item) for item in chosen]
-    if facts.batched:
+    is_segment, batched = deliveries.source_type == "segment", deliveries.batched[place]
+    items = _items(parsed, is_segment=is_segment) if batched else [parsed]
+    chosen = [items[deliveries.indexes[position]] for position in positions]
+    if is_segment and batched:
         _fill_in_all(chosen, parsed)
-    return chosen
+    return [
+        item["payload"] if deliveries.payload_from[position] == PAYLOAD_KEY else item
+        for item, position in zip(chosen, positions, strict=True)
+    ]
 
 
-def _items(facts: Facts, parsed: Any) -> list[Any]:
-    if not facts.batched:
-        return [parsed]
-    items: list[Any] = parsed if facts.source_type == "webhook" else parsed["batch"]
+def _items(parsed: Any, *, is_segment: bool) -> list[Any]:
+    items: list[Any] = parsed["batch"] if is_segment else parsed
     return items
 
 

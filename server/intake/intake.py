@@ -1,6 +1,6 @@
 """The whole policy of intake on one screen: bytes, headers, a time and a limiter in; a delivery or a refusal out.
 
-(`singles.py` finds the same in plain single events, many at once; a test holds the two together.)
+(`read_many.py` finds the same in plain single events, many at once; a test holds the two together.)
 
 The bearer token is checked before the body is read, by the gate; everything about the body is checked here, in the
 contract's order: signature, Content-Encoding, JSON, normalisation, rate limit.
@@ -19,8 +19,9 @@ from server.intake.decode import Buffer, decode
 from server.intake.headers import Scanned, scan
 from server.intake.parse import parse
 from server.intake.rate_limit import Gcra
-from storage.model import Columns, EventStatus, Facts
+from storage.deliveries import Deliveries, Rejection
 from storage.record import record
+from storage.statuses import EventStatus
 
 
 @record
@@ -63,41 +64,18 @@ class Limits:
 
 
 @record
-class Reading:
-    """A good body, decoded, and what was found in it."""
-
-    facts: Facts
-    body: bytes
-
-    @property
-    def count(self) -> int:
-        """Of events."""
-        return len(self.facts.types)
-
-
-@record
 class Admission:
-    """What the rate limit makes of a reading: its first `admitted` events go on, the others have the status `rest`."""
+    """What the rate limit makes of deliveries: the first `admitted` events go on, the others have the status `rest`."""
 
-    reading: Reading
-    admitted: int
-    rest: EventStatus
-    """DEFERRED or DROPPED; of no meaning where all are admitted."""
-    over_limit: int
-
-
-@record
-class AllAdmitted:
-    """The same for requests of one event each that all go on."""
-
-    reading: Columns
+    deliveries: Deliveries
     admitted: int
     rest: EventStatus = EventStatus.DEFERRED
+    """DEFERRED or DROPPED; of no meaning if all are admitted."""
     over_limit: int = 0
 
 
-def read(source: Source, head: Head, body: Buffer, now_ms: int, limits: Limits) -> Reading | Refusal:
-    """The events of a body, or why there are none. Any bytes give one of the two."""
+def read(source: Source, head: Head, body: Buffer, now_ms: int, limits: Limits) -> Deliveries | Refusal:
+    """Return the delivery with the events of a body, or why there are none. Any bytes give one of the two."""
     scanned = head.scanned
     if source.signing_secrets and not signature_matches(scanned.signature, body, source.signing_secrets):
         return UNAUTHORIZED
@@ -107,15 +85,15 @@ def read(source: Source, head: Head, body: Buffer, now_ms: int, limits: Limits) 
     parsed = parse(decoded, limits.json_containers_max)
     if isinstance(parsed, Refusal):
         return _no_form(parsed) if scanned.form and parsed.code == "invalid_json" else parsed
-    facts = normalise.facts(
+    return normalise.delivery(
         source,
         scanned,
         parsed,
+        decoded,
         received_at_ms=now_ms,
         remote_addr=head.remote_addr,
         batch_events_max=limits.batch_events_max,
     )
-    return facts if isinstance(facts, Refusal) else Reading(facts, decoded)
 
 
 def _no_form(refusal: Refusal) -> Refusal:
@@ -123,26 +101,26 @@ def _no_form(refusal: Refusal) -> Refusal:
     return refuse("unsupported_media_type", f"{refusal.message}; its Content-Type is a form's, and only JSON is taken")
 
 
-def admit(reading: Reading, source: Source, limiter: Gcra, deferring: bool, now_ns: int) -> Admission:
-    """Charges the limiter for what goes on. While anything is `deferring`, the tokens belong to that."""
-    count = reading.facts.count
+def admit(deliveries: Deliveries, source: Source, limiter: Gcra, deferring: bool, now_ns: int) -> Admission:
+    """Charge the limiter for what goes on of one delivery. While anything is `deferring`, the tokens belong to that."""
+    count = deliveries.count
     rest = EventStatus.DROPPED if source.over_limit == "drop" else EventStatus.DEFERRED
     waits = deferring and source.rate_limit_events_per_second > 0 and source.over_limit != "observe"
     fitting = 0 if waits else limiter.take(count, now_ns)
     over = count - fitting
     if source.over_limit == "observe":
-        return Admission(reading, count, rest, over)
+        return Admission(deliveries, count, rest, over)
     if rest is EventStatus.DROPPED and not fitting:
-        reading = replace(reading, body=b"")
-    return Admission(reading, fitting, rest, over)
+        deliveries = replace(deliveries, bodies=[b""])
+    return Admission(deliveries, fitting, rest, over)
 
 
 def answer(source: Source, admission: Admission, delivery_id: str) -> bytes:
     """The body of the 200 for a delivery. Its four numbers add up to the items sent."""
-    facts = admission.reading.facts
-    left = facts.count - admission.admitted
+    rejections = admission.deliveries.rejected[0]
+    left = admission.deliveries.count - admission.admitted
     dropped = left if admission.rest is EventStatus.DROPPED else 0
-    rejected = orjson.dumps([_rejection(each) for each in facts.rejected]) if facts.rejected else b"[]"
+    rejected = orjson.dumps([_rejection(each) for each in rejections]) if rejections else b"[]"
     counts = b'"accepted":%d,"deferred":%d,"dropped":%d,"rejected":%b' % (
         admission.admitted,
         left - dropped,
@@ -165,6 +143,6 @@ def _around(source: Source, counts: bytes) -> tuple[bytes, bytes]:
     return b'{"status":"accepted",%b,"delivery":"' % counts, success
 
 
-def _rejection(entry: tuple[int, str, str]) -> dict[str, object]:
+def _rejection(entry: Rejection) -> dict[str, object]:
     index, code, message = entry
     return {"index": index, "code": code, "message": message}

@@ -1,4 +1,4 @@
-"""From the parsed body to facts: which items are events, their ids and types. Decided once and stored.
+"""From the parsed body to a delivery: which items are events, their ids and types. Decided once and stored.
 
 Where an id was found (`id_from`): `body.inbound_event_id`, `body.messageId`, `header.NAME`, `hash` or `generated`.
 An id header belongs to a body that is one object. It is an error only where it would be the event's id; as the
@@ -15,7 +15,7 @@ import orjson
 from server.base.refusal import Refusal, refuse
 from server.base.source import Source
 from server.intake.headers import HeaderId, Scanned
-from storage.model import GENERATED, Facts
+from storage.deliveries import GENERATED, PAYLOAD_KEY, WHOLE_ITEM, Deliveries, Rejection
 
 ID_BYTES_MAX = 512
 TYPE_BYTES_MAX = 256
@@ -23,6 +23,10 @@ SENT_AT_BYTES_MAX = 64
 """A timestamp of RFC 3339 takes 35 at most; what is longer is none, and is not kept beside the body."""
 
 SEGMENT_TYPES = frozenset(("track", "identify", "page", "screen", "group", "alias"))
+
+FROM_EVENT_ID = "body.inbound_event_id"
+_FROM_MESSAGE_ID = "body.messageId"
+"""Two of the values of `id_from`."""
 
 _BAD_ID = f"must be a string of 1 to {ID_BYTES_MAX} bytes or an integer from 0 to 2^64 - 1"
 _NO_MESSAGE_ID = "no messageId"
@@ -32,51 +36,47 @@ _BAD_TYPE = f"event_type must be a string of 1 to {TYPE_BYTES_MAX} bytes"
 _BAD_SEGMENT_TYPE = f"type must be one of {', '.join(sorted(SEGMENT_TYPES))}"
 
 
-Found = tuple[str | None, str, str | None, str]
-"""One good item: id, id_from, provider id, type."""
+Item = dict[str, Any]
+Columns = tuple[Sequence[str | None], Sequence[str], Sequence[str | None], Sequence[str], Sequence[str]]
+"""Good items column by column: ids, id_from, provider ids, types, payload_from."""
+Row = tuple[str | None, str, str | None, str, str]
+"""One good item, with an entry for each of the columns."""
 
 
-Columns = tuple[
-    Sequence[str | None],
-    Sequence[str],
-    Sequence[str | None],
-    Sequence[str],
-    Sequence[int],
-    Sequence[tuple[int, str, str]],
-]
-"""The good items column by column: ids, id_from, provider ids, types, indexes; and the others, as rejected."""
-
-
-def facts(
-    source: Source, scanned: Scanned, parsed: object, *, received_at_ms: int, remote_addr: str, batch_events_max: int
-) -> Facts | Refusal:
-    """The facts of a parsed body; `invalid_event` where no item is an event, `too_large` where there are too many."""
+def delivery(
+    source: Source,
+    scanned: Scanned,
+    parsed: object,
+    body: bytes,
+    *,
+    received_at_ms: int,
+    remote_addr: str,
+    batch_events_max: int,
+) -> Deliveries | Refusal:
+    """Return the delivery of a parsed body; `invalid_event` if no item is an event, `too_large` for too many."""
     items, batched = _items(source, parsed)
     if isinstance(items, str):
         return refuse("invalid_event", items)
     if len(items) > batch_events_max:
         return refuse("too_large", f"the batch holds more than {batch_events_max} items")
-    columns = _columns(source, items) if batched else _one(source, scanned.event_id, items[0])
-    if isinstance(columns, str):
-        return refuse("invalid_event", columns)
-    ids, id_from, provider_ids, types, indexes, rejected = columns
-    if not types:
-        return _no_event(rejected)
-    return Facts(
-        source_id=source.id,
-        source_type=source.type,
-        received_at_ms=received_at_ms,
-        remote_addr=remote_addr,
-        headers=scanned.kept,
-        batched=batched,
-        batch_size=len(items),
-        ids=ids,
-        id_from=id_from,
-        provider_ids=provider_ids,
-        types=types,
-        indexes=indexes,
-        rejected=rejected,
-        sent_at=sent_at(parsed) if source.type == "segment" else None,
+    columns, indexes, rejected = _batch(source, items) if batched else _one(source, scanned.event_id, items[0])
+    if columns is None:
+        return _no_event(rejected, batched)
+    return Deliveries(
+        source.id,
+        source.type,
+        [received_at_ms],
+        [remote_addr],
+        [scanned.kept],
+        [sent_at(parsed) if source.type == "segment" else None],
+        [batched],
+        [len(items)],
+        [rejected],
+        [len(indexes)],
+        [body],
+        *columns[:4],
+        indexes,
+        columns[4],
     )
 
 
@@ -94,10 +94,11 @@ def _items(source: Source, parsed: object) -> tuple[list[object] | str, bool]:
     return (batch, True) if isinstance(batch, list) else ("batch must be an array", True)
 
 
-def _no_event(rejected: Sequence[tuple[int, str, str]]) -> Refusal:
+def _no_event(rejected: Sequence[Rejection], batched: bool) -> Refusal:
     if not rejected:
         return refuse("invalid_event", "the batch is empty")
-    return refuse("invalid_event", f"no item is an event; the first: {rejected[0][2]}")
+    first = rejected[0][2]
+    return refuse("invalid_event", f"no item is an event; the first: {first}" if batched else first)
 
 
 def sent_at(parsed: object) -> str | None:
@@ -106,43 +107,50 @@ def sent_at(parsed: object) -> str | None:
     return value if isinstance(value, str) and _fits(value, SENT_AT_BYTES_MAX) else None
 
 
-def alone(source: Source, header: HeaderId | None, item: Any) -> Found | str:
-    """What is found in an object that is a body by itself, or why it is no event that comes alone."""
+def alone(source: Source, header: HeaderId | None, item: Item) -> Row | str:
+    """Return what is found in an object that is a body by itself, or why it is not an event that comes alone."""
     if source.type == "webhook":
         return _webhook_item(source, header, item, _NO_ID)
     return _segment_item(source, item) if item.get("batch") is None else "this is a batch"
 
 
-def _one(source: Source, header: HeaderId | None, item: Any) -> Columns | str:
+Found = tuple[Columns | None, Sequence[int], Sequence[Rejection]]
+"""The columns of the good items, if there are any, and their indexes; and the others."""
+
+
+def _one(source: Source, header: HeaderId | None, item: Any) -> Found:
     found = alone(source, header, item)
     if isinstance(found, str):
-        return found
-    event_id, id_from, provider_id, kind = found
-    return [event_id], [id_from], [provider_id], [kind], _FIRST, ()
+        return None, (), [(0, "invalid_event", found)]
+    event_id, id_from, provider_id, kind, payload_from = found
+    return ([event_id], [id_from], [provider_id], [kind], [payload_from]), [0], ()
 
 
-_FIRST = (0,)
-
-
-def _columns(source: Source, items: list[object]) -> Columns:
+def _batch(source: Source, items: Sequence[object]) -> Found:
     if source.type == "segment":
-        return _plain_segment(source, items) or _careful(lambda item: _segment_item(source, item), items)
+        columns = plain_segment(source, items)
+        if columns is not None:
+            return columns, list(range(len(items))), ()
+        return _careful(lambda item: _segment_item(source, item), items)
     return _careful(lambda item: _webhook_item(source, None, item, _NO_ID_IN_BATCH), items)
 
 
-def _plain_segment(source: Source, items: list[object]) -> Columns | None:
-    """The columns of a batch that is as all SDKs send it, at C speed; None where an item needs a closer look."""
+def plain_segment(source: Source, items: Sequence[Any]) -> Columns | None:
+    """Return the columns of items that are as all SDKs send them, at C speed; None if one needs a closer look."""
     try:
-        ids = list(map(_message_id, items))  # a KeyError or TypeError where an item is no object or lacks the key
+        ids = list(map(_message_id, items))  # a KeyError or TypeError if an item is not an object or lacks the key
         types = list(map(_type, items))
     except (KeyError, TypeError):
         return None
-    if not are_short_ids(ids) or not are_segment_types(types):
+    if not are_short_ids(ids) or not _are_segment_types(types):
         return None
-    count = len(items)
-    if source.event_type_override:
-        types = [source.event_type_override] * count
-    return ids, ["body.messageId"] * count, ids, types, list(range(count)), []
+    count = len(ids)
+    return ids, [_FROM_MESSAGE_ID] * count, ids, overridden(source, types), [WHOLE_ITEM] * count
+
+
+def overridden(source: Source, types: list[str]) -> list[str]:
+    """Return these types, or as many of what the source replaces every type with."""
+    return [source.event_type_override] * len(types) if source.event_type_override else types
 
 
 def are_short_ids(values: Sequence[object]) -> bool:
@@ -155,8 +163,7 @@ def are_short_types(values: Sequence[object]) -> bool:
     return _are_short(values, TYPE_BYTES_MAX)
 
 
-def are_segment_types(values: Sequence[object]) -> bool:
-    """All are types of Segment's."""
+def _are_segment_types(values: Sequence[object]) -> bool:
     return set(map(type, values)) == {str} and SEGMENT_TYPES.issuperset(values)
 
 
@@ -168,10 +175,10 @@ _message_id: Callable[[Any], Any] = itemgetter("messageId")
 _type: Callable[[Any], Any] = itemgetter("type")
 
 
-def _careful(look: Callable[[dict[str, object]], Found | str], items: list[object]) -> Columns:
-    found: list[Found] = []
+def _careful(look: Callable[[Item], Row | str], items: Sequence[object]) -> Found:
+    found: list[Row] = []
     indexes: list[int] = []
-    rejected: list[tuple[int, str, str]] = []
+    rejected: list[Rejection] = []
     for index, item in enumerate(items):
         seen = look(item) if isinstance(item, dict) else "the item must be an object"
         if isinstance(seen, str):
@@ -179,23 +186,35 @@ def _careful(look: Callable[[dict[str, object]], Found | str], items: list[objec
         else:
             found.append(seen)
             indexes.append(index)
-    ids, id_from, provider_ids, types = zip(*found, strict=True) if found else ((), (), (), ())
-    return ids, id_from, provider_ids, types, indexes, rejected
+    return as_columns(found) if found else None, indexes, rejected
 
 
-def _segment_item(source: Source, item: dict[str, object]) -> Found | str:
+def as_columns(rows: Sequence[Row]) -> Columns:
+    """Return the columns of these items, of which there is one at least."""
+    ids, id_from, provider_ids, types, payload_from = map(list, zip(*rows, strict=True))
+    return ids, id_from, provider_ids, types, payload_from
+
+
+def payload_from(item: Item) -> str:
+    """Return where the payload of an item of a webhook's body is."""
+    return PAYLOAD_KEY if "payload" in item else WHOLE_ITEM
+
+
+def _segment_item(source: Source, item: Item) -> Row | str:
     kind = item.get("type")
     if not isinstance(kind, str) or kind not in SEGMENT_TYPES:
         return _BAD_SEGMENT_TYPE
     kind = source.event_type_override or kind
     value = item.get("messageId")
     if value is None:
-        return _without_id(source, item, None, kind) or _NO_MESSAGE_ID
+        return _without_id(source, item, None, kind, WHOLE_ITEM) or _NO_MESSAGE_ID
     event_id = _text_id(value)
-    return f"messageId {_BAD_ID}" if event_id is None else (event_id, "body.messageId", event_id, kind)
+    if event_id is None:
+        return f"messageId {_BAD_ID}"
+    return event_id, _FROM_MESSAGE_ID, event_id, kind, WHOLE_ITEM
 
 
-def _webhook_item(source: Source, header: HeaderId | None, item: dict[str, object], no_id: str) -> Found | str:
+def _webhook_item(source: Source, header: HeaderId | None, item: Item, no_id: str) -> Row | str:
     kind = source.event_type_override or item.get("event_type")
     if kind is None:
         kind = "unknown"
@@ -203,31 +222,32 @@ def _webhook_item(source: Source, header: HeaderId | None, item: dict[str, objec
         return _BAD_TYPE
     from_header = None if header is None or header.value is None else _text_id(header.value)
     provider_id = _provider_id(item) or from_header
+    payload = payload_from(item)
     value = item.get("inbound_event_id")
     if value is not None:
         event_id = _text_id(value)
         if event_id is None:
             return f"inbound_event_id {_BAD_ID}"
-        return (event_id, "body.inbound_event_id", provider_id, kind)
+        return event_id, FROM_EVENT_ID, provider_id, kind, payload
     if header is None:
-        return _without_id(source, item, provider_id, kind) or no_id
+        return _without_id(source, item, provider_id, kind, payload) or no_id
     if from_header is None:
         return f"header {header.name} must come once, as 1 to {ID_BYTES_MAX} bytes of UTF-8"
-    return (from_header, f"header.{header.name}", provider_id, kind)
+    return from_header, f"header.{header.name}", provider_id, kind, payload
 
 
-def _provider_id(item: dict[str, object]) -> str | None:
+def _provider_id(item: Item) -> str | None:
     return _text_id(item.get("provider_event_id")) or _text_id(item.get("id"))
 
 
-def _without_id(source: Source, item: dict[str, object], provider_id: str | None, kind: str) -> Found | None:
+def _without_id(source: Source, item: Item, provider_id: str | None, kind: str, payload: str) -> Row | None:
     """`missing_event_id`, for an item in which no id was found; None: it is refused."""
     match source.missing_event_id:
         case "generate":
-            return (None, GENERATED, provider_id, kind)
+            return None, GENERATED, provider_id, kind, payload
         case "hash":
             written = orjson.dumps(item, option=orjson.OPT_SORT_KEYS)
-            return (hashlib.blake2b(written, digest_size=16).hexdigest(), "hash", provider_id, kind)
+            return hashlib.blake2b(written, digest_size=16).hexdigest(), "hash", provider_id, kind, payload
         case "reject":
             return None
 

@@ -9,6 +9,7 @@ from server.flow.committer import Committer
 from server.flow.engine import Engine
 from storage.dedup.index import DedupIndex
 from storage.errors import StoreError, StoreFull
+from storage.journal.journal import Journal
 
 DRAINING = refuse("draining", "the server is shutting down")
 STARTING = refuse("starting", "the server is starting")
@@ -19,8 +20,11 @@ STORAGE_FAILED = refuse("storage_failed", "the store cannot be written now")
 class Health:
     """Asked by the gate before anything else, and by the health routes."""
 
-    def __init__(self, committer: Committer, engine: Engine, index: DedupIndex, index_ready: trio.Event) -> None:
+    def __init__(
+        self, committer: Committer, engine: Engine, journal: Journal, index: DedupIndex, index_ready: trio.Event
+    ) -> None:
         self._committer = committer
+        self._journal = journal
         self._engine = engine
         self.started = False
         self.draining = False
@@ -57,10 +61,8 @@ class Health:
         if self._index.overflow_error is not None:
             message = f"the dedup index outgrows dedup.memory_ids_max, no file takes it: {self._index.overflow_error}"
             warnings.append({"warning": "index_in_memory", "message": message})
-        if self._committer.journal_error is not None:
-            message = (
-                f"the journal cannot be written, each answer waits for a transaction: {self._committer.journal_error}"
-            )
+        if self._journal.error is not None:
+            message = f"the journal cannot be written, each answer waits for a transaction: {self._journal.error}"
             warnings.append({"warning": "no_journal", "message": message})
         for source_id in self._engine.stuck:
             message = f"source {source_id}: a call of its former processor does not return; restart the server"

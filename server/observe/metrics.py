@@ -20,16 +20,15 @@ from server import __version__
 from server.base.clock import Clock
 from server.base.histogram import SECONDS, Histogram
 from server.base.worker import Worker
+from server.flow.acknowledger import Acknowledger
 from server.flow.committer import Committer
 from server.flow.engine import Engine
 from server.flow.source_state import SourceState
 from storage.lmdb_store.environment import Store
-from storage.model import Totals
 from storage.read.reader import Reader
+from storage.statuses import EXPORTED, OUTCOMES, RULES, Totals
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
-
-OUTCOMES = ("processed", "duplicate", "dropped", "dead")
 
 
 class Requests:
@@ -95,6 +94,7 @@ class Metrics:
         *,
         requests: Requests,
         engine: Engine,
+        acknowledger: Acknowledger,
         committer: Committer,
         store: Store,
         reader: Reader,
@@ -103,6 +103,7 @@ class Metrics:
     ) -> None:
         self._requests = requests
         self._engine = engine
+        self._acknowledger = acknowledger
         self._committer = committer
         self._store = store
         self._reader = reader
@@ -122,7 +123,7 @@ class Metrics:
             requests=dict(self._requests.counts),
             request_seconds=_buckets(self._requests.seconds),
             sources=[_source(state) for state in self._engine.states],
-            journal_seconds=_buckets(self._committer.journal_seconds),
+            journal_seconds=_buckets(self._acknowledger.journal_seconds),
             commit_seconds=_buckets(self._committer.commit_seconds),
             commit_events=_buckets(self._committer.commit_events),
             store_used_bytes=self._committer.used_bytes,
@@ -212,19 +213,18 @@ def _histogram(name: str, words: str, found: Buckets) -> Metric:
 
 def _sources(numbers: Numbers, ages: dict[str, float | None]) -> Iterator[Metric]:
     sources = numbers.sources
-    for name, words, values in (
-        ("received", "Events taken, kept in the store.", [each.totals.received for each in sources]),
-        ("requeued", "Dead events given back, kept in the store.", [each.totals.requeued for each in sources]),
-        ("rejected", "Items that were no events, since the start.", [each.rejected for each in sources]),
-        ("deferred", "Events held by a rate limit, kept in the store.", [each.totals.deferred for each in sources]),
-        ("over_limit", "Events over their rate limit, since the start.", [each.over_limit for each in sources]),
-    ):
-        yield _counter(f"tidegate_events_{name}", words, sources, values)
+    for name, words in EXPORTED.items():
+        values = [getattr(each.totals, name) for each in sources]
+        yield _counter(f"tidegate_events_{name}", f"{words}, kept in the store.", sources, values)
+    rejected = [each.rejected for each in sources]
+    yield _counter("tidegate_events_rejected", "Items that were not events, since the start.", sources, rejected)
+    over_limit = [each.over_limit for each in sources]
+    yield _counter("tidegate_events_over_limit", "Events over their rate limit, since the start.", sources, over_limit)
     yield _outcomes(sources)
     yield _gauge("tidegate_events_pending", "Events without an outcome.", {s.id: s.totals.pending for s in sources})
     yield _gauge(
         "tidegate_oldest_pending_seconds",
-        "Age of the oldest event without an outcome, in seconds; 0 where there is none.",
+        "Age of the oldest event without an outcome, in seconds; 0 if there is none.",
         {source_id: age for source_id, age in ages.items() if age is not None},
     )
     seconds = HistogramMetricFamily(
@@ -248,7 +248,7 @@ def _outcomes(sources: Sequence[SourceNumbers]) -> Metric:
     )
     for each in sources:
         for outcome in OUTCOMES:
-            family.add_metric([each.id, outcome], getattr(each.totals, outcome))
+            family.add_metric([each.id, outcome.label], getattr(each.totals, RULES[outcome].counted))
     return family
 
 

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 from server.intake.events import build_events, rfc3339
-from storage.model import PENDING_STATUSES, EventRecord, EventStatus
+from storage.model import EventRecord
 from storage.read.reader import Reader
+from storage.statuses import PENDING_STATUSES, EventStatus
 
 Value = dict[str, object]
 
@@ -32,17 +33,17 @@ def event(reader: Reader, source_id: str, event_id: str) -> Value | None:
 
     A processor's result is its tenth field. Raises BodyNotKept.
     """
-    records = reader.find(source_id, event_id)
+    records = reader.find(source_id, event_id, bodies=True)
     if not records:
         return None
-    record = next((each for each in records if each.stored.body), None)
+    record = next((each for each in records if each.numbered.deliveries.size), None)
     if record is None:
         raise BodyNotKept(
             f"event {event_id!r} of source {source_id} was dropped by the rate limit with all of its delivery "
-            f"{records[0].stored.id}, so its body was not kept; it has a receipt"
+            f"{records[0].numbered.delivery_ids()[0]}, so its body was not kept; it has a receipt"
         )
     results = {record.position: record.detail["result"]} if "result" in record.detail else {}
-    return build_events(record.stored, [record.position], results)[0]
+    return build_events(record.numbered, [record.position], results)[0]
 
 
 def delivery(reader: Reader, delivery_id: str) -> Value | None:
@@ -50,21 +51,21 @@ def delivery(reader: Reader, delivery_id: str) -> Value | None:
     records = reader.delivery(delivery_id)
     if not records:
         return None
-    stored = records[0].stored
-    facts = stored.facts
-    items = [(facts.indexes[record.position], _item(record)) for record in records]
+    numbered = records[0].numbered
+    found = numbered.deliveries
+    items = [(found.indexes[record.position], _item(record)) for record in records]
     items += [
         (index, {"batch_index": index, "rejected": True, "code": code, "message": message})
-        for index, code, message in facts.rejected
+        for index, code, message in found.rejected[0]
     ]
     return {
-        "delivery": stored.id,
-        "source_config_id": facts.source_id,
-        "source_type": facts.source_type,
-        "received_at": rfc3339(facts.received_at_ms),
-        "remote_addr": facts.remote_addr,
-        "headers": dict(facts.headers),
-        "batch_size": facts.batch_size,
+        "delivery": numbered.delivery_ids()[0],
+        "source_config_id": found.source_id,
+        "source_type": found.source_type,
+        "received_at": rfc3339(found.received_at_ms[0]),
+        "remote_addr": found.remote_addrs[0],
+        "headers": dict(found.headers[0]),
+        "batch_size": found.batch_sizes[0],
         "items": [item for _, item in sorted(items, key=lambda pair: pair[0])],
     }
 
@@ -84,28 +85,30 @@ def dead_page(reader: Reader, source_id: str | None, after: int) -> tuple[list[V
 
 
 def _receipt(record: EventRecord) -> Value:
-    stored, position, facts = record.stored, record.position, record.stored.facts
+    numbered, position = record.numbered, record.position
+    delivery = numbered.deliveries
     is_pending = record.status in PENDING_STATUSES
     found: Value = {"pending": True} if is_pending else {}
-    found |= {"inbound_event_id": stored.event_id(position), "source_config_id": facts.source_id}
+    found |= {"inbound_event_id": numbered.event_id(position), "source_config_id": delivery.source_id}
     if not is_pending:
-        found["outcome"] = record.status.name.lower()
-    found |= {"event_type": facts.types[position], "received_at": rfc3339(facts.received_at_ms)}
+        found["outcome"] = record.status.label
+    found |= {"event_type": delivery.types[position], "received_at": rfc3339(delivery.received_at_ms[0])}
     if not is_pending:
         found["finished_at"] = rfc3339(record.at_ms)
-    found |= {"attempts": record.attempts, "delivery": stored.id, "batch_index": facts.indexes[position]}
+    found |= {
+        "attempts": record.attempts,
+        "delivery": numbered.delivery_ids()[0],
+        "batch_index": delivery.indexes[position],
+    }
     return found | _particulars(record)
 
 
 def _particulars(record: EventRecord) -> Value:
-    match record.status:
-        case EventStatus.PENDING | EventStatus.DEFERRED:
-            return {"number": record.number, "deferred": record.status is EventStatus.DEFERRED}
-        case EventStatus.DEAD:
-            return {"error": record.detail.get("error")}
-        case EventStatus.DUPLICATE:
-            return {"duplicate_of": record.duplicate_of}
-    return {}
+    if record.status in PENDING_STATUSES:
+        return {"number": record.number, "deferred": record.status is EventStatus.DEFERRED}
+    if record.status is EventStatus.DEAD:
+        return {"error": record.detail.get("error")}
+    return {"duplicate_of": record.duplicate_of} if record.status is EventStatus.DUPLICATE else {}
 
 
 def _item(record: EventRecord) -> Value:

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from server.base.source import Source
 from server.flow.source_state import SourceState
 from server.intake.events import rfc3339
+from storage.statuses import COUNTERS, GAUGES
 
 LIMITS = (
     "rate_limit_events_per_second",
@@ -15,7 +16,6 @@ LIMITS = (
     "processor_timeout_seconds",
     "processor_attempts_max",
 )
-TOTALS = ("received", "requeued", "deferred", "processed", "duplicate", "dropped", "dead")
 
 
 def describe_sources(states: Iterable[SourceState]) -> list[dict[str, object]]:
@@ -32,7 +32,7 @@ def _describe(state: SourceState) -> dict[str, object]:
         "pending": totals["pending"],
         "deferred": totals["deferred_now"],
         "behind": state.queue is not None and state.queue.behind,
-        "totals": {name: totals[name] for name in TOTALS},
+        "totals": {name: totals[name] for name in COUNTERS if name not in GAUGES},
         "since_start": {
             **asdict(state.counts),
             "last_error": state.last_error,

@@ -8,14 +8,15 @@ import trio
 
 from server import __version__
 from server.base import log
-from server.base.byte_budget import SharedBytes
+from server.base.byte_budget import ByteBudget
 from server.base.clock import Clock
 from server.base.worker import Worker
 from server.config.capacity import memory_ids_max, read_machine
 from server.config.load import Config
+from server.flow.acknowledger import Acknowledger
 from server.flow.committer import Committer
 from server.flow.engine import Engine
-from server.flow.runner import Function, Parts
+from server.flow.runner import Function, Shared
 from server.http.admin.routes import build_admin_app
 from server.http.asgi.routes import build_public_app
 from server.http.fast.event_loop import Fast
@@ -51,7 +52,8 @@ class Server:
         if writer.recovered:
             self.log.info("taken from the journal", events=writer.recovered)
         self.journal = Journal(store)
-        self.committer = Committer(writer, store, self.journal)
+        self.committer = Committer(writer, store)
+        self.acknowledger = Acknowledger(self.committer, self.journal)
         self.index = DedupIndex(
             int(config.dedup.window_hours * HOUR_MS),
             memory_ids_max(config, read_machine(config.storage.path)),
@@ -59,24 +61,24 @@ class Server:
         )
         self.index_ready = trio.Event()
         self.lookup, self.looking_up = Reader(store), Worker("look-ups")
-        parts = Parts(
+        shared = Shared(
             committer=self.committer,
             index=self.index,
             index_ready=self.index_ready,
             reader=Reader(store),
             reading=Worker("reader"),
-            shared=SharedBytes(config.queue.bytes_max),
+            budget=ByteBudget(config.queue.bytes_max),
             clock=self.clock,
             events_max=config.queue.events_max,
         )
-        self.engine = Engine(parts, writer.totals, self.lookup, self.looking_up)
+        self.engine = Engine(shared, writer.totals, self.lookup, self.looking_up)
         self.engine.configure(config.sources, functions)
-        self.health = Health(self.committer, self.engine, self.index, self.index_ready)
+        self.health = Health(self.committer, self.engine, self.journal, self.index, self.index_ready)
         self.requests = Requests()
         self.refusals = log.Throttled("tidegate.http", "refused")
         self.gate = Gate(
             self.engine,
-            self.committer,
+            self.acknowledger,
             self.health,
             limits=config.limits,
             backlog_events_max=config.queue.backlog_events_max,
@@ -88,8 +90,9 @@ class Server:
         self._engine_stopped = trio.Event()
 
     async def start(self, nursery: trio.Nursery, public: socket.socket, admin: socket.socket) -> None:
-        """From the committer outward: what takes deliveries in comes last."""
+        """Start everything from the committer outward: what takes deliveries in comes last."""
         nursery.start_soon(self.committer.run)
+        nursery.start_soon(self.acknowledger.run)
         nursery.start_soon(self._work)
         nursery.start_soon(self._rebuild_index)
         nursery.start_soon(self._check_readers)
@@ -110,7 +113,8 @@ class Server:
         )
 
     async def drain(self) -> None:
-        """Readiness off, no new connections, requests in hand answered, calls in hand finished, the last commit."""
+        """Stop in order: readiness off, no new connections, requests in hand answered, calls in hand finished, the last
+        commit."""
         self.log.info("draining", deadline_seconds=self.config.limits.drain_timeout_seconds)
         notify("STOPPING=1")
         self.health.draining = True
@@ -118,13 +122,13 @@ class Server:
         await self._public_closed.wait()
         self.engine.stop()
         await self._engine_stopped.wait()
-        await self.committer.settled()
+        await self.acknowledger.settled()
         if self.committer.is_settled:
             self.journal.clear()
         self.log.info("stopped", pending=sum(state.pending for state in self.engine.states))
 
     def in_hand(self) -> str:
-        """What a drain still waits for; called from any thread."""
+        """Return what a drain still waits for, in words; may be called from any thread."""
         found = []
         if busy := self.engine.busy:
             found.append(f"processors of {', '.join(busy)}")
@@ -135,12 +139,12 @@ class Server:
         return "; ".join(found) or "the last commit"
 
     def observe(self, status: int, code: str, seconds: float, remote_addr: str = "", source: str = "", /) -> None:
-        """One answer was given, whichever listener and layer gave it. The log names the source that let it in."""
+        """Count and log an answer, whichever listener and layer gave it. The log names the source that admitted it."""
         self.requests.observe(status, code, seconds)
         self.heard(status, code, seconds, remote_addr, source)
 
     def heard(self, status: int, code: str, _seconds: float, remote_addr: str = "", source: str = "", /) -> None:
-        """The same on the admin side: who watches the server is no traffic, and counts in no metric."""
+        """Log an answer of the admin side: who watches the server is not traffic, and counts in no metric."""
         if code:
             known = {"source": source} if source else {}
             self.refusals.warn(code, code=code, status=status, remote_addr=remote_addr, **known)
@@ -178,6 +182,7 @@ class Server:
         metrics = Metrics(
             requests=self.requests,
             engine=self.engine,
+            acknowledger=self.acknowledger,
             committer=self.committer,
             store=self.store,
             reader=self.lookup,
@@ -191,7 +196,7 @@ class Server:
             requeue=self.engine.requeue,
             reader=self.lookup,
             worker=self.looking_up,
-            caught_up=self.committer.caught_up,
+            flushed=self.committer.flushed,
             token=lambda: self.reload.config.server.admin_token,
             body_timeout_seconds=limits.body_timeout_seconds,
         )
@@ -212,17 +217,17 @@ class Server:
         chunks = Reader(self.store).processed_since(since_ms)
         worker = Worker("index")
         await worker.run(self.index.rebuild, chunks, now_ms)
-        await self._feed_passed_over(worker)
+        await self._feed_skipped(worker)
         self.index_ready.set()
         self.log.info("index ready", known_ids=len(self.index), in_files=self.index.mapped_ids)
 
-    async def _feed_passed_over(self, worker: Worker) -> None:
-        """Where totals name too high a number as their oldest pending event, what waits before it is found and fed."""
+    async def _feed_skipped(self, worker: Worker) -> None:
+        """If totals name too high a number as their oldest pending event, find what waits before it and feed it."""
         oldest = {state.id: state.totals.oldest for state in self.engine.states if state.totals.pending}
         found = await worker.run(Reader(self.store).passed_over, oldest)
         for span in found:
-            self.log.warning("events had been passed over", source=span.source_id, first=span.numbers[0])
-        self.engine.feed_passed_over(found)
+            self.log.warning("events had been skipped", source=span.source_id, first=span.numbers[0])
+        self.engine.feed_skipped(found)
 
     async def _check_readers(self) -> None:
         while True:

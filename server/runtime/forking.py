@@ -14,13 +14,13 @@ from pathlib import Path
 
 
 def let_go_in_children(lock: Path, ports: Collection[int]) -> None:
-    """From now on every process forked from this one lets go of this lock and of all sockets at these ports of ours."""
+    """Make every process forked from now on let go of this lock and of all sockets at these ports of ours."""
     found = lock.stat()
     os.register_at_fork(after_in_child=partial(_let_go, (found.st_dev, found.st_ino), frozenset(ports)))
 
 
 def _let_go(lock: tuple[int, int], ports: Collection[int]) -> None:
-    """In the child. The parent's own descriptors stay open, so its lock stays taken and its sockets go on."""
+    """Do so, in the child. The parent's own descriptors stay open, so its lock stays taken and its sockets go on."""
     _forget_signals()
     nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     for file in [int(path.name) for path in Path("/dev/fd").iterdir()]:
@@ -30,7 +30,7 @@ def _let_go(lock: tuple[int, int], ports: Collection[int]) -> None:
 
 
 def _forget_signals() -> None:
-    """As in a process that Python has just started; nothing is written into the wake-up pipe, which is the parent's."""
+    """Set them as Python does at its start, and write nothing into the wake-up pipe, which is the parent's."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -46,7 +46,7 @@ def _is_the_servers(file: int, lock: tuple[int, int], ports: Collection[int]) ->
 
 
 def _port(file: int) -> int | None:
-    """The port of this socket on our side; None where it has none."""
+    """Return the port of this socket on our side; None if it has none."""
     sock = socket.socket(fileno=file)
     try:
         name = sock.getsockname()

@@ -4,14 +4,14 @@ import gc
 
 GC_OBJECTS = 100_000
 """Containers made before the collector looks at the young ones. A batch of 1000 events makes ten thousand dicts, which
-die without it; at the default of 700 it looks at them a dozen times, which takes half of the time for a batch."""
+die without it; at the default of 700 it looks at them a dozen times, which takes half of the time of a batch."""
 
 GC_YOUNG, GC_MIDDLE = 20, 100
 """Collections of a generation before one of the next: what is old here stays old."""
 
 
 def tune() -> None:
-    """To be called when everything is built: what is there now is never looked at again."""
+    """Tune the collector; call when everything is built, since what is there by then is never looked at again."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(GC_OBJECTS, GC_YOUNG, GC_MIDDLE)

@@ -1,4 +1,4 @@
-"""The process of a server: from the file of its configuration to an exit code."""
+"""The process of a server: from its configuration file to an exit code."""
 
 import resource
 import socket
@@ -23,7 +23,7 @@ LOCK_WAIT_SECONDS = 2.0
 
 
 def serve(path: Path) -> int:
-    """Serve the configuration in this file until a signal ends it; the exit code of the process."""
+    """Serve the configuration in this file until a signal ends it; return the exit code of the process."""
     log.configure()
     try:
         config = load(path)
@@ -55,7 +55,7 @@ def serve(path: Path) -> int:
 
 
 def _ended_by(error: Exception, path: Path) -> int:
-    """Say what ended the server while it ran; the exit code of the process."""
+    """Say what ended the server while it ran; return the exit code of the process."""
     cause = _store_error_in(error)
     if isinstance(cause, StoreDamaged):
         log.get("tidegate").error("the store is damaged: run tidegate verify", path=str(path), error=str(cause))
@@ -86,7 +86,7 @@ async def _serve(
 
 
 def _bind(address: Address) -> socket.socket:
-    """A bound socket that does not listen yet. Raises OSError, which names the address."""
+    """Return a bound socket that does not listen yet. Raises OSError, which names the address."""
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -101,7 +101,7 @@ def _bind(address: Address) -> socket.socket:
 
 
 def _raise_open_files() -> None:
-    """As many as this process may have: a connection is an open file."""
+    """Allow as many as this process may have: a connection is an open file."""
     _, allowed = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, allowed))
 

@@ -1,6 +1,6 @@
 """SIGHUP: another configuration for a running server, all of it or nothing.
 
-It is read in a thread of its own, since a processor's module may take its time to be imported, and is put in the place
+It is read in a thread of its own, since a processor's module may take its time to be imported, and takes the place
 of the old one on the loop, in one step.
 """
 
@@ -33,7 +33,7 @@ class Reload:
                 await self.reload()
 
     async def reload(self) -> bool:
-        """Read the file again; then swap sources and secrets at once, or keep the old ones and say why."""
+        """Read the file again; swap sources and secrets at once, or keep the old ones, say why and return False."""
         try:
             config, functions = await self._reading.run(self._read)
         except ConfigError as error:

@@ -15,14 +15,15 @@ import orjson
 
 from storage.codec.log_record import LogHead
 from storage.codec.records import DIGEST_BYTES, digests_of
+from storage.codec.statuses import is_pending
 from storage.errors import StoreError
 from storage.lmdb_store.environment import Store
-from storage.model import EventStatus, Totals
 from storage.read.snapshot import Block, Snapshot, Snapshots
+from storage.statuses import COUNTERS, GAUGES, OUTCOMES, REOPENED, RULES, EventStatus, Totals, held
 
 
 @dataclass(slots=True)
-class Counts:
+class Recount:
     """What was found, recounted from the records."""
 
     events: int = 0
@@ -31,8 +32,8 @@ class Counts:
     results: int = 0
     statuses: dict[str, list[int]] = field(default_factory=dict)
     """By source: how many events have each status."""
-    requeued: dict[str, int] = field(default_factory=dict)
-    """By source, as the totals say that were read last."""
+    reopened: dict[str, dict[str, int]] = field(default_factory=dict)
+    """By source, those counters of the totals that were read last which no record tells."""
     complete: bool = True
     """No record was unreadable; otherwise the counts are not compared."""
 
@@ -44,16 +45,18 @@ class Audit:
         self._snapshots = Snapshots(store)
         self._problem = problem
         self._reading = reading
-        self.counts = Counts()
+        self.recount = Recount()
 
     def run(self) -> None:
         before = self._totals()
         self._walk_blocks()
         self._walk_results()
         after = self._totals()
-        self.counts.requeued = {source_id: totals.requeued for source_id, totals in after.items()}
-        if self.counts.complete:
-            for source_id in sorted(before.keys() | after.keys() | self.counts.statuses.keys()):
+        self.recount.reopened = {
+            source_id: {name: getattr(totals, name) for name in REOPENED} for source_id, totals in after.items()
+        }
+        if self.recount.complete:
+            for source_id in sorted(before.keys() | after.keys() | self.recount.statuses.keys()):
                 self._compare(source_id, before.get(source_id, Totals()), after.get(source_id, Totals()))
 
     def _totals(self) -> dict[str, Totals]:
@@ -71,7 +74,7 @@ class Audit:
         try:
             yield
         except StoreError as error:
-            self.counts.complete = False
+            self.recount.complete = False
             self._problem(str(error))
 
     # Blocks.
@@ -106,7 +109,7 @@ class Audit:
         """Returns the number behind the block."""
         self._reading("statuses", first)
         block = snapshot.block_at(first)
-        self.counts.blocks += 1
+        self.recount.blocks += 1
         digests = b""
         with self._reported():
             digests = snapshot.digests(block)
@@ -118,46 +121,57 @@ class Audit:
     def _check_log(self, snapshot: Snapshot, block: Block, digests: bytes, totals: dict[str, Totals]) -> None:
         """The log records of a block: without a gap, and the ids in them are those of the digests."""
         expected = block.first
-        for first in snapshot.first_numbers("log", block.first):
+        known = set()
+        for first in snapshot.first_numbers("facts", block.first):
             if first >= block.end:
                 break
             if first != expected:
-                self._problem(f"log, key {first}: expected {expected}")
+                self._problem(f"facts, key {first}: expected {expected}")
             expected = first
+            known.add(first)
             with self._reported():
                 head = snapshot.head_at(first)
                 expected = head.end
                 self._count(block, head, totals)
                 self._check_deliveries(snapshot, block, head, digests)
         if expected != block.end:
-            self._problem(f"log: the events {expected} to {block.end - 1} are missing")
+            self._problem(f"facts: the events {expected} to {block.end - 1} are missing")
+        for first in snapshot.first_numbers("bodies", block.first):
+            if first >= block.end:
+                break
+            if first not in known:
+                self._problem(f"bodies, key {first}: there are no facts for it")
 
     def _count(self, block: Block, head: LogHead, totals: dict[str, Totals]) -> None:
         found = block.rows["status"][head.first - block.first : head.end - block.first]
-        statuses = self.counts.statuses.setdefault(head.source_id, [0] * len(EventStatus))
+        statuses = self.recount.statuses.setdefault(head.source_id, [0] * len(EventStatus))
         for status, count in enumerate(numpy.bincount(found, minlength=len(EventStatus)).tolist()):
             statuses[status] += count
-        self.counts.events += head.count
-        waiting = numpy.flatnonzero(found <= EventStatus.DEFERRED)
+        self.recount.events += head.count
+        waiting = numpy.flatnonzero(is_pending(found))
         oldest = totals.get(head.source_id, Totals()).oldest
         if len(waiting) and head.first + int(waiting[0]) < oldest:
             number = head.first + int(waiting[0])
             self._problem(f"meta, totals of {head.source_id}: the event {number} waits, but {oldest} is the oldest")
 
     def _check_deliveries(self, snapshot: Snapshot, block: Block, head: LogHead, digests: bytes) -> None:
-        deliveries = snapshot.deliveries(head)
-        self.counts.deliveries += len(deliveries)
-        for stored in deliveries:
-            at = (stored.first - block.first) * DIGEST_BYTES
-            found = digests_of(stored)
-            if digests and digests[at : at + len(found)] != found:
-                self._problem(f"ids, key {block.first}: the digests of delivery {stored.id} are not those of its ids")
+        numbered = snapshot.deliveries(head, bodies=True)
+        self.recount.deliveries += len(numbered.deliveries.bodies)
+        found = digests_of(numbered)
+        at = (numbered.first - block.first) * DIGEST_BYTES
+        if not digests or digests[at : at + len(found)] == found:
+            return
+        counts = numbered.deliveries.counts
+        for identity, first, count in zip(numbered.delivery_ids(), numbered.firsts(), counts, strict=True):
+            own = slice((first - numbered.first) * DIGEST_BYTES, (first - numbered.first + count) * DIGEST_BYTES)
+            if digests[at + own.start : at + own.stop] != found[own]:
+                self._problem(f"ids, key {block.first}: the digests of delivery {identity} are not those of its ids")
 
     def _check_end(self, snapshot: Snapshot, end: int | None) -> None:
         """Behind the last block there is nothing."""
         if end is None:
             return
-        for database in ("log", "ids"):
+        for database in ("facts", "bodies", "ids"):
             for number in snapshot.first_numbers(database, end):
                 self._problem(f"{database}, key {number}: there is no block for it")
                 break
@@ -197,7 +211,7 @@ class Audit:
             with self._reported(), self._snapshots.take() as snapshot:
                 for number in snapshot.first_numbers("results", at):
                     self._reading("results", number)
-                    self.counts.results += 1
+                    self.recount.results += 1
                     with self._reported():
                         snapshot.results(number)
                     if snapshot.exhausted:
@@ -208,29 +222,18 @@ class Audit:
 
     def _compare(self, source_id: str, before: Totals, after: Totals) -> None:
         """Each recounted number lies between `after` without what came, and `before` with what came."""
-        counts = self.counts.statuses.get(source_id, [0] * len(EventStatus))
-        waiting = counts[EventStatus.PENDING] + counts[EventStatus.DEFERRED]
-        requeued = after.requeued - before.requeued
-        deferred = after.deferred - before.deferred
-        came = after.received - before.received + requeued
-        died = after.dead - before.dead
-        found = {
-            "received": (sum(counts), before.received, after.received),
-            "processed": (counts[EventStatus.PROCESSED], before.processed, after.processed),
-            "duplicate": (counts[EventStatus.DUPLICATE], before.duplicate, after.duplicate),
-            "dropped": (counts[EventStatus.DROPPED], before.dropped, after.dropped),
-            "pending": (waiting, after.pending - came, before.pending + came),
-            "deferred_now": (
-                counts[EventStatus.DEFERRED],
-                after.deferred_now - deferred,
-                before.deferred_now + deferred,
-            ),
-            "dead - requeued": (
-                counts[EventStatus.DEAD],
-                after.dead - after.requeued - died,
-                before.dead - before.requeued + died,
-            ),
-        }
+        events = self.recount.statuses.get(source_id, [0] * len(EventStatus))
+        grown = {name: getattr(after, name) - getattr(before, name) for name in COUNTERS}
+        came = grown["received"] + sum(grown[name] for name in REOPENED)
+        found = {"received": (sum(events), before.received, after.received)}
+        for gauge in GAUGES:
+            found[gauge] = held(gauge, events), getattr(after, gauge) - came, getattr(before, gauge) + came
+        for outcome in OUTCOMES:
+            name, gone = RULES[outcome].counted, RULES[outcome].reopened
+            ended, left = (getattr(before, name), getattr(after, name)), (0, 0)
+            if gone:
+                name, left = f"{name} - {gone}", (getattr(before, gone), getattr(after, gone))
+            found[name] = events[outcome], ended[0] - left[1], ended[1] - left[0]
         for name, (count, low, high) in found.items():
             if not low <= count <= high:
                 total = str(low) if low == high else f"{low} to {high}"

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -19,8 +19,8 @@ from storage.check.audit import Audit
 from storage.errors import StoreError, StoreMissing
 from storage.lmdb_store.child import command, environment
 from storage.lmdb_store.environment import Store
-from storage.model import EventStatus
-from storage.write.recovery import catch_up
+from storage.statuses import OUTCOMES, REOPENED, RULES, held
+from storage.write.recovery import recover
 
 PROBLEMS_MAX = 100
 """A store with more is not repaired by reading on."""
@@ -89,7 +89,7 @@ def _audit(path: Path, problem: Callable[[str], None], left_out: Callable[[], in
     _say(reading=["meta", 0])
     Store.open(path, mode="read", reach=False).close()
     try:
-        left = catch_up(path)
+        left = recover(path)
         if left:
             problem(f"journal: {left} events are acknowledged and not in the store, and cannot be put there now")
     except StoreError as error:
@@ -100,23 +100,21 @@ def _audit(path: Path, problem: Callable[[str], None], left_out: Callable[[], in
         audit.run()
     finally:
         store.close()
-    counts = asdict(audit.counts)
-    requeued = counts.pop("requeued")
-    sources = {each: _accounts(statuses, requeued.get(each, 0)) for each, statuses in counts.pop("statuses").items()}
+    counts = asdict(audit.recount)
+    reopened = counts.pop("reopened")
+    sources = {each: _accounts(events, reopened.get(each, {})) for each, events in counts.pop("statuses").items()}
     _say(summary=counts | {"sources": sources, "problems_left_out": left_out()})
 
 
-def _accounts(statuses: Sequence[int], requeued: int) -> dict[str, int]:
+def _accounts(events: Sequence[int], reopened: Mapping[str, int]) -> dict[str, int]:
     """A source's counts, which add up: who was given back counts among the dead, who is deferred among the pending."""
+    rules = [(outcome, RULES[outcome]) for outcome in OUTCOMES]
     return {
-        "received": sum(statuses),
-        "requeued": requeued,
-        "processed": statuses[EventStatus.PROCESSED],
-        "duplicate": statuses[EventStatus.DUPLICATE],
-        "dropped": statuses[EventStatus.DROPPED],
-        "dead": statuses[EventStatus.DEAD] + requeued,
-        "pending": statuses[EventStatus.PENDING] + statuses[EventStatus.DEFERRED],
-        "deferred": statuses[EventStatus.DEFERRED],
+        "received": sum(events),
+        **{name: reopened.get(name, 0) for name in REOPENED},
+        **{rule.counted: events[outcome] + reopened.get(rule.reopened, 0) for outcome, rule in rules},
+        "pending": held("pending", events),
+        "deferred": held("deferred_now", events),
     }
 
 

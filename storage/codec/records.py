@@ -11,11 +11,12 @@ import hashlib
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
 from operator import attrgetter
 
+from storage.deliveries import NumberedDeliveries
 from storage.errors import StoreDamaged
-from storage.model import Singles, Stored, Totals
+from storage.statuses import Totals
+from storage.store_time import BOOT_ID_BYTES, HostTime, StoreTime
 
 FORMAT = b"tidegate store 2"
 """The value of `format` in `meta`. A store with another one is not read."""
@@ -28,7 +29,7 @@ DIGEST_BYTES = 16
 
 CRC = struct.Struct("<I")
 _COUNT = struct.Struct("<I")
-_TOTALS = struct.Struct("<10Q")
+_TOTALS = struct.Struct(f"<{len(Totals.__slots__)}Q")
 _fields = attrgetter(*Totals.__slots__)
 
 
@@ -68,21 +69,12 @@ def digest(source_id: str, event_id: str) -> bytes:
     return hashlib.blake2b(f"{source_id}\0{event_id}".encode(), digest_size=DIGEST_BYTES).digest()
 
 
-def digests_of(stored: Stored | Singles) -> bytes:
-    """The digests of the events, in order."""
-    prefix = f"{stored.source_id}\0"
+def digests_of(numbered: NumberedDeliveries) -> bytes:
+    """Return the digests of the events, in order."""
+    prefix = f"{numbered.source_id}\0"
     blake2b = hashlib.blake2b
-    return b"".join([blake2b((prefix + id_).encode(), digest_size=DIGEST_BYTES).digest() for id_ in _event_ids(stored)])
-
-
-def _event_ids(stored: Stored | Singles) -> list[str]:
-    """The ids of the events, those that come from the delivery's included."""
-    if isinstance(stored, Stored):
-        own, pairs = stored.id, zip(stored.facts.ids, stored.facts.indexes, strict=True)
-        return [f"{own}-{index}" if found is None else found for found, index in pairs]
-    ids = stored.columns.ids
-    made = delivery_ids(stored) if None in ids else ids
-    return [f"{identity}-0" if found is None else found for identity, found in zip(made, ids, strict=True)]
+    ids = numbered.event_ids()
+    return b"".join([blake2b((prefix + each).encode(), digest_size=DIGEST_BYTES).digest() for each in ids])
 
 
 def split_digests(digests: bytes) -> list[bytes]:
@@ -151,6 +143,23 @@ def _slices(payload: bytes, at: int, lengths: Sequence[int]) -> Iterable[bytes]:
 
 # The `meta` database.
 
+TIME_KEY = b"time"
+_TIME = struct.Struct(f"<QQQ{BOOT_ID_BYTES}s")
+
+
+def encode_time(time: StoreTime) -> bytes:
+    host = time.host
+    return seal(b"meta", TIME_KEY, _TIME.pack(time.store_ms, host.wall_ms, host.boot_ms, host.boot_id))
+
+
+def decode_time(value: bytes) -> StoreTime:
+    payload = unseal(b"meta", TIME_KEY, value)
+    if len(payload) != _TIME.size:
+        raise damaged(b"meta", TIME_KEY, "the time has another length")
+    store_ms, *host = _TIME.unpack(payload)
+    return StoreTime(store_ms, HostTime(*host))
+
+
 TOTALS_PREFIX = b"totals/"
 
 
@@ -167,39 +176,3 @@ def decode_totals(key: bytes, value: bytes) -> Totals:
     if len(payload) != _TOTALS.size:
         raise damaged(b"meta", key, "the totals have another length")
     return Totals(*_TOTALS.unpack(payload))
-
-
-# Delivery ids: the number of the first event in base 32, `-`, and what the caller adds.
-
-_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
-_PAIRS = [high + low for high in _DIGITS for low in _DIGITS]
-_VALUES = {digit: value for value, digit in enumerate(_DIGITS)}
-FIRST_DIGITS = 13
-"""Of five bits each: room for 64."""
-
-
-def delivery_id(first: int, suffix: str) -> str:
-    """The id of the delivery whose first event has this number; ids sort as numbers do."""
-    return f"{_leading(first >> 20)}{_PAIRS[first >> 10 & 1023]}{_PAIRS[first & 1023]}-{suffix}"
-
-
-def delivery_ids(singles: Singles) -> list[str]:
-    """The ids of these deliveries, in order."""
-    return [delivery_id(number, singles.suffix) for number in range(singles.first, singles.first + singles.count)]
-
-
-@lru_cache(maxsize=8)
-def _leading(number: int) -> str:
-    """All digits but the last four, which are the same for a million events."""
-    return "".join([_DIGITS[number >> shift & 31] for shift in range(5 * (FIRST_DIGITS - 5), -1, -5)])
-
-
-def first_of(identity: str) -> int | None:
-    """The first number in a delivery id; None where the text is no delivery id."""
-    digits, dash, suffix = identity.partition("-")
-    if len(digits) != FIRST_DIGITS or not dash or not suffix or not all(digit in _VALUES for digit in digits):
-        return None
-    first = 0
-    for digit in digits:
-        first = first << 5 | _VALUES[digit]
-    return first if first < 1 << 64 else None

@@ -1,6 +1,7 @@
-"""What became of a block of events: rows for computing, run-length bytes for the disk.
+"""The statuses of a block of events: rows for computing, run-length bytes for the disk.
 
-A row holds a status, the attempts, when the outcome was recorded, and a reference: for a duplicate the distance to the
+A row holds a status, the attempts, when the outcome was recorded (by the wall clock, and by the store's time), and a
+reference: for a duplicate the distance to the
 event that was processed (number - original), so that a batch sent again stays one run; otherwise the key of the
 `results` record that holds the event's detail, 0 where there is none.
 """
@@ -13,28 +14,39 @@ import numpy
 from numpy.typing import NDArray
 
 from storage.codec.records import damaged, seal, unseal
-from storage.errors import IllegalOutcome
-from storage.model import PENDING_STATUSES, Append, EventStatus, StatusChange
+from storage.errors import IllegalStatusChange
+from storage.model import Append, StatusChange
 from storage.record import record
+from storage.statuses import CANNOT_FOLLOW, PENDING_STATUSES, EventStatus
 
 Rows = NDArray[Any]
-ROW = numpy.dtype([("status", "<u4"), ("attempts", "<u4"), ("at_ms", "<u8"), ("ref", "<i8")])
+ROW = numpy.dtype([("status", "<u4"), ("attempts", "<u4"), ("at_ms", "<u8"), ("store_ms", "<u8"), ("ref", "<i8")])
 _COUNT = struct.Struct("<I")
+_STATUSES = len(EventStatus)
 _WHOLE = f"S{ROW.itemsize}"
 """A row as bytes, to be copied and compared at once: numpy takes structured rows field by field, through Python."""
 
 
-def new_rows(appends: Sequence[Append]) -> Rows:
+_IS_PENDING = numpy.array([status in PENDING_STATUSES for status in EventStatus])
+
+
+def is_pending(statuses: NDArray[Any]) -> NDArray[numpy.bool_]:
+    """For each status of this column whether it is a pending one."""
+    return _IS_PENDING.take(statuses)
+
+
+def new_rows(appends: Sequence[Append], store_ms: int) -> Rows:
     """Rows of new deliveries: of each, the first `admitted` events are pending, the others have the status `rest`."""
-    rows = numpy.zeros(sum([append.stored.count for append in appends]), ROW)
+    rows = numpy.zeros(sum([append.numbered.count for append in appends]), ROW)
     at = 0
     for append in appends:
-        end = at + append.stored.count
+        end = at + append.numbered.count
         if append.admitted < end - at:
             rest = rows[at + append.admitted : end]
             rest["status"] = append.rest
-            if append.rest == EventStatus.DROPPED:
-                rest["at_ms"] = append.stored.received_at_ms
+            if append.rest not in PENDING_STATUSES:
+                rest["at_ms"] = append.numbered.deliveries.received_at_ms[0]
+                rest["store_ms"] = store_ms
         at = end
     return rows
 
@@ -67,72 +79,52 @@ def decode_runs(key: bytes, value: bytes) -> tuple[NDArray[numpy.uint32], Rows]:
         raise damaged(b"statuses", key, "the record has another length")
     counts = numpy.frombuffer(payload, "<u4", count, _COUNT.size)
     runs = numpy.frombuffer(payload, ROW, count, _COUNT.size + 4 * count)
-    if runs["status"].max() > max(EventStatus) or not counts.all():
+    if runs["status"].max() >= _STATUSES or not counts.all():
         raise damaged(b"statuses", key, "a run is impossible")
     return counts, runs
 
 
 @record
-class Part:
-    """The outcomes `start` .. `stop - 1` of some, which are all in one block."""
+class BlockChange:
+    """The part `start` .. `stop - 1` of a status change, all in one block."""
 
-    outcomes: StatusChange
+    change: StatusChange
     start: int
     stop: int
     refs: Rows | None
-    """For each of them what its row refers to; None: nothing."""
+    """For each event what its row refers to; None: nothing."""
+    store_ms: int
 
 
-@record
-class Change:
-    """Of how many events what was changed, by the status they had."""
+def apply(rows: Rows, first: int, part: BlockChange) -> Sequence[int]:
+    """Record a change in the rows of the block that starts with the number `first`, in place; call only with numbers
+    in this block. Return how many of the events had each status before.
 
-    pending: int
-    deferred: int
-    dead: int
-    first_dead: int | None
-    """The smallest number among the dead."""
-
-
-def apply(rows: Rows, first: int, part: Part) -> Change:
-    """Record outcomes in the rows of the block that starts with the number `first`, in place. Raises IllegalOutcome.
-
-    The caller knows that the first number is in the block and the last one before its end.
+    Raises IllegalStatusChange.
     """
-    outcomes = part.outcomes
-    at_ms = 0 if outcomes.status in PENDING_STATUSES else outcomes.at_ms
+    change = part.change
+    at_ms, store_ms = (0, 0) if change.status in PENDING_STATUSES else (change.at_ms, part.store_ms)
     if part.stop - part.start == 1:  # one is put as it is: columns of one take three times as long
-        number, attempts = outcomes.numbers[part.start], outcomes.attempts[part.start]
-        had = int(rows["status"][number - first])
-        change = _judge([int(status == had) for status in EventStatus], outcomes, number)
-        rows[number - first] = (outcomes.status, attempts, at_ms, 0 if part.refs is None else part.refs[0])
-        return change
-    places = numpy.asarray(outcomes.numbers[part.start : part.stop], "i8") - first
+        number, attempts = change.numbers[part.start], change.attempts[part.start]
+        one = [0] * _STATUSES
+        one[rows["status"][number - first]] = 1
+        _check(one, change)
+        rows[number - first] = (change.status, attempts, at_ms, store_ms, 0 if part.refs is None else part.refs[0])
+        return one
+    places = numpy.asarray(change.numbers[part.start : part.stop], "i8") - first
     if not (places[1:] > places[:-1]).all():
-        raise IllegalOutcome(f"numbers of {outcomes.source_id} do not ascend")
-    before = rows["status"][places]
-    dead = places[before == EventStatus.DEAD]
-    counts = numpy.bincount(before, minlength=len(EventStatus)).tolist()
-    change = _judge(counts, outcomes, first + int(dead[0]) if len(dead) else None)
-    rows["status"][places] = outcomes.status
-    rows["attempts"][places] = outcomes.attempts[part.start : part.stop]
+        raise IllegalStatusChange(f"{change.source_id}: the numbers of a change do not ascend")
+    before: list[int] = numpy.bincount(rows["status"][places], minlength=_STATUSES).tolist()
+    _check(before, change)
+    rows["status"][places] = change.status
+    rows["attempts"][places] = change.attempts[part.start : part.stop]
     rows["at_ms"][places] = at_ms
+    rows["store_ms"][places] = store_ms
     rows["ref"][places] = 0 if part.refs is None else part.refs
-    return change
+    return before
 
 
-def _judge(counts: Sequence[int], outcomes: StatusChange, first_dead: int | None) -> Change:
-    """What is changed, from how many events had each status.
-
-    Only a pending event may have an outcome, only a dead one may be requeued.
-    """
-    pending, deferred, dead = counts[EventStatus.PENDING], counts[EventStatus.DEFERRED], counts[EventStatus.DEAD]
-    allowed = deferred
-    if outcomes.status != EventStatus.DEFERRED:
-        allowed += pending
-    if outcomes.status == EventStatus.PENDING:
-        allowed += dead
-    if allowed != sum(counts):
-        had = sorted(status.name for status in EventStatus if counts[status])
-        raise IllegalOutcome(f"{outcomes.status.name} for events of {outcomes.source_id} that are {', '.join(had)}")
-    return Change(pending, deferred, dead, first_dead if dead else None)
+def _check(before: Sequence[int], change: StatusChange) -> None:
+    wrong = [status.name for status in CANNOT_FOLLOW[change.status] if before[status]]
+    if wrong:
+        raise IllegalStatusChange(f"{change.source_id}: {change.status.name} cannot follow {' or '.join(wrong)}")

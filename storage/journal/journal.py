@@ -67,7 +67,7 @@ class Journal:
                 _write(self._file, NO_RECORD, self._at)
             return False
         self._at += len(encoded)
-        self._room -= sum([append.stored.size + append.stored.count * EVENT_BYTES for append in appends])
+        self._room -= sum([append.numbered.deliveries.size + append.numbered.count * EVENT_BYTES for append in appends])
         return True
 
     def rewind(self) -> None:

@@ -2,7 +2,7 @@
 
 A record: CRC-32 of what follows, length, the identity of the store, that of the run of its writer, first number, the
 number after its last; then for each append how many deliveries it holds, how many events are admitted and the status of
-the rest; then `log` records.
+the rest; then, for each record of the log, the lengths of its facts and bodies, and these.
 """
 
 import os
@@ -14,12 +14,14 @@ from pathlib import Path
 
 import zstandard
 
-from storage.codec.log_record import decode_log, decode_log_head, encode_log, split_log
+from storage.codec.log_record import decode_log, encode_log, split_log
 from storage.codec.records import IDENTITY_BYTES, key_of
+from storage.deliveries import NumberedDeliveries
 from storage.errors import StoreDamaged, StoreError
 from storage.lmdb_store.environment import Store
-from storage.model import Append, EventStatus, Singles
+from storage.model import Append
 from storage.record import record
+from storage.statuses import EventStatus
 
 JOURNAL_BYTES = 4 * 2**20
 """The size of the file."""
@@ -27,6 +29,7 @@ JOURNAL_BYTES = 4 * 2**20
 _HEAD = struct.Struct(f"<II{IDENTITY_BYTES}s{IDENTITY_BYTES}sQQ")
 _COUNT = struct.Struct("<I")
 _APPEND = struct.Struct("<IIB")
+_RECORD = struct.Struct("<II")
 
 NO_RECORD = bytes(_HEAD.size)
 """In place of a record's head."""
@@ -46,39 +49,42 @@ class Journaled:
     payload: bytes
 
     def appends(self) -> list[Append]:
-        """What was appended. Deliveries that came together are by themselves now."""
+        """Return what was appended."""
         (count,) = _COUNT.unpack_from(self.payload)
         at = _COUNT.size + count * _APPEND.size
-        entries = list(_APPEND.iter_unpack(self.payload[_COUNT.size : at]))
-        first, deliveries = self.first, []
+        entries = _APPEND.iter_unpack(self.payload[_COUNT.size : at])
+        found: list[Append] = []
+        for numbered in self._log_records(at):
+            place, places = 0, len(numbered.deliveries.bodies)
+            while place < places:
+                requests, admitted, rest = next(entries)
+                found.append(Append(numbered.part(place, place + requests), admitted, EventStatus(rest)))
+                place += requests
+        return found
+
+    def _log_records(self, at: int) -> Iterator[NumberedDeliveries]:
+        first = self.first
         decompressor = zstandard.ZstdDecompressor()
         while at < len(self.payload):
-            (length,) = _COUNT.unpack_from(self.payload, at)
-            at += _COUNT.size
-            key, value = key_of(first), self.payload[at : at + length]
-            deliveries += decode_log(key, value, decompressor)
-            first = decode_log_head(key, value).end
-            at += length
-        found = iter(deliveries)
-        return [
-            Append(next(found), admitted if holds == 1 else 1, EventStatus(rest))
-            for holds, admitted, rest in entries
-            for _ in range(holds)
-        ]
+            sizes = _RECORD.unpack_from(self.payload, at)
+            at += _RECORD.size
+            facts, bodies = self.payload[at : at + sizes[0]], self.payload[at + sizes[0] : at + sum(sizes)]
+            numbered = decode_log(key_of(first), facts, bodies or None, decompressor)
+            yield numbered
+            first = numbered.end
+            at += sum(sizes)
 
 
 def encode(appends: Sequence[Append], store: bytes, run: bytes, compressor: zstandard.ZstdCompressor) -> bytes:
-    """One record, of deliveries whose numbers follow one another."""
+    """Return one record, of deliveries whose numbers follow one another."""
     parts = [_COUNT.pack(len(appends))]
-    for append in appends:
-        holds = append.stored.count if isinstance(append.stored, Singles) else 1
-        parts.append(_APPEND.pack(holds, append.admitted, append.rest))
-    for deliveries in split_log([append.stored for append in appends]):
-        value = encode_log(deliveries, compressor)
-        parts += _COUNT.pack(len(value)), value
+    parts += [_APPEND.pack(len(each.numbered.deliveries.bodies), each.admitted, each.rest) for each in appends]
+    for numbered in split_log([append.numbered for append in appends]):
+        facts, bodies = encode_log(numbered, compressor)
+        bodies = bodies or b""
+        parts += _RECORD.pack(len(facts), len(bodies)), facts, bodies
     payload = b"".join(parts)
-    last = appends[-1].stored
-    head = _HEAD.pack(0, len(payload), store, run, appends[0].stored.first, last.first + last.count)
+    head = _HEAD.pack(0, len(payload), store, run, appends[0].numbered.first, appends[-1].numbered.end)
     rest = head[_COUNT.size :] + payload
     return _COUNT.pack(zlib.crc32(rest)) + rest
 

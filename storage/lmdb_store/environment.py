@@ -30,7 +30,7 @@ from storage.lmdb_store import disk, lock
 from storage.lmdb_store.errors import Unwritable, lmdb_errors, says, translated
 from storage.lmdb_store.truncation import check_reach
 
-DATABASES = ("meta", "log", "ids", "statuses", "results")
+DATABASES = ("meta", "facts", "bodies", "ids", "statuses", "results")
 DATABASES_MAX = 16
 """LMDB fixes this when it opens; more than there are, so that a later format may add some."""
 RESERVE_SHARE = 20
@@ -60,7 +60,7 @@ class Store:
         )
         self._lock_file = lock_file
         self.page_bytes: int = env.stat()["psize"]
-        self.meta, self.log, self.ids, self.statuses, self.results = (
+        self.meta, self.facts, self.bodies, self.ids, self.statuses, self.results = (
             env.open_db(name.encode(), create=False) for name in DATABASES
         )
         with self.read_transaction() as txn:
@@ -171,17 +171,13 @@ class Store:
                 txn.abort()
                 raise
 
-    def touch(self, txn: Any) -> None:
-        """Write something that changes nothing, so that the commit proves that the store can be written."""
-        txn.put(_FORMAT_KEY, seal(b"meta", _FORMAT_KEY, FORMAT), db=self.meta)
-
     def used_bytes(self, txn: Any | None = None) -> int:
         """Bytes of the pages that hold something; pages that can be used again do not count."""
         if txn is None:
             with self.read_transaction() as own:
                 return self.used_bytes(own)
         pages = _FIXED_PAGES
-        for database in (self.meta, self.log, self.ids, self.statuses, self.results):
+        for database in (self.meta, self.facts, self.bodies, self.ids, self.statuses, self.results):
             stat = txn.stat(database)
             pages += stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
         return pages * self.page_bytes

@@ -7,12 +7,15 @@ import numpy
 import orjson
 from numpy.typing import NDArray
 
-from storage.codec.records import DIGEST_BYTES, damaged, digest, first_of, key_of
-from storage.model import EventRecord, EventStatus, Stored
+from storage.codec.records import DIGEST_BYTES, damaged, digest, key_of
+from storage.deliveries import NumberedDeliveries
+from storage.delivery_id import first_of
+from storage.model import EventRecord
 from storage.read.snapshot import Block, Snapshot, Snapshots
+from storage.statuses import EventStatus
 
-PAGE_BODY_BYTES_MAX = 16 * 1024 * 1024
-"""Of the bodies behind a page of dead events: they come along with their records."""
+PAGE_EVENTS_MAX = 65536
+"""Behind a page of dead events: each brings what is known of its whole delivery."""
 RECORDS_IN_HAND_MAX = 16
 """Read together by find_each: a record brings its whole delivery."""
 
@@ -20,7 +23,7 @@ Numbers = NDArray[numpy.int64]
 Statuses = NDArray[Any]
 
 
-def find(snapshots: Snapshots, source_id: str, event_id: str, limit: int) -> list[EventRecord]:
+def find(snapshots: Snapshots, source_id: str, event_id: str, limit: int, *, bodies: bool = False) -> list[EventRecord]:
     """Statuses are looked at before deliveries are unpacked: an id may have come a million times."""
     processed: list[int] = []
     others: list[int] = []
@@ -30,7 +33,7 @@ def find(snapshots: Snapshots, source_id: str, event_id: str, limit: int) -> lis
         others += numbers[~is_processed][: limit - len(others)].tolist()
         if len(processed) == limit:
             break
-    found = _named(snapshots, (processed + others)[:limit], event_id)
+    found = _named(snapshots, (processed + others)[:limit], event_id, bodies=bodies)
     return sorted(found, key=lambda record: (record.status != EventStatus.PROCESSED, -record.number))
 
 
@@ -67,9 +70,10 @@ def _statuses(snapshot: Snapshot, first: int) -> Statuses:
     return block.rows["status"]
 
 
-def _named(snapshots: Snapshots, numbers: list[int], event_id: str) -> Iterator[EventRecord]:
+def _named(snapshots: Snapshots, numbers: list[int], event_id: str, *, bodies: bool = False) -> Iterator[EventRecord]:
     """The ids are compared too, so that a hit is one beyond doubt."""
-    return (record for record in _events(snapshots, numbers) if record.stored.event_id(record.position) == event_id)
+    found = _events(snapshots, numbers, bodies=bodies)
+    return (record for record in found if record.numbered.event_id(record.position) == event_id)
 
 
 def delivery(snapshots: Snapshots, delivery_id: str) -> list[EventRecord] | None:
@@ -77,11 +81,11 @@ def delivery(snapshots: Snapshots, delivery_id: str) -> list[EventRecord] | None
     if first is None:
         return None
     with snapshots.take() as snapshot:
-        stored = snapshot.delivery_of(first)
+        numbered = snapshot.delivery_of(first)
         block = snapshot.block_of(first)
-        if stored is None or block is None or stored.id != delivery_id:
+        if numbered is None or block is None or numbered.delivery_ids() != [delivery_id]:
             return None
-        return [_event(snapshot, block, stored, stored.first + at) for at in range(stored.facts.count)]
+        return [_event(snapshot, block, numbered, number) for number in range(numbered.first, numbered.end)]
 
 
 def dead(snapshots: Snapshots, source_id: str | None, after: int, limit: int) -> list[EventRecord]:
@@ -94,21 +98,21 @@ def dead(snapshots: Snapshots, source_id: str | None, after: int, limit: int) ->
 
 
 class _Page:
-    """Records until there are enough of them, or their bodies fill the memory that a page may take."""
+    """Records until there are enough of them, or their deliveries fill the memory that a page may take."""
 
     def __init__(self, limit: int) -> None:
         self.records: list[EventRecord] = []
         self._limit = limit
-        self._body_bytes = 0
+        self._events = 0
 
     def add(self, record: EventRecord) -> None:
-        if not self.records or self.records[-1].stored is not record.stored:
-            self._body_bytes += len(record.stored.body)
+        if not self.records or self.records[-1].numbered is not record.numbered:
+            self._events += record.numbered.count
         self.records.append(record)
 
     @property
     def full(self) -> bool:
-        return len(self.records) >= self._limit or self._body_bytes >= PAGE_BODY_BYTES_MAX
+        return len(self.records) >= self._limit or self._events >= PAGE_EVENTS_MAX
 
 
 def _collect_dead(snapshot: Snapshot, source_id: str | None, start: int, page: _Page) -> int | None:
@@ -121,7 +125,7 @@ def _collect_dead(snapshot: Snapshot, source_id: str | None, start: int, page: _
                 return int(number)
             head = snapshot.head_of(number)
             if head and source_id in (None, head.source_id):
-                page.add(_event(snapshot, block, _stored(snapshot, number), number))
+                page.add(_event(snapshot, block, _delivery(snapshot, number), number))
         if snapshot.exhausted:
             return block.end
     return None
@@ -136,7 +140,7 @@ def _places(digests: bytes, wanted: bytes) -> Iterator[int]:
         at = digests.find(wanted, at + 1)
 
 
-def _events(snapshots: Snapshots, numbers: list[int]) -> Iterator[EventRecord]:
+def _events(snapshots: Snapshots, numbers: list[int], *, bodies: bool) -> Iterator[EventRecord]:
     left = sorted(numbers)
     while left:
         with snapshots.take() as snapshot:
@@ -145,28 +149,28 @@ def _events(snapshots: Snapshots, numbers: list[int]) -> Iterator[EventRecord]:
                 block = snapshot.block_of(number)
                 if block is None:
                     raise damaged(b"statuses", key_of(number), "there is no such event")
-                yield _event(snapshot, block, _stored(snapshot, number), number)
+                yield _event(snapshot, block, _delivery(snapshot, number, bodies=bodies), number)
 
 
-def _stored(snapshot: Snapshot, number: int) -> Stored:
-    stored = snapshot.delivery_of(number)
-    if stored is None:
-        raise damaged(b"log", key_of(number), "there is no such event")
-    return stored
+def _delivery(snapshot: Snapshot, number: int, *, bodies: bool = False) -> NumberedDeliveries:
+    found = snapshot.delivery_of(number, bodies=bodies)
+    if found is None:
+        raise damaged(b"facts", key_of(number), "there is no such event")
+    return found
 
 
-def _event(snapshot: Snapshot, block: Block, stored: Stored, number: int) -> EventRecord:
+def _event(snapshot: Snapshot, block: Block, numbered: NumberedDeliveries, number: int) -> EventRecord:
     row = block.rows[number - block.first]
     status = EventStatus(int(row["status"]))
     ref = int(row["ref"])
     twin = snapshot.delivery_of(number - ref) if status == EventStatus.DUPLICATE and ref != number else None
     return EventRecord(
-        stored=stored,
-        position=number - stored.first,
+        numbered=numbered,
+        position=number - numbered.first,
         status=status,
         attempts=int(row["attempts"]),
         at_ms=int(row["at_ms"]),
-        duplicate_of=twin.id if twin else None,
+        duplicate_of=twin.delivery_ids()[0] if twin else None,
         detail=_detail(snapshot, ref, number) if ref and status != EventStatus.DUPLICATE else {},
     )
 

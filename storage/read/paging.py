@@ -1,18 +1,21 @@
-"""From blocks to spans: which events of a source wait, delivery by delivery, within limits."""
+"""From blocks to spans: which events of a source wait, whole deliveries at a time, within limits."""
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import chain, groupby, pairwise
+from typing import NamedTuple
 
 import numpy
 from numpy.typing import NDArray
 
 from storage.codec.log_record import LogHead
 from storage.codec.records import DIGEST_BYTES
-from storage.codec.statuses import Rows
-from storage.model import EventStatus, Span, Stored
+from storage.codec.statuses import Rows, is_pending
+from storage.deliveries import NumberedDeliveries
+from storage.model import Span
 from storage.read.snapshot import Block, Snapshot
+from storage.statuses import EventStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,7 @@ def pending_in(
     if low >= high:
         return
     rows = block.rows[low - block.first : high - block.first]
-    numbers = (numpy.flatnonzero(rows["status"] <= EventStatus.DEFERRED) + low).tolist()
+    numbers = (numpy.flatnonzero(is_pending(rows["status"])) + low).tolist()
     if not numbers:
         return
     yield from waiting_at(snapshot, block, numbers, source_id)
@@ -70,52 +73,77 @@ class Taking:
         if not self.bodies:
             self._take_numbers(snapshot, waiting)
             return
-        at = 0
-        for stored in snapshot.deliveries(waiting.head):
-            stop = bisect_left(waiting.numbers, stored.first + stored.facts.count, at)
-            if stop == at:
-                continue
-            if not self._fits(stop - at, len(stored.body)):
-                self.stopped_at = waiting.numbers[at]
-                return
-            self._add(snapshot, waiting, waiting.numbers[at:stop], stored)
-            self.size += len(stored.body)
-            at = stop
+        numbered = snapshot.deliveries(waiting.head, bodies=True)
+        taken: list[_Found] = []
+        for found in _by_delivery(numbered, waiting.numbers):
+            if not self._fits(found):
+                self.stopped_at = waiting.numbers[found.start]
+                break
+            self.events += found.stop - found.start
+            self.size += found.size
+            taken.append(found)
+        for _, run in groupby(enumerate(taken), key=lambda pair: pair[1].place - pair[0]):  # neighbours
+            those = [found for _, found in run]
+            numbers = waiting.numbers[those[0].start : those[-1].stop]
+            self._add(snapshot, waiting, numbers, numbered.part(those[0].place, those[-1].place + 1))
 
     def _take_numbers(self, snapshot: Snapshot, waiting: Waiting) -> None:
         room = max(self.events_max - self.events, 0 if self.events else 1)
         if room:
-            self._add(snapshot, waiting, waiting.numbers[:room], None)
+            taken = waiting.numbers[:room]
+            self.events += len(taken)
+            self._add(snapshot, waiting, taken, None)
         if len(waiting.numbers) > room:
             self.stopped_at = waiting.numbers[room]
 
-    def _fits(self, events: int, size: int) -> bool:
-        return not self.events or (self.events + events <= self.events_max and self.size + size <= self.bytes_max)
+    def _fits(self, found: "_Found") -> bool:
+        events, size = self.events + found.stop - found.start, self.size + found.size
+        return not self.events or (events <= self.events_max and size <= self.bytes_max)
 
-    def _add(self, snapshot: Snapshot, waiting: Waiting, numbers: Sequence[int], stored: Stored | None) -> None:
+    def _add(
+        self, snapshot: Snapshot, waiting: Waiting, numbers: Sequence[int], numbered: NumberedDeliveries | None
+    ) -> None:
         places = numpy.asarray(numbers) - waiting.block.first
         rows = waiting.block.rows[places]
         digests = numpy.frombuffer(snapshot.digests(waiting.block), f"V{DIGEST_BYTES}")[places]
-        received_at_ms = stored.facts.received_at_ms if stored else waiting.head.received_at_ms
         for low, high in _alike(rows):
+            held = numbered and numbered.holding(numbers[low], numbers[high - 1])
             self.spans.append(
                 Span(
-                    stored=stored,
+                    numbered=held,
                     source_id=waiting.head.source_id,
                     numbers=numbers[low:high],
                     digests=digests[low:high].tobytes(),
                     attempts=rows["attempts"][low:high].tolist(),
                     deferred=bool(rows["status"][low] == EventStatus.DEFERRED),
-                    received_at_ms=received_at_ms,
+                    received_at_ms=held.deliveries.received_at_ms[0] if held else waiting.head.received_at_ms,
                 )
             )
-        self.events += len(numbers)
+
+
+class _Found(NamedTuple):
+    """A delivery of which something waits: its place, the places of its numbers, and the bytes of its body."""
+
+    place: int
+    start: int
+    stop: int
+    size: int
+
+
+def _by_delivery(numbered: NumberedDeliveries, numbers: Sequence[int]) -> Iterator[_Found]:
+    ends = chain(numbered.firsts()[1:], [numbered.end])
+    start = 0
+    for place, (end, body) in enumerate(zip(ends, numbered.deliveries.bodies, strict=True)):
+        stop = bisect_left(numbers, end, start)
+        if stop > start:
+            yield _Found(place, start, stop, len(body))
+        start = stop
 
 
 def received_at(snapshot: Snapshot, waiting: Waiting) -> int:
     """When the first of these events came, in ms."""
-    stored = snapshot.delivery_of(waiting.numbers[0])
-    return stored.facts.received_at_ms if stored else waiting.head.received_at_ms
+    numbered = snapshot.delivery_of(waiting.numbers[0])
+    return numbered.deliveries.received_at_ms[0] if numbered else waiting.head.received_at_ms
 
 
 def _alike(rows: Rows) -> list[tuple[int, int]]:

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from storage.codec.records import DIGEST_BYTES
 from storage.lmdb_store.environment import Store
-from storage.model import EventRecord, EventStatus, Page, Span, Totals
+from storage.model import EventRecord, Page, Span
 from storage.read import lookup
 from storage.read.paging import Taking, pending_in, received_at, waiting_at
 from storage.read.snapshot import Snapshot, Snapshots
+from storage.statuses import PENDING_STATUSES, EventStatus, Totals
 
 PROCESSED_EVENTS_MAX = 1 << 17
 """A chunk of `processed_since` ends with the block that reaches it: 3 MB, and what one block may have."""
@@ -46,10 +47,10 @@ class Reader:
     ) -> Page:
         """Pending events of a source with `start` ≤ number < `end`, in order.
 
-        A delivery is taken whole: the page ends before the one that would go beyond `events_max` or `bytes_max` (of
+        Deliveries are taken whole: the page ends before the one that would go beyond `events_max` or `bytes_max` (of
         bodies), but has at least one where anything waits. The walk is bounded, so a page may be empty while there is
         more: read on from `page.next`, until that is `end`. Without bodies `events_max` is exact, a span may hold
-        events of several deliveries, and has no `stored` and the received_at of the first of them.
+        events of several deliveries, has no `numbered`, and the received_at of the first of them.
         """
         taking = Taking(events_max, bytes_max, bodies)
         with self._snapshots.take() as snapshot:
@@ -123,9 +124,10 @@ class Reader:
 
     # Look-ups.
 
-    def find(self, source_id: str, event_id: str, limit: int = 100) -> list[EventRecord]:
-        """Events of this id, at most `limit`: the processed ones first, then the newest first."""
-        return lookup.find(self._snapshots, source_id, event_id, limit)
+    def find(self, source_id: str, event_id: str, limit: int = 100, *, bodies: bool = False) -> list[EventRecord]:
+        """Events of this id, at most `limit`: the processed ones first, then the newest first. The bodies of their
+        deliveries are empty unless asked for."""
+        return lookup.find(self._snapshots, source_id, event_id, limit, bodies=bodies)
 
     def find_each(
         self, source_id: str, event_id: str, statuses: Collection[EventStatus] = tuple(EventStatus)
@@ -139,7 +141,7 @@ class Reader:
 
     def dead(self, source_id: str | None, after: int = 0, limit: int = 1000) -> list[EventRecord]:
         """Dead events with number > `after`, at most `limit`, in order; of all sources where `source_id` is None.
-        Fewer where their bodies are large.
+        Fewer where their deliveries are large.
 
         An empty list: there are no more. Otherwise read on after the last one's number.
         """
@@ -173,7 +175,7 @@ def _take_block(snapshot: Snapshot, numbers: list[int], taking: Taking) -> list[
     if block is None:
         return numbers[1:]
     mine = [number for number in numbers if number < block.end]
-    waits = [number for number in mine if block.rows["status"][number - block.first] <= EventStatus.DEFERRED]
+    waits = [number for number in mine if block.rows["status"][number - block.first] in PENDING_STATUSES]
     if waits:
         for waiting in waiting_at(snapshot, block, waits):
             taking.take(snapshot, waiting)

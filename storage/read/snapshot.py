@@ -14,17 +14,21 @@ import zstandard
 from storage.codec.log_record import LogHead, decode_log, decode_log_head
 from storage.codec.records import (
     DIGEST_BYTES,
+    TIME_KEY,
     TOTALS_PREFIX,
     damaged,
     decode_ids,
     decode_results,
+    decode_time,
     decode_totals,
     key_of,
     number_of,
 )
 from storage.codec.statuses import Rows, decode_statuses
+from storage.deliveries import NumberedDeliveries
 from storage.lmdb_store.environment import Store
-from storage.model import Stored, Totals
+from storage.statuses import Totals
+from storage.store_time import StoreTime
 
 SNAPSHOT_RECORDS_MAX = 1000
 """About a millisecond or two of reading, so that a writer's freed pages are not pinned for longer."""
@@ -50,7 +54,8 @@ class Snapshot:
         self._txn = txn
         self._decompressor = decompressor
         self._records = 0
-        self._unpacked: tuple[int, list[Stored]] = (0, [])
+        self._unpacked: tuple[int, bool, NumberedDeliveries | None] = (0, False, None)
+        self._delivery: NumberedDeliveries | None = None
         self._ids: tuple[int, bytes] = (0, b"")
         self._results: tuple[int, dict[int, bytes]] = (0, {})
 
@@ -110,11 +115,17 @@ class Snapshot:
             yield number_of(b"ids", key), decode_ids(key, bytes(cursor.value()))
             found = not self.exhausted and cursor.prev()
 
+    @property
+    def end(self) -> int:
+        """The number after the last event."""
+        first, digests = next(self.digests_backward(None), (1, b""))
+        return first + len(digests) // DIGEST_BYTES
+
     # Deliveries.
 
     def heads(self, start: int, end: int) -> Iterator[LogHead]:
         """The heads of the log records that hold any of the numbers `start` .. `end - 1`, in order."""
-        cursor = self._txn.cursor(db=self._store.log)
+        cursor = self._txn.cursor(db=self._store.facts)
         found = _seek(cursor, start)
         while found:
             self._records += 1
@@ -127,24 +138,31 @@ class Snapshot:
 
     def head_at(self, first: int) -> LogHead:
         """The head of the log record that starts with this number, which is known to be there."""
-        return decode_log_head(key_of(first), self._value(b"log", self._store.log, first))
+        return decode_log_head(key_of(first), self._value(b"facts", self._store.facts, first))
 
     def head_of(self, number: int) -> LogHead | None:
         return next(self.heads(number, number + 1), None)
 
-    def deliveries(self, head: LogHead) -> list[Stored]:
-        """All deliveries of the log record with this head; kept until another is asked for."""
-        if self._unpacked[0] != head.first:
+    def deliveries(self, head: LogHead, *, bodies: bool) -> NumberedDeliveries:
+        """Return all deliveries of the log record with this head; kept until others are asked for."""
+        first, had_bodies, found = self._unpacked
+        if found is None or first != head.first or had_bodies < bodies:
             key = key_of(head.first)
-            self._unpacked = (head.first, decode_log(key, self._txn.get(key, db=self._store.log), self._decompressor))
-        return self._unpacked[1]
+            packed = self._value(b"bodies", self._store.bodies, head.first) if bodies and head.bodies_bytes else None
+            found = decode_log(key, self._txn.get(key, db=self._store.facts), packed, self._decompressor, head)
+            self._unpacked, self._delivery = (head.first, bodies, found), None
+        return found
 
-    def delivery_of(self, number: int) -> Stored | None:
-        """The delivery that holds the event with this number."""
+    def delivery_of(self, number: int, *, bodies: bool = False) -> NumberedDeliveries | None:
+        """Return the one delivery that holds the event with this number; None if there is no such event."""
+        kept = self._delivery
+        if kept is not None and kept.first <= number < kept.end and self._unpacked[1] >= bodies:
+            return kept
         head = self.head_of(number)
         if head is None:
             return None
-        return next(stored for stored in self.deliveries(head) if number < stored.first + stored.facts.count)
+        self._delivery = found = self.deliveries(head, bodies=bodies).holding(number, number)
+        return found
 
     # Details.
 
@@ -170,7 +188,14 @@ class Snapshot:
             more = cursor.next()
         return found
 
-    def first_numbers(self, database: Literal["log", "ids", "statuses", "results"], start: int) -> Iterator[int]:
+    def store_time(self) -> StoreTime | None:
+        """The store's time as it was written last; None before the first group."""
+        found = self._txn.get(TIME_KEY, db=self._store.meta)
+        return None if found is None else decode_time(bytes(found))
+
+    def first_numbers(
+        self, database: Literal["facts", "bodies", "ids", "statuses", "results"], start: int
+    ) -> Iterator[int]:
         """The keys of a database from `start` on; values are not touched. Does not look at `exhausted`."""
         name = database.encode()
         cursor = self._txn.cursor(db=getattr(self._store, database))
@@ -184,6 +209,11 @@ class Snapshot:
             yield number
             last = number
             found = cursor.next()
+
+    def last_number(self, database: Literal["ids", "results"]) -> int | None:
+        """The last key of a database; None if it is empty."""
+        cursor = self._txn.cursor(db=getattr(self._store, database))
+        return number_of(database.encode(), bytes(cursor.key())) if cursor.last() else None
 
     def _value(self, name: bytes, database: Any, number: int) -> bytes:
         self._records += 1

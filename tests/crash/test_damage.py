@@ -15,7 +15,8 @@ from storage.check.verify import verify
 from storage.codec.records import key_of
 from storage.errors import StoreDamaged
 from storage.lmdb_store.environment import Store
-from storage.model import EventStatus, Group
+from storage.model import Group
+from storage.statuses import EventStatus
 from tests.support.client import item
 from tests.support.config import source
 from tests.support.server import Children
@@ -36,7 +37,9 @@ def make_large(path: Path, groups: int = 20) -> int:
     return (path / "data.mdb").stat().st_size
 
 
-@pytest.mark.parametrize(("database", "status"), [("log", None), ("statuses", EventStatus.PROCESSED)])
+@pytest.mark.parametrize(
+    ("database", "status"), [("facts", None), ("bodies", None), ("statuses", EventStatus.PROCESSED)]
+)
 def test_damage_found_while_it_runs(children: Children, database: str, status: EventStatus | None) -> None:
     """Whether feeding from disk or the rebuilding of the index meets it: one line names the store, the place and
     `tidegate verify`."""

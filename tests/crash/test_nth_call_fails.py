@@ -11,8 +11,9 @@ import pytest
 from storage.check.verify import verify
 from storage.errors import StoreError, StoreFailed, StoreFull
 from storage.lmdb_store.environment import Store
-from storage.model import Append, EventStatus, Group
+from storage.model import Append, Group
 from storage.read.reader import Reader
+from storage.statuses import EventStatus
 from storage.write.writer import Writer
 from tests.support.store import MAP_SIZE_BYTES, Faults, delivery, numbered, opened, outcome
 

@@ -18,7 +18,8 @@ GROUPS = 12
 WRITE = """
 import sys
 from pathlib import Path
-from storage.model import EventStatus, Group
+from storage.model import Group
+from storage.statuses import EventStatus
 from tests.support.store import numbered, opened, outcome
 with opened(Path(sys.argv[1])) as (store, writer):
     while True:

@@ -39,7 +39,7 @@ NEEDS_WRK = pytest.mark.usefixtures("_wrk")
 def test_every_micro_step_takes_time() -> None:
     """Every step of the micro benchmarks runs and takes some time."""
     found = micro.measure(events=3, rounds=1)
-    assert {"parse", "facts", "rate limit", "encode the block", "commit"} <= found.keys()
+    assert {"parse", "normalise", "rate limit", "encode the block", "commit"} <= found.keys()
     assert all(each > 0 for each in found.values())
 
 

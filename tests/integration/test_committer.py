@@ -11,17 +11,19 @@ import pytest
 import trio
 import trio.testing
 
-from server.flow import committer as module
-from server.flow.committer import Committer
-from server.flow.group import GROUP_EVENTS
+from server.flow.acknowledger import MANY_REQUESTS, Acknowledger
+from server.flow.batch import BATCH_EVENTS
+from server.flow.committer import FLUSHED_SECONDS_MAX, GROUP_WAIT_SECONDS, RETRY_SECONDS, Committer
 from server.flow.source_state import SourceState
-from server.intake.intake import Admission, Reading
+from server.intake.intake import Admission
+from storage.deliveries import NumberedDeliveries
 from storage.errors import StoreError, StoreFailed, StoreFull
 from storage.journal.journal import Journal
 from storage.journal.records import read_journal
 from storage.lmdb_store.environment import Store
-from storage.model import Append, EventStatus, Group, StatusChange, Stored, Totals, Written
+from storage.model import Append, Group, StatusChange, Written
 from storage.read.reader import Reader
+from storage.statuses import EventStatus, Totals
 from storage.write.writer import Writer
 from tests.support.store import MAP_SIZE_BYTES, delivery
 from tests.support.waiting import HANG_SECONDS, until
@@ -52,14 +54,16 @@ class NoJournal(Journal):
 @asynccontextmanager
 async def committing(
     path: Path, kind: type[Writing] = Writing, *, journal: type[Journal] = NoJournal
-) -> AsyncIterator[tuple[Committer, Writing, Store]]:
+) -> AsyncIterator[tuple[Acknowledger, Committer, Writing, Store]]:
     store = Store.open(path, map_size_bytes=MAP_SIZE_BYTES, mode="write")
     writer = kind(store)
-    committer = Committer(writer, store, journal(store))
+    committer = Committer(writer, store)
+    acknowledger = Acknowledger(committer, journal(store))
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(committer.run)
-            yield committer, writer, store
+            nursery.start_soon(acknowledger.run)
+            yield acknowledger, committer, writer, store
             nursery.cancel_scope.cancel()
     finally:
         store.close()
@@ -68,20 +72,20 @@ async def committing(
 def admission(
     *ids: str, source_id: str = "demo", admitted: int | None = None, rest: EventStatus = EventStatus.DEFERRED
 ) -> Admission:
-    facts = delivery(1, list(ids), source_id=source_id).facts
-    return Admission(Reading(facts, b"{}"), len(ids) if admitted is None else admitted, rest, 0)
+    deliveries = delivery(1, list(ids), source_id=source_id).deliveries
+    return Admission(deliveries, len(ids) if admitted is None else admitted, rest, 0)
 
 
 async def test_what_waits_during_a_commit_is_one_group(tmp_path: Path) -> None:
     """Numbers run source by source, and each delivery gets its own back."""
-    async with committing(tmp_path) as (committer, writer, _):
+    async with committing(tmp_path) as (acknowledger, _, writer, _):
         a, b = SourceState("a", Totals()), SourceState("b", Totals())
         results: list[Any] = []
         for state, event_id in ((a, "1"), (b, "2"), (a, "3")):
-            committer.append(state, admission(event_id, source_id=state.id), results.append)
-        await committer.settled()
+            acknowledger.append(state, admission(event_id, source_id=state.id), results.append)
+        await acknowledger.settled()
         assert len(writer.groups) == 1
-        assert [(stored.first, stored.facts.source_id, list(stored.facts.ids)) for stored in results] == [
+        assert [(stored.first, stored.source_id, list(stored.deliveries.ids)) for stored in results] == [
             (1, "a", ["1"]),
             (2, "a", ["3"]),
             (3, "b", ["2"]),
@@ -91,51 +95,51 @@ async def test_what_waits_during_a_commit_is_one_group(tmp_path: Path) -> None:
 
 async def test_a_callback_finds_its_delivery_on_disk(tmp_path: Path) -> None:
     """Another reader of the same store finds it there."""
-    async with committing(tmp_path) as (committer, _, store):
+    async with committing(tmp_path) as (acknowledger, _, _, store):
         seen: list[object] = []
 
         def done(result: object) -> None:
-            assert isinstance(result, Stored)
-            seen.append(Reader(store).delivery(result.id))
+            assert isinstance(result, NumberedDeliveries)
+            seen.append(Reader(store).delivery(*result.delivery_ids()))
 
-        committer.append(SourceState("demo", Totals()), admission("1"), done)
-        await committer.settled()
+        acknowledger.append(SourceState("demo", Totals()), admission("1"), done)
+        await acknowledger.settled()
         assert seen[0]
 
 
 async def test_a_failed_group_leaves_no_trace(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
     """Its deliveries hear of it, their source is as before, and their numbers are given again."""
-    async with committing(tmp_path) as (committer, writer, _):
+    async with committing(tmp_path) as (acknowledger, _, writer, _):
         state = SourceState("demo", Totals())
         writer.failures = [StoreError("no")]
         results: list[Any] = []
-        committer.append(state, admission("1", "2", admitted=1), results.append)
+        acknowledger.append(state, admission("1", "2", admitted=1), results.append)
         assert (state.pending, state.deferring) == (2, True)
         await until(lambda: bool(results))
         assert isinstance(results[0], StoreError)
         assert (state.pending, state.deferring) == (0, False)
-        await committer.settled()
-        committer.append(state, admission("3"), results.append)
-        await committer.settled()
+        await acknowledger.settled()
+        acknowledger.append(state, admission("3"), results.append)
+        await acknowledger.settled()
         assert results[1].first == 1
 
 
 async def test_outcomes_outlive_a_failed_group(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
     """They wait, deliveries are refused meanwhile, and a group of outcomes alone is tried until it succeeds."""
-    async with committing(tmp_path) as (committer, writer, _):
+    async with committing(tmp_path) as (acknowledger, committer, writer, _):
         state = SourceState("demo", Totals())
         results: list[Any] = []
-        committer.append(state, admission("1"), results.append)
-        await committer.settled()
+        acknowledger.append(state, admission("1"), results.append)
+        await acknowledger.settled()
         writer.failures = [StoreFull("full")] * 3
         finished: list[str] = []
-        committer.finish(
+        committer.change_status(
             state, StatusChange("demo", EventStatus.PROCESSED, [1], [0], 5), lambda: finished.append("yes")
         )
-        committer.hurry()
+        committer.flush()
         await until(lambda: committer.failure is not None)
-        committer.append(state, admission("2"), results.append)
-        await committer.settled()
+        acknowledger.append(state, admission("2"), results.append)
+        await acknowledger.settled()
         assert isinstance(results[1], StoreFull)
         assert finished == ["yes"]
         assert committer.failure is None
@@ -156,15 +160,15 @@ async def test_outcomes_that_do_not_fit_are_split(tmp_path: Path, autojump_clock
                 raise StoreFull("full")
             return super().write(group)
 
-    async with committing(tmp_path, Tight) as (committer, _, _):
+    async with committing(tmp_path, Tight) as (acknowledger, committer, _, _):
         state = SourceState("demo", Totals())
-        committer.append(state, admission(*"abcde"), lambda result: None)
-        await committer.settled()
+        acknowledger.append(state, admission(*"abcde"), lambda result: None)
+        await acknowledger.settled()
         finished: list[int] = []
         for number in range(1, 6):
             outcomes = StatusChange("demo", EventStatus.PROCESSED, [number], [0], 5)
-            committer.finish(state, outcomes, partial(finished.append, number))
-        await committer.settled()
+            committer.change_status(state, outcomes, partial(finished.append, number))
+        await acknowledger.settled()
         assert finished == [1, 2, 3, 4, 5]
         assert committer.failure is None
         assert state.totals.processed == 5
@@ -172,23 +176,23 @@ async def test_outcomes_that_do_not_fit_are_split(tmp_path: Path, autojump_clock
 
 async def test_recovery_is_found_out_without_outcomes(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
     """An empty group is written for real, or a store that is mended would stay refused."""
-    async with committing(tmp_path) as (committer, writer, _):
+    async with committing(tmp_path) as (acknowledger, committer, writer, _):
         writer.failures = [StoreFull("full")] * 2
-        committer.append(SourceState("demo", Totals()), admission("1"), lambda result: None)
-        await committer.settled()
+        acknowledger.append(SourceState("demo", Totals()), admission("1"), lambda result: None)
+        await acknowledger.settled()
         assert committer.failure is None
         assert writer.groups == [Group((), [], {})] or not writer.groups[-1].appends
 
 
 async def test_after_an_io_error_nothing_is_written(tmp_path: Path) -> None:
     """fsync said that it lost something: only a restart tells what."""
-    async with committing(tmp_path) as (committer, writer, _):
+    async with committing(tmp_path) as (acknowledger, committer, writer, _):
         state = SourceState("demo", Totals())
         writer.failures = [StoreFailed("EIO")]
         results: list[Any] = []
-        committer.append(state, admission("1"), results.append)
-        await committer.settled()
-        committer.append(state, admission("2"), results.append)
+        acknowledger.append(state, admission("1"), results.append)
+        await acknowledger.settled()
+        acknowledger.append(state, admission("2"), results.append)
         await until(lambda: len(results) == 2)
         assert committer.lost
         assert all(isinstance(result, StoreFailed) for result in results)
@@ -198,42 +202,42 @@ async def test_after_an_io_error_nothing_is_written(tmp_path: Path) -> None:
 async def test_a_bug_in_the_writer_ends_the_committer(tmp_path: Path) -> None:
     """Loud, since going on could acknowledge what is not there."""
     with pytest.RaisesGroup(pytest.RaisesExc(ZeroDivisionError), flatten_subgroups=True):
-        async with committing(tmp_path) as (committer, writer, _):
+        async with committing(tmp_path) as (acknowledger, _, writer, _):
             writer.failures = [ZeroDivisionError()]
-            committer.append(SourceState("demo", Totals()), admission("1"), lambda result: None)
+            acknowledger.append(SourceState("demo", Totals()), admission("1"), lambda result: None)
             await trio.sleep_forever()
 
 
 def test_the_wait_between_tries_is_short() -> None:
     """Somebody who makes room on the disk wants to see it work."""
-    assert module.RETRY_SECONDS <= 1
+    assert RETRY_SECONDS <= 1
 
 
 async def test_outcomes_ride_along_with_a_delivery(tmp_path: Path, mock_clock: trio.testing.MockClock) -> None:
     """They wait a moment for one; when none comes, or somebody waits for them, they are a group of their own."""
-    async with committing(tmp_path) as (committer, writer, _):
+    async with committing(tmp_path) as (acknowledger, committer, writer, _):
         state = SourceState("demo", Totals())
-        committer.append(state, admission("1", "2", "3"), lambda result: None)
-        await committer.settled()
+        acknowledger.append(state, admission("1", "2", "3"), lambda result: None)
+        await acknowledger.settled()
         finished: list[int] = []
 
         def finish(number: int) -> None:
             outcomes = StatusChange("demo", EventStatus.PROCESSED, [number], [0], 5)
-            committer.finish(state, outcomes, lambda: finished.append(number))
+            committer.change_status(state, outcomes, lambda: finished.append(number))
 
         finish(1)
         await trio.testing.wait_all_tasks_blocked()
         assert finished == []
-        committer.append(state, admission("4"), lambda result: None)
+        acknowledger.append(state, admission("4"), lambda result: None)
         await until(lambda: finished == [1])
         assert [(len(group.appends), len(group.outcomes)) for group in writer.groups] == [(1, 0), (1, 1)]
         finish(2)
         await trio.testing.wait_all_tasks_blocked()
-        mock_clock.jump(module.GROUP_WAIT_SECONDS)
+        mock_clock.jump(GROUP_WAIT_SECONDS)
         await until(lambda: finished == [1, 2])
         finish(3)
         await trio.testing.wait_all_tasks_blocked()
-        committer.hurry()
+        committer.flush()
         await until(lambda: finished == [1, 2, 3])
 
 
@@ -251,55 +255,55 @@ class Gated(Writing):
 
 async def test_a_few_deliveries_are_answered_before_their_transaction(tmp_path: Path) -> None:
     """From the journal, in the order of their numbers; nothing is in a queue or in totals before the transaction."""
-    async with committing(tmp_path, Gated, journal=Journal) as (committer, writer, store):
+    async with committing(tmp_path, Gated, journal=Journal) as (acknowledger, committer, writer, store):
         assert isinstance(writer, Gated)
         state, results = SourceState("demo", Totals()), list[Any]()
         for event_id in "abc":
-            committer.append(state, admission(event_id), results.append)
+            acknowledger.append(state, admission(event_id), results.append)
             await until(lambda event_id=event_id: len(results) == "abc".index(event_id) + 1)
         assert [stored.first for stored in results] == [1, 2, 3]
         assert [(each.first, each.end) for each in read_journal(store, 1)] == [(1, 2), (2, 3), (3, 4)]
-        assert (state.pending, state.totals.received, committer.next_number) == (3, 0, 1)
+        assert (state.pending, state.totals.received, committer.stored_end) == (3, 0, 1)
         writer.gate.release(3)
-        await committer.settled()
-        assert (state.pending, state.totals.received, committer.next_number) == (3, 3, 4)
-        assert sum(committer.journal_seconds.counts) == 3
+        await acknowledger.settled()
+        assert (state.pending, state.totals.received, committer.stored_end) == (3, 3, 4)
+        assert sum(acknowledger.journal_seconds.counts) == 3
 
 
 async def test_many_deliveries_wait_for_their_transaction(tmp_path: Path) -> None:
     """And so do large ones; what comes meanwhile waits for its number, since theirs may be given again."""
-    async with committing(tmp_path, Gated, journal=Journal) as (committer, writer, store):
+    async with committing(tmp_path, Gated, journal=Journal) as (acknowledger, _, writer, store):
         assert isinstance(writer, Gated)
         state, results = SourceState("demo", Totals()), list[Any]()
-        for at in range(module.MANY_REQUESTS):
-            committer.append(state, admission(str(at)), results.append)
+        for at in range(MANY_REQUESTS):
+            acknowledger.append(state, admission(str(at)), results.append)
         await trio.testing.wait_all_tasks_blocked()
-        committer.append(state, admission("later"), results.append)
+        acknowledger.append(state, admission("later"), results.append)
         await trio.testing.wait_all_tasks_blocked()
         assert (results, list(read_journal(store, 1))) == ([], [])
         writer.failures = [StoreError("no")]
         writer.gate.release(9)
-        await until(lambda: len(results) == module.MANY_REQUESTS + 1)
+        await until(lambda: len(results) == MANY_REQUESTS + 1)
         assert all(isinstance(result, StoreError) for result in results)
 
 
 @pytest.mark.parametrize("error", [StoreError("no"), StoreFailed("EIO")])
 async def test_deliveries_behind_a_failed_group_are_refused(tmp_path: Path, error: StoreError) -> None:
     """Many deliveries that came while a few answered ones were written: they had waited for ever after an I/O error."""
-    async with committing(tmp_path, Gated, journal=Journal) as (committer, writer, _):
+    async with committing(tmp_path, Gated, journal=Journal) as (acknowledger, committer, writer, _):
         assert isinstance(writer, Gated)
         state, results = SourceState("demo", Totals()), list[Any]()
-        committer.append(state, admission("first"), results.append)
+        acknowledger.append(state, admission("first"), results.append)
         await until(lambda: bool(results))
-        committer.hurry()
+        committer.flush()
         await trio.testing.wait_all_tasks_blocked()
-        for at in range(module.MANY_REQUESTS):
-            committer.append(state, admission(str(at)), results.append)
+        for at in range(MANY_REQUESTS):
+            acknowledger.append(state, admission(str(at)), results.append)
         await trio.testing.wait_all_tasks_blocked()
         writer.failures = [error]
         writer.gate.release()
-        await until(lambda: len(results) == module.MANY_REQUESTS + 1)
-        assert results[1:] == [error] * module.MANY_REQUESTS
+        await until(lambda: len(results) == MANY_REQUESTS + 1)
+        assert results[1:] == [error] * MANY_REQUESTS
         assert (state.pending, committer.lost) == (1, isinstance(error, StoreFailed))
 
 
@@ -311,14 +315,14 @@ async def test_what_journal_and_group_lose_is_refused(tmp_path: Path) -> None:
 
         def append(self, appends: Sequence[Append]) -> bool:
             assert self.gate.acquire(timeout=HANG_SECONDS)
-            return super().append(appends) if appends[0].stored.first == 1 else False
+            return super().append(appends) if appends[0].numbered.first == 1 else False
 
-    async with committing(tmp_path, journal=Slow) as (committer, writer, _):
+    async with committing(tmp_path, journal=Slow) as (acknowledger, committer, writer, _):
         state, results = SourceState("demo", Totals()), list[Any]()
         writer.failures = [StoreFailed("EIO")]
-        committer.append(state, admission("1"), results.append)
+        acknowledger.append(state, admission("1"), results.append)
         await until(lambda: bool(results))
-        committer.append(state, admission("2"), results.append)
+        acknowledger.append(state, admission("2"), results.append)
         await until(lambda: committer.lost)
         Slow.gate.release()
         await until(lambda: len(results) == 2)
@@ -330,58 +334,58 @@ async def test_what_was_answered_outlives_a_failed_group(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
     """It is tried until it succeeds; deliveries are refused meanwhile, and their numbers are not skipped."""
-    async with committing(tmp_path, journal=Journal) as (committer, writer, _):
+    async with committing(tmp_path, journal=Journal) as (acknowledger, committer, writer, _):
         state, results = SourceState("demo", Totals()), list[Any]()
         writer.failures = [StoreFull("full")] * 3
-        committer.append(state, admission("1"), results.append)
+        acknowledger.append(state, admission("1"), results.append)
         await until(lambda: bool(results))
         assert results[0].first == 1
-        committer.hurry()
+        committer.flush()
         await until(lambda: committer.failure is not None)
-        committer.append(state, admission("2"), results.append)
+        acknowledger.append(state, admission("2"), results.append)
         await until(lambda: len(results) == 2)
         assert isinstance(results[1], StoreFull)
-        await committer.caught_up()
-        await committer.settled()
+        await committer.flushed()
+        await acknowledger.settled()
         assert (committer.failure, state.totals.received, state.pending) == (None, 1, 1)
-        committer.append(state, admission("3"), results.append)
-        await committer.settled()
+        acknowledger.append(state, admission("3"), results.append)
+        await acknowledger.settled()
         assert (results[2].first, state.totals.received) == (2, 2)
 
 
 async def test_what_was_answered_outlives_an_io_error(tmp_path: Path) -> None:
     """Nothing is written any more, but the journal has it: the next start puts it into the store."""
-    async with committing(tmp_path, journal=Journal) as (committer, writer, _):
+    async with committing(tmp_path, journal=Journal) as (acknowledger, committer, writer, _):
         results = list[Any]()
         writer.failures = [StoreFailed("EIO")]
-        committer.append(SourceState("demo", Totals()), admission("1"), results.append)
-        await committer.settled()
+        acknowledger.append(SourceState("demo", Totals()), admission("1"), results.append)
+        await acknowledger.settled()
         assert results[0].first == 1
         assert committer.lost
-    async with committing(tmp_path) as (_, writer, _):
+    async with committing(tmp_path) as (_, _, writer, _):
         assert writer.totals["demo"].received == 1
 
 
 async def test_a_look_up_does_not_wait_for_more(tmp_path: Path, mock_clock: trio.testing.MockClock) -> None:
     """Whoever looks finds what was acknowledged before, without the wait for more; where nothing is, at once."""
-    async with committing(tmp_path, journal=Journal) as (committer, _, store):
-        await committer.caught_up()
+    async with committing(tmp_path, journal=Journal) as (acknowledger, committer, _, store):
+        await committer.flushed()
         results = list[Any]()
-        committer.append(SourceState("demo", Totals()), admission("1"), results.append)
+        acknowledger.append(SourceState("demo", Totals()), admission("1"), results.append)
         await until(lambda: bool(results))
-        assert Reader(store).delivery(results[0].id) is None
-        await committer.caught_up()
-        assert Reader(store).delivery(results[0].id)
+        assert Reader(store).delivery(*results[0].delivery_ids()) is None
+        await committer.flushed()
+        assert Reader(store).delivery(*results[0].delivery_ids())
 
 
 async def test_a_group_fits_into_a_queue(tmp_path: Path) -> None:
     """A thousand events on each of many connections had filled the queue at once, and were read from disk again."""
-    async with committing(tmp_path) as (committer, writer, _):
+    async with committing(tmp_path) as (acknowledger, _, writer, _):
         state, results = SourceState("demo", Totals()), list[Any]()
-        ids = [str(at) for at in range(GROUP_EVENTS // 2 + 1)]
+        ids = [str(at) for at in range(BATCH_EVENTS // 2 + 1)]
         for _ in range(5):
-            committer.append(state, admission(*ids), results.append)
-        await committer.settled()
+            acknowledger.append(state, admission(*ids), results.append)
+        await acknowledger.settled()
         assert [len(group.appends) for group in writer.groups] == [2, 2, 1]
         assert len(results) == 5
 
@@ -396,23 +400,23 @@ async def test_a_look_up_waits_for_acknowledged_only(tmp_path: Path) -> None:
             assert self.gate.acquire(timeout=HANG_SECONDS)
             return False
 
-    async with committing(tmp_path, journal=Hanging) as (committer, _, _):
-        committer.append(SourceState("demo", Totals()), admission("1"), lambda result: None)
+    async with committing(tmp_path, journal=Hanging) as (acknowledger, committer, _, _):
+        acknowledger.append(SourceState("demo", Totals()), admission("1"), lambda result: None)
         await trio.testing.wait_all_tasks_blocked()
         with trio.fail_after(HANG_SECONDS):
-            await committer.caught_up()
+            await committer.flushed()
         Hanging.gate.release()
-        await committer.settled()
+        await acknowledger.settled()
 
 
 async def test_a_look_up_does_not_wait_for_ever(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
     """On a disk that hangs, what there is says more."""
-    async with committing(tmp_path, Gated, journal=Journal) as (committer, writer, _):
+    async with committing(tmp_path, Gated, journal=Journal) as (acknowledger, committer, writer, _):
         assert isinstance(writer, Gated)
         results = list[Any]()
-        committer.append(SourceState("demo", Totals()), admission("1"), results.append)
+        acknowledger.append(SourceState("demo", Totals()), admission("1"), results.append)
         await until(lambda: bool(results))
         started = trio.current_time()
-        await committer.caught_up()
-        assert trio.current_time() - started == pytest.approx(module.CAUGHT_UP_SECONDS_MAX, abs=0.1)
+        await committer.flushed()
+        assert trio.current_time() - started == pytest.approx(FLUSHED_SECONDS_MAX, abs=0.1)
         writer.gate.release()

@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 from storage.check.verify import verify
-from storage.codec.singles import deliveries
 from storage.errors import StoreDamaged, StoreError
 from storage.journal.journal import EVENT_BYTES, JOURNAL_DELIVERIES_BYTES_MAX, RESERVE_SHARE, Journal
 from storage.journal.records import JOURNAL_BYTES, read_journal
 from storage.lmdb_store.environment import Store
-from storage.model import Append, EventStatus, Group
+from storage.model import Append, Group
 from storage.read.reader import Reader
-from storage.write.recovery import catch_up
+from storage.statuses import EventStatus
+from storage.write.recovery import recover
 from storage.write.writer import Writer
 from tests.support.store import delivery, filled, numbered, opened, singles
 
@@ -54,21 +54,18 @@ def numbers(store: Store, number: int = 1) -> list[tuple[int, int]]:
 
 
 def said(append: Append) -> tuple[object, ...]:
-    stored = append.stored
-    return (stored.first, getattr(stored, "id", None), getattr(stored, "body", None), append.admitted, append.rest)
+    numbered = append.numbered
+    return (numbered.first, numbered.delivery_ids(), list(numbered.deliveries.bodies), append.admitted, append.rest)
 
 
 def test_what_is_appended_is_read_again(tmp_path: Path) -> None:
-    """Record by record; deliveries that came together are by themselves."""
+    """Record by record, and as it went in together."""
     with journaling(tmp_path) as (journal, store, _):
         assert journal.append(THREE)
         assert journal.append([numbered(7, 2)])
         first, second = read_journal(store, 1)
-    alone = [
-        Append(stored, 1, EventStatus.DEFERRED) for stored in deliveries(singles(4, ["c", None], bodies=[b"{}", b"[]"]))
-    ]
     assert (first.first, first.end, second.first, second.end) == (1, 7, 7, 9)
-    assert [said(each) for each in first.appends()] == [said(each) for each in (THREE[0], *alone, THREE[2])]
+    assert [said(each) for each in first.appends()] == [said(each) for each in THREE]
 
 
 def test_append_returns_after_fdatasync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,7 +85,7 @@ def test_the_store_gets_what_only_the_journal_has(tmp_path: Path) -> None:
             assert (writer.next_number, writer.recovered) == (5, recovered)
             totals = writer.totals["demo"]
             assert (totals.received, totals.dropped, totals.pending) == (4, 1, 3)
-            assert Reader(store).delivery(delivery(1, ["a"]).id) is not None
+            assert Reader(store).delivery(*delivery(1, ["a"]).delivery_ids()) is not None
     assert verify(tmp_path).problems == []
 
 
@@ -167,7 +164,7 @@ def test_a_journal_of_another_store_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreDamaged, match="belongs to another store"), opened(tmp_path / "own"):
         pass
     with pytest.raises(StoreDamaged, match="belongs to another store"):
-        catch_up(tmp_path / "own")
+        recover(tmp_path / "own")
     assert any("belongs to another store" in problem for problem in verify(tmp_path / "own").problems)
 
 
@@ -240,7 +237,7 @@ def test_a_gap_is_refused(tmp_path: Path) -> None:
 def test_without_one_there_is_nothing(tmp_path: Path) -> None:
     """A copy of `data.mdb` alone."""
     filled(tmp_path, [Group([numbered(1, 1)])])
-    assert catch_up(tmp_path) == 0
+    assert recover(tmp_path) == 0
 
 
 def test_it_takes_what_surely_has_room(tmp_path: Path) -> None:
@@ -321,23 +318,23 @@ def test_what_is_no_file_is_no_journal(tmp_path: Path, make: Callable[[Path], No
 def test_catch_up_of_a_stopped_store(tmp_path: Path) -> None:
     """Who only reads finds what was acknowledged."""
     left(tmp_path, [numbered(1, 1)], [numbered(2, 3)])
-    assert catch_up(tmp_path) == 0
+    assert recover(tmp_path) == 0
     with opened(tmp_path) as (_, writer):
         assert (writer.next_number, writer.recovered) == (5, 0)
 
 
 def test_catch_up_beside_a_writer_that_cannot_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It does not wait for ever, and says how many events are not shown."""
-    monkeypatch.setattr("storage.write.recovery.CATCH_UP_SECONDS", 0.02)
+    monkeypatch.setattr("storage.write.recovery.RECOVERY_SECONDS", 0.02)
     left(tmp_path, [numbered(1, 3)])
     monkeypatch.setattr("storage.write.recovery.Writer", lambda store: None)
-    assert catch_up(tmp_path) == 3
+    assert recover(tmp_path) == 3
 
 
 def test_recovery_of_a_cut_store_is_an_error(tmp_path: Path) -> None:
     """And no signal: commands had died of SIGBUS, without a word."""
     filled(tmp_path, [Group([numbered(1 + 300 * at, 300, body=b"x" * 5000)]) for at in range(20)])
     os.truncate(tmp_path / "data.mdb", 8192)
-    code = f"from pathlib import Path; from storage.write.recovery import catch_up; catch_up(Path({str(tmp_path)!r}))"
+    code = f"from pathlib import Path; from storage.write.recovery import recover; recover(Path({str(tmp_path)!r}))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
     assert (found.returncode, "StoreDamaged" in found.stderr, "its end is missing" in found.stderr) == (1, True, True)

@@ -8,14 +8,16 @@ from typing import Any
 import trio
 import trio.testing
 
-from server.base.byte_budget import SharedBytes
+from server.base.byte_budget import ByteBudget
 from server.base.clock import Clock
 from server.base.source import Source
 from server.base.worker import Worker
-from server.flow.queue import SourceQueue
+from server.flow.queue import EVENT_BYTES, SPAN_BYTES, SourceQueue, part, weight
 from server.flow.source_state import Committed, SourceState
-from storage.model import Page, Span, Totals
-from tests.support.store import delivery
+from storage.deliveries import merged
+from storage.model import Page, Span
+from storage.statuses import Totals
+from tests.support.store import delivery, singles
 from tests.support.waiting import HANG_SECONDS
 
 
@@ -49,7 +51,7 @@ async def feeding(
     queue = SourceQueue(
         state,
         events_max=events_max,
-        shared=SharedBytes(10**6),
+        budget=ByteBudget(10**6),
         reader=log,  # type: ignore[arg-type]
         worker=Worker("test"),
         clock=Clock(),
@@ -78,7 +80,7 @@ async def test_nothing_is_fed_while_requeued_events_return() -> None:
         await trio.testing.wait_all_tasks_blocked(0.01)
         assert (queue.receive_nowait(), log.asked) == (None, [])
         state.returning = 0
-        queue.poke()
+        queue.notify()
         assert await taken(queue) == [5]
 
 
@@ -94,14 +96,52 @@ async def test_a_queue_behind_catches_up_in_order() -> None:
 
 
 async def test_a_full_queue_falls_behind_without_gaps() -> None:
-    """Nothing is passed over, and the room comes back with what is taken off."""
+    """Nothing is skipped, and the room comes back with what is taken off."""
     log = Log([3, 4])
     async with feeding(log, start=1, end=1, events_max=2) as (queue, _):
         queue.offer([committed(1, 2)])
         queue.offer([committed(3), committed(4)])
-        assert (queue.behind, queue.cursor, queue.oldest()) == (True, 3, (1, committed(1).stored.received_at_ms))
+        assert (queue.behind, queue.cursor, queue.oldest()) == (
+            True,
+            3,
+            (1, committed(1).numbered.deliveries.received_at_ms[0]),
+        )
         queue.taken_off(await queue.receive())
         assert [await taken(queue) for _ in range(2)] == [[3], [4]]
+
+
+def test_a_part_of_a_span_has_its_deliveries() -> None:
+    """And weighs as much as these: their whole bodies, since it keeps them alive."""
+    bodies = [b"x" * size for size in (10, 200, 3000)]
+    deliveries = merged(
+        [
+            delivery(1, ["a", "b"], body=bodies[0]),
+            delivery(3, ["c"], body=bodies[1]),
+            delivery(4, ["d"], body=bodies[2]),
+        ]
+    )
+    whole = Span(deliveries, "demo", range(1, 5), bytes(range(64)), [0, 1, 2, 3], False, 1000)
+    assert part(whole, 0, 4) is whole
+    assert weight(whole) == 3210 + 3 * SPAN_BYTES + 4 * EVENT_BYTES
+    middle = part(whole, 1, 3)
+    assert (list(middle.numbers), middle.attempts, middle.digests) == ([2, 3], [1, 2], bytes(range(16, 48)))
+    assert middle.numbered is not None
+    assert (middle.numbered.first, middle.numbered.deliveries.bodies) == (1, bodies[:2])
+    assert weight(middle) == 210 + 2 * SPAN_BYTES + 2 * EVENT_BYTES
+    without = replace(whole, numbered=None)
+    assert weight(part(without, 0, 1)) == SPAN_BYTES + EVENT_BYTES
+
+
+async def test_deliveries_that_came_together_go_in_together() -> None:
+    """With their bodies, where a processor wants these: one span, of which all is taken off again."""
+    async with feeding(Log([]), start=1, end=1) as (queue, state):
+        queue.keep_bodies = True
+        together = singles(1, ["a", "b", "c"], bodies=[b"1", b"2", b"3"])
+        queue.offer([Committed(together, 3, 3, bytes(48))])
+        span = await queue.receive()
+        assert (list(span.numbers), span.numbered) == ([1, 2, 3], together)
+        queue.taken_off(span)
+        assert queue._budget.held_by(state.id) == 0
 
 
 def test_a_consumer_that_stops_gives_no_bound() -> None:

@@ -193,7 +193,7 @@ def test_links_in_the_readme_lead_somewhere() -> None:
 
 def test_every_readiness_warning_is_in_the_readme() -> None:
     """Whatever /readyz may name is explained."""
-    warnings = re.findall(r'"warning": "([a-z_]+)"', (ROOT / "server" / "health.py").read_text())
+    warnings = re.findall(r'"warning": "([a-z_]+)"', (ROOT / "server" / "observe" / "health.py").read_text())
     assert warnings
     assert [name for name in warnings if f"warning `{name}`" not in README] == []
 

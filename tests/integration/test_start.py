@@ -166,7 +166,7 @@ def test_events_that_were_passed_over_are_fed(children: Children, limit: dict[st
     child.start()
     child.post("worked", item("f"))
     eventually(lambda: pending(child, "worked") == 0)
-    assert child.wait_for_line("events had been passed over")["first"] == 1
+    assert child.wait_for_line("events had been skipped")["first"] == 1
     assert sorted(event_id for _, event_id in read_books(child).processed()) == ["a", "b", "c", "d", "e", "f"]
     check_identity(child)
 

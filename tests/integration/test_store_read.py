@@ -7,15 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from storage.codec.records import digest, digests_of
+from storage.codec.records import digest, digests_of, key_of
+from storage.deliveries import NumberedDeliveries
+from storage.delivery_id import delivery_id
+from storage.errors import StoreDamaged
 from storage.lmdb_store.environment import Store
-from storage.model import Append, EventStatus, Group, Span, Stored
+from storage.model import Append, Group, Span
 from storage.read import reader as reader_module
 from storage.read.lookup import _places
 from storage.read.reader import Reader
 from storage.read.snapshot import SNAPSHOT_RECORDS_MAX, Snapshot
+from storage.statuses import EventStatus
 from storage.write.writer import Writer
-from tests.support.store import AT_MS, delivery, numbered, opened, outcome
+from tests.support.store import AT_MS, SUFFIX, delivery, numbered, opened, outcome, singles
 
 HUGE = 1 << 40
 
@@ -67,7 +71,7 @@ def test_feeding_gives_everything_that_waits_once(
         assert span.source_id == "demo"
         assert span.attempts == [0] * len(span.numbers)
         assert span.received_at_ms == AT_MS
-        assert (span.stored is not None) == bodies
+        assert (span.numbered is not None) == bodies
 
 
 def test_a_page_takes_whole_deliveries_within_its_limits(store_and_writer: tuple[Store, Writer]) -> None:
@@ -78,7 +82,7 @@ def test_a_page_takes_whole_deliveries_within_its_limits(store_and_writer: tuple
 
     def page(events_max: int, bytes_max: int) -> tuple[list[int], int]:
         found = reader.feed("demo", 0, 51, events_max=events_max, bytes_max=bytes_max)
-        return [span.numbers[0] for span in found.spans], found.next
+        return [first for span in found.spans if span.numbered for first in span.numbered.firsts()], found.next
 
     assert page(30, HUGE) == ([1, 11, 21], 31)
     assert page(29, HUGE) == ([1, 11], 21)
@@ -97,8 +101,8 @@ def test_without_bodies_a_page_holds_events_exactly(store_and_writer: tuple[Stor
     assert page.next == 15
 
 
-def test_a_span_has_one_delivery_and_status(store_and_writer: tuple[Store, Writer]) -> None:
-    """Deferred and pending events of a delivery come in spans of their own, with their attempts."""
+def test_a_span_is_of_neighbours_and_one_status(store_and_writer: tuple[Store, Writer]) -> None:
+    """Deferred and pending events come in spans of their own, with their attempts and the deliveries that hold them."""
     store, writer = store_and_writer
     writer.write(Group([replace(numbered(1, 6), admitted=3, rest=EventStatus.DEFERRED), numbered(7, 2)]))
     writer.write(Group([], [outcome(EventStatus.PENDING, [2, 5], attempts=4)]))
@@ -111,7 +115,33 @@ def test_a_span_has_one_delivery_and_status(store_and_writer: tuple[Store, Write
         ([6], [0], True),
         ([7, 8], [0, 0], False),
     ]
-    assert [span.stored.first if span.stored else 0 for span in spans] == [1, 1, 1, 1, 7]
+    assert [(span.numbered.first, span.numbered.end) for span in spans if span.numbered] == [(1, 7)] * 4 + [(7, 9)]
+
+
+def test_a_span_came_when_its_first_event_came(store_and_writer: tuple[Store, Writer]) -> None:
+    """Not when the first delivery of its log record came; known where the deliveries are read."""
+    store, writer = store_and_writer
+    appends = [
+        Append(delivery(1, ["a", "b"], received_at_ms=AT_MS), 1, EventStatus.DEFERRED),
+        Append(delivery(3, ["c"], received_at_ms=AT_MS + 5), 0, EventStatus.DEFERRED),
+        Append(delivery(4, ["d"], received_at_ms=AT_MS + 7), 1, EventStatus.DEFERRED),
+    ]
+    writer.write(Group(appends))
+    found = Reader(store).spans([1, 2, 3, 4])
+    assert [(list(span.numbers), span.received_at_ms - AT_MS) for span in found] == [([1], 0), ([2, 3], 0), ([4], 7)]
+
+
+def test_deliveries_between_which_one_is_finished_are_apart(store_and_writer: tuple[Store, Writer]) -> None:
+    """A span does not bring the body of a delivery of which nothing waits."""
+    store, writer = store_and_writer
+    bodies = [b"%d" % number for number in range(6)]
+    writer.write(Group([Append(singles(1, list("abcdef"), bodies=bodies), 6, EventStatus.DEFERRED)]))
+    writer.write(Group([], [outcome(EventStatus.PROCESSED, [1, 4])]))
+    spans = Reader(store).feed("demo", 0, 7, events_max=100, bytes_max=HUGE).spans
+    assert [(list(span.numbers), span.numbered and span.numbered.deliveries.bodies) for span in spans] == [
+        ([2, 3], [b"1", b"2"]),
+        ([5, 6], [b"4", b"5"]),
+    ]
 
 
 def test_the_walk_is_bounded(store_and_writer: tuple[Store, Writer]) -> None:
@@ -145,7 +175,7 @@ def test_spans_of_given_numbers(store_and_writer: tuple[Store, Writer]) -> None:
     spans = reader.spans(asked)
     assert numbers_of(spans) == [2, 4, 21, 502, 999]
     assert [span.source_id for span in spans] == ["demo", "other", "demo", "other"]
-    assert [span.stored is None for span in reader.spans(asked, bodies=False)] == [True] * len(spans)
+    assert [span.numbered is None for span in reader.spans(asked, bodies=False)] == [True] * len(spans)
     assert reader.spans([]) == []
 
 
@@ -190,7 +220,7 @@ def test_find_gives_the_processed_first_then_the_newest(store_and_writer: tuple[
         (3, EventStatus.DUPLICATE),
         (1, EventStatus.DEAD),
     ]
-    assert [record.duplicate_of for record in found] == [None, None, found[0].stored.id, found[0].stored.id, None]
+    assert [record.duplicate_of for record in found] == [None, None, *found[0].numbered.delivery_ids() * 2, None]
     assert [dict(record.detail) for record in found] == [{"result": [1, 2]}, {}, {}, {}, {"error": "boom"}]
     assert [record.attempts for record in found] == [1, 0, 0, 0, 12]
     assert [record.at_ms for record in found] == [AT_MS + 1, 0, AT_MS + 1, AT_MS + 1, AT_MS + 1]
@@ -222,9 +252,9 @@ def test_find_unpacks_no_more_than_it_gives(store_and_writer: tuple[Store, Write
     writer.write(Group([], [outcome(EventStatus.DUPLICATE, range(300, 3001), originals=[7] * 2701)]))
     original = Snapshot.delivery_of
 
-    def counted(self: Snapshot, number: int) -> Stored | None:
+    def counted(self: Snapshot, number: int, **options: bool) -> NumberedDeliveries | None:
         unpacked.append(number)
-        return original(self, number)
+        return original(self, number, **options)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Snapshot, "delivery_of", counted)
@@ -233,17 +263,18 @@ def test_find_unpacks_no_more_than_it_gives(store_and_writer: tuple[Store, Write
     assert set(unpacked) == {7, 3000, 2999}
 
 
-def test_page_of_dead_ends_where_bodies_are_large(store_and_writer: tuple[Store, Writer]) -> None:
-    """However large the deliveries of dead events, a page holds a bounded number of bytes, and the pages hold all."""
+def test_a_page_of_dead_ends_after_large_deliveries(
+    store_and_writer: tuple[Store, Writer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However large the deliveries of dead events, a page holds a bounded number of events, and the pages hold all."""
+    monkeypatch.setattr("storage.read.lookup.PAGE_EVENTS_MAX", 60)
     store, writer = store_and_writer
-    body = b"x" * (3 * 2**20)
-    for number in range(1, 13):
-        writer.write(Group([numbered(number, 1, body=body)]))
-    writer.write(Group([], [outcome(EventStatus.DEAD, range(1, 13))]))
+    writer.write(Group([numbered(1 + 10 * at, 10) for at in range(12)]))
+    writer.write(Group([], [outcome(EventStatus.DEAD, range(1, 121, 10))]))
     pages: list[list[int]] = []
     while page := Reader(store).dead(None, pages[-1][-1] if pages else 0):
         pages.append([record.number for record in page])
-    assert pages == [[1, 2, 3, 4, 5, 6], [7, 8, 9, 10, 11, 12]]
+    assert pages == [list(range(1, 61, 10)), list(range(61, 121, 10))]
 
 
 def test_a_digest_across_two_neighbours_is_no_hit(store_and_writer: tuple[Store, Writer]) -> None:
@@ -275,12 +306,12 @@ def test_a_delivery_is_found_by_its_id(store_and_writer: tuple[Store, Writer]) -
     store, writer = store_and_writer
     writer.write(Group([numbered(1, 2), numbered(3, 4)]))
     reader = Reader(store)
-    wanted = delivery(3, ["x"]).id
+    [wanted] = delivery(3, ["x"]).delivery_ids()
     found = reader.delivery(wanted)
     assert found is not None
     assert [record.number for record in found] == [3, 4, 5, 6]
-    assert all(record.stored.id == wanted for record in found)
-    for other in (wanted[:-1] + "z", delivery(4, ["x"]).id, delivery(9999, ["x"]).id, "", "\0", "x" * 500):
+    assert all(record.numbered.delivery_ids() == [wanted] for record in found)
+    for other in (wanted[:-1] + "z", delivery_id(4, SUFFIX), delivery_id(9999, SUFFIX), "", "\0", "x" * 500):
         assert reader.delivery(other) is None
 
 
@@ -342,12 +373,30 @@ def test_what_is_read_outlives_the_store(tmp_path: Path) -> None:
     with opened(tmp_path / "store") as (store, writer):
         written = writer.write(Group([numbered(1, 5, body=body)]))
         page = Reader(store).feed("demo", 0, 6, events_max=10, bytes_max=HUGE)
-        found = Reader(store).find("demo", "id-2")
+        found = Reader(store).find("demo", "id-2", bodies=True)
     (span,) = page.spans
-    assert span.stored == found[0].stored
-    assert span.stored is not None
-    assert span.stored.body == body
-    assert span.digests == written.digests[0] == digests_of(span.stored)
+    assert span.numbered == found[0].numbered
+    assert span.numbered is not None
+    assert span.numbered.deliveries.bodies == [body]
+    assert span.digests == written.digests[0] == digests_of(span.numbered)
+
+
+def test_bodies_are_read_only_when_asked_for(store_and_writer: tuple[Store, Writer]) -> None:
+    """Without its record of bodies an event is still found; who asks for the bodies hears that they are missing."""
+    store, writer = store_and_writer
+    writer.write(Group([numbered(1, 2, body=b"[{},{}]"), Append(delivery(3, ["d"], body=b""), 0, EventStatus.DROPPED)]))
+    writer.write(Group([Append(delivery(4, ["e"], body=b""), 0, EventStatus.DROPPED)]))
+    with store.env.begin(write=True) as txn:
+        assert txn.stat(store.facts)["entries"] == 2
+        assert txn.stat(store.bodies)["entries"] == 1, "what was dropped whole has none"
+        txn.delete(key_of(1), db=store.bodies)
+    reader = Reader(store)
+    assert [record.numbered.deliveries.bodies for record in reader.find("demo", "id-1")] == [[b""]]
+    assert [record.numbered.deliveries.bodies for record in reader.find("demo", "e", bodies=True)] == [[b""]]
+    for ask in (lambda: reader.find("demo", "id-1", bodies=True), lambda: reader.spans([1], bodies=True)):
+        with pytest.raises(StoreDamaged, match="bodies, key 1: there is no such record"):
+            ask()
+    assert numbers_of(reader.spans([1], bodies=False)) == [1]
 
 
 def test_the_first_skipped_event_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

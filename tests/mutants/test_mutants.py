@@ -39,25 +39,25 @@ class Mutant:
 
 EARLY_ANSWER = (
     "server/http/gate.py",
-    "gate.committer.append(state, self._admission, self._committed)",
-    "gate.committer.append(state, self._admission, lambda _: None); "
+    "gate.acknowledger.append(state, self._admission, self._committed)",
+    "gate.acknowledger.append(state, self._admission, lambda _: None); "
     'answer(Answer(200, intake.answer(source, self._admission, "early")))',
 )
 EARLY_ANSWERS = (
     "server/http/gate.py",
-    "self.committer.append(state, AllAdmitted(columns, columns.count), committed)",
-    "self.committer.append(state, AllAdmitted(columns, columns.count), lambda _: None); "
+    "self.acknowledger.append(state, Admission(deliveries, deliveries.count), committed)",
+    "self.acknowledger.append(state, Admission(deliveries, deliveries.count), lambda _: None); "
     'lane.answer(taken, intake.answers(source, ["early"] * len(taken)))',
 )
 EARLY_BATCH = (
-    "server/flow/committer.py",
+    "server/flow/acknowledger.py",
     "if await self._journaling.run(partial(self._journal.append, batch.appends)):",
     "if True:",
 )
-FORGOTTEN_JOURNAL = ("storage/write/writer.py", "appends = _beyond(store, self.next_number)", "appends = []")
+FORGOTTEN_JOURNAL = ("storage/write/writer.py", "appends = _journaled(store, self.next_number)", "appends = []")
 EAGER_REWIND = (
-    "server/flow/committer.py",
-    "if self.is_settled:",
+    "server/flow/acknowledger.py",
+    "if self._committer.is_settled:",
     "if True:",
 )
 FORGETFUL_INDEX = (
@@ -99,9 +99,9 @@ MUTANTS = [
     Mutant(
         "id let go before its outcome is on disk",
         "server/flow/outcome_writer.py",
-        "self._hand_over(outcomes, received_at_ms, on_disk if held else _nothing)",
-        "self._let_go(digests, {}); "
-        "self._hand_over(outcomes, received_at_ms, lambda: self._index.add(digests, numbers, outcomes.at_ms))",
+        "self._hand_over(change, received_at_ms, on_disk if held else _nothing)",
+        "self._release(digests, {}); "
+        "self._hand_over(change, received_at_ms, lambda: self._index.add(digests, numbers, change.at_ms))",
         test_processing.test_an_id_is_held_until_its_outcome,
         "second call",
     ),
@@ -114,7 +114,7 @@ MUTANTS = [
         "pending",
     ),
     Mutant(
-        "events step aside without bound",
+        "events are parked without bound",
         "server/flow/consumer.py",
         "self.room <= 0 or",
         "",
@@ -124,7 +124,7 @@ MUTANTS = [
     Mutant(
         "bodies in memory without bound",
         "server/flow/queue.py",
-        "if self._shared.held_by(source_id) and not self._shared.has_room(source_id):",
+        "if self._budget.held_by(source_id) and not self._budget.has_room(source_id):",
         "if False:",
         test_memory_bounds.test_bytes_behind_a_hanging_processor_are_bounded,
         "nothing waits on disk",
@@ -132,7 +132,7 @@ MUTANTS = [
     Mutant(
         "results that wait without bound",
         "server/flow/consumer.py",
-        "return self._closing.waiting_bytes >= WAITING_RESULT_BYTES_MAX",
+        "return self._outcomes.waiting_bytes >= WAITING_RESULT_BYTES_MAX",
         "return False",
         test_memory_bounds.test_results_that_wait_for_a_commit_are_bounded,
         "results of 60 kB were asked for",

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from storage.lmdb_store.environment import Store
 from storage.read.reader import Reader
-from storage.write.recovery import catch_up
+from storage.write.recovery import recover
 from tests.support.config import TOKEN
 from tests.support.server import Child, Children
 from tests.support.waiting import HANG_SECONDS
@@ -156,7 +156,7 @@ def talk(port: int, pieces: Sequence[bytes]) -> list[tuple[Any, bool]]:
 
 def kept(child: Child) -> list[Any]:
     """What the store counts of each source, but for what depends on how far the consumers came."""
-    catch_up(child.store)
+    recover(child.store)
     store = Store.open(child.store, mode="read")
     try:
         reader = Reader(store)

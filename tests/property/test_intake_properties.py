@@ -3,7 +3,7 @@
 import gzip
 import math
 import zlib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import orjson
@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from server.base.refusal import STATUS, Refusal
 from server.base.source import Source
-from server.intake import singles
 from server.intake.events import build_events
-from server.intake.intake import Head, Limits, Reading, admit, answer, read
+from server.intake.intake import Head, Limits, admit, answer, read
 from server.intake.rate_limit import Gcra
-from storage.codec.singles import deliveries
-from storage.model import EventStatus, Facts, Singles, Stored
+from server.intake.read_many import read_many
+from storage.deliveries import Deliveries, NumberedDeliveries
+from storage.statuses import EventStatus
 
 LIMITS = Limits(body_bytes_max=1 << 20, decoded_bytes_max=20_000, json_containers_max=2_000, batch_events_max=8)
 FIELDS = "inbound_event_id source_config_id source_type provider_event_id event_type received_at payload headers meta"
@@ -107,7 +107,7 @@ rates = st.sampled_from([0.1, 1 / 3, 1.0, 2.5, 7.0, 1000.0, 1e9, 3e12])
 takes = st.lists(st.tuples(st.integers(0, 3 * SECOND), st.integers(0, 30)), min_size=1, max_size=20)
 
 
-def take(source: Source, head: list[tuple[bytes, bytes]], body: bytes | bytearray | memoryview) -> Reading | Refusal:
+def take(source: Source, head: list[tuple[bytes, bytes]], body: bytes | bytearray | memoryview) -> Deliveries | Refusal:
     return read(source, Head("s", None, head, None, "127.0.0.1"), body, 1_782_907_200_123, LIMITS)
 
 
@@ -117,9 +117,9 @@ def check_refusal(refusal: Refusal) -> None:
     orjson.dumps(refusal.message)
 
 
-def check_events(stored: Stored) -> list[dict[str, object]]:
+def check_events(stored: NumberedDeliveries) -> list[dict[str, object]]:
     """Every event of a delivery can be built, has its nine fields and can be printed."""
-    facts = stored.facts
+    facts = stored.deliveries
     built = build_events(stored, range(facts.count))
     assert len(built) == facts.count > 0
     for position, event in enumerate(built):
@@ -141,13 +141,14 @@ def test_any_bytes_give_a_reading_or_a_refusal(source: Source, head: list[tuple[
     if isinstance(found, Refusal):
         check_refusal(found)
         return
-    facts = found.facts
-    assert facts.count + len(facts.rejected) == facts.batch_size <= LIMITS.batch_events_max
-    assert sorted([*facts.indexes, *(index for index, _, _ in facts.rejected)]) == list(range(facts.batch_size))
-    columns = (facts.ids, facts.id_from, facts.provider_ids, facts.types, facts.indexes)
+    facts = found
+    [rejected], [batch_size] = facts.rejected, facts.batch_sizes
+    assert facts.count + len(rejected) == batch_size <= LIMITS.batch_events_max
+    assert sorted([*facts.indexes, *(index for index, _, _ in rejected)]) == list(range(batch_size))
+    columns = (facts.ids, facts.id_from, facts.provider_ids, facts.types, facts.indexes, facts.payload_from)
     assert {len(column) for column in columns} == {facts.count}
-    assert len(facts.headers) <= 32
-    check_events(Stored(1, "0000000000001-abcdef", facts, found.body))
+    assert len(facts.headers[0]) <= 32
+    check_events(NumberedDeliveries(1, "abcdef", found))
 
 
 @given(sources, plain_headers, bodies, encodings)
@@ -186,12 +187,12 @@ def test_the_four_numbers_add_up(source: Source, body: bytes, spent: int, deferr
     limiter.take(spent, SECOND)
     admission = admit(found, source, limiter, deferring, SECOND)
     said = orjson.loads(answer(source, admission, "0000000000001-abcdef"))
-    assert said["accepted"] + said["deferred"] + said["dropped"] + len(said["rejected"]) == found.facts.batch_size
+    assert said["accepted"] + said["deferred"] + said["dropped"] + len(said["rejected"]) == found.batch_sizes[0]
     assert said["accepted"] == admission.admitted
     assert said["deferred"] == 0 or (source.over_limit == "defer" and admission.rest is EventStatus.DEFERRED)
     assert said["dropped"] == 0 or (source.over_limit == "drop" and admission.rest is EventStatus.DROPPED)
-    assert 0 <= admission.over_limit <= found.facts.count
-    check_events(Stored(1, "0000000000001-abcdef", admission.reading.facts, admission.reading.body))
+    assert 0 <= admission.over_limit <= found.count
+    check_events(NumberedDeliveries(1, "abcdef", admission.deliveries))
 
 
 @given(plain_batches, sources)
@@ -201,11 +202,11 @@ def test_the_quick_and_careful_ways_agree(batch: list[dict[str, str]], source: S
     segment = Source("s", "segment", (), event_type_override=source.event_type_override)
     quick = take(segment, [], orjson.dumps({"batch": batch}))
     careful = take(segment, [], orjson.dumps({"batch": [None, *batch]}))
-    assert isinstance(quick, Reading)
-    assert isinstance(careful, Reading)
-    for column in ("ids", "id_from", "provider_ids", "types"):
-        assert list(getattr(quick.facts, column)) == list(getattr(careful.facts, column))
-    assert [index + 1 for index in quick.facts.indexes] == list(careful.facts.indexes)
+    assert isinstance(quick, Deliveries)
+    assert isinstance(careful, Deliveries)
+    for column in ("ids", "id_from", "provider_ids", "types", "payload_from"):
+        assert list(getattr(quick, column)) == list(getattr(careful, column))
+    assert [index + 1 for index in quick.indexes] == list(careful.indexes)
 
 
 @given(rates, st.integers(0, 20), takes)
@@ -274,15 +275,17 @@ sent = st.builds(lambda head, body: Sent(Head("s", None, head, len(body), "127.0
 @given(sources, st.lists(sent, max_size=8))
 def test_requests_read_together_are_read_as_alone(source: Source, requests: list[Sent]) -> None:
     """Each request is taken or left; what is found in one that is taken is what is found in it alone."""
-    taken, columns, left = singles.read(source, requests, 1_782_907_200_123, LIMITS)
+    taken, found, left = read_many(source, requests, 1_782_907_200_123, LIMITS)
     assert sorted(map(id, [*taken, *left])) == sorted(map(id, requests))
-    together = deliveries(Singles(1, "abcdef", columns)) if columns is not None else []
     alone = [read(source, request.head, request.body, 1_782_907_200_123, LIMITS) for request in taken]
-    unsigned = [found for found in alone if isinstance(found, Reading)]
     if source.signing_secrets:
         return
-    assert [as_lists(stored.facts) for stored in together] == [as_lists(found.facts) for found in unsigned]
-    assert [stored.body for stored in together] == [found.body for found in unsigned]
+    assert (found is None) == (not taken)
+    if found is not None:
+        numbered = NumberedDeliveries(1, "abcdef", found)
+        assert [as_lists(numbered.part(at, at + 1).deliveries) for at in range(len(taken))] == [
+            as_lists(each) for each in alone if isinstance(each, Deliveries)
+        ]
 
 
 @given(st.sampled_from(["webhook", "segment"]), st.lists(st.text(min_size=1, max_size=40), min_size=1, max_size=8))
@@ -291,15 +294,15 @@ def test_plain_requests_are_taken(kind: Literal["webhook", "segment"], ids: list
     key, type_key = ("messageId", "type") if kind == "segment" else ("inbound_event_id", "event_type")
     body = [orjson.dumps({key: event_id, type_key: "track"}) for event_id in ids]
     requests = [Sent(Head("s", None, [], len(each), "127.0.0.1"), each) for each in body]
-    _, columns, left = singles.read(Source("s", kind, ()), requests, 1_782_907_200_123, LIMITS)
+    _, found, left = read_many(Source("s", kind, ()), requests, 1_782_907_200_123, LIMITS)
     assert left == []
-    assert columns is not None
-    assert columns.ids == ids
+    assert found is not None
+    assert found.ids == ids
 
 
-def as_lists(facts: Facts) -> dict[str, object]:
-    """The facts, whatever kind of sequence holds them."""
+def as_lists(deliveries: Deliveries) -> dict[str, object]:
+    """The columns, whatever kind of sequence holds them."""
     return {
-        field.name: list(value) if isinstance(value := getattr(facts, field.name), tuple) else value
-        for field in fields(facts)
+        name: list(value) if isinstance(value := getattr(deliveries, name), tuple) else value
+        for name in Deliveries.__annotations__
     }

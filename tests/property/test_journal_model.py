@@ -10,9 +10,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from storage.journal.journal import Journal
 from storage.lmdb_store.environment import Store
-from storage.model import Append, EventStatus, Group
+from storage.model import Append, Group
 from storage.read.reader import Reader
-from storage.write.recovery import catch_up
+from storage.statuses import EventStatus
+from storage.write.recovery import recover
 from storage.write.writer import Writer
 from tests.support.store import delivery, singles
 
@@ -70,7 +71,7 @@ class JournalAndStore(RuleBasedStateMachine):
             file.write(torn[: self.journal.bytes_max - self.journal._at])
         self.journal.close()
         if looked_at:
-            assert catch_up(self.path) == 0
+            assert recover(self.path) == 0
         self.start()
         self.unwritten = []
         assert self.writer.next_number == len(self.acknowledged) + 1
@@ -81,13 +82,13 @@ class JournalAndStore(RuleBasedStateMachine):
         reader = Reader(self.store)
         for number, event_id in enumerate(self.acknowledged, 1):
             (found,) = reader.spans([number], bodies=True)
-            assert found.stored is not None
-            assert found.stored.event_id(number - found.stored.first) == event_id
+            assert found.numbered is not None
+            assert found.numbered.event_id(number - found.numbered.first) == event_id
 
     @invariant()
     def counted(self) -> None:
         """What is not in the store is what was not written."""
-        waiting = sum(append.stored.count for append in self.unwritten)
+        waiting = sum(append.numbered.count for append in self.unwritten)
         assert self.writer.next_number + waiting == len(self.acknowledged) + 1
 
 

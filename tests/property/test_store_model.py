@@ -12,10 +12,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from storage.check.audit import Audit
 from storage.codec.records import digest
-from storage.errors import IllegalOutcome, StoreError
+from storage.errors import IllegalStatusChange, StoreError
 from storage.lmdb_store.environment import Store
-from storage.model import PENDING_STATUSES, Append, EventStatus, Group, StatusChange, Stored, Totals
+from storage.model import Append, Group, StatusChange
 from storage.read.reader import Reader
+from storage.statuses import PENDING_STATUSES, EventStatus, Totals
 from storage.write.writer import Writer
 from tests.support.store import AT_MS, MAP_SIZE_BYTES, Faults, delivery, outcome
 
@@ -88,17 +89,16 @@ class StoreAndModel(RuleBasedStateMachine):
         for source_id, ids, admitted, rest in shapes:
             repeated = [found and f"{found}{turn or ''}" for turn in range(many) for found in ids]
             stored = delivery(first, repeated, source_id=source_id)
-            appends.append(Append(stored, min(admitted, stored.facts.count), rest))
-            first += stored.facts.count
+            appends.append(Append(stored, min(admitted, stored.count), rest))
+            first += stored.count
         written = self.writer.write(Group(appends))
         for append, digests in zip(appends, written.digests, strict=True):
             self._appended(append, digests)
 
     def _appended(self, append: Append, digests: bytes) -> None:
-        stored = append.stored
-        assert isinstance(stored, Stored)
+        stored = append.numbered
         source_id = stored.source_id
-        for position in range(stored.facts.count):
+        for position in range(stored.count):
             status = EventStatus.PENDING if position < append.admitted else append.rest
             event = Event(source_id, stored.event_id(position), status)
             self.events[stored.first + position] = event
@@ -165,7 +165,7 @@ class StoreAndModel(RuleBasedStateMachine):
         number = data.draw(st.sampled_from(finished)) if finished else self.writer.next_number + 5
         source_id = self.events[number].source_id if finished else "demo"
         more = Append(delivery(self.writer.next_number, ["a", "b"]), 2, EventStatus.DROPPED)
-        with pytest.raises(IllegalOutcome):
+        with pytest.raises(IllegalStatusChange):
             self.writer.write(Group([more], [outcome(EventStatus.PROCESSED, [number], source_id=source_id)]))
 
     @rule(at=st.integers(1, 9), appends=st.booleans())
@@ -247,12 +247,12 @@ class StoreAndModel(RuleBasedStateMachine):
         assert (record.status, record.attempts) == (event.status, event.attempts)
         assert record.detail == ({"error": event.error} if event.error else {})
         assert (record.at_ms == 0) == event.waits
-        siblings = self.reader.delivery(record.stored.id)
+        siblings = self.reader.delivery(record.numbered.delivery_ids()[0])
         assert siblings is not None
         assert siblings[record.position] == record
         if event.original:
             (twin,) = [r for r in found.values() if r.number == event.original]
-            assert record.duplicate_of == twin.stored.id
+            assert record.duplicate_of == twin.numbered.delivery_ids()[0]
 
     @rule(limit=st.integers(1, 5))
     def list_dead(self, limit: int) -> None:

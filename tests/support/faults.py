@@ -93,7 +93,7 @@ def break_journal(faults: Path) -> None:
 def break_intake() -> None:
     alone = normalise.alone
 
-    def broken(source: Source, header: HeaderId | None, item: Any) -> normalise.Found | str:
+    def broken(source: Source, header: HeaderId | None, item: Any) -> normalise.Row | str:
         if "fault" in item:
             raise ZeroDivisionError("a bug")
         return alone(source, header, item)

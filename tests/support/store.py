@@ -2,67 +2,82 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import lmdb
 
-from storage.codec.records import delivery_id
+from storage.deliveries import WHOLE_ITEM, Deliveries, NumberedDeliveries, merged
 from storage.lmdb_store.environment import Store
-from storage.model import Append, Columns, EventStatus, Facts, Group, Singles, StatusChange, Stored
+from storage.model import Append, Group, StatusChange
+from storage.statuses import EventStatus
 from storage.write.writer import Writer
 
 MAP_SIZE_BYTES = 1 << 28
 AT_MS = 1_700_000_000_000
+SUFFIX = "abcdef"
+"""What the ids of deliveries end with."""
 
 
 def delivery(
-    first: int, ids: Sequence[str | None], *, source_id: str = "demo", body: bytes = b"{}", received_at_ms: int = AT_MS
-) -> Stored:
-    """A delivery of events with these ids (None: the generated one)."""
+    first: int,
+    ids: Sequence[str | None],
+    *,
+    source_id: str = "demo",
+    source_type: str = "webhook",
+    body: bytes = b"{}",
+    received_at_ms: int = AT_MS,
+) -> NumberedDeliveries:
+    """One delivery of events with these ids (None: the generated one)."""
     count = len(ids)
-    facts = Facts(
-        source_id=source_id,
-        source_type="webhook",
-        received_at_ms=received_at_ms,
-        remote_addr="127.0.0.1",
-        headers={"content-type": "application/json"},
-        batched=count > 1,
-        batch_size=count,
-        ids=list(ids),
-        id_from=["generated" if found is None else "body.inbound_event_id" for found in ids],
-        provider_ids=list(ids),
-        types=["order.paid"] * count,
-        indexes=list(range(count)),
-        rejected=[],
-        sent_at=None,
+    return NumberedDeliveries(
+        first,
+        SUFFIX,
+        Deliveries(
+            source_id=source_id,
+            source_type=source_type,
+            received_at_ms=[received_at_ms],
+            remote_addrs=["127.0.0.1"],
+            headers=[{"content-type": "application/json"}],
+            sent_at=[None],
+            batched=[count > 1],
+            batch_sizes=[count],
+            rejected=[()],
+            counts=[count],
+            bodies=[body],
+            ids=list(ids),
+            id_from=["generated" if found is None else "body.inbound_event_id" for found in ids],
+            provider_ids=list(ids),
+            types=["order.paid"] * count,
+            indexes=list(range(count)),
+            payload_from=[WHOLE_ITEM] * count,
+        ),
     )
-    return Stored(first, delivery_id(first, "abcdef"), facts, body)
 
 
-def singles(first: int, ids: Sequence[str | None], *, source_id: str = "demo", bodies: Sequence[bytes] = ()) -> Singles:
+def singles(
+    first: int, ids: Sequence[str | None], *, source_id: str = "demo", bodies: Sequence[bytes] = ()
+) -> NumberedDeliveries:
     """Deliveries of one event each with these ids (None: the generated one)."""
-    alone = [delivery(first + at, [event_id], source_id=source_id) for at, event_id in enumerate(ids)]
-    columns = Columns(
-        source_id,
-        "webhook",
-        AT_MS,
-        [stored.facts.remote_addr for stored in alone],
-        [stored.facts.headers for stored in alone],
-        list(ids),
-        [stored.facts.id_from[0] for stored in alone],
-        list(ids),
-        [stored.facts.types[0] for stored in alone],
-        [None] * len(ids),
-        list(bodies) or [b"{}"] * len(ids),
+    bodies = bodies or [b"{}"] * len(ids)
+    return merged(
+        [
+            delivery(first + at, [event_id], source_id=source_id, body=body)
+            for at, (event_id, body) in enumerate(zip(ids, bodies, strict=True))
+        ]
     )
-    return Singles(first, "abcdef", columns)
+
+
+def changed(numbered: NumberedDeliveries, **columns: object) -> NumberedDeliveries:
+    """The same deliveries with other columns."""
+    return replace(numbered, deliveries=replace(numbered.deliveries, **columns))  # type: ignore[arg-type]
 
 
 def numbered(first: int, count: int, *, source_id: str = "demo", body: bytes = b"{}") -> Append:
     """A delivery of `count` pending events, with ids that follow from their numbers."""
-    stored = delivery(first, [f"id-{first + at}" for at in range(count)], source_id=source_id, body=body)
-    return Append(stored, count, EventStatus.DEFERRED)
+    ids = [f"id-{first + at}" for at in range(count)]
+    return Append(delivery(first, ids, source_id=source_id, body=body), count, EventStatus.DEFERRED)
 
 
 def outcome(

@@ -2,45 +2,45 @@
 
 import pytest
 
-from server.base.byte_budget import SharedBytes
+from server.base.byte_budget import ByteBudget
 
 
 def test_one_source_leaves_room_for_others() -> None:
     """One source alone can hold half and one portion more; then others still get some."""
-    shared = SharedBytes(100)
-    assert shared.take("a", 40)
-    assert shared.take("a", 20)
-    assert not shared.take("a", 1)
-    assert shared.take("b", 30)
-    assert not shared.take("b", 1)
-    assert shared.take("c", 10)
-    assert not shared.take("d", 1)
+    budget = ByteBudget(100)
+    assert budget.reserve("a", 40)
+    assert budget.reserve("a", 20)
+    assert not budget.reserve("a", 1)
+    assert budget.reserve("b", 30)
+    assert not budget.reserve("b", 1)
+    assert budget.reserve("c", 10)
+    assert not budget.reserve("d", 1)
 
 
 def test_never_more_than_there_is() -> None:
     """A portion that does not fit is refused, whoever asks."""
-    shared = SharedBytes(100)
-    assert not shared.take("a", 101)
-    assert shared.take("a", 100)
-    assert shared.free_bytes == 0
+    budget = ByteBudget(100)
+    assert not budget.reserve("a", 101)
+    assert budget.reserve("a", 100)
+    assert budget.free_bytes == 0
 
 
 def test_room_that_comes_back_is_heard_of() -> None:
     """Listeners hear of room within their block only."""
-    shared = SharedBytes(100)
+    budget = ByteBudget(100)
     heard: list[int] = []
-    shared.take("a", 60)
-    with shared.listening(lambda: heard.append(shared.free_bytes)):
-        shared.give("a", 60)
-    shared.take("a", 50)
-    shared.give("a", 50)
+    budget.reserve("a", 60)
+    with budget.listening(lambda: heard.append(budget.free_bytes)):
+        budget.release("a", 60)
+    budget.reserve("a", 50)
+    budget.release("a", 50)
     assert heard == [100]
-    assert shared.held_by("a") == 0
+    assert budget.held_by("a") == 0
 
 
 def test_giving_back_more_than_was_taken_is_loud() -> None:
     """It would let memory grow without bound."""
-    shared = SharedBytes(100)
-    shared.take("a", 10)
+    budget = ByteBudget(100)
+    budget.reserve("a", 10)
     with pytest.raises(AssertionError):
-        shared.give("a", 11)
+        budget.release("a", 11)

@@ -12,16 +12,18 @@ import pytest
 
 import server
 from server.base.source import Source
-from server.cli.client import Answer
+from server.cli.client import ServerAnswer
 from server.cli.main import main, parser
 from server.cli.progress import Progress
 from server.cli.samples import sample
 from server.cli.send import Summary
-from server.intake.intake import Head, Limits, Reading, read
+from server.intake.intake import Head, Limits, read
+from storage.deliveries import PAYLOAD_KEY, WHOLE_ITEM, Deliveries
 from storage.lmdb_store.environment import Store
-from storage.model import Append, EventStatus, Group
+from storage.model import Append, Group
+from storage.statuses import EventStatus
 from tests.support.config import TOKEN, source
-from tests.support.store import MAP_SIZE_BYTES, delivery, filled, outcome
+from tests.support.store import MAP_SIZE_BYTES, changed, delivery, filled, outcome
 from tests.support.waiting import HANG_SECONDS
 
 COMMANDS = ("serve", "check", "send", "receipt", "event", "delivery", "dead", "requeue", "verify")
@@ -57,7 +59,8 @@ def fill(config: Path) -> None:
         Append(delivery(5, ["done"]), 1, EventStatus.DEFERRED),
     ]
     body = b'[{"payload":{"x":1}},{}]'
-    appends[0] = Append(delivery(1, ["done", "dead"], body=body), 2, EventStatus.DEFERRED)
+    first = changed(delivery(1, ["done", "dead"], body=body), payload_from=[PAYLOAD_KEY, WHOLE_ITEM])
+    appends[0] = Append(first, 2, EventStatus.DEFERRED)
     outcomes = [
         outcome(EventStatus.PROCESSED, [1], details={1: b'{"result":7}'}),
         outcome(EventStatus.DEAD, [2], attempts=3, details={2: b'{"error":"ValueError: no"}'}),
@@ -466,14 +469,14 @@ def test_the_summary_sums_the_answers() -> None:
     """The summary sums the answers; anything rejected, dropped or refused is no success, what is deferred is one."""
     summary = Summary()
     good = {"accepted": 2, "deferred": 1, "dropped": 0, "rejected": [], "delivery": "d"}
-    summary.take(Answer(200, good), ["a", "b"])
+    summary.take(ServerAnswer(200, good), ["a", "b"])
     assert (summary.ok, summary.last) == (True, {"delivery": "d", "event_id": "b"})
     rejecting = good | {"rejected": [{"index": 4, "code": "invalid_event", "message": "no id"}]}
     for _ in range(2):
-        summary.take(Answer(200, rejecting), [])
+        summary.take(ServerAnswer(200, rejecting), [])
     assert summary.ok is False
     for _ in range(2):
-        summary.take(Answer(503, {"code": "overloaded", "message": "full"}), [])
+        summary.take(ServerAnswer(503, {"code": "overloaded", "message": "full"}), [])
     assert summary.complaints == ["rejected: item 4: no id", "503 overloaded: full"]
     value = summary.value()
     assert (value["accepted"], value["deferred"], value["rejected"], value["failed"]) == (6, 3, 2, 2)
@@ -488,10 +491,10 @@ def test_samples_pass_intake_as_events(kind: str, batched: bool) -> None:
     count = 5 if batched else 1
     body, ids = sample(made, count, batched=batched)
     reading = read(made, Head("demo", None, [], len(body), "127.0.0.1"), body, 0, Limits(10**6, 10**6, 10**4, 100))
-    assert isinstance(reading, Reading)
-    assert list(reading.facts.ids) == ids
+    assert isinstance(reading, Deliveries)
+    assert list(reading.ids) == ids
     assert len(set(ids)) == count
-    assert (reading.facts.batched, list(reading.facts.rejected)) == (batched, [])
+    assert (reading.batched, [list(each) for each in reading.rejected]) == ([batched], [[]])
 
 
 def test_the_bar_shows_share_and_rate() -> None:

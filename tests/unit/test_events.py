@@ -1,30 +1,31 @@
 """The reading side: payloads, what a batch fills in, and that no two events share anything."""
 
+from dataclasses import replace
 from typing import Any
 
 import orjson
 
 from server.base.source import Source
 from server.intake.events import build_events, rfc3339
-from server.intake.intake import Head, Limits, Reading, read
-from storage.model import Stored
+from server.intake.intake import Head, Limits, read
+from storage.deliveries import PAYLOAD_KEY, WHOLE_ITEM, Deliveries, NumberedDeliveries, merged
+from tests.support.store import changed
 
 LIMITS = Limits(body_bytes_max=1 << 20, decoded_bytes_max=1 << 20, json_containers_max=10_000, batch_events_max=100)
 WEBHOOK = Source("hooks", "webhook", ())
 SEGMENT = Source("seg", "segment", ())
-DELIVERY = "0000000000001-abcdef"
 NOW_MS = 1_782_907_200_123
 
 
-def stored(source: Source, body: object, *headers: tuple[bytes, bytes]) -> Stored:
+def stored(source: Source, body: object, *headers: tuple[bytes, bytes]) -> NumberedDeliveries:
     reading = read(source, Head(source.id, None, headers, None, "::1"), orjson.dumps(body), NOW_MS, LIMITS)
-    assert isinstance(reading, Reading), reading
-    return Stored(7, DELIVERY, reading.facts, reading.body)
+    assert isinstance(reading, Deliveries), reading
+    return NumberedDeliveries(7, "abcdef", reading)
 
 
 def payloads(source: Source, body: object) -> list[Any]:
     kept = stored(source, body)
-    return [event["payload"] for event in build_events(kept, range(kept.facts.count))]
+    return [event["payload"] for event in build_events(kept, range(kept.count))]
 
 
 def test_the_payload_or_the_whole_item() -> None:
@@ -33,6 +34,22 @@ def test_the_payload_or_the_whole_item() -> None:
     assert payloads(WEBHOOK, {"payload": None}) == [None]
     assert payloads(WEBHOOK, {"payload": 5}) == [5]
     assert payloads(SEGMENT, {"type": "page", "payload": 5}) == [{"type": "page", "payload": 5}]
+
+
+def test_payload_is_chosen_once() -> None:
+    """How the payload was chosen stands with the delivery, and is not decided again when the event is read."""
+    kept = stored(WEBHOOK, [{"payload": 5}, {"id": 1}])
+    assert kept.deliveries.payload_from == [PAYLOAD_KEY, WHOLE_ITEM]
+    other = changed(kept, payload_from=[WHOLE_ITEM, WHOLE_ITEM])
+    assert [event["payload"] for event in build_events(other, [0, 1])] == [{"payload": 5}, {"id": 1}]
+
+
+def test_many_deliveries_build_their_own_events() -> None:
+    """Events of several deliveries in one set each have the payload, headers and delivery id of their own."""
+    first, second = stored(WEBHOOK, [{"a": 1}, {"a": 2}], (b"x-a", b"1")), stored(WEBHOOK, {"a": 3}, (b"x-a", b"2"))
+    both = merged([first, replace(second, first=9)])
+    found = build_events(both, [1, 2])
+    assert found == [build_events(first, [1])[0], build_events(replace(second, first=9), [0])[0]]
 
 
 def test_the_batch_fills_in_missing_keys() -> None:
@@ -70,11 +87,11 @@ def test_events_share_no_object() -> None:
 
 
 def test_results_follow_the_order_asked_for() -> None:
-    """Events come in the order asked for; a result is a tenth field, where there is one, null included."""
+    """Events come at the places asked for; a result is a tenth field, where there is one, null included."""
     kept = stored(WEBHOOK, [{"inbound_event_id": name} for name in "abc"])
-    found = build_events(kept, [2, 0], {2: {"ok": 1}, 0: None})
-    assert [one["inbound_event_id"] for one in found] == ["c", "a"]
-    assert [one["result"] for one in found] == [{"ok": 1}, None]
+    found = build_events(kept, [0, 2], {2: {"ok": 1}, 0: None})
+    assert [one["inbound_event_id"] for one in found] == ["a", "c"]
+    assert [one["result"] for one in found] == [None, {"ok": 1}]
     assert list(found[0])[9:] == ["result"]
     assert "result" not in build_events(kept, [1], {2: 1})[0]
 
@@ -82,7 +99,7 @@ def test_results_follow_the_order_asked_for() -> None:
 def test_event_without_a_body() -> None:
     """Where no body was kept the event still has its nine fields, without a payload."""
     kept = stored(SEGMENT, {"type": "page", "messageId": "m"})
-    [found] = build_events(Stored(7, DELIVERY, kept.facts, b""), [0])
+    [found] = build_events(changed(kept, bodies=[b""]), [0])
     assert len(found) == 9
     assert found["payload"] is None
 

@@ -1,6 +1,7 @@
-"""What every file of tests keeps: names and docstrings say the truth that is checked, and only a hang ends a wait."""
+"""What every file keeps: a test says a truth in name and docstring, only a hang ends a wait, type names are unique."""
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,3 +38,16 @@ def test_no_wait_has_a_limit_of_its_own() -> None:
                 if any(isinstance(each, ast.Constant) and each.value not in (0, None) for each in given):
                     found.append(f"{path.relative_to(TESTS)}:{node.lineno}: {ast.unparse(node)}")
     assert found == []
+
+
+def test_public_type_names_are_defined_once() -> None:
+    """A class of the product whose name does not begin with an underscore has that name for itself."""
+    names = Counter(
+        node.name
+        for folder in ("server", "storage")
+        for path in (TESTS.parent / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    )
+    assert len(names) > 50
+    assert [name for name, count in names.items() if count > 1] == []

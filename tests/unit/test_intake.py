@@ -9,10 +9,11 @@ import pytest
 
 from server.base.refusal import UNAUTHORIZED, Refusal
 from server.base.source import OverLimit, Source
-from server.intake.intake import Admission, Head, Limits, Reading, admit, answer, read
+from server.intake.intake import Admission, Head, Limits, admit, answer, read
 from server.intake.parse import BODY_DEPTH_MAX
 from server.intake.rate_limit import Gcra
-from storage.model import EventStatus
+from storage.deliveries import Deliveries
+from storage.statuses import EventStatus
 
 LIMITS = Limits(body_bytes_max=1 << 20, decoded_bytes_max=4096, json_containers_max=600, batch_events_max=20)
 NOW_NS = 10**15
@@ -22,17 +23,17 @@ def webhook(over_limit: OverLimit = "defer", rate: float = 0, secrets: tuple[byt
     return Source("s", "webhook", (), secrets, rate_limit_events_per_second=rate, over_limit=over_limit)
 
 
-def take(source: Source, body: bytes, headers: list[tuple[bytes, bytes]] | None = None) -> Reading | Refusal:
+def take(source: Source, body: bytes, headers: list[tuple[bytes, bytes]] | None = None) -> Deliveries | Refusal:
     return read(source, Head("s", None, headers or [], len(body), "127.0.0.1"), body, 1, LIMITS)
 
 
-def reading(count: int) -> Reading:
+def reading(count: int) -> Deliveries:
     found = take(webhook(), orjson.dumps([{"inbound_event_id": str(index)} for index in range(count)]))
-    assert isinstance(found, Reading)
+    assert isinstance(found, Deliveries)
     return found
 
 
-def code(result: Reading | Refusal) -> str:
+def code(result: Deliveries | Refusal) -> str:
     return result.code if isinstance(result, Refusal) else "read"
 
 
@@ -67,8 +68,8 @@ def test_reading_holds_the_decoded_body() -> None:
     """What is archived is the body as decoded, byte for byte, not as JSON writes it again."""
     body = b' {"a" : 1e2, "a":\t"\\u00e9"} '
     found = take(webhook(), gzip.compress(body), [(b"content-encoding", b"gzip")])
-    assert isinstance(found, Reading)
-    assert found.body == body
+    assert isinstance(found, Deliveries)
+    assert found.bodies == [body]
 
 
 def test_two_content_encodings_are_stacked() -> None:
@@ -139,7 +140,7 @@ def test_no_limit_admits_all(mode: OverLimit, deferring: bool) -> None:
     """Without a limit everything is admitted, also while something deferred earlier is on its way out."""
     found = admit(reading(5), webhook(mode), Gcra(0), deferring, NOW_NS)
     assert (found.admitted, found.over_limit) == (5, 0)
-    assert found.reading.body
+    assert found.deliveries.size
 
 
 @pytest.mark.parametrize(
@@ -151,7 +152,7 @@ def test_first_items_that_fit(mode: OverLimit, admitted: int, rest: EventStatus 
     found = admit(reading(5), webhook(mode, 3), Gcra(3), False, NOW_NS)
     assert (found.admitted, found.over_limit) == (admitted, over)
     assert rest is None or found.rest is rest
-    assert found.reading.body
+    assert found.deliveries.size
 
 
 @pytest.mark.parametrize(("mode", "rest"), [("defer", EventStatus.DEFERRED), ("drop", EventStatus.DROPPED)])
@@ -175,9 +176,9 @@ def test_body_kept_only_where_needed() -> None:
     """`drop` keeps no body where nothing was admitted; deferred events always keep theirs."""
     empty = Gcra(1, 1)
     empty.take(1, NOW_NS)
-    assert admit(reading(2), webhook("drop", 1), empty, False, NOW_NS).reading.body == b""
-    assert admit(reading(2), webhook("drop", 1), Gcra(1), False, NOW_NS).reading.body
-    assert admit(reading(2), webhook("defer", 1), empty, False, NOW_NS).reading.body
+    assert admit(reading(2), webhook("drop", 1), empty, False, NOW_NS).deliveries.bodies == [b""]
+    assert admit(reading(2), webhook("drop", 1), Gcra(1), False, NOW_NS).deliveries.size
+    assert admit(reading(2), webhook("defer", 1), empty, False, NOW_NS).deliveries.size
 
 
 def said(source: Source, admission: Admission) -> dict[str, Any]:
@@ -205,7 +206,7 @@ def test_answer_rejected_and_success() -> None:
     """Rejected items are named by place and reason; a segment source's answer says success too."""
     source = Source("s", "segment", ())
     found = take(source, b'{"batch":[{"type":"page"},{"type":"x"},5]}')
-    assert isinstance(found, Reading)
+    assert isinstance(found, Deliveries)
     spoken = said(source, admit(found, source, Gcra(0), False, NOW_NS))
     assert spoken["accepted"] == 1
     assert [(one["index"], one["code"], list(one)) for one in spoken["rejected"]] == [

@@ -13,7 +13,7 @@ import structlog
 from server.base import log
 from server.base.source import Source
 from server.flow.source_state import SourceState
-from storage.model import Totals
+from storage.statuses import Totals
 
 Lines = Callable[[], list[Any]]
 

@@ -10,7 +10,7 @@ from server.base.histogram import EVENTS, SECONDS, Histogram
 from server.base.worker import Worker
 from server.flow.source_state import SourceState
 from server.observe.metrics import Metrics, Requests
-from storage.model import Totals
+from storage.statuses import Totals
 
 NOW_MS = 1_700_000_100_000
 
@@ -42,8 +42,8 @@ class World:
     def __init__(self, *states: SourceState) -> None:
         self.requests = Requests()
         self.states = list(states)
+        self.acknowledger = SimpleNamespace(journal_seconds=Histogram(SECONDS))
         self.committer = SimpleNamespace(
-            journal_seconds=Histogram(SECONDS),
             commit_seconds=Histogram(SECONDS),
             commit_events=Histogram(EVENTS),
             used_bytes=4096,
@@ -68,6 +68,7 @@ class World:
         metrics = Metrics(
             requests=self.requests,
             engine=fake,
+            acknowledger=fake.acknowledger,
             committer=fake.committer,
             store=store,
             reader=fake,

@@ -10,13 +10,13 @@ import pytest
 from server.base.refusal import Refusal
 from server.base.source import Source
 from server.intake.events import build_events
-from server.intake.intake import Head, Limits, Reading, read
-from storage.model import Stored
+from server.intake.intake import Head, Limits, read
+from storage.deliveries import PAYLOAD_KEY, WHOLE_ITEM, Deliveries, NumberedDeliveries
 
 LIMITS = Limits(body_bytes_max=1 << 20, decoded_bytes_max=1 << 20, json_containers_max=10_000, batch_events_max=100)
 WEBHOOK = Source("hooks", "webhook", ())
 SEGMENT = Source("seg", "segment", ())
-DELIVERY = "0000000000001-abcdef"
+DELIVERY = "0000000000007-abcdef"
 NOW_MS = 1_782_907_200_123
 FIELDS = [
     "inbound_event_id",
@@ -32,20 +32,20 @@ FIELDS = [
 Headers = Sequence[tuple[bytes, bytes]]
 
 
-def take(source: Source, body: Any, headers: Headers = ()) -> Reading | Refusal:
+def take(source: Source, body: Any, headers: Headers = ()) -> Deliveries | Refusal:
     data = body if isinstance(body, bytes) else orjson.dumps(body)
     return read(source, Head(source.id, None, headers, None, "192.0.2.7"), data, NOW_MS, LIMITS)
 
 
-def stored(source: Source, body: Any, headers: Headers = ()) -> Stored:
+def stored(source: Source, body: Any, headers: Headers = ()) -> NumberedDeliveries:
     reading = take(source, body, headers)
-    assert isinstance(reading, Reading), reading
-    return Stored(7, DELIVERY, reading.facts, reading.body)
+    assert isinstance(reading, Deliveries), reading
+    return NumberedDeliveries(7, "abcdef", reading)
 
 
 def events(source: Source, body: Any, headers: Headers = ()) -> list[dict[str, Any]]:
     kept = stored(source, body, headers)
-    return build_events(kept, range(kept.facts.count))
+    return build_events(kept, range(kept.count))
 
 
 def event(source: Source, body: Any, headers: Headers = ()) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def with_source(source: Source, **changes: Any) -> Source:
 
 
 def rejected(source: Source, body: Any) -> list[int]:
-    return [index for index, code, _ in stored(source, body).facts.rejected if code == "invalid_event"]
+    return [index for index, code, _ in stored(source, body).deliveries.rejected[0] if code == "invalid_event"]
 
 
 def test_a_webhook_event_has_nine_fields() -> None:
@@ -91,6 +91,18 @@ def test_a_webhook_event_has_nine_fields() -> None:
             "remote_addr": "192.0.2.7",
         },
     }
+
+
+def test_where_the_payload_is() -> None:
+    """It is decided when the event comes: what the item has under `payload`, null too, else the item; of Segment's
+    items always the item."""
+    batch = [{"id": 1}, {"payload": None}, {"payload": {}}, {"Payload": 1}]
+    assert stored(WEBHOOK, batch).deliveries.payload_from == [WHOLE_ITEM, PAYLOAD_KEY, PAYLOAD_KEY, WHOLE_ITEM]
+    for item, expected in zip(batch, [WHOLE_ITEM, PAYLOAD_KEY, PAYLOAD_KEY, WHOLE_ITEM], strict=True):
+        assert stored(WEBHOOK, item).deliveries.payload_from == [expected]
+    page = {"type": "page", "messageId": "m", "payload": 1}
+    assert stored(SEGMENT, page).deliveries.payload_from == [WHOLE_ITEM]
+    assert stored(SEGMENT, {"batch": [page, page]}).deliveries.payload_from == [WHOLE_ITEM] * 2
 
 
 def test_a_segment_event_is_the_item() -> None:

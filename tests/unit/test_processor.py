@@ -17,10 +17,10 @@ from server.base.worker import Worker
 from server.flow.processor import (
     RESULT_BYTES_MAX,
     BatchFailed,
-    Done,
     Failed,
     Processor,
     ProcessorError,
+    Succeeded,
     is_outage,
     load,
 )
@@ -29,19 +29,22 @@ from tests.support.waiting import HANG_SECONDS
 EVENTS: list[dict[str, Any]] = [{"inbound_event_id": "a"}, {"inbound_event_id": "b"}]
 
 
-async def call(function: Callable[..., Any], timeout_seconds: float = 30) -> list[Done | Failed]:
+async def call(function: Callable[..., Any], timeout_seconds: float = 30) -> list[Succeeded | Failed]:
     return await Processor(function, Worker("test"))(EVENTS, timeout_seconds)
 
 
 async def test_nothing_returned_means_all_are_done() -> None:
     """The common processor returns nothing."""
-    assert await call(lambda events: None) == [Done(), Done()]
+    assert await call(lambda events: None) == [Succeeded(), Succeeded()]
 
 
 async def test_one_entry_an_event() -> None:
     """None is done, a value is a result, an exception is that event's failure."""
-    assert await call(lambda events: [{"n": 1}, ValueError("bad")]) == [Done(b'{"n":1}'), Failed("ValueError: bad")]
-    assert await call(lambda events: [False, None]) == [Done(b"false"), Done()]
+    assert await call(lambda events: [{"n": 1}, ValueError("bad")]) == [
+        Succeeded(b'{"n":1}'),
+        Failed("ValueError: bad"),
+    ]
+    assert await call(lambda events: [False, None]) == [Succeeded(b"false"), Succeeded()]
 
 
 async def test_an_async_processor_is_called_the_same_way() -> None:
@@ -55,8 +58,8 @@ async def test_an_async_processor_is_called_the_same_way() -> None:
         async def __call__(self, events: list[dict[str, Any]]) -> list[int]:
             return await function(events)
 
-    assert await call(function) == [Done(b"1"), Done(b"2")]
-    assert await call(Worked()) == [Done(b"1"), Done(b"2")]
+    assert await call(function) == [Succeeded(b"1"), Succeeded(b"2")]
+    assert await call(Worked()) == [Succeeded(b"1"), Succeeded(b"2")]
 
 
 @pytest.mark.parametrize("returned", [[], [1], [1, 2, 3], "ab", b"ab", {"a": 1, "b": 2}, 7, {1, 2}, True])
@@ -69,9 +72,9 @@ async def test_anything_else_is_a_failed_batch(returned: object) -> None:
 async def test_a_bad_result_fails_its_event_alone() -> None:
     """The limit counts the bytes of the JSON."""
     fits, over = "x" * (RESULT_BYTES_MAX - 2), "x" * (RESULT_BYTES_MAX - 1)
-    assert [type(entry) for entry in await call(lambda events: [fits, over])] == [Done, Failed]
-    assert [type(entry) for entry in await call(lambda events: [object(), 1])] == [Failed, Done]
-    assert [type(entry) for entry in await call(lambda events: ["\ud800", 1])] == [Failed, Done]
+    assert [type(entry) for entry in await call(lambda events: [fits, over])] == [Succeeded, Failed]
+    assert [type(entry) for entry in await call(lambda events: [object(), 1])] == [Failed, Succeeded]
+    assert [type(entry) for entry in await call(lambda events: ["\ud800", 1])] == [Failed, Succeeded]
 
 
 @pytest.mark.parametrize(
@@ -138,7 +141,7 @@ async def test_an_answer_whose_methods_raise_is_a_failure() -> None:
     del value.field
     with pytest.raises(BatchFailed, match="ZeroDivisionError"):
         await call(lambda events: Sequence())
-    assert [type(entry) for entry in await call(lambda events: [value, 1])] == [Failed, Done]
+    assert [type(entry) for entry in await call(lambda events: [value, 1])] == [Failed, Succeeded]
 
 
 @pytest.mark.parametrize(
@@ -209,7 +212,7 @@ async def test_an_unprintable_exception_is_a_failure(kind: type[Exception], word
     with pytest.raises(BatchFailed) as caught:
         await call(function if plain else asynchronous)
     assert caught.value.error == words
-    assert await call(lambda events: [kind(), 1]) == [Failed(words), Done(b"1")]
+    assert await call(lambda events: [kind(), 1]) == [Failed(words), Succeeded(b"1")]
 
 
 @pytest.mark.parametrize("text", [b"not json", b"1 2", b"\xff", b"1e400", b"[" * 1000 + b"]" * 1000])
@@ -219,10 +222,10 @@ async def test_a_fragment_is_checked(text: bytes, deep: bool) -> None:
     fragment = orjson.Fragment(text)
     failed, done = await call(lambda events: [{"inner": [fragment]} if deep else fragment, 1])
     assert isinstance(failed, Failed)
-    assert failed.error.startswith("its result is no JSON")
-    assert done == Done(b"1")
+    assert failed.error.startswith("its result is not JSON")
+    assert done == Succeeded(b"1")
     good = orjson.Fragment(b' {"a":\n1}')
-    assert await call(lambda events: [good, [good]]) == [Done(b'{"a":1}'), Done(b'[{"a":1}]')]
+    assert await call(lambda events: [good, [good]]) == [Succeeded(b'{"a":1}'), Succeeded(b'[{"a":1}]')]
 
 
 @pytest.mark.parametrize("plain", [True, False])
@@ -238,7 +241,7 @@ async def test_answers_are_read_off_the_loop(plain: bool) -> None:
     async def asynchronous(events: list[dict[str, Any]]) -> list[Any]:
         return Answer([1, 2])
 
-    assert await call((lambda events: Answer([1, 2])) if plain else asynchronous) == [Done(b"1"), Done(b"2")]
+    assert await call((lambda events: Answer([1, 2])) if plain else asynchronous) == [Succeeded(b"1"), Succeeded(b"2")]
     assert threads
     assert threading.get_ident() not in threads
 
@@ -400,4 +403,4 @@ async def test_an_opaque_object_is_called_all_the_same() -> None:
         def __call__(self, events: list[dict[str, Any]]) -> None:
             pass
 
-    assert await call(Opaque()) == [Done(), Done()]
+    assert await call(Opaque()) == [Succeeded(), Succeeded()]

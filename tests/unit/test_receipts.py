@@ -1,15 +1,16 @@
 """Receipts, events and deliveries as values, from records that a fake reader gives."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any, cast
 
 import pytest
 
 from server.observe import receipts as lookup
-from storage.model import EventRecord, EventStatus, Stored
+from storage.deliveries import PAYLOAD_KEY, NumberedDeliveries
+from storage.model import EventRecord
 from storage.read.reader import Reader
-from tests.support.store import AT_MS, delivery
+from storage.statuses import EventStatus
+from tests.support.store import AT_MS, changed, delivery
 
 RECEIVED = "2023-11-14T22:13:20.000Z"
 FINISHED = "2023-11-14T22:13:21.234Z"
@@ -21,7 +22,7 @@ class FakeReader:
     def __init__(self, records: Sequence[EventRecord]) -> None:
         self.records = records
 
-    def find(self, source_id: str, event_id: str, limit: int = 100) -> list[EventRecord]:
+    def find(self, source_id: str, event_id: str, limit: int = 100, *, bodies: bool = False) -> list[EventRecord]:
         return list(self._all(source_id, event_id))[:limit]
 
     def find_each(self, source_id: str, event_id: str) -> Iterator[EventRecord]:
@@ -29,17 +30,15 @@ class FakeReader:
 
     def _all(self, source_id: str, event_id: str) -> list[EventRecord]:
         return [
-            r
-            for r in self.records
-            if (r.stored.facts.source_id, r.stored.event_id(r.position)) == (source_id, event_id)
+            r for r in self.records if (r.numbered.source_id, r.numbered.event_id(r.position)) == (source_id, event_id)
         ]
 
     def delivery(self, delivery_id: str) -> list[EventRecord] | None:
-        return [record for record in self.records if record.stored.id == delivery_id] or None
+        return [record for record in self.records if own(record.numbered) == delivery_id] or None
 
     def dead(self, source_id: str | None, after: int = 0, limit: int = 2) -> list[EventRecord]:
-        wanted = (None, *{r.stored.facts.source_id for r in self.records}) if source_id is None else (source_id,)
-        dead = [r for r in self.records if r.status is EventStatus.DEAD and r.stored.facts.source_id in wanted]
+        wanted = (None, *{r.numbered.source_id for r in self.records}) if source_id is None else (source_id,)
+        dead = [r for r in self.records if r.status is EventStatus.DEAD and r.numbered.source_id in wanted]
         return [record for record in dead if record.number > after][:limit]
 
 
@@ -47,10 +46,18 @@ def reader(*records: EventRecord) -> Reader:
     return cast(Reader, FakeReader(records))
 
 
-def record(stored: Stored, position: int = 0, status: EventStatus = EventStatus.PROCESSED, **keys: Any) -> EventRecord:
+def own(numbered: NumberedDeliveries) -> str:
+    """The id of the one delivery."""
+    [delivery_id] = numbered.delivery_ids()
+    return delivery_id
+
+
+def record(
+    numbered: NumberedDeliveries, position: int = 0, status: EventStatus = EventStatus.PROCESSED, **keys: Any
+) -> EventRecord:
     at_ms = 0 if status <= EventStatus.DEFERRED else AT_MS + 1234
     values: dict[str, Any] = {"attempts": 0, "at_ms": at_ms, "duplicate_of": None, "detail": {}}
-    return EventRecord(stored=stored, position=position, status=status, **(values | keys))
+    return EventRecord(numbered=numbered, position=position, status=status, **(values | keys))
 
 
 @pytest.mark.parametrize(
@@ -74,7 +81,7 @@ def test_receipt_of_each_outcome(status: EventStatus, keys: dict[str, Any], more
         "received_at": RECEIVED,
         "finished_at": FINISHED,
         "attempts": keys.get("attempts", 0),
-        "delivery": stored.id,
+        "delivery": own(stored),
         "batch_index": 1,
         **more,
     }
@@ -102,7 +109,7 @@ def test_a_pending_event_has_no_receipt(status: EventStatus) -> None:
         "event_type": "order.paid",
         "received_at": RECEIVED,
         "attempts": 3,
-        "delivery": stored.id,
+        "delivery": own(stored),
         "batch_index": 0,
         "number": 7,
         "deferred": status is EventStatus.DEFERRED,
@@ -130,7 +137,7 @@ def test_all_receipts_come_newest_first() -> None:
 
 def test_event_has_its_result() -> None:
     """The event is the normalised one with its nine fields; a result, null too, is a tenth."""
-    stored = delivery(1, ["a"], body=b'{"payload":{"x":[1]}}')
+    stored = changed(delivery(1, ["a"], body=b'{"payload":{"x":[1]}}'), payload_from=[PAYLOAD_KEY])
     plain = lookup.event(reader(record(stored)), "demo", "a")
     assert plain is not None
     assert len(plain) == 9
@@ -154,23 +161,22 @@ def test_dropped_event_without_a_body() -> None:
 def test_delivery_tells_of_each_item() -> None:
     """Every item that was sent is there in order: with its outcome, pending, or rejected with its reason."""
     stored = delivery(3, ["a", "b", None])
-    facts = replace(
-        stored.facts,
-        batch_size=5,
+    stored = changed(
+        stored,
+        batch_sizes=[5],
         indexes=[0, 2, 4],
-        rejected=[(1, "invalid_event", "no"), (3, "invalid_event", "nor")],
+        rejected=[[(1, "invalid_event", "no"), (3, "invalid_event", "nor")]],
     )
-    stored = replace(stored, facts=facts)
     records = [
         record(stored, 0),
         record(stored, 1, EventStatus.DEFERRED),
         record(stored, 2, EventStatus.DEAD, detail={"error": "e"}),
     ]
-    found = lookup.delivery(reader(*records), stored.id)
+    found = lookup.delivery(reader(*records), own(stored))
     assert found is not None
     items = found.pop("items")
     assert found == {
-        "delivery": stored.id,
+        "delivery": own(stored),
         "source_config_id": "demo",
         "source_type": "webhook",
         "received_at": RECEIVED,
@@ -186,7 +192,7 @@ def test_delivery_tells_of_each_item() -> None:
         {"batch_index": 3, "rejected": True, "code": "invalid_event", "message": "nor"},
         {
             "batch_index": 4,
-            "inbound_event_id": f"{stored.id}-4",
+            "inbound_event_id": f"{own(stored)}-4",
             "outcome": "dead",
             "finished_at": FINISHED,
             "error": "e",

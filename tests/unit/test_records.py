@@ -1,7 +1,9 @@
 """storage/codec: what is written is read back, and nothing else is."""
 
-from collections.abc import Callable
-from dataclasses import fields
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from random import Random
+from typing import Any
 
 import numpy
 import pytest
@@ -12,11 +14,13 @@ from hypothesis import strategies as st
 from storage.codec import records
 from storage.codec.log_record import LOG_RECORD_BYTES_MAX, decode_log, decode_log_head, encode_log, split_log
 from storage.codec.records import RESULTS_RECORD_BYTES_MAX, key_of
-from storage.codec.singles import deliveries
-from storage.codec.statuses import ROW, Part, apply, decode_statuses, encode_statuses, new_rows
-from storage.errors import IllegalOutcome, StoreDamaged
-from storage.model import Append, EventStatus, Facts, Singles, Stored, Totals
-from tests.support.store import delivery, numbered, outcome, singles
+from storage.codec.statuses import ROW, BlockChange, apply, decode_statuses, encode_statuses, new_rows
+from storage.deliveries import PAYLOAD_KEY, WHOLE_ITEM, Deliveries, NumberedDeliveries, merged
+from storage.delivery_id import delivery_id, first_of
+from storage.errors import IllegalStatusChange, StoreDamaged
+from storage.model import Append
+from storage.statuses import EventStatus, Totals
+from tests.support.store import AT_MS, SUFFIX, changed, delivery, numbered, outcome, singles
 
 KEY = key_of(7)
 TOTALS = Totals(received=9, requeued=1, processed=4, dead=2, pending=4, oldest=3)
@@ -24,18 +28,23 @@ PACK = zstandard.ZstdCompressor(level=1)
 UNPACK = zstandard.ZstdDecompressor()
 
 
-def log_record(*deliveries: Stored | Singles) -> bytes:
-    return encode_log(deliveries, PACK)
+def log_record(*deliveries: NumberedDeliveries) -> tuple[bytes, bytes | None]:
+    return encode_log(merged(deliveries), PACK)
 
+
+FACTS, BODIES = log_record(delivery(7, ["a", None]), singles(9, ["c", None], bodies=[b"{}", b"[]"]))
+assert BODIES is not None
 
 SOME_DROPPED = Append(delivery(1, list("abcdefghi")), 4, EventStatus.DROPPED)
 
+AT_EIGHT, _ = log_record(delivery(8, ["a", None]), singles(10, ["c", None], bodies=[b"{}", b"[]"]))
+
 KINDS: dict[str, tuple[bytes, Callable[[bytes, bytes], object]]] = {
     "ids": (records.encode_ids(KEY, bytes(range(64))), records.decode_ids),
-    "statuses": (encode_statuses(KEY, new_rows([SOME_DROPPED])), decode_statuses),
+    "statuses": (encode_statuses(KEY, new_rows([SOME_DROPPED], 5)), decode_statuses),
     "results": (records.encode_results(KEY, {7: b'{"result":1}', 9: b'{"error":"x"}'}), records.decode_results),
-    "log": (log_record(delivery(7, ["a", None])), lambda key, value: decode_log(key, value, UNPACK)),
-    "singles": (log_record(singles(7, ["a", None])), lambda key, value: decode_log(key, value, UNPACK)),
+    "facts": (FACTS, lambda key, value: decode_log(key, value, None, UNPACK)),
+    "bodies": (BODIES, lambda key, value: decode_log(key, FACTS if key == KEY else AT_EIGHT, value, UNPACK)),
     "meta": (records.encode_totals(KEY, TOTALS), records.decode_totals),
 }
 
@@ -48,7 +57,7 @@ def test_every_flipped_bit_is_found(kind: str) -> None:
     for place in range(len(value) * 8):
         flipped = bytearray(value)
         flipped[place // 8] ^= 1 << place % 8
-        with pytest.raises(StoreDamaged, match=rf"^{'log' if kind == 'singles' else kind}, key "):
+        with pytest.raises(StoreDamaged, match=rf"^{kind}, key "):
             decode(KEY, bytes(flipped))
 
 
@@ -75,43 +84,118 @@ def test_a_value_in_another_database_is_found() -> None:
         decode_statuses(KEY, KINDS["ids"][0])
 
 
-def test_a_delivery_is_read_back_as_it_was() -> None:
-    """Everything in the facts and the body survives the log record, in records of one and of many deliveries."""
-    one = delivery(7, ["a", None, "ü☃"], body=b"\x00\xff body")
-    other = delivery(10, [None, None], body=b"")
-    assert decode_log(KEY, log_record(one, other), UNPACK) == [one, other]
+TEXTS = st.sampled_from(["", "a", "ü☃", "x" * 40]) | st.text(max_size=5)
+SETS = st.lists(
+    st.builds(
+        lambda ids, body, header, rejected, when: (ids, body, header, rejected, when),
+        st.lists(st.none() | TEXTS, min_size=1, max_size=20),
+        st.binary(max_size=9),
+        TEXTS,
+        st.lists(st.integers(0, 9), max_size=2),
+        st.integers(0, 3),
+    ),
+    min_size=1,
+    max_size=20,
+)
 
 
-FACTS = [field.name for field in fields(Facts)]
+def numbered_set(parts: list[Any], kind: str) -> list[NumberedDeliveries]:
+    """Deliveries that follow one another from number 7 on, alike or not in every column."""
+    made: list[NumberedDeliveries] = []
+    for ids, body, header, rejected, when in parts:
+        one = changed(
+            delivery(made[-1].end if made else 7, ids, body=body, source_type=kind, received_at_ms=AT_MS + when),
+            headers=[{"user-agent": header}],
+            remote_addrs=[header],
+            sent_at=[header or None],
+            rejected=[[(index, "invalid_event", header) for index in rejected]],
+            batch_sizes=[len(ids) + len(rejected)],
+            indexes=list(range(when, when + len(ids))),
+            types=[f"{header}{at % 2}" for at in range(len(ids))],
+            provider_ids=[None if at % 3 else header for at in range(len(ids))] if when else list(ids),
+            payload_from=[WHOLE_ITEM if at % 2 else PAYLOAD_KEY for at in range(len(ids))],
+        )
+        made.append(one)
+    return made
 
 
-def test_facts_that_differ_are_read_back() -> None:
-    """What is alike is folded in the record, and what differs is not."""
-    stored = delivery(7, ["a", "b", "b"])
-    facts = stored.facts
-    mixed = type(facts)(
-        **{name: getattr(facts, name) for name in FACTS}
-        | {
-            "types": ["x", "y", "x"],
-            "provider_ids": [None, "b", "c"],
-            "indexes": [0, 2, 3],
-            "rejected": [(1, "invalid_event", "no object")],
-            "sent_at": "2026-01-01T00:00:00Z",
-        }
-    )
-    changed = Stored(7, stored.id, mixed, b"[]")
-    assert decode_log(KEY, log_record(changed), UNPACK) == [changed]
+@given(SETS, st.sampled_from(["webhook", "segment"]))
+def test_deliveries_are_read_back_as_they_were(parts: list[Any], kind: str) -> None:
+    """Every column and body survives, whatever is alike in it; without the bodies' value each body is empty."""
+    made = numbered_set(parts, kind)
+    whole = merged(made)
+    facts, bodies = encode_log(whole, PACK)
+    assert as_lists(decode_log(KEY, facts, bodies, UNPACK)) == as_lists(whole)
+    bare = changed(whole, bodies=[b""] * len(made))
+    assert as_lists(decode_log(KEY, facts, None, UNPACK)) == as_lists(bare)
+    assert (bodies is None) == (whole.deliveries.size == 0)
+
+
+@given(SETS, st.data())
+def test_parts_of_a_whole_are_what_was_merged(parts: list[Any], data: st.DataObject) -> None:
+    """Merging loses nothing: each part has the events, ids, digests and bodies that it had alone."""
+    made = numbered_set(parts, "webhook")
+    whole = merged(made)
+    assert [as_lists(whole.part(at, at + 1)) for at in range(len(made))] == [as_lists(one) for one in made]
+    assert whole.delivery_ids() == [identity for one in made for identity in one.delivery_ids()]
+    assert list(whole.firsts()) == [one.first for one in made]
+    assert list(whole.event_ids()) == [each for one in made for each in one.event_ids()]
+    assert [whole.event_id(at) for at in range(whole.count)] == list(whole.event_ids())
+    assert records.digests_of(whole) == b"".join(map(records.digests_of, made))
+    low = data.draw(st.integers(7, whole.end - 1))
+    high = data.draw(st.integers(low, whole.end - 1))
+    held = [one for one in made if one.first <= high and one.end > low]
+    assert as_lists(whole.holding(low, high)) == as_lists(merged(held))
+
+
+def as_lists(numbered: NumberedDeliveries) -> list[object]:
+    """First number, suffix and columns, whatever kind of sequence holds them."""
+    columns = [getattr(numbered.deliveries, name) for name in Deliveries.__annotations__]
+    lists = [list(column) if isinstance(column, Sequence) else column for column in columns]
+    lists[8] = [list(each) for each in numbered.deliveries.rejected]
+    return [numbered.first, numbered.suffix, *lists]
+
+
+def test_delivery_and_event_ids_follow_from_the_numbers() -> None:
+    """A delivery is named after its first event, and an event without an id after its delivery and its index."""
+    whole = merged([delivery(7, ["a", None]), delivery(9, [None]), changed(delivery(10, [None]), indexes=[3])])
+    first, second, third = (delivery_id(number, SUFFIX) for number in (7, 9, 10))
+    assert whole.delivery_ids() == [first, second, third]
+    assert whole.event_ids() == ["a", f"{first}-1", f"{second}-0", f"{third}-3"]
+
+
+def test_facts_of_other_bodies_are_found() -> None:
+    """Bodies that belong to other facts do not decode: a record of another length, or another stream."""
+    _, other = encode_log(delivery(7, ["a", "b"], body=b"[1,2,3]"), PACK)
+    with pytest.raises(StoreDamaged, match="facts, key 7"):
+        decode_log(KEY, FACTS, other, UNPACK)
+
+
+def test_a_delivery_without_a_body_takes_no_record() -> None:
+    """What was dropped with all of its delivery has facts, and nothing among the bodies."""
+    assert log_record(delivery(7, ["a"], body=b""))[1] is None
+
+
+def test_random_ids_are_packed_once() -> None:
+    """An id that stands in the facts and in the body takes its place once, however many there are."""
+    random = Random(5)
+    ids = [random.randbytes(16).hex() for _ in range(1000)]
+    bodies = [b'{"type":"track","messageId":"%b"}' % each.encode() for each in ids]
+    facts, packed = encode_log(singles(7, ids, bodies=bodies), PACK)
+    assert packed is not None
+    assert len(packed) < len(facts) < 1000 * 20
 
 
 def test_the_head_tells_source_and_events() -> None:
     """The head of a log record decodes from its first bytes alone."""
-    value = log_record(delivery(7, ["a", "b"], source_id="s" * 64), delivery(9, ["c"], source_id="s" * 64))
+    value, _ = log_record(delivery(7, ["a", "b"], source_id="s" * 64), delivery(9, ["c"], source_id="s" * 64))
     head = decode_log_head(KEY, value[:200])
     assert (head.first, head.source_id, head.count, head.end) == (7, "s" * 64, 3, 10)
 
 
 def test_deliveries_of_a_source_share_a_record() -> None:
-    """A record holds neighbours of one source up to LOG_RECORD_BYTES_MAX, and one delivery of any size."""
+    """A record holds neighbours of one source, type and suffix up to LOG_RECORD_BYTES_MAX, and one delivery of any
+    size."""
     half = b"x" * (LOG_RECORD_BYTES_MAX // 2)
     parts = [
         delivery(1, ["a"], body=half),
@@ -120,34 +204,10 @@ def test_deliveries_of_a_source_share_a_record() -> None:
         delivery(4, ["d"], body=half * 5),
         delivery(5, ["e"], source_id="other"),
         delivery(6, ["f"]),
+        delivery(7, ["g"], source_type="segment"),
+        replace(delivery(8, ["h"], source_type="segment"), suffix="zzzzzz"),
     ]
-    assert [[stored.first for stored in run] for run in split_log(parts)] == [[1, 2], [3], [4], [5], [6]]
-
-
-@given(st.lists(st.lists(st.tuples(st.none() | st.sampled_from("abc"), st.binary(max_size=9)), min_size=1), min_size=1))
-def test_single_events_are_read_back_as_deliveries(parts: list[list[tuple[str | None, bytes]]]) -> None:
-    """Between others in one record, each with its own number, id, facts and body; and with the digests it has alone."""
-    written: list[Stored | Singles] = []
-    expected: list[Stored] = []
-    first = 7
-    for part in parts:
-        together = singles(first, [event_id for event_id, _ in part], bodies=[body for _, body in part])
-        alone = delivery(first + together.count, ["x", "y"])
-        written += [together, alone]
-        expected += [*deliveries(together), alone]
-        assert records.digests_of(together) == b"".join(map(records.digests_of, deliveries(together)))
-        first += together.count + 2
-    found = decode_log(key_of(7), log_record(*written), UNPACK)
-    assert [(stored.first, stored.id, stored.body) for stored in found] == [
-        (stored.first, stored.id, stored.body) for stored in expected
-    ]
-    assert [listed(stored.facts) for stored in found] == [listed(stored.facts) for stored in expected]
-    assert [stored.id for stored in expected] == [records.delivery_id(stored.first, "abcdef") for stored in expected]
-
-
-def listed(facts: Facts) -> list[object]:
-    values = [getattr(facts, field.name) for field in fields(facts)]
-    return [list(value) if isinstance(value, tuple) else value for value in values]
+    assert [list(record.firsts()) for record in split_log(parts)] == [[1, 2], [3], [4], [5], [6], [7], [8]]
 
 
 def test_details_are_split_by_size() -> None:
@@ -165,7 +225,7 @@ def test_totals_are_read_back() -> None:
 def test_a_digest_is_of_source_and_id() -> None:
     """The digests of a delivery are those of its ids, generated ones included, and differ by source."""
     stored = delivery(7, ["a", None])
-    expected = records.digest("demo", "a") + records.digest("demo", f"{stored.id}-1")
+    expected = records.digest("demo", "a") + records.digest("demo", f"{stored.delivery_ids()[0]}-1")
     assert records.digests_of(stored) == expected
     assert records.digest("demo", "a") != records.digest("other", "a")
 
@@ -173,25 +233,27 @@ def test_a_digest_is_of_source_and_id() -> None:
 @given(st.integers(0, (1 << 64) - 1), st.text("abcdef234567", min_size=1, max_size=6))
 def test_a_delivery_id_holds_its_first_number(first: int, suffix: str) -> None:
     """first_of undoes delivery_id, and ids sort as numbers do."""
-    identity = records.delivery_id(first, suffix)
-    assert records.first_of(identity) == first
-    assert first == 0 or records.delivery_id(first - 1, suffix) < identity
+    identity = delivery_id(first, suffix)
+    assert first_of(identity) == first
+    assert first == 0 or delivery_id(first - 1, suffix) < identity
 
 
 @given(st.text(max_size=24))
 def test_any_text_is_a_delivery_id_or_none(text: str) -> None:
     """first_of never raises, and gives no number beyond 64 bits."""
-    first = records.first_of(text)
+    first = first_of(text)
     assert first is None or 0 <= first < 1 << 64
 
 
 ROWS = st.lists(
-    st.tuples(st.integers(0, 5), st.integers(0, 3), st.integers(0, 2), st.integers(-2, 2)), min_size=1, max_size=40
+    st.tuples(st.integers(0, 5), st.integers(0, 3), st.integers(0, 2), st.integers(0, 2), st.integers(-2, 2)),
+    min_size=1,
+    max_size=40,
 )
 
 
 @given(ROWS)
-def test_rows_are_read_back_whatever_their_runs(values: list[tuple[int, int, int, int]]) -> None:
+def test_rows_are_read_back_whatever_their_runs(values: list[tuple[int, ...]]) -> None:
     """Run-length encoding loses nothing."""
     rows = numpy.array(values, ROW)
     assert decode_statuses(KEY, encode_statuses(KEY, rows)).tolist() == rows.tolist()
@@ -199,12 +261,12 @@ def test_rows_are_read_back_whatever_their_runs(values: list[tuple[int, int, int
 
 def test_a_batch_of_one_fate_is_one_run() -> None:
     """A thousand events that went the same way, or that repeat another batch, take the bytes of one."""
-    rows = new_rows([numbered(1, 1000)])
+    rows = new_rows([numbered(1, 1000)], 5)
     alone = len(encode_statuses(KEY, rows[:1]))
     assert len(encode_statuses(KEY, rows)) == alone
     resent = outcome(EventStatus.DUPLICATE, range(2001, 3001), originals=range(1, 1001))
     distances = numpy.asarray(resent.numbers) - numpy.asarray(resent.originals)
-    apply(rows, 2001, Part(resent, 0, 1000, distances))
+    apply(rows, 2001, BlockChange(resent, 0, 1000, distances, 5))
     assert len(encode_statuses(KEY, rows)) == alone
 
 
@@ -219,17 +281,16 @@ def test_only_a_pending_event_may_have_an_outcome(had: EventStatus, becomes: Eve
         (had, becomes) == (EventStatus.DEAD, EventStatus.PENDING),
     )
     legal = requeued or (waits and not (had == EventStatus.PENDING and becomes == EventStatus.DEFERRED))
-    part = Part(outcome(becomes, [5]), 0, 1, None)
+    part = BlockChange(outcome(becomes, [5]), 0, 1, None, 5)
     if legal:
-        change = apply(rows, 4, part)
-        assert (change.dead, change.first_dead) == ((1, 5) if requeued else (0, None))
+        assert apply(rows, 4, part) == [int(status is had) for status in EventStatus]
         assert rows["status"].tolist() == [had, becomes, had]
     else:
-        with pytest.raises(IllegalOutcome):
+        with pytest.raises(IllegalStatusChange, match=f"demo: {becomes.name} cannot follow {had.name}"):
             apply(rows, 4, part)
 
 
 def test_numbers_of_outcomes_must_ascend() -> None:
     """An outcome that names an event twice is our bug."""
-    with pytest.raises(IllegalOutcome):
-        apply(new_rows([numbered(1, 3)]), 1, Part(outcome(EventStatus.DEAD, [2, 2]), 0, 2, None))
+    with pytest.raises(IllegalStatusChange):
+        apply(new_rows([numbered(1, 3)], 0), 1, BlockChange(outcome(EventStatus.DEAD, [2, 2]), 0, 2, None, 5))

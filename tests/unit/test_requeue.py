@@ -1,19 +1,19 @@
-"""Orders to give dead events back: how they wait, end, and keep out of each other's way."""
+"""Commands to give dead events back: how they wait, end, and keep out of each other's way."""
 
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
 import trio
 import trio.testing
 
-from server.base.refusal import Refusal, Refused
-from server.flow.parked import Aside
+from server.base.refusal import Refusal
+from server.flow.parked import ParkedEvent
 from server.flow.requeue import REQUEUE_WAIT_SECONDS, Requeued, Requeueing
 from server.flow.source_state import SourceState
 from storage.errors import StoreError, StoreFailed, StoreFull
-from storage.model import EventRecord, EventStatus, StatusChange, Totals
+from storage.model import EventRecord, StatusChange
+from storage.statuses import EventStatus, Totals
 from tests.support.store import delivery
 
 
@@ -26,18 +26,18 @@ class Disk:
         self.failure: StoreError | None = None
         self.lost = False
 
-    def finish(self, state: SourceState, outcomes: StatusChange, done: Callable[[], None]) -> None:
-        assert set(outcomes.numbers) <= set(self.dead_events), "given back twice"
-        self.handed_over.append((outcomes, done))
+    def change_status(self, state: SourceState, change: StatusChange, on_disk: Callable[[], None]) -> None:
+        assert set(change.numbers) <= set(self.dead_events), "given back twice"
+        self.handed_over.append((change, on_disk))
 
-    def hurry(self) -> None:
+    def flush(self) -> None:
         pass
 
     def write(self) -> None:
         handed_over, self.handed_over = self.handed_over, []
-        for outcomes, done in handed_over:
-            self.dead_events = [each for each in self.dead_events if each not in outcomes.numbers]
-            done()
+        for change, on_disk in handed_over:
+            self.dead_events = [each for each in self.dead_events if each not in change.numbers]
+            on_disk()
 
     def dead(self, source_id: str, after: int = 0) -> list[EventRecord]:
         return [record(number) for number in self.dead_events if number > after]
@@ -67,7 +67,7 @@ class Source:
         self.consumer = SimpleNamespace(room=room)
         self.returned: list[int] = []
 
-    def requeued(self, events: Sequence[Aside]) -> None:
+    def requeued(self, events: Sequence[ParkedEvent]) -> None:
         self.returned += [event.number for event in events]
         self.consumer.room -= len(events)
 
@@ -78,15 +78,15 @@ def requeueing(source: Source, disk: Disk) -> Requeueing:
 
 
 async def refused(requeueing: Requeueing) -> Refusal:
-    with pytest.raises(Refused) as caught:
-        await requeueing.requeue(None)
-    return caught.value.refusal
+    refusal = await requeueing.requeue(None)
+    assert isinstance(refusal, Refusal)
+    return refusal
 
 
-async def test_an_order_returns_as_room_allows(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_command_gives_back_as_there_is_room(autojump_clock: trio.testing.MockClock) -> None:
     """Step by step, each on disk before the next, however long the whole takes while it goes on."""
     source, disk = Source(2), Disk(range(1, 41))
-    order = requeueing(source, disk)
+    command = requeueing(source, disk)
     async with trio.open_nursery() as nursery:
 
         async def progress() -> None:
@@ -96,12 +96,12 @@ async def test_an_order_returns_as_room_allows(autojump_clock: trio.testing.Mock
                 source.consumer.room = 2
 
         nursery.start_soon(progress)
-        assert await order.requeue(None) == Requeued(40, ())
+        assert await command.requeue(None) == Requeued(40, ())
     assert source.returned == list(range(1, 41))
     assert trio.current_time() > REQUEUE_WAIT_SECONDS * 10
 
 
-async def test_an_order_without_room_is_refused(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_command_without_room_is_refused(autojump_clock: trio.testing.MockClock) -> None:
     """It waited for ever, with its connection; what was given back is told and stays so."""
     source, disk = Source(2), Disk([1, 2, 3])
     async with trio.open_nursery() as nursery:
@@ -118,16 +118,16 @@ async def test_an_order_without_room_is_refused(autojump_clock: trio.testing.Moc
     assert trio.current_time() < REQUEUE_WAIT_SECONDS + 2
 
 
-async def test_an_order_behind_another_is_refused_too(autojump_clock: trio.testing.MockClock) -> None:
-    """Orders that pile up behind one without room end as it does."""
-    order = requeueing(Source(0), Disk([1]))
+async def test_a_command_behind_another_is_refused_too(autojump_clock: trio.testing.MockClock) -> None:
+    """Commands that pile up behind one without room end as it does."""
+    command = requeueing(Source(0), Disk([1]))
     async with trio.open_nursery() as nursery:
         for _ in range(3):
-            nursery.start_soon(refused, order)
+            nursery.start_soon(refused, command)
     assert trio.current_time() < REQUEUE_WAIT_SECONDS + 1
 
 
-async def test_a_store_that_is_lost_ends_an_order(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_store_that_is_lost_ends_a_command(autojump_clock: trio.testing.MockClock) -> None:
     """What was handed over to a committer that writes no more was waited for until the process ended."""
     source, disk = Source(9), Disk([1])
     async with trio.open_nursery() as nursery:
@@ -143,14 +143,14 @@ async def test_a_store_that_is_lost_ends_an_order(autojump_clock: trio.testing.M
 
 
 async def test_nothing_on_its_way_is_returned_twice(autojump_clock: trio.testing.MockClock) -> None:
-    """An order that was given up leaves a step on its way to a full disk; the next order waits until it is there."""
+    """A command that was given up leaves a step on its way to a full disk; the next waits until it is there."""
     source, disk = Source(9), Disk([1, 2])
-    order = requeueing(source, disk)
+    command = requeueing(source, disk)
     disk.failure = StoreFull("full")
-    assert (await refused(order)).code == "storage_full"
-    assert (await refused(order)).code == "storage_full"
+    assert (await refused(command)).code == "storage_full"
+    assert (await refused(command)).code == "storage_full"
     assert len(disk.handed_over) == 1
     disk.failure = None
     disk.write()
     assert source.returned == [1, 2]
-    assert await order.requeue(["id-1"]) == Requeued(0, ["id-1"])
+    assert await command.requeue(["id-1"]) == Requeued(0, ["id-1"])

@@ -53,8 +53,10 @@ ONLY: Mapping[str, frozenset[str]] = {
             "server.intake",
             "server.base.source",
             "server.base.refusal",
+            "storage.deliveries",
             "storage.model",
             "storage.record",
+            "storage.statuses",
             "orjson",
             "zstandard",
         }

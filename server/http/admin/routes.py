@@ -36,7 +36,7 @@ NO_DELIVERY = refuse("not_found", "there is no delivery of this id")
 Finding = Callable[..., Any]
 
 
-class Health(Protocol):
+class AdminHealth(Protocol):
     """What the admin side asks."""
 
     def live(self) -> bool: ...
@@ -44,7 +44,7 @@ class Health(Protocol):
     def refusal(self) -> Refusal | None: ...
 
 
-class Requeued(Protocol):
+class RequeuedProtocol(Protocol):
     """How many events were given back, and the ids of which none is dead."""
 
     @property
@@ -53,29 +53,29 @@ class Requeued(Protocol):
     def unknown(self) -> Sequence[str]: ...
 
 
-Requeue = Callable[[str, Sequence[str] | None], Awaitable[Requeued]]
-"""Gives back a source's dead events of these ids; None: all of them. Raises `Refused`."""
+Requeue = Callable[[str, Sequence[str] | None], Awaitable[RequeuedProtocol | Refusal]]
+"""Gives back a source's dead events of these ids; None: all of them."""
 Sources = Callable[[], Sequence[lookups.Value]]
 """Every source, as `/sources` shows it; `id` is its id."""
 
 
 def build_admin_app(
     *,
-    health: Health,
+    health: AdminHealth,
     metrics: Callable[[], Awaitable[bytes]],
     sources: Sources,
     requeue: Requeue,
     reader: Reader,
     worker: Worker,
-    caught_up: Callable[[], Awaitable[None]],
+    flushed: Callable[[], Awaitable[None]],
     token: Callable[[], bytes],
     body_timeout_seconds: float,
 ) -> QuartTrio:
-    """The application of `admin_bind`. `reader` is used in `worker` only; `caught_up` returns when all that was
+    """The application of `admin_bind`. `reader` is used in `worker` only; `flushed` returns when all that was
     acknowledged before is there to be shown; `token` gives the admin token in force."""
     app = quiet_quart(body_timeout_seconds, _uncounted)
     app.url_map.converters["event_id"] = EventIdConverter
-    _add_guard(app, token, caught_up)
+    _add_guard(app, token, flushed)
     add_health(app, health, _uncounted)
     _add_reports(app, metrics, sources)
     _add_lookups(app, reader, worker)
@@ -95,13 +95,13 @@ def _uncounted(status: int, code: str, seconds: float, remote_addr: str = "", so
     """Who watches the server is no traffic."""
 
 
-def _add_guard(app: QuartTrio, token: Callable[[], bytes], caught_up: Callable[[], Awaitable[None]]) -> None:
+def _add_guard(app: QuartTrio, token: Callable[[], bytes], flushed: Callable[[], Awaitable[None]]) -> None:
     async def guard() -> Response | None:
         refusal = admin_guard.judge(request.method, request.path, _scope()["headers"], token())
         if refusal is not None:
             return _refused(refusal)
         if request.path not in admin_guard.OPEN_PATHS:
-            await caught_up()
+            await flushed()
         return None
 
     async def refused(error: Refused) -> Response:
@@ -211,7 +211,7 @@ async def _dead_lines(
         page, after = await worker.run(lookups.dead_page, reader, source_id, after)
 
 
-def _add_requeue(app: QuartTrio, requeue: Requeue, sources: Sources, health: Health) -> None:
+def _add_requeue(app: QuartTrio, requeue: Requeue, sources: Sources, health: AdminHealth) -> None:
     async def take_order() -> Response:
         body = await body_reader().read(up_to(REQUEUE_BODY_BYTES_MAX))
         if isinstance(body, Refusal):
@@ -223,6 +223,8 @@ def _add_requeue(app: QuartTrio, requeue: Requeue, sources: Sources, health: Hea
         if all(source["id"] != source_id for source in sources()):
             raise Refused(refuse("not_found", "there is no source of this id"))
         done = await requeue(source_id, event_ids)
+        if isinstance(done, Refusal):
+            raise Refused(done)
         return response(Answer(200, json_text({"requeued": done.requeued, "unknown": list(done.unknown)})))
 
     app.add_url_rule("/requeue", view_func=take_order, methods=["POST"])

@@ -15,7 +15,7 @@ from werkzeug.routing import BaseConverter, MapAdapter
 from server.base.refusal import Refusal, refuse
 from server.http.answer import Answer, refusal_answer
 from server.http.asgi.body import READER, BodyReader, Scope, with_body_reader
-from server.http.frontend import Gate, Health, Observe
+from server.http.frontend import GateProtocol, HealthProtocol, Observe
 from server.http.remote import Network, remote_address, sender
 from server.intake.intake import Head
 
@@ -25,8 +25,8 @@ NO_METHOD = " "
 
 
 def build_public_app(
-    gate: Gate,
-    health: Health,
+    gate: GateProtocol,
+    health: HealthProtocol,
     observe: Observe,
     *,
     body_timeout_seconds: float,
@@ -51,7 +51,7 @@ def build_public_app(
     return app
 
 
-async def take(gate: Gate, head: Head) -> Answer:
+async def take(gate: GateProtocol, head: Head) -> Answer:
     """Brings the current request through the gate: body, decision, commit. The body is read if the gate opens."""
     entry = gate.enter(head)
     if isinstance(entry, Refusal):
@@ -112,7 +112,7 @@ def response(answer: Answer) -> Response:
     return result
 
 
-def add_health(app: QuartTrio, health: Health, observe: Observe) -> None:
+def add_health(app: QuartTrio, health: HealthProtocol, observe: Observe) -> None:
     """`/livez` and `/readyz`, on either listener."""
 
     async def livez() -> Response:

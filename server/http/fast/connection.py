@@ -13,9 +13,8 @@ from typing import Protocol as Interface
 from server.base.refusal import Refusal
 from server.http.answer import Answer, refusal_answer, written
 from server.http.fast.protocol import Delivery, Elsewhere, Heads
-from server.http.fast.socket import FastSocket, State
-from server.http.fast.socket import Lane as SocketLane
-from server.http.frontend import BROKEN_BODY, BROKEN_HEAD, READ_BYTES, SLOW_BODY, Entry, Gate, Observe
+from server.http.fast.socket import FastSocket, SocketLane, State
+from server.http.frontend import BROKEN_BODY, BROKEN_HEAD, READ_BYTES, SLOW_BODY, EntryProtocol, GateProtocol, Observe
 from server.http.head import TOO_SLOW as HEAD_TOO_SLOW
 from server.http.remote import sender
 from server.intake.intake import Head
@@ -23,14 +22,14 @@ from server.intake.intake import Head
 CONTINUE = b"HTTP/1.1 100 \r\n\r\n"
 
 
-class Lane(SocketLane, Interface):
+class ConnectionLane(SocketLane, Interface):
     """What a connection needs of its lane."""
 
     observe: Observe
     whole: "list[FastConnection]"
 
     @property
-    def gate(self) -> Gate: ...
+    def gate(self) -> GateProtocol: ...
     @property
     def is_draining(self) -> bool: ...
     def time(self) -> float: ...
@@ -44,13 +43,13 @@ class FastConnection(FastSocket):
 
     __slots__ = ("_delivery", "_entry", "answers", "body", "head", "started")
 
-    _lane: Lane
+    _lane: ConnectionLane
 
-    def __init__(self, lane: Lane, sock: socket.socket, peer: str, heads: Heads, now: float) -> None:
+    def __init__(self, lane: ConnectionLane, sock: socket.socket, peer: str, heads: Heads, now: float) -> None:
         super().__init__(lane, sock, peer, heads, now)
         self.answers = 0
         self._delivery: Delivery | None = None
-        self._entry: Entry | None = None
+        self._entry: EntryProtocol | None = None
         self.head: Head
         self.body = b""
         """Of a request that came whole, until it is let in or goes alone."""

@@ -21,12 +21,12 @@ from typing import Protocol
 
 import trio
 
-from server.http import frontend
+from server.base.wakeup import Wakeup
 from server.http.answer import Answer, written
 from server.http.fast.connection import FastConnection
 from server.http.fast.protocol import Heads
 from server.http.fast.socket import FastSocket, State
-from server.http.frontend import Limits, Listener, Observe
+from server.http.frontend import ConnectionLimits, GateProtocol, Listener, Observe
 from server.http.remote import Network
 
 READY_MAX = 256
@@ -44,7 +44,7 @@ HandOver = Callable[[socket.socket, bytes, int, bool], None]
 """A socket, the bytes that came already, how many answers it had, and whether its sender is known."""
 
 
-class Gate(frontend.Gate, Protocol):
+class FastGateProtocol(GateProtocol, Protocol):
     """What the lane asks of the gate."""
 
     def take(self, requests: Sequence[FastConnection], lane: "FastLane", /) -> Sequence[FastConnection]: ...
@@ -54,7 +54,7 @@ class Gate(frontend.Gate, Protocol):
 class Fast:
     """What the fast lane needs to take deliveries by itself."""
 
-    gate: Gate
+    gate: FastGateProtocol
     trusted_proxies: Sequence[Network]
     accepted: Callable[[int, float], None]
     """Hears of deliveries that were answered together: how many, and in how many seconds. Of the others the listener's
@@ -67,7 +67,7 @@ class FastLane:
     def __init__(self, fast: Fast, listener: Listener, hand_over: HandOver) -> None:
         self.gate = fast.gate
         self._accepted = fast.accepted
-        self.limits: Limits = listener.limits
+        self.limits: ConnectionLimits = listener.limits
         self.observe: Observe = listener.observe
         self.connections = listener.connections
         self.now = time.monotonic()
@@ -86,7 +86,7 @@ class FastLane:
         self._again: dict[FastConnection, None] = {}
         self._paused: list[int] = []
         self._date: tuple[int, bytes] = (0, b"")
-        self._changed = trio.Event()
+        self._changed = Wakeup()
 
     @property
     def is_draining(self) -> bool:
@@ -104,7 +104,7 @@ class FastLane:
             self._epoll.unregister(file)
             sock.close()
         self._listening.clear()
-        self._changed.set()
+        self._changed.notify()
 
     async def run(self) -> None:
         """Serve what is ready, until nothing listens any more and the last connection is closed."""
@@ -113,7 +113,6 @@ class FastLane:
                 nursery.start_soon(self._sweep)
                 nursery.start_soon(self._take_turns)
                 while self._listening or self._open:
-                    self._changed = trio.Event()
                     await self._changed.wait()
                 nursery.cancel_scope.cancel()
         finally:
@@ -173,7 +172,7 @@ class FastLane:
         self._epoll.unregister(connection.file)
         del self._open[connection.file]
         self.connections.remove(connection)
-        self._changed.set()
+        self._changed.notify()
 
     def hand_over(self, connection: FastConnection) -> None:
         """What comes on this connection is no delivery."""

@@ -11,7 +11,7 @@ from typing import Protocol as Interface
 
 from server.http.connections import Connections
 from server.http.fast.protocol import Heads, Protocol
-from server.http.frontend import LINGER_SECONDS, Limits
+from server.http.frontend import LINGER_SECONDS, ConnectionLimits
 
 BUFFER_BYTES_MAX = 262144
 """Of a pipelining client's next requests; beyond it nothing is read until an answer has left."""
@@ -28,10 +28,10 @@ class State(Enum):
     CLOSED = auto()
 
 
-class Lane(Interface):
+class SocketLane(Interface):
     """What a socket needs of its lane."""
 
-    limits: Limits
+    limits: ConnectionLimits
     connections: Connections
     now: float
 
@@ -57,7 +57,7 @@ class FastSocket(ABC):
         "state",
     )
 
-    def __init__(self, lane: Lane, sock: socket.socket, peer: str, heads: Heads, now: float) -> None:
+    def __init__(self, lane: SocketLane, sock: socket.socket, peer: str, heads: Heads, now: float) -> None:
         self._lane = lane
         self.sock = sock
         self.file = sock.fileno()

@@ -15,8 +15,9 @@ from server.base.source import Source
 from server.intake import normalise
 from server.intake.headers import Scanned
 from server.intake.intake import Head, Limits
+from server.intake.normalise import Columns, Item
 from server.intake.parse import BODY_DEPTH_MAX
-from storage.model import Columns
+from storage.deliveries import WHOLE_ITEM, Deliveries
 
 BODY_BYTES_MAX = 4096
 """Of a body that is taken here. A larger one costs so much by itself that it loses nothing alone."""
@@ -30,38 +31,40 @@ class Request(Protocol):
 
 
 R = TypeVar("R", bound=Request)
-Item = dict[str, Any]
-Found = tuple[list[str | None], list[str], list[str | None], list[str]]
-"""ids, id_from, provider ids, types."""
 
 
-def read(source: Source, requests: Sequence[R], now_ms: int, limits: Limits) -> tuple[list[R], Columns | None, list[R]]:
-    """The requests that were taken, what was found in them, and those that are left. Not for a source that signs."""
+def read_many(
+    source: Source, requests: Sequence[R], now_ms: int, limits: Limits
+) -> tuple[list[R], Deliveries | None, list[R]]:
+    """Return the requests that were taken, their deliveries, and the requests left. Not for a source that signs."""
     taken, items, left = _parsed(requests, limits)
     scanned = [request.head.scanned for request in taken]
-    found = _plain_segment(source, items) if source.type == "segment" else _plain_webhook(source, scanned, items)
-    if found is None:
-        taken, items, found, odd = _careful(source, taken, items)
+    is_segment = source.type == "segment"
+    columns = _plain_segment(source, items) if is_segment else _plain_webhook(source, scanned, items)
+    if columns is None:
+        taken, items, columns, odd = _careful(source, taken, items)
         left += odd
         scanned = [request.head.scanned for request in taken]
-    if not taken:
+    if not taken or columns is None:
         return [], None, left
-    ids, id_from, provider_ids, types = found
-    nothing: list[str | None] = [None] * len(items)
-    columns = Columns(
+    count = len(taken)
+    deliveries = Deliveries(
         source.id,
         source.type,
-        now_ms,
+        [now_ms] * count,
         [request.head.remote_addr for request in taken],
         [each.kept for each in scanned],
-        ids,
-        id_from,
-        provider_ids,
-        types,
-        list(map(normalise.sent_at, items)) if source.type == "segment" and _any_has(items, "sentAt") else nothing,
+        list(map(normalise.sent_at, items)) if is_segment and _any_has(items, "sentAt") else [None] * count,
+        [False] * count,
+        [1] * count,
+        [()] * count,
+        [1] * count,
         [request.body for request in taken],
+        *columns[:4],
+        [0] * count,
+        columns[4],
     )
-    return taken, columns, left
+    return taken, deliveries, left
 
 
 def _parsed(requests: Sequence[R], limits: Limits) -> tuple[list[R], list[Item], list[R]]:
@@ -100,25 +103,17 @@ def _loaded(body: bytes) -> object:
     return found
 
 
-_message_id: Callable[[Item], Any] = itemgetter("messageId")
 _event_id: Callable[[Item], Any] = itemgetter("inbound_event_id")
-_type: Callable[[Item], Any] = itemgetter("type")
 _event_type: Callable[[Item], Any] = itemgetter("event_type")
 _header_id: Callable[[Scanned], Any] = attrgetter("event_id")
 
 
-def _plain_segment(source: Source, items: Sequence[Item]) -> Found | None:
-    """The columns at C speed; None where an item needs a closer look."""
-    try:
-        ids, types = list(map(_message_id, items)), list(map(_type, items))
-    except KeyError:
-        return None
-    if not normalise.are_short_ids(ids) or not normalise.are_segment_types(types) or _any_has(items, "batch"):
-        return None
-    return ids, ["body.messageId"] * len(ids), ids, _typed(source, types)
+def _plain_segment(source: Source, items: Sequence[Item]) -> Columns | None:
+    """The columns at C speed; None if an item needs a closer look."""
+    return None if _any_has(items, "batch") else normalise.plain_segment(source, items)
 
 
-def _plain_webhook(source: Source, scanned: Sequence[Scanned], items: Sequence[Item]) -> Found | None:
+def _plain_webhook(source: Source, scanned: Sequence[Scanned], items: Sequence[Item]) -> Columns | None:
     """The same for webhooks without a provider's id."""
     try:
         ids, types = list(map(_event_id, items)), list(map(_event_type, items))
@@ -128,24 +123,22 @@ def _plain_webhook(source: Source, scanned: Sequence[Scanned], items: Sequence[I
         return None
     if _any_has(items, "id") or _any_has(items, "provider_event_id") or any(map(_header_id, scanned)):
         return None
-    return ids, ["body.inbound_event_id"] * len(ids), [None] * len(ids), _typed(source, types)
+    count = len(ids)
+    payload = list(map(normalise.payload_from, items)) if _any_has(items, "payload") else [WHOLE_ITEM] * count
+    return ids, [normalise.FROM_EVENT_ID] * count, [None] * count, normalise.overridden(source, types), payload
 
 
 def _any_has(items: Sequence[Item], key: str) -> bool:
     return any(map(contains, items, repeat(key)))
 
 
-def _typed(source: Source, types: list[str]) -> list[str]:
-    return [source.event_type_override] * len(types) if source.event_type_override else types
-
-
 def _careful(
     source: Source, requests: Sequence[R], items: Sequence[Item]
-) -> tuple[list[R], list[Item], Found, list[R]]:
+) -> tuple[list[R], list[Item], Columns | None, list[R]]:
     """The same one by one: those that are events, and the others."""
     taken: list[R] = []
     kept: list[Item] = []
-    rows: list[normalise.Found] = []
+    rows: list[normalise.Row] = []
     left: list[R] = []
     for request, item in zip(requests, items, strict=True):
         found = normalise.alone(source, request.head.scanned.event_id, item)
@@ -155,4 +148,4 @@ def _careful(
             taken.append(request)
             kept.append(item)
             rows.append(found)
-    return taken, kept, ([r[0] for r in rows], [r[1] for r in rows], [r[2] for r in rows], [r[3] for r in rows]), left
+    return taken, kept, normalise.as_columns(rows) if rows else None, left

@@ -1,0 +1,132 @@
+"""What may become of an event: its statuses, which of them follow which, and what each change moves in the totals.
+
+This is the one list of statuses. To add one, add it to `EventStatus` with its row in `RULES`, and a field to `Totals`
+if it has a counter of its own: the writer, `verify`, metrics, `/sources` and receipts read these.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from enum import IntEnum
+from operator import attrgetter
+from typing import Any, NamedTuple, TypeAlias
+
+
+class EventStatus(IntEnum):
+    """What has become of an event so far. The numbers stand in the store: none of them may change its meaning."""
+
+    PENDING = 0
+    DEFERRED = 1
+    PROCESSED = 2
+    DUPLICATE = 3
+    DROPPED = 4
+    DEAD = 5
+
+    @property
+    def label(self) -> str:
+        """Its name in receipts and metrics."""
+        return self.name.lower()
+
+
+class Rule(NamedTuple):
+    """A row of the table. Counters are named by their field of `Totals`."""
+
+    follows: tuple[EventStatus | None, ...]
+    """The statuses that an event may have before; None: it may begin with this one."""
+    counted: str = ""
+    """The counter of all events that got this status."""
+    held: tuple[str, ...] = ()
+    """The counters of the events that have it now."""
+    reopened: str = ""
+    """The counter of all events that had it and are pending again."""
+
+
+_WAITING = (EventStatus.PENDING, EventStatus.DEFERRED)
+
+RULES = {
+    EventStatus.PENDING: Rule((None, *_WAITING, EventStatus.DEAD), held=("pending",)),
+    EventStatus.DEFERRED: Rule((None, EventStatus.DEFERRED), "deferred", held=("pending", "deferred_now")),
+    EventStatus.PROCESSED: Rule(_WAITING, "processed"),
+    EventStatus.DUPLICATE: Rule(_WAITING, "duplicate"),
+    EventStatus.DROPPED: Rule((None, *_WAITING), "dropped"),
+    EventStatus.DEAD: Rule(_WAITING, "dead", reopened="requeued"),
+}
+"""A status may follow itself: that records an attempt, and moves no counter."""
+
+PENDING_STATUSES = tuple(status for status, rule in RULES.items() if "pending" in rule.held)
+OUTCOMES = tuple(status for status in RULES if status not in PENDING_STATUSES)
+"""The statuses that end an event."""
+
+
+def _exported(words: str) -> Any:
+    """A counter with a metric of its own; the words say what it counts."""
+    return field(default=0, metadata={"words": words})
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """The counts of one source. An event that is requeued and dies again counts twice among the dead."""
+
+    received: int = _exported("Events taken")
+    requeued: int = _exported("Dead events given back")
+    deferred: int = _exported("Events held by a rate limit")
+    processed: int = 0
+    duplicate: int = 0
+    dropped: int = 0
+    dead: int = 0
+    pending: int = 0
+    deferred_now: int = 0
+    """Of the pending ones, those whose stored status is DEFERRED."""
+    oldest: int = 0
+    """No event before this number is pending."""
+
+    @property
+    def balanced(self) -> bool:
+        """Whether the accounting identity holds: what came is pending or has an outcome."""
+        came: int = sum(_came(self))
+        there: int = sum(_is_there(self))
+        return came == there
+
+
+COUNTERS = Totals.__slots__[:-1]
+"""All fields of `Totals` but `oldest`, which is not a count."""
+
+GAUGES = tuple(name for name in COUNTERS if any(name in rule.held for rule in RULES.values()))
+"""The counters of what is so now; all others only grow."""
+
+EXPORTED = {each.name: each.metadata["words"] for each in fields(Totals) if each.metadata}
+"""Counters with a metric of their own, and what they count. Those of outcomes are one metric, with a label."""
+
+REOPENED = tuple(rule.reopened for rule in RULES.values() if rule.reopened)
+
+_came = attrgetter("received", *REOPENED)
+_is_there = attrgetter("pending", *(RULES[outcome].counted for outcome in OUTCOMES))
+
+Moves: TypeAlias = tuple[tuple[int, int], ...]
+"""Which counters a change moves, by their place in COUNTERS, and by how much an event."""
+
+
+def _moves(before: EventStatus | None, after: EventStatus) -> Moves:
+    if before is after or before not in RULES[after].follows:
+        return ()
+    had = Rule((), reopened="received") if before is None else RULES[before]
+    steps = Counter([*RULES[after].held, RULES[after].counted, had.reopened])
+    steps.subtract(had.held)
+    return tuple((COUNTERS.index(name), step) for name, step in steps.items() if name and step)
+
+
+NEW_MOVES = tuple(_moves(None, after) for after in EventStatus)
+"""By status: what a new event of this status moves."""
+
+MOVES = tuple(tuple(_moves(before, after) for before in EventStatus) for after in EventStatus)
+"""By the new status, then by the one before."""
+
+CANNOT_FOLLOW = tuple(
+    tuple(before for before in EventStatus if before not in RULES[after].follows) for after in EventStatus
+)
+"""By the new status: those that an event may not have before."""
+
+
+def held(counter: str, events: Sequence[int]) -> int:
+    """The value of one of the GAUGES, from how many events have each status."""
+    return sum(events[status] for status, rule in RULES.items() if counter in rule.held)
