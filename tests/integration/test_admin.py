@@ -14,6 +14,8 @@ from tests.support.ledger import check_identity
 from tests.support.server import Child, Children
 from tests.support.waiting import HANG_SECONDS, eventually
 
+pytestmark = pytest.mark.xdist_group("admin")  # one server for all of them
+
 HOSTILE_IDS = [
     "a/b",
     "/a//b/",

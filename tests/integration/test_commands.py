@@ -14,6 +14,8 @@ from tests.support.ledger import totals
 from tests.support.server import Child, Children
 from tests.support.waiting import HANG_SECONDS, eventually
 
+pytestmark = pytest.mark.xdist_group("commands")  # one server for all of them
+
 SECRET = "a-signing-secret"
 
 

@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import tomllib
 from contextlib import suppress
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from bench.child import free_port
 from server.base.refusal import STATUS
 from server.cli.main import parser
 from server.config.settings import SECTIONS, SOURCE_SETTINGS, StorageConfig
@@ -21,12 +21,13 @@ from server.config.values import settings_of
 from storage.lmdb_store.environment import RESERVE_BYTES_MIN, RESERVE_SHARE
 from tests.support.config import source
 from tests.support.server import ROOT, Children, installed_command
+from tests.support.waiting import HANG_SECONDS
+
+pytestmark = pytest.mark.xdist_group("readme")  # one server for all of them
 
 README = (ROOT / "README.md").read_text()
 TOUR = README.partition("\n## A tour\n")[2].partition("\n## ")[0]
 MARK = "==== exit code"
-TOUR_SECONDS = 60
-"""Far more than it takes."""
 
 
 @dataclass(frozen=True)
@@ -42,19 +43,11 @@ def steps() -> list[Step]:
     return [Step(commands, output or None) for commands, output in blocks]
 
 
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
 class Place:
     """A directory that looks like a fresh clone after `make install`, with ports of its own."""
 
     def __init__(self, directory: Path) -> None:
-        public, admin = free_ports(2)
+        public, admin = free_port(), free_port()
         self.directory = directory
         self._others = {":8080": f":{public}", ":8081": f":{admin}", "/tmp/": f"{directory}/", "make install\n": ""}
         shutil.copytree(ROOT / "config", directory / "config", ignore=shutil.ignore_patterns("data", "__pycache__"))
@@ -84,7 +77,7 @@ class Place:
                 start_new_session=True,
             )
         try:
-            said, _ = shell.communicate(script.encode(), TOUR_SECONDS)
+            said, _ = shell.communicate(script.encode(), HANG_SECONDS)
         finally:  # whatever still runs
             with suppress(ProcessLookupError):
                 os.killpg(shell.pid, signal.SIGKILL)

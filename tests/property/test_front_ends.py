@@ -20,6 +20,8 @@ from tests.support.config import TOKEN
 from tests.support.server import Child, Children
 from tests.support.waiting import HANG_SECONDS
 
+pytestmark = pytest.mark.xdist_group("front ends")  # one server for all of them
+
 CONFIG = f"""
 [limits]
 body_bytes_max = 2000
