@@ -3,45 +3,39 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALLED := $(VENV)/.installed
+RUNS := $(VENV)/.runs
+DEVELOPS := $(VENV)/.develops
+# Each waits for the disk and for servers most of the time.
+WORKERS ?= $(shell expr `nproc` + 1)
+PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup
+
+# The servers of the tests are started again and again: without compiled modules half of that is compiling.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run test test-fast test-tools bench bench-full lint docs format lock clean
+.PHONY: help install run test test-fast bench bench-full lint docs format lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{ printf "make %-10s %s\n", $$1, $$2 }'
 
-install: $(INSTALLED) ## make .venv with the pinned dependencies and the tidegate command
+install: $(RUNS) ## make .venv with what running needs, pinned, and the tidegate command
 
-run: $(INSTALLED) ## serve config/tidegate.toml with its demo sources
+run: $(RUNS) ## serve config/tidegate.toml with its demo sources
 	@echo "When the server says that it is ready, try in another shell:"
 	@echo "  curl -i -H 'Authorization: Bearer for-trying-only' -d '{\"inbound_event_id\":\"order-1\",\"event_type\":\"order.created\"}'" \
 		"http://127.0.0.1:8080/ingest/inbound/demo"
 	@echo "  $(BIN)/tidegate receipt --config config/tidegate.toml demo order-1"
 	@exec $(BIN)/tidegate serve --config config/tidegate.toml
 
-PYTEST := $(BIN)/python -m pytest
-SIDE_BY_SIDE := -n 2 --dist worksteal
-# What the complete front end answers by itself; the rest of the suite does not tell the two apart.
-BOTH_FRONT_ENDS := $(wildcard tests/integration/test_http_*.py) $(addprefix tests/integration/test_, \
-	admin.py commands.py limits_flow.py log_lines.py segment_sdk.py start.py together.py unauthorized.py)
+test: lint ## lint, types and all tests, the HTTP ones with either front end
+	$(PYTEST)
+	$(PYTEST) --front-end complete tests/integration/http
 
-test: lint test-tools ## lint, types and the whole test suite: some minutes on two cores
-	@echo "the whole suite, two processes side by side ..."
-	$(PYTEST) $(SIDE_BY_SIDE)
-	@echo "what the complete front end answers by itself ..."
-	$(PYTEST) $(SIDE_BY_SIDE) --front-end complete $(BOTH_FRONT_ENDS)
+test-fast: $(DEVELOPS) ## the tests of the working day: unit and property
+	$(PYTEST) tests/unit tests/property
 
-test-fast: $(INSTALLED) ## unit and property tests, for the working day: under a minute
-	$(PYTEST) $(SIDE_BY_SIDE) tests/unit tests/property
-
-# wrk sends the load of some tests of the benchmarks, which are skipped without it.
-test-tools:
-	@command -v wrk > /dev/null || { echo "installing wrk for the tests ..."; apt-get update -qq && apt-get install -y -qq wrk; } \
-		> /dev/null 2>&1 || echo "wrk cannot be installed: tests that need it are skipped"
-
-bench: $(INSTALLED) ## measure beside the peers, which are built first: about three minutes
+bench: $(DEVELOPS) ## measure beside the peers, which are built first: about three minutes
 	@PYTHON=$(PYTHON) bench/peers/setup.sh
 	$(BIN)/python -m bench.micro
 	$(BIN)/python -m bench.compare --quick
@@ -49,7 +43,7 @@ bench: $(INSTALLED) ## measure beside the peers, which are built first: about th
 	$(BIN)/python -m bench.growth --quick
 	@$(BIN)/python -m bench.goals
 
-bench-full: $(INSTALLED) ## the same with every workload, medians of three, 10 M ids, soak and plots: about 80 minutes
+bench-full: $(DEVELOPS) ## the same with every workload, medians of three, 10 M ids, soak and plots: about 80 minutes
 	@PYTHON=$(PYTHON) bench/peers/setup.sh
 	$(BIN)/python -m bench.micro
 	$(BIN)/python -m bench.compare
@@ -62,16 +56,16 @@ bench-full: $(INSTALLED) ## the same with every workload, medians of three, 10 M
 # Material's note about its successor is nothing that anybody here can act upon.
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 
-lint: $(INSTALLED) ## ruff, mypy, and a strict build of the pages
+lint: $(DEVELOPS) ## ruff, mypy, and a strict build of the pages
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(MKDOCS) build --strict --quiet
 
-docs: $(INSTALLED) ## serve the pages of docs/ on http://127.0.0.1:8000
+docs: $(DEVELOPS) ## serve the pages of docs/ on http://127.0.0.1:8000
 	$(MKDOCS) serve
 
-format: $(INSTALLED) ## let ruff rewrite what it can
+format: $(DEVELOPS) ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
@@ -88,13 +82,35 @@ clean: ## remove .venv and the caches; the demo's data stays
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The stamp is older than what it was made from: install again. --no-build-isolation, so that the build backend is
-# the pinned one too.
-$(INSTALLED): pyproject.toml requirements-dev.lock | $(BIN)/python
-	@echo "installing the pinned dependencies into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+# A stamp is older than what it was made from: install again. Nothing is built: a line in a .pth file names this folder,
+# and the command is a script that needs no more than that.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
+
+$(RUNS): requirements.lock | $(BIN)/python
+	@echo "installing what running needs into $(VENV): half a minute ..."
+	@$(PIP) --requirement requirements.lock
+	@echo "$(CURDIR)" > "`$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'`/tidegate.pth"
+	@printf '%s\n' "$$TIDEGATE" > $(BIN)/tidegate
+	@chmod 755 $(BIN)/tidegate
 	@touch $@
+
+$(DEVELOPS): $(RUNS) requirements-dev.lock
+	@echo "installing what tests, lint and benchmarks need into $(VENV): half a minute ..."
+	@$(PIP) --requirement requirements-dev.lock
+	@touch $@
+
+# Its second line is a command to the shell and a text to Python, so the path of this folder may be any.
+define TIDEGATE
+#!/bin/sh
+'''exec' "$(CURDIR)/$(BIN)/python" "$$0" "$$@"
+' '''
+import sys
+
+from server.cli.entry import main
+
+sys.exit(main())
+endef
+export TIDEGATE
 
 WRONG_PYTHON := Tidegate needs Python 3.11, 3.12, 3.13 or 3.14. Name one: make install PYTHON=python3.12
 

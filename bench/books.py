@@ -5,24 +5,25 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from bench.child import HANG_SECONDS
 from storage.check.verify import verify
 from storage.codec.records import DIGEST_BYTES, digest
 from storage.lmdb_store.environment import Store
 from storage.read.reader import Reader
 from storage.write.recovery import recover
 
-CATCH_UP_SECONDS = 60
-"""Ingest is never slowed by what comes after it, so outcomes may come later than the load ends."""
-
 
 def catch_up(path: Path) -> float:
-    """How long it took, in seconds, until nothing was pending. Raises RuntimeError after a minute."""
+    """How long it took, in seconds, until nothing was pending. Raises RuntimeError where that never is.
+
+    Ingest is never slowed by what comes after it, so outcomes may come later than the load ends.
+    """
     started = time.monotonic()
     recover(path)
     with _reading(path) as store:
         reader = Reader(store)
         while pending := {name: found.pending for name, found in reader.totals().items() if found.pending}:
-            if time.monotonic() - started > CATCH_UP_SECONDS:
+            if time.monotonic() - started > HANG_SECONDS:
                 raise RuntimeError(f"still pending: {pending}")
             time.sleep(0.02)
     return time.monotonic() - started

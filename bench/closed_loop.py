@@ -76,7 +76,7 @@ def stretch(
     start: int = 0,
 ) -> Run:
     """A warm-up and the load, on a server that runs, with ids from the numbers after `start`. Raises RuntimeError where
-    a connection breaks, no event is taken, or Tidegate is not done a minute later."""
+    a connection breaks, no event is taken, or Tidegate is never done."""
     workload, data = pool.workload, child.log.with_name("data")
     warm = wrk.run(pool, port, warm_seconds, core=core, start=start) if warm_seconds else wrk.NO_LOAD
     if peer.tidegate:

@@ -7,6 +7,7 @@ from contextlib import closing
 
 import orjson
 
+from bench.child import HANG_SECONDS
 from bench.workload import TOKEN
 
 ITEM = {"type": "track", "messageId": "handshake-1", "event": "Signed Up"}
@@ -40,7 +41,7 @@ def _deliveries() -> Iterator[tuple[str, Mapping[str, str], bytes, int, int]]:
 
 def talk(port: int) -> closing[http.client.HTTPConnection]:
     """A connection, to be used with `with`."""
-    return closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10))
+    return closing(http.client.HTTPConnection("127.0.0.1", port, timeout=HANG_SECONDS))
 
 
 def post(

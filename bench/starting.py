@@ -5,11 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import admin
-from bench.child import Child
+from bench.child import HANG_SECONDS, Child
 from bench.peers import Peer
 
-CONSUMING_SECONDS = 120
-"""The longest wait for the index; far more than is to be reached."""
 POLL_SECONDS = 0.01
 
 
@@ -39,7 +37,7 @@ def start(peer: Peer, directory: Path, core: int | None) -> tuple[Child, int, St
 
 def _times(child: Child, port: int, store: Path, began: float) -> Start:
     opened = ready = None
-    while (now := time.monotonic() - began) < CONSUMING_SECONDS and child.process.poll() is None:
+    while (now := time.monotonic() - began) < HANG_SECONDS and child.process.poll() is None:
         if opened is None and child.has_mapped(store):
             opened = now
         said = admin.get(port, "/readyz")

@@ -7,6 +7,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.child import HANG_SECONDS
 from bench.workload import SEED, TOKEN, Workload, pool
 
 POOL_EVENTS = 5000
@@ -15,9 +16,6 @@ POOL_EVENTS = 5000
 PACKED_EVENTS = 600_000
 """The same where bodies are packed and cannot get other ids: as many as a server takes within a run. Where one takes
 more, the rest are duplicates, which cost it no less to receive."""
-
-OVERTIME_SECONDS = 30
-"""After the load's time, for the answers that are still to come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +80,6 @@ def run(bodies: Pool, port: int, seconds: float, *, core: int | None, start: int
         capture_output=True,
         text=True,
         check=True,
-        timeout=seconds + OVERTIME_SECONDS,
+        timeout=seconds + HANG_SECONDS,
     )
     return Closed(**json.loads(said.stdout.splitlines()[-1]))

@@ -1,12 +1,15 @@
-"""What all tests share: Hypothesis runs the same examples every time, and is not judged by the clock; servers."""
+"""What all tests share: Hypothesis runs the same examples every time, and is not judged by the clock; a test that fails
+says what should be true; servers.
+"""
 
-from collections.abc import Iterator
+import inspect
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
-from tests.support import front_end
+from tests.support import config as server_config
 from tests.support.server import Children
 
 settings.register_profile("tidegate", derandomize=True, deadline=None)
@@ -23,7 +26,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    front_end.fast_lane = config.getoption("--front-end") == "fast"
+    server_config.fast_lane = config.getoption("--front-end") == "fast"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Print the docstring of a test that fails."""
+    report = yield
+    truth = inspect.getdoc(getattr(item, "obj", None))
+    if report.failed and truth:
+        report.sections.append(("What should be true", truth))
+    return report
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import http.client
 import json
 import os
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +17,12 @@ from storage.errors import StoreDamaged
 from storage.lmdb_store.environment import Store
 from storage.model import Group
 from storage.statuses import EventStatus
-from tests.support.server import Child, Children, item, source
+from tests.support.client import item
+from tests.support.config import source
+from tests.support.server import Children
 from tests.support.store import MAP_SIZE_BYTES, filled, numbered, opened, outcome
-from tests.support.waiting import HANG_SECONDS
 
 WORKED = source("worked", processor="processors:plain")
-
-
-def ended(child: Child) -> tuple[int, list[str]]:
-    """Exit code and lines of a server that ends by itself."""
-    done = subprocess.run(
-        [*child.command, "serve", "--config", str(child.config)],
-        capture_output=True,
-        text=True,
-        env=child.environment,
-        cwd=child.directory,
-        timeout=HANG_SECONDS,
-        check=False,
-    )
-    return done.returncode, done.stderr.splitlines()
 
 
 def overwrite(path: Path, database: str, number: int) -> None:
@@ -63,8 +49,8 @@ def test_damage_found_while_it_runs(children: Children, database: str, status: E
         groups.append(Group(outcomes=[outcome(status, [1, 2, 3], source_id="worked")]))
     filled(child.store, groups)
     overwrite(child.store, database, 1)
-    code, lines = ended(child)
-    found: list[dict[str, Any]] = [json.loads(line) for line in lines]
+    code, words = child.start_that_fails()
+    found: list[dict[str, Any]] = [json.loads(line) for line in words.splitlines()]
     assert code == 1
     [said] = [line for line in found if line["level"] == "error"]
     assert said["event"] == "the store is damaged: run tidegate verify"
@@ -81,7 +67,7 @@ def test_any_other_end_is_one_line(children: Children) -> None:
     (child.directory / "faults.new").rename(child.directory / "faults")
     with pytest.raises((OSError, http.client.HTTPException)):
         child.post("worked", item("a"))
-    assert child.wait(30) == 1
+    assert child.wait() == 1
     assert child.errors == []
     said = child.wait_for_line("the server has failed")
     assert (said["level"], "ZeroDivisionError" in said["exception"]) == ("error", True)
@@ -93,9 +79,9 @@ def test_a_file_that_was_cut_is_refused(children: Children, share: float) -> Non
     child = children(WORKED)
     size = make_large(child.store)
     os.truncate(child.store / "data.mdb", int(size * share))
-    code, lines = ended(child)
+    code, words = child.start_that_fails()
     assert code == 1
-    [said] = lines
+    [said] = words.splitlines()
     assert said.startswith("tidegate: the store is damaged: ")
     assert str(child.store) in said
     assert said.endswith("run `tidegate verify`")

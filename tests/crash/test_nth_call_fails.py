@@ -96,7 +96,7 @@ def test_every_call_of_a_write_may_fail(tmp_path: Path, error: Exception, expect
         assert writer.next_number == number + 5
 
 
-def test_a_write_that_failed_leaves_the_next_one_right(tmp_path: Path) -> None:
+def test_the_write_after_a_failure_is_right(tmp_path: Path) -> None:
     """After a failure at each call another, smaller group is written, and the store is right after all of them."""
     calls = calls_of_a_group(tmp_path / "counted")
     faults = Faults()

@@ -9,9 +9,12 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
+from tests.support.config import source
 from tests.support.ledger import check_identity
-from tests.support.server import Child, Children, source
+from tests.support.server import Child, Children
 from tests.support.waiting import HANG_SECONDS, eventually
+
+pytestmark = pytest.mark.xdist_group("admin")  # one server for all of them
 
 HOSTILE_IDS = [
     "a/b",
@@ -70,7 +73,7 @@ def settled(server: Child, source_id: str, event_id: str) -> None:
 
 
 @pytest.mark.parametrize("event_id", [*HOSTILE_IDS, NUL_ID])
-def test_hostile_ids(server: Child, event_id: str) -> None:
+def test_hostile_ids_are_found_everywhere(server: Child, event_id: str) -> None:
     """Any id is found by its path, encoded once, and by ?event_id=; and by the commands with the same answer."""
     post(server, "demo", event_id)
     settled(server, "demo", event_id)
@@ -123,7 +126,7 @@ def test_slashes_may_stay_as_they_are(server: Child) -> None:
         ("/requeue", 405, "method_not_allowed"),
     ],
 )
-def test_refusals(server: Child, path: str, status: int, code: str) -> None:
+def test_refusals_have_status_code_and_message(server: Child, path: str, status: int, code: str) -> None:
     """What cannot be answered is a status with a code and a message, as JSON."""
     response = server.admin(path)
     assert (response.status, response.json["code"]) == (status, code)
@@ -142,7 +145,7 @@ def test_the_root_names_the_routes(server: Child) -> None:
             assert server.admin(path).status == 200
 
 
-def test_every_receipt(server: Child) -> None:
+def test_all_receipts_come_newest_first(server: Child) -> None:
     """?all=true gives every receipt of an id, the newest first, as the command's --all does, however many there are."""
     for _ in range(3):
         post(server, "demo", *["often"] * 400)
@@ -155,7 +158,7 @@ def test_every_receipt(server: Child) -> None:
     assert server.admin("/receipts/demo/often?all=false").json == found.json[-1]
 
 
-def test_pending_event(server: Child) -> None:
+def test_a_pending_event_is_looked_up(server: Child) -> None:
     """A look-up of a pending event answers 200 with the pending object; the event itself is there already."""
     delivery = post(server, "slow", "first", "second")
     found = server.admin("/receipts/slow/second")
@@ -195,7 +198,7 @@ def test_result_is_the_tenth_field(server: Child) -> None:
     assert server.admin("/events/works/with-result").json["result"] == {"a": [1]}
 
 
-def test_deeply_nested_event(server: Child) -> None:
+def test_a_deeply_nested_event_is_shown(server: Child) -> None:
     """An event that is nested as deeply as intake allows is shown, not an error."""
     payload = b'{"inbound_event_id":"deep","a":' + b"[" * 249 + b"]" * 249 + b"}"
     response = server.post("demo", payload)
@@ -206,7 +209,7 @@ def test_deeply_nested_event(server: Child) -> None:
     assert payload in server.cli("event", "demo", "deep").stdout.encode()
 
 
-def test_sources(server: Child) -> None:
+def test_sources_are_shown_without_secrets(server: Child) -> None:
     """Each source is shown with its type, limits, processor and counts, and without a secret."""
     found = server.admin("/sources")
     sources = {each["id"]: each for each in found.json["sources"]}
@@ -218,7 +221,7 @@ def test_sources(server: Child) -> None:
     assert b"a-token-of-the-tests" not in found.body
 
 
-def test_dead_and_requeue(server: Child) -> None:
+def test_dead_events_are_listed_and_requeued(server: Child) -> None:
     """Dead events are listed as lines, all of them however many, given back by POST, and die again as new deaths."""
     ids = [f"dead-{number}" for number in range(2300)]
     post(server, "fails", *ids)
@@ -310,7 +313,7 @@ def test_client_that_goes_away(server: Child) -> None:
     assert server.errors == []
 
 
-def test_token(children: Children) -> None:
+def test_a_token_guards_all_but_health(children: Children) -> None:
     """With a token all but health needs it, before anything else is looked at; a reload brings another one."""
     keys = 'admin_token = "file:admin-token"'
     child = children(source("demo"), server_keys=keys)
@@ -349,7 +352,7 @@ def test_removed_source_is_still_looked_up(children: Children) -> None:
         assert samples['tidegate_oldest_pending_seconds{source="old"}'] >= 0
 
 
-def test_store_that_failed(children: Children) -> None:
+def test_a_failed_store_refuses_a_requeue(children: Children) -> None:
     """Where nothing can be written any more, a requeue is refused with 503, and looking goes on."""
     child = children(source("demo"), launch=["--faults", "faults"])
     with child:
@@ -365,13 +368,13 @@ def test_store_that_failed(children: Children) -> None:
 
 
 @pytest.mark.parametrize("path", ["/livez", "/metrics", "/dead", "/receipts/demo/nobody"])
-def test_head_requests(server: Child, path: str) -> None:
+def test_head_is_answered_without_a_body(server: Child, path: str) -> None:
     """HEAD is answered as GET would be, without a body."""
     found = server.admin(path, method="HEAD")
     assert (found.status, found.body) == (server.admin(path).status, b"")
 
 
-def test_keep_alive(server: Child) -> None:
+def test_one_connection_serves_many_look_ups(server: Child) -> None:
     """One connection serves many look-ups, a refused one among them."""
     connection = http.client.HTTPConnection("127.0.0.1", server.admin_port, timeout=HANG_SECONDS)
     try:

@@ -26,7 +26,7 @@ from storage.read.reader import Reader
 from storage.statuses import EventStatus, Totals
 from storage.write.writer import Writer
 from tests.support.store import MAP_SIZE_BYTES, delivery
-from tests.support.waiting import HANG_SECONDS
+from tests.support.waiting import HANG_SECONDS, until
 
 
 class Writing(Writer):
@@ -93,7 +93,7 @@ async def test_what_waits_during_a_commit_is_one_group(tmp_path: Path) -> None:
         assert (a.totals.received, a.pending, b.totals.received) == (2, 2, 1)
 
 
-async def test_a_delivery_is_on_disk_before_its_callback_runs(tmp_path: Path) -> None:
+async def test_a_callback_finds_its_delivery_on_disk(tmp_path: Path) -> None:
     """Another reader of the same store finds it there."""
     async with committing(tmp_path) as (acknowledger, _, _, store):
         seen: list[object] = []
@@ -115,7 +115,7 @@ async def test_a_failed_group_leaves_no_trace(tmp_path: Path, autojump_clock: tr
         results: list[Any] = []
         acknowledger.append(state, admission("1", "2", admitted=1), results.append)
         assert (state.pending, state.deferring) == (2, True)
-        await _until(lambda: bool(results))
+        await until(lambda: bool(results))
         assert isinstance(results[0], StoreError)
         assert (state.pending, state.deferring) == (0, False)
         await acknowledger.settled()
@@ -137,7 +137,7 @@ async def test_outcomes_outlive_a_failed_group(tmp_path: Path, autojump_clock: t
             state, StatusChange("demo", EventStatus.PROCESSED, [1], [0], 5), lambda: finished.append("yes")
         )
         committer.flush()
-        await _until(lambda: committer.failure is not None)
+        await until(lambda: committer.failure is not None)
         acknowledger.append(state, admission("2"), results.append)
         await acknowledger.settled()
         assert isinstance(results[1], StoreFull)
@@ -147,9 +147,7 @@ async def test_outcomes_outlive_a_failed_group(tmp_path: Path, autojump_clock: t
         assert state.totals.processed == 1
 
 
-async def test_outcomes_that_do_not_fit_together_are_written_in_smaller_groups(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_outcomes_that_do_not_fit_are_split(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
     """A group larger than the room left in the store failed for ever, though each of its outcomes would have fitted."""
 
     class Tight(Writing):
@@ -176,9 +174,7 @@ async def test_outcomes_that_do_not_fit_together_are_written_in_smaller_groups(
         assert state.totals.processed == 5
 
 
-async def test_without_outcomes_recovery_is_found_out_all_the_same(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_recovery_is_found_out_without_outcomes(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
     """An empty group is written for real, or a store that is mended would stay refused."""
     async with committing(tmp_path) as (acknowledger, committer, writer, _):
         writer.failures = [StoreFull("full")] * 2
@@ -197,7 +193,7 @@ async def test_after_an_io_error_nothing_is_written(tmp_path: Path) -> None:
         acknowledger.append(state, admission("1"), results.append)
         await acknowledger.settled()
         acknowledger.append(state, admission("2"), results.append)
-        await _until(lambda: len(results) == 2)
+        await until(lambda: len(results) == 2)
         assert committer.lost
         assert all(isinstance(result, StoreFailed) for result in results)
         assert writer.groups == []
@@ -210,11 +206,6 @@ async def test_a_bug_in_the_writer_ends_the_committer(tmp_path: Path) -> None:
             writer.failures = [ZeroDivisionError()]
             acknowledger.append(SourceState("demo", Totals()), admission("1"), lambda result: None)
             await trio.sleep_forever()
-
-
-async def _until(condition: Any) -> None:
-    while not condition():
-        await trio.lowlevel.checkpoint()
 
 
 def test_the_wait_between_tries_is_short() -> None:
@@ -238,16 +229,16 @@ async def test_outcomes_ride_along_with_a_delivery(tmp_path: Path, mock_clock: t
         await trio.testing.wait_all_tasks_blocked()
         assert finished == []
         acknowledger.append(state, admission("4"), lambda result: None)
-        await _until(lambda: finished == [1])
+        await until(lambda: finished == [1])
         assert [(len(group.appends), len(group.outcomes)) for group in writer.groups] == [(1, 0), (1, 1)]
         finish(2)
         await trio.testing.wait_all_tasks_blocked()
         mock_clock.jump(GROUP_WAIT_SECONDS)
-        await _until(lambda: finished == [1, 2])
+        await until(lambda: finished == [1, 2])
         finish(3)
         await trio.testing.wait_all_tasks_blocked()
         committer.flush()
-        await _until(lambda: finished == [1, 2, 3])
+        await until(lambda: finished == [1, 2, 3])
 
 
 class Gated(Writing):
@@ -269,7 +260,7 @@ async def test_a_few_deliveries_are_answered_before_their_transaction(tmp_path: 
         state, results = SourceState("demo", Totals()), list[Any]()
         for event_id in "abc":
             acknowledger.append(state, admission(event_id), results.append)
-            await _until(lambda event_id=event_id: len(results) == "abc".index(event_id) + 1)
+            await until(lambda event_id=event_id: len(results) == "abc".index(event_id) + 1)
         assert [stored.first for stored in results] == [1, 2, 3]
         assert [(each.first, each.end) for each in read_journal(store, 1)] == [(1, 2), (2, 3), (3, 4)]
         assert (state.pending, state.totals.received, committer.stored_end) == (3, 0, 1)
@@ -292,18 +283,18 @@ async def test_many_deliveries_wait_for_their_transaction(tmp_path: Path) -> Non
         assert (results, list(read_journal(store, 1))) == ([], [])
         writer.failures = [StoreError("no")]
         writer.gate.release(9)
-        await _until(lambda: len(results) == MANY_REQUESTS + 1)
+        await until(lambda: len(results) == MANY_REQUESTS + 1)
         assert all(isinstance(result, StoreError) for result in results)
 
 
 @pytest.mark.parametrize("error", [StoreError("no"), StoreFailed("EIO")])
-async def test_what_waits_behind_a_group_that_fails_is_refused(tmp_path: Path, error: StoreError) -> None:
+async def test_deliveries_behind_a_failed_group_are_refused(tmp_path: Path, error: StoreError) -> None:
     """Many deliveries that came while a few answered ones were written: they had waited for ever after an I/O error."""
     async with committing(tmp_path, Gated, journal=Journal) as (acknowledger, committer, writer, _):
         assert isinstance(writer, Gated)
         state, results = SourceState("demo", Totals()), list[Any]()
         acknowledger.append(state, admission("first"), results.append)
-        await _until(lambda: bool(results))
+        await until(lambda: bool(results))
         committer.flush()
         await trio.testing.wait_all_tasks_blocked()
         for at in range(MANY_REQUESTS):
@@ -311,12 +302,12 @@ async def test_what_waits_behind_a_group_that_fails_is_refused(tmp_path: Path, e
         await trio.testing.wait_all_tasks_blocked()
         writer.failures = [error]
         writer.gate.release()
-        await _until(lambda: len(results) == MANY_REQUESTS + 1)
+        await until(lambda: len(results) == MANY_REQUESTS + 1)
         assert results[1:] == [error] * MANY_REQUESTS
         assert (state.pending, committer.lost) == (1, isinstance(error, StoreFailed))
 
 
-async def test_what_the_journal_loses_while_a_group_fails_is_refused(tmp_path: Path) -> None:
+async def test_what_journal_and_group_lose_is_refused(tmp_path: Path) -> None:
     """Neither has it, so its sender has to send it again."""
 
     class Slow(Journal):
@@ -330,11 +321,11 @@ async def test_what_the_journal_loses_while_a_group_fails_is_refused(tmp_path: P
         state, results = SourceState("demo", Totals()), list[Any]()
         writer.failures = [StoreFailed("EIO")]
         acknowledger.append(state, admission("1"), results.append)
-        await _until(lambda: bool(results))
+        await until(lambda: bool(results))
         acknowledger.append(state, admission("2"), results.append)
-        await _until(lambda: committer.lost)
+        await until(lambda: committer.lost)
         Slow.gate.release()
-        await _until(lambda: len(results) == 2)
+        await until(lambda: len(results) == 2)
         assert isinstance(results[1], StoreFailed)
         assert state.pending == 1
 
@@ -347,12 +338,12 @@ async def test_what_was_answered_outlives_a_failed_group(
         state, results = SourceState("demo", Totals()), list[Any]()
         writer.failures = [StoreFull("full")] * 3
         acknowledger.append(state, admission("1"), results.append)
-        await _until(lambda: bool(results))
+        await until(lambda: bool(results))
         assert results[0].first == 1
         committer.flush()
-        await _until(lambda: committer.failure is not None)
+        await until(lambda: committer.failure is not None)
         acknowledger.append(state, admission("2"), results.append)
-        await _until(lambda: len(results) == 2)
+        await until(lambda: len(results) == 2)
         assert isinstance(results[1], StoreFull)
         await committer.flushed()
         await acknowledger.settled()
@@ -362,7 +353,7 @@ async def test_what_was_answered_outlives_a_failed_group(
         assert (results[2].first, state.totals.received) == (2, 2)
 
 
-async def test_what_was_answered_is_there_after_an_io_error(tmp_path: Path) -> None:
+async def test_what_was_answered_outlives_an_io_error(tmp_path: Path) -> None:
     """Nothing is written any more, but the journal has it: the next start puts it into the store."""
     async with committing(tmp_path, journal=Journal) as (acknowledger, committer, writer, _):
         results = list[Any]()
@@ -375,19 +366,19 @@ async def test_what_was_answered_is_there_after_an_io_error(tmp_path: Path) -> N
         assert writer.totals["demo"].received == 1
 
 
-async def test_a_look_up_does_not_wait_for_more_to_come(tmp_path: Path, mock_clock: trio.testing.MockClock) -> None:
+async def test_a_look_up_does_not_wait_for_more(tmp_path: Path, mock_clock: trio.testing.MockClock) -> None:
     """Whoever looks finds what was acknowledged before, without the wait for more; where nothing is, at once."""
     async with committing(tmp_path, journal=Journal) as (acknowledger, committer, _, store):
         await committer.flushed()
         results = list[Any]()
         acknowledger.append(SourceState("demo", Totals()), admission("1"), results.append)
-        await _until(lambda: bool(results))
+        await until(lambda: bool(results))
         assert Reader(store).delivery(*results[0].delivery_ids()) is None
         await committer.flushed()
         assert Reader(store).delivery(*results[0].delivery_ids())
 
 
-async def test_a_group_is_not_larger_than_what_a_queue_takes(tmp_path: Path) -> None:
+async def test_a_group_fits_into_a_queue(tmp_path: Path) -> None:
     """A thousand events on each of many connections had filled the queue at once, and were read from disk again."""
     async with committing(tmp_path) as (acknowledger, _, writer, _):
         state, results = SourceState("demo", Totals()), list[Any]()
@@ -399,7 +390,7 @@ async def test_a_group_is_not_larger_than_what_a_queue_takes(tmp_path: Path) -> 
         assert len(results) == 5
 
 
-async def test_a_look_up_waits_only_for_what_was_acknowledged(tmp_path: Path) -> None:
+async def test_a_look_up_waits_for_acknowledged_only(tmp_path: Path) -> None:
     """Not for a disk that hangs; and on one that is slow not for ever."""
 
     class Hanging(Journal):
@@ -424,7 +415,7 @@ async def test_a_look_up_does_not_wait_for_ever(tmp_path: Path, autojump_clock: 
         assert isinstance(writer, Gated)
         results = list[Any]()
         acknowledger.append(SourceState("demo", Totals()), admission("1"), results.append)
-        await _until(lambda: bool(results))
+        await until(lambda: bool(results))
         started = trio.current_time()
         await committer.flushed()
         assert trio.current_time() - started == pytest.approx(FLUSHED_SECONDS_MAX, abs=0.1)

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.integration.test_start import refused
+from tests.support.client import item
+from tests.support.config import TOKEN, source
 from tests.support.ledger import noted
-from tests.support.server import TOKEN, Child, Children, item, source
+from tests.support.server import Child, Children
 from tests.support.waiting import eventually
 
 FORKS = """
@@ -45,7 +46,9 @@ FUNCTIONS = ("by_hand", "pool")
 @contextmanager
 def forked(children: Children, function: str) -> Iterator[tuple[Child, dict[str, Any]]]:
     """A server with a forked process, and what that noted of itself; it is ended with the block."""
-    child = children(source("archive") + source("worked", processor=f"forks:{function}"))
+    # A process that was made by `multiprocessing` is waited for until the drain's deadline.
+    deadline = "[limits]\ndrain_timeout_seconds = 1\n"
+    child = children(deadline + source("archive") + source("worked", processor=f"forks:{function}"))
     (child.directory / "forks.py").write_text(FORKS)
     child.start()
     child.post("worked", item("a"))
@@ -66,7 +69,7 @@ def is_running(pid: int) -> bool:
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_a_server_starts_while_a_forked_process_of_a_killed_one_lives(children: Children, function: str) -> None:
+def test_a_forked_process_blocks_no_new_server(children: Children, function: str) -> None:
     """It holds neither the store's lock nor a socket: clients hear of the end, and the next server starts."""
     with forked(children, function) as (child, line), child.session() as session:
         assert session.post("archive", item("a")).status == 200
@@ -84,7 +87,7 @@ def test_a_server_starts_while_a_forked_process_of_a_killed_one_lives(children: 
 def test_a_fork_takes_nothing_from_the_server(children: Children, function: str) -> None:
     """The server keeps its lock and its listeners, and goes on as if nothing had been forked."""
     with forked(children, function) as (child, _):
-        code, words = refused(child)
+        code, words = child.start_that_fails()
         assert (code, "another process writes to the store" in words) == (1, True)
         assert child.post("archive", item("b")).status == 200
         assert child.admin("/livez").status == 200

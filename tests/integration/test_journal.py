@@ -100,7 +100,7 @@ def test_what_is_in_both_is_there_once(tmp_path: Path) -> None:
         assert (writer.next_number, writer.totals["demo"].received) == (7, 6)
 
 
-def test_rewound(tmp_path: Path) -> None:
+def test_old_records_end_a_rewound_journal(tmp_path: Path) -> None:
     """What stands behind the newest record is from before, and ends the journal."""
     with journaling(tmp_path) as (journal, store, _):
         for first in (1, 2, 3):
@@ -136,7 +136,7 @@ def test_its_name_survives_a_power_cut(tmp_path: Path, monkeypatch: pytest.Monke
         assert flushed == [True]
 
 
-def test_cleared(tmp_path: Path) -> None:
+def test_a_cleared_journal_takes_nothing_more(tmp_path: Path) -> None:
     """After a clean end there is nothing, so that a copy of the store can be put back; and nothing more is taken."""
     with journaling(tmp_path) as (journal, store, _):
         journal.append([numbered(1, 1)])
@@ -190,7 +190,7 @@ def test_a_torn_record_ends_it(tmp_path: Path, damage: Callable[[bytes, int], by
             assert numbers(store) == [(1, 2)], at
 
 
-def test_a_torn_record_before_stale_ones_is_no_damage(tmp_path: Path) -> None:
+def test_a_torn_record_is_not_damage(tmp_path: Path) -> None:
     """A crash while the first record is written anew, as long as the one that stood there."""
     path = tmp_path / "journal"
     with journaling(tmp_path) as (journal, _, writer):
@@ -240,7 +240,7 @@ def test_without_one_there_is_nothing(tmp_path: Path) -> None:
     assert recover(tmp_path) == 0
 
 
-def test_it_takes_what_the_store_and_memory_surely_have_room_for(tmp_path: Path) -> None:
+def test_it_takes_what_surely_has_room(tmp_path: Path) -> None:
     """Bodies as they came, however well they pack, and events: together a part of the reserve at most."""
     with opened(tmp_path, map_size_bytes=4 << 20) as (store, _):
         journal = Journal(store)
@@ -331,7 +331,7 @@ def test_catch_up_beside_a_writer_that_cannot_write(tmp_path: Path, monkeypatch:
     assert recover(tmp_path) == 3
 
 
-def test_catch_up_of_a_cut_store_is_an_error(tmp_path: Path) -> None:
+def test_recovery_of_a_cut_store_is_an_error(tmp_path: Path) -> None:
     """And no signal: commands had died of SIGBUS, without a word."""
     filled(tmp_path, [Group([numbered(1 + 300 * at, 300, body=b"x" * 5000)]) for at in range(20)])
     os.truncate(tmp_path / "data.mdb", 8192)

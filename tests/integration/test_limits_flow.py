@@ -4,12 +4,13 @@ Rates are so low that no token comes back within a test, or there is a lower bou
 a start gives, is what a test counts on.
 """
 
-import socket
 import time
 
-from tests.support.ledger import calls, check_identity, pending, read_books, shut_gate
-from tests.support.server import TOKEN, Child, Children, Response, item, source
-from tests.support.waiting import HANG_SECONDS, eventually
+from tests.support.client import Response, item
+from tests.support.config import source
+from tests.support.ledger import calls, check_identity, pending, shut_gate, statuses
+from tests.support.server import Child, Children
+from tests.support.waiting import eventually
 
 NEVER = 1e-6
 """Events per second: one in eleven days."""
@@ -40,7 +41,7 @@ def over_limit(child: Child) -> float:
     return child.metrics()['tidegate_events_over_limit_total{source="worked"}']
 
 
-def check_tokens_are_charged(children: Children) -> None:
+def test_a_burst_is_given_once(children: Children) -> None:
     """A burst is given once: what comes after it is over the limit."""
     child = children(limited(over_limit="drop"))
     child.start()
@@ -53,12 +54,7 @@ def check_tokens_are_charged(children: Children) -> None:
     check_identity(child)
 
 
-def test_tokens_are_charged(children: Children) -> None:
-    """Of a batch that does not fit, the first that fit are admitted."""
-    check_tokens_are_charged(children)
-
-
-def test_defer(children: Children) -> None:
+def test_deferred_events_keep_order_across_kills(children: Children) -> None:
     """What is over the limit is kept, in order behind what is deferred, across kill -9; a start releases one burst."""
     child = children(limited())
     child.start()
@@ -81,7 +77,7 @@ def test_defer(children: Children) -> None:
     assert post(child, *ids("d", 9)) == (9, 0, 0)
 
 
-def test_release(children: Children) -> None:
+def test_deferred_events_follow_as_tokens_return(children: Children) -> None:
     """Deferred events go on in order as tokens return, and not before."""
     child = children(limited(rate_limit_events_per_second=50, rate_limit_burst_events=1))
     child.start()
@@ -92,7 +88,7 @@ def test_release(children: Children) -> None:
     assert processed(child) == ids("a", 20)
 
 
-def test_drop(children: Children) -> None:
+def test_dropped_events_are_on_record(children: Children) -> None:
     """What is over the limit is dropped on record; sent again with tokens it is taken."""
     child = children(limited(over_limit="drop"))
     child.start()
@@ -107,11 +103,11 @@ def test_drop(children: Children) -> None:
     child.start()
     assert post(child, "a4", "b") == (2, 0, 0)
     eventually(lambda: pending(child, "worked") == 0)
-    assert read_books(child).statuses("worked", "b") == ["dropped", "processed"]
+    assert statuses(child, "worked", "b") == ["dropped", "processed"]
     check_identity(child)
 
 
-def test_observe(children: Children) -> None:
+def test_observed_events_are_admitted_and_counted(children: Children) -> None:
     """What is over the limit is admitted, and counted."""
     child = children(limited(over_limit="observe"))
     child.start()
@@ -120,7 +116,7 @@ def test_observe(children: Children) -> None:
     assert over_limit(child) == 2
 
 
-def test_changed_mode(children: Children) -> None:
+def test_a_changed_mode_applies_at_once(children: Children) -> None:
     """What is deferred keeps its wait when the mode becomes drop; with observe it goes on at once, in order."""
     child = children(limited())
     child.start()
@@ -137,7 +133,7 @@ def test_changed_mode(children: Children) -> None:
     assert over_limit(child) == 4
 
 
-def test_backlog(children: Children) -> None:
+def test_a_full_backlog_refuses_its_source_only(children: Children) -> None:
     """A source with `backlog_events_max` pending events gets 503 overloaded until some are through; others do not."""
     sections = source("worked", processor="processors:plain") + source("archive")
     child = children("[queue]\nbacklog_events_max = 5\n" + sections)
@@ -154,34 +150,7 @@ def test_backlog(children: Children) -> None:
     assert processed(child) == ["first", *ids("a", 4), "b"]
 
 
-def test_bodies_in_flight(children: Children) -> None:
-    """A source takes room for bodies only while it holds less than is free; nobody waits for room."""
-    limits = "[limits]\nbody_bytes_max = 1000\nin_flight_bytes_max = 1000\n"
-    child = children(limits + source("worked") + source("archive"))
-    child.start()
-    body = b'{"text": "%s"}' % (b"x" * 600)
-    with begun(child, len(body)) as busy:
-        assert_overloaded(child.post("worked", b'{"id": 1}'))
-        assert_overloaded(child.post("archive", b'"%s"' % (b"x" * 500)))
-        assert child.post("archive", b'{"text": "%s"}' % (b"x" * 200)).status == 200
-        busy.sendall(body)
-        assert busy.recv(1000).startswith(b"HTTP/1.1 200 ")
-    assert child.post("worked", body).status == 200
-
-
-def test_chunked_bodies_in_flight(children: Children) -> None:
-    """A body of unknown length takes its room as it grows, and gives it back when its client goes away."""
-    limits = "[limits]\nbody_bytes_max = 1000\nin_flight_bytes_max = 1000\n"
-    child = children(limits + source("worked") + source("archive"))
-    child.start()
-    with begun(child, None) as busy:
-        assert child.post("worked", b'{"id": 1}').status == 200
-        busy.sendall(b"258\r\n" + b"x" * 0x258 + b"\r\n")
-        eventually(lambda: child.post("worked", b'{"id": 1}').status == 503)
-    eventually(lambda: child.post("worked", b'{"id": 1}').status == 200)
-
-
-def test_full_queue(children: Children) -> None:
+def test_a_full_queue_keeps_the_order(children: Children) -> None:
     """With a tiny queue and a hanging processor later events wait on disk, and are processed in order afterwards."""
     keys = {"processor": "processors:plain", "processor_batch_events_max": 7}
     child = children("[queue]\nevents_max = 10\n" + source("worked", **keys))
@@ -224,13 +193,3 @@ def test_hanging_source_harms_no_other(children: Children) -> None:
 
 def assert_overloaded(answer: Response) -> None:
     assert (answer.status, answer.json["code"], answer.headers["retry-after"]) == (503, "overloaded", "5")
-
-
-def begun(child: Child, length: int | None) -> socket.socket:
-    """A request to `worked` that is let in, its body still to come; chunked where it has no length."""
-    sock = socket.create_connection(("127.0.0.1", child.port), timeout=HANG_SECONDS)
-    body = "Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}"
-    lines = ("POST /ingest/inbound/worked HTTP/1.1", "Host: localhost", f"Authorization: Bearer {TOKEN}", body)
-    sock.sendall("\r\n".join([*lines, "Expect: 100-continue", "", ""]).encode())
-    assert sock.recv(1000).startswith(b"HTTP/1.1 100 ")
-    return sock

@@ -1,6 +1,8 @@
 """What the log of a running server says about its senders and their events, and what it never says."""
 
-from tests.support.server import Child, Children, item, source
+from tests.support.client import item
+from tests.support.config import source
+from tests.support.server import Child, Children
 from tests.support.waiting import eventually
 
 DEMO = source("demo")

@@ -25,8 +25,9 @@ from storage.migrate.format_1 import OldStore
 from storage.read.reader import Reader
 from storage.read.snapshot import Snapshots
 from storage.store_time import HostTime
+from tests.support.config import source
 from tests.support.format_1 import old_answers, old_store
-from tests.support.server import ROOT, Children, source
+from tests.support.server import ROOT, Children
 from tests.support.waiting import HANG_SECONDS, eventually
 
 CONVERTS = "`tidegate migrate --config FILE` converts it"
@@ -272,7 +273,7 @@ def test_an_empty_store_is_converted(tmp_path: Path) -> None:
     assert [each.name for each in convert.kept_files(path)] == KEPT[:1]
 
 
-def test_the_store_s_time_goes_on_from_the_outcomes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_store_time_goes_on_from_outcomes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Outcomes have the wall clock's time for the store's, but none lies in the future."""
     path = old_store(tmp_path)
     with closing(OldStore(path)) as old:

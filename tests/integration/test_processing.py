@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.ledger import calls, check_identity, pending, read_books, shut_gate
-from tests.support.server import Child, Children, item, source
+from tests.support.client import item
+from tests.support.config import source
+from tests.support.ledger import calls, check_identity, pending, read_books, shut_gate, statuses, totals
+from tests.support.server import Child, Children
 from tests.support.waiting import eventually
 
 JSON = {"Content-Type": "application/json"}
@@ -36,7 +38,7 @@ def receipt(child: Child, event_id: str) -> dict[str, Any]:
     return found
 
 
-def check_duplicate_after_restart(children: Children) -> None:
+def test_a_restart_remembers_processed_ids(children: Children) -> None:
     """An id that was processed is known after kill -9 and a start: sent again it is a duplicate."""
     child = children(worked())
     child.start()
@@ -47,24 +49,24 @@ def check_duplicate_after_restart(children: Children) -> None:
     post(child, item("a"), item("c"))
     settle(child)
     assert sorted(event_id for ids in calls(child) for event_id in ids) == ["a", "b", "c"], "a second call for an id"
-    assert read_books(child).statuses("worked", "a") == ["processed", "duplicate"]
+    assert statuses(child, "worked", "a") == ["processed", "duplicate"]
     check_identity(child)
 
 
-def check_outcome_with_its_archive(children: Children) -> None:
+def test_an_outcome_comes_with_its_archive(children: Children) -> None:
     """As soon as an outcome can be seen, so can the event and its result, whatever dies next."""
     child = children(worked())
     child.start()
     post(child, item("a", do="result", value={"answer": 42}))
     settle(child)
     child.kill()
-    read_books(child)
+    totals(child)
     found = json.loads(child.cli("event", "worked", "a", check=True).stdout)
     assert list(found)[9:] == ["result"]
     assert found["result"] == {"answer": 42}
 
 
-def check_id_is_held_until_its_outcome_is_on_disk(children: Children) -> None:
+def test_an_id_is_held_until_its_outcome(children: Children) -> None:
     """While an outcome cannot be written, no other event of its id is processed."""
     child = children(worked(processor_batch_events_max=1), launch=("--faults", "faults"))
     child.start()
@@ -76,22 +78,7 @@ def check_id_is_held_until_its_outcome_is_on_disk(children: Children) -> None:
     (child.directory / "faults").unlink()
     settle(child)
     assert calls(child) == [["first"], ["a"], ["b"]], "a second call for an id"
-    assert read_books(child).statuses("worked", "a") == ["processed", "duplicate"]
-
-
-def test_duplicate_after_restart(children: Children) -> None:
-    """The dedup index is rebuilt at start."""
-    check_duplicate_after_restart(children)
-
-
-def test_outcome_with_its_archive(children: Children) -> None:
-    """Archive, receipt and mark become visible together."""
-    check_outcome_with_its_archive(children)
-
-
-def test_id_is_held_until_its_outcome_is_on_disk(children: Children) -> None:
-    """At most one event of an id is with a processor or on its way to an outcome."""
-    check_id_is_held_until_its_outcome_is_on_disk(children)
+    assert statuses(child, "worked", "a") == ["processed", "duplicate"]
 
 
 def test_duplicate_during_the_rebuild_of_the_index(children: Children) -> None:
@@ -108,7 +95,7 @@ def test_duplicate_during_the_rebuild_of_the_index(children: Children) -> None:
     assert receipt(child, "id-7")["outcome"] == "processed"
 
 
-def test_second_of_two_twins_is_a_duplicate(children: Children) -> None:
+def test_the_second_in_flight_is_a_duplicate(children: Children) -> None:
     """Of two events of one id the second is the first's duplicate once that is processed, and names its delivery."""
     child = children(worked())
     child.start()
@@ -123,18 +110,18 @@ def test_second_of_two_twins_is_a_duplicate(children: Children) -> None:
     assert receipts[0]["duplicate_of"] == first
 
 
-def test_twin_has_its_turn_when_the_first_is_dead(children: Children) -> None:
+def test_a_duplicate_follows_when_the_first_dies(children: Children) -> None:
     """Only a processed event counts as seen: when the first of an id dies, the next one is processed."""
     child = children(worked(processor_attempts_max=2), launch=QUICK)
     child.start()
     post(child, item("a", do="fail"), item("a"), item("a"))
     settle(child)
-    assert read_books(child).statuses("worked", "a") == ["dead", "processed", "duplicate"]
+    assert statuses(child, "worked", "a") == ["dead", "processed", "duplicate"]
     assert calls(child) == [["a"], ["a"], ["a"]]
 
 
 @pytest.mark.parametrize("value", [0, "text", [1, {"a": None}], False], ids=repr)
-def test_results(children: Children, value: object) -> None:
+def test_any_result_is_the_tenth_field(children: Children, value: object) -> None:
     """What the processor returns for an event is its tenth field; None is no result."""
     child = children(worked())
     child.start()
@@ -144,7 +131,7 @@ def test_results(children: Children, value: object) -> None:
     assert "result" not in child.admin("/events/worked/b").json
 
 
-def test_failure_by_entry(children: Children) -> None:
+def test_a_failed_entry_fails_its_event_alone(children: Children) -> None:
     """An exception instance fails its own event only; it is tried again alone, counted, and later ones pass."""
     child = children(worked(), launch=QUICK)
     child.start()
@@ -155,7 +142,7 @@ def test_failure_by_entry(children: Children) -> None:
     assert child.metrics()['tidegate_processor_failures_total{source="worked"}'] == 2
 
 
-def test_poisonous_event(children: Children) -> None:
+def test_a_poisonous_event_dies_alone(children: Children) -> None:
     """A failed batch goes on one by one, uncounted; the poisonous event alone is dead after its attempts."""
     child = children(worked(processor_attempts_max=3), launch=QUICK)
     child.start()
@@ -169,7 +156,7 @@ def test_poisonous_event(children: Children) -> None:
     check_identity(child)
 
 
-def test_outage(children: Children) -> None:
+def test_an_outage_counts_no_attempt(children: Children) -> None:
     """While the world behind the processor is away, everything waits and nothing is counted."""
     child = children(worked(processor_attempts_max=1), launch=QUICK)
     child.start()
@@ -180,19 +167,31 @@ def test_outage(children: Children) -> None:
     assert child.metrics()['tidegate_processor_failures_total{source="worked"}'] == 6
 
 
-@pytest.mark.parametrize("function", ["plain", "pausing"])
-def test_timeout(children: Children, function: str) -> None:
-    """A call that outruns its timeout has failed; a plain one is let go on, and none is started beside it."""
-    keys = {"processor_timeout_seconds": 0.1, "processor_attempts_max": 1}
-    child = children(source("worked", processor=f"processors:{function}", **keys), launch=QUICK)
+SHORT = {"processor_timeout_seconds": 0.1, "processor_attempts_max": 1}
+FAILURES = 'tidegate_processor_failures_total{source="worked"}'
+
+
+def test_a_late_plain_call_is_let_go_on(children: Children) -> None:
+    """A plain call that outruns its timeout has failed; it goes on, and none is started beside it."""
+    child = children(worked(**SHORT), launch=QUICK)
     child.start()
     with shut_gate(child):
         post(child, item("a", do="hang"), item("b"))
-        if function == "pausing":
-            settle(child)
+        eventually(lambda: child.metrics()[FAILURES] == 1)
+        child.write(worked(processor_attempts_max=1))  # those that follow are not to be late
+        child.reload()
+        assert calls(child) == [["a", "b"]]
     settle(child)
-    outcomes = {event.id: event.status.name for event in read_books(child).events}
-    assert outcomes == ({"a": "PROCESSED", "b": "PROCESSED"} if function == "plain" else {"a": "DEAD", "b": "DEAD"})
+    assert {event.id: event.status for event in read_books(child).events} == {"a": "processed", "b": "processed"}
+
+
+def test_a_late_async_call_has_failed(children: Children) -> None:
+    """An async call that outruns its timeout has failed and is cancelled, so the next one can start."""
+    child = children(source("worked", processor="processors:pausing", **SHORT), launch=QUICK)
+    child.start()
+    post(child, item("a"), item("b"))
+    settle(child)
+    assert {event.id: event.status for event in read_books(child).events} == {"a": "dead", "b": "dead"}
 
 
 @pytest.mark.parametrize(
@@ -202,7 +201,7 @@ def test_timeout(children: Children, function: str) -> None:
         ("length", "returned neither None nor one entry for each of 1 events"),
     ],
 )
-def test_bad_answers(children: Children, do: str, error: str) -> None:
+def test_a_bad_answer_is_a_failure(children: Children, do: str, error: str) -> None:
     """An oversized result, or an answer of another length, is a failure."""
     child = children(worked(processor_attempts_max=1), launch=QUICK)
     child.start()
@@ -218,7 +217,7 @@ def test_requeue_of_a_dead_event(children: Children) -> None:
     child.start()
     post(child, item("a", do="fail", times=1), item("b", do="fail", times=1))
     settle(child)
-    assert read_books(child).statuses("worked", "a") == ["dead"]
+    assert statuses(child, "worked", "a") == ["dead"]
     done = child.cli("requeue", "worked", "a", "nobody")
     assert done.returncode == 1
     assert json.loads(done.stdout) == {"requeued": 1, "unknown": ["nobody"]}
@@ -242,11 +241,11 @@ def test_requeue_of_what_was_processed_meanwhile(children: Children) -> None:
     before = calls(child)
     child.cli("requeue", "worked", "a", check=True)
     settle(child)
-    assert read_books(child).statuses("worked", "a") == ["duplicate", "processed"]
+    assert statuses(child, "worked", "a") == ["duplicate", "processed"]
     assert calls(child) == before
 
 
-def test_requeue_of_one_source_does_not_wait_for_another(children: Children) -> None:
+def test_a_requeue_waits_for_no_other_source(children: Children) -> None:
     """A source whose consumer has no room held up the orders of all others."""
     other = source("other", processor="processors:always_fails", processor_attempts_max=1)
     queue = "[queue]\nevents_max = 1\n"
@@ -282,7 +281,7 @@ def test_requeue_on_a_stopped_server(children: Children) -> None:
     settle(child)
     child.stop()
     child.cli("requeue", "worked", "a", check=True)
-    assert read_books(child).statuses("worked", "a") == ["pending"]
+    assert statuses(child, "worked", "a") == ["pending"]
     child.start()
     settle(child)
     assert receipt(child, "a")["outcome"] == "processed"
@@ -309,14 +308,14 @@ def test_drain_in_a_wait(children: Children) -> None:
     post(child, item("a", do="outage", times=1))
     eventually(lambda: child.metrics()['tidegate_processor_failures_total{source="worked"}'] == 1)
     child.signal(signal.SIGTERM)
-    assert child.wait(10) == 0
+    assert child.wait() == 0
     assert not child.errors
     child.start()
     settle(child)
     assert calls(child) == [["a"], ["a"]]
 
 
-def test_requeue_of_an_event_that_waits_on_disk_only(children: Children) -> None:
+def test_a_requeued_event_on_disk_is_fed_once(children: Children) -> None:
     """After a start with a full queue a requeued event lies ahead of what was fed; it is fed once, in its place.
 
     It came to the consumer twice, and its second outcome ended the server.
@@ -340,6 +339,6 @@ def test_requeue_of_an_event_that_waits_on_disk_only(children: Children) -> None
     eventually(lambda: child.metrics()['tidegate_processor_seconds_count{source="worked"}'] >= 21)
     (child.directory / "faults").unlink()
     settle(child)
-    assert read_books(child).statuses("worked", "dead") == ["processed"]
+    assert statuses(child, "worked", "dead") == ["processed"]
     assert child.metrics()['tidegate_processor_seconds_count{source="worked"}'] == 21
     assert child.stop() == 0

@@ -71,7 +71,7 @@ async def taken(queue: SourceQueue) -> list[int]:
         return list((await queue.receive()).numbers)
 
 
-async def test_nothing_is_fed_while_requeued_events_are_on_their_way() -> None:
+async def test_nothing_is_fed_while_requeued_events_return() -> None:
     """Regression: such an event was read from the log before it was settled, and entered a second time."""
     log = Log([5])
     async with feeding(log, start=1, end=1) as (queue, state):
@@ -84,7 +84,7 @@ async def test_nothing_is_fed_while_requeued_events_are_on_their_way() -> None:
         assert await taken(queue) == [5]
 
 
-async def test_what_is_behind_is_fed_in_order_and_then_it_is_live() -> None:
+async def test_a_queue_behind_catches_up_in_order() -> None:
     """Events that came while it was behind wait on disk; the one after the last of them goes in at once."""
     log = Log([1, 2, 3])
     async with feeding(log, start=1, end=3) as (queue, _):
@@ -95,7 +95,7 @@ async def test_what_is_behind_is_fed_in_order_and_then_it_is_live() -> None:
         assert await taken(queue) == [4]
 
 
-async def test_a_full_queue_goes_behind_at_the_first_event_without_room() -> None:
+async def test_a_full_queue_falls_behind_without_gaps() -> None:
     """Nothing is skipped, and the room comes back with what is taken off."""
     log = Log([3, 4])
     async with feeding(log, start=1, end=1, events_max=2) as (queue, _):
@@ -110,7 +110,7 @@ async def test_a_full_queue_goes_behind_at_the_first_event_without_room() -> Non
         assert [await taken(queue) for _ in range(2)] == [[3], [4]]
 
 
-def test_a_part_of_a_span_holds_its_own_deliveries() -> None:
+def test_a_part_of_a_span_has_its_deliveries() -> None:
     """And weighs as much as these: their whole bodies, since it keeps them alive."""
     bodies = [b"x" * size for size in (10, 200, 3000)]
     deliveries = merged(
@@ -171,7 +171,7 @@ def test_a_consumer_that_stops_gives_no_bound() -> None:
     assert state.oldest_pending() == (9, 1000)
 
 
-async def test_a_wait_for_tokens_may_be_longer_than_any_clock() -> None:
+async def test_a_wait_for_tokens_may_be_endless() -> None:
     """At a rate of 1e-300 the seconds until the next token were no float, and the queue ended the server."""
 
     class Deferred(Log):

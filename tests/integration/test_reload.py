@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from tests.support.client import item
+from tests.support.config import TOKEN, source
 from tests.support.ledger import calls, check_identity, noted, pending, read_books, shut_gate
-from tests.support.server import TOKEN, Child, Children, item, source
+from tests.support.server import Child, Children
 from tests.support.waiting import eventually
 
 ARCHIVE = source("archive")
@@ -116,7 +118,7 @@ def test_key_that_needs_a_restart(children: Children) -> None:
     assert child.post("another", [{"id": 1}, {"id": 2}]).status == 200
 
 
-def test_what_needs_a_restart_is_told_until_it_is_restored(children: Children) -> None:
+def test_a_needed_restart_is_told_until_restored(children: Children) -> None:
     """Each reload compares with what the process was started with, not with what was read last."""
     child = children(ARCHIVE)
     child.start()
@@ -128,7 +130,7 @@ def test_what_needs_a_restart_is_told_until_it_is_restored(children: Children) -
     assert [line for line in child.reload() if "key" in line] == []
 
 
-def check_removed_source(children: Children) -> None:
+def test_a_removed_source_is_closed_not_forgotten(children: Children) -> None:
     """401 at once; the call in hand finishes and counts; what is pending is counted, looked up, and goes on later."""
     worked = source("worked", processor="processors:plain", processor_batch_events_max=1)
     child = children(ARCHIVE + worked)
@@ -152,7 +154,7 @@ def check_removed_source(children: Children) -> None:
     assert child.post("worked", item("d")).status == 200
 
 
-def test_changed_processor(children: Children) -> None:
+def test_a_new_processor_follows_the_call_in_hand(children: Children) -> None:
     """The new processor takes over after the call in hand, and no event is with both."""
     keys = {"processor_batch_events_max": 1}
     child = children(source("worked", processor="processors:plain", **keys))
@@ -171,7 +173,7 @@ def test_changed_processor(children: Children) -> None:
     ]
 
 
-def test_hanging_former_processor(children: Children) -> None:
+def test_a_hanging_former_processor_is_a_warning(children: Children) -> None:
     """Where the former processor's call does not come back, readiness says that a restart is needed."""
     child = children(source("worked", processor="processors:plain", processor_timeout_seconds=0.1))
     child.start()
@@ -222,7 +224,7 @@ def test_module_is_not_imported_anew(children: Children) -> None:
     assert len(noted(child, "imports")) == 1
 
 
-def test_a_module_that_takes_long_to_import_stops_nobody(children: Children) -> None:
+def test_a_slow_import_stops_nobody(children: Children) -> None:
     """While a reload imports a processor's module, deliveries are answered as before."""
     child = children(ARCHIVE + source("worked", processor="processors:plain"))
     child.start()
@@ -268,8 +270,3 @@ def test_token_of_the_tests_is_no_secret(children: Children) -> None:
     child.write(ARCHIVE + "unknown = 1\n")
     child.reload()
     assert TOKEN not in str(child.lines) + str(child.errors)
-
-
-def test_removed_source(children: Children) -> None:
-    """A removed source is closed, not forgotten."""
-    check_removed_source(children)

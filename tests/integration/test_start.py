@@ -14,8 +14,10 @@ import pytest
 import server
 from storage.codec.records import decode_totals, encode_totals, totals_key
 from storage.lmdb_store.environment import Store
+from tests.support.client import item
+from tests.support.config import source
 from tests.support.ledger import calls, check_identity, noted, pending, read_books, shut_gate
-from tests.support.server import ROOT, Child, Children, item, source
+from tests.support.server import ROOT, Child, Children
 from tests.support.waiting import HANG_SECONDS, eventually
 
 ARCHIVE = source("archive")
@@ -27,21 +29,7 @@ plain = processors.plain
 """
 
 
-def refused(child: Child) -> tuple[int, str]:
-    """Exit code and words of a start that ends by itself."""
-    done = subprocess.run(
-        [*child.command, "serve", "--config", str(child.config)],
-        capture_output=True,
-        text=True,
-        env=child.environment,
-        cwd=child.directory,
-        timeout=HANG_SECONDS,
-        check=False,
-    )
-    return done.returncode, done.stderr
-
-
-def test_ready_means_listening(children: Children) -> None:
+def test_ready_means_that_it_listens(children: Children) -> None:
     """Whoever connects when the supervisor has heard READY=1 is answered (it came before `listen` once)."""
     child = children(ARCHIVE)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
@@ -69,14 +57,14 @@ def test_second_server_on_a_store(children: Children) -> None:
     """A store has one writer: a second server says so and ends; the first is not disturbed."""
     child = children(ARCHIVE)
     child.start()
-    code, words = refused(child)
+    code, words = child.start_that_fails()
     assert code == 1
     assert "another process writes to the store" in words
     assert "Traceback" not in words
     assert child.post("archive", item("a")).status == 200
 
 
-def test_port_in_use(children: Children) -> None:
+def test_a_port_in_use_is_named(children: Children) -> None:
     """A port that is taken is named."""
     child = children(ARCHIVE)
     with socket.create_server(("127.0.0.1", 0)) as other:
@@ -84,16 +72,16 @@ def test_port_in_use(children: Children) -> None:
         child.config.write_text(
             child.config.read_text().replace('\nbind = "127.0.0.1:0"', f'\nbind = "127.0.0.1:{port}"')
         )
-        code, words = refused(child)
+        code, words = child.start_that_fails()
     assert code == 1
     assert f"127.0.0.1:{port}" in words
     assert "Traceback" not in words
 
 
-def test_bad_configuration(children: Children) -> None:
+def test_every_mistake_is_one_line(children: Children) -> None:
     """Every mistake is one line with its key; exit 2, and no store is made."""
     child = children("[limits]\nbody_bytes_max = 0\n" + source("archive", type="other") + "colour = 1\n")
-    code, words = refused(child)
+    code, words = child.start_that_fails()
     assert code == 2
     lines = words.splitlines()
     for key in ("limits.body_bytes_max", "sources.archive.type", "sources.archive.colour"):
@@ -104,7 +92,7 @@ def test_bad_configuration(children: Children) -> None:
 def test_processor_that_cannot_be_loaded(children: Children) -> None:
     """A processor that does not import ends the start with its name and exit 2."""
     child = children(source("worked", processor="processors:missing"))
-    code, words = refused(child)
+    code, words = child.start_that_fails()
     assert code == 2
     assert "processors:missing" in words
     assert "Traceback" not in words

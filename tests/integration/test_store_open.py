@@ -32,6 +32,7 @@ from storage.lmdb_store.environment import RESERVE_BYTES_MIN, Store
 from storage.lmdb_store.errors import lmdb_errors
 from storage.model import Group
 from tests.support.store import MAP_SIZE_BYTES, filled, numbered, opened
+from tests.support.waiting import HANG_SECONDS
 
 READ = """
 import sys
@@ -91,7 +92,7 @@ def test_who_may_wait_gets_the_lock(tmp_path: Path) -> None:
     waiting.start()
     with pytest.raises(StoreLocked):
         Store.open(tmp_path, map_size_bytes=MAP_SIZE_BYTES, mode="write")
-    Store.open(tmp_path, map_size_bytes=MAP_SIZE_BYTES, mode="write", lock_wait_seconds=10).close()
+    Store.open(tmp_path, map_size_bytes=MAP_SIZE_BYTES, mode="write", lock_wait_seconds=HANG_SECONDS).close()
     waiting.join()
 
 
@@ -106,7 +107,7 @@ def test_a_reader_works_beside_a_writer(tmp_path: Path) -> None:
     assert child(READ, path).stdout == "5\n"
 
 
-def test_a_copy_is_read_where_nothing_can_be_written(tmp_path: Path) -> None:
+def test_a_copy_is_read_on_read_only_disks(tmp_path: Path) -> None:
     """A copy of the data file alone can be read, and so can one in a directory that is read-only."""
     path, copy = tmp_path / "store", tmp_path / "copy"
     filled(path, [Group([numbered(1, 3)])])
@@ -118,8 +119,9 @@ def test_a_copy_is_read_where_nothing_can_be_written(tmp_path: Path) -> None:
     try:
         nobody = "import os; os.geteuid() or os.setuid(65534)\nstore ="  # root could write there
         tmp_path.chmod(0o755)
-        for directory in (copy, *tmp_path.parents[:3]):
-            directory.chmod(directory.stat().st_mode | 0o055)
+        for directory in (copy, *tmp_path.parents):
+            if directory.stat().st_mode & 0o055 != 0o055:
+                directory.chmod(directory.stat().st_mode | 0o055)
         (copy / "data.mdb").chmod(0o444)
         assert child(READ.replace("store =", nobody), copy).stdout == "3\n"
     finally:
@@ -162,7 +164,7 @@ def test_a_file_of_something_else_is_damage(tmp_path: Path, mode: str) -> None:
         Store.open(tmp_path, map_size_bytes=MAP_SIZE_BYTES, mode=mode)  # type: ignore[arg-type]
 
 
-def test_a_path_that_cannot_be_a_directory_is_an_error(tmp_path: Path) -> None:
+def test_an_impossible_directory_is_a_store_error(tmp_path: Path) -> None:
     """Where the directory cannot be made, that is a StoreError and no OSError."""
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="cannot be used"):
@@ -229,7 +231,7 @@ def files_up_to(size: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize(("free_bytes", "expected"), [(0, StoreFull), (disk.LOW_BYTES, StoreFailed)])
-def test_a_write_that_stops_short_is_a_full_disk_where_the_disk_is_full(
+def test_a_short_write_means_a_full_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_bytes: int, expected: type[Exception]
 ) -> None:
     """LMDB says EIO for a short write: that is StoreFull on a full disk, else StoreFailed; the next group is whole."""
@@ -247,7 +249,7 @@ def test_a_write_that_stops_short_is_a_full_disk_where_the_disk_is_full(
     assert (report.problems, report.events) == ([], 2)
 
 
-def test_an_io_error_of_a_read_is_no_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_read_is_not_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only what writes can find the disk full; and where that cannot be asked, the error is the disk's own."""
     monkeypatch.setattr(disk, "free_bytes", lambda path: 0)
     error = lmdb.Error(f"mdb_get: {os.strerror(errno.EIO)}")
@@ -258,7 +260,7 @@ def test_an_io_error_of_a_read_is_no_full_disk(monkeypatch: pytest.MonkeyPatch) 
         raise error
 
 
-def test_a_first_start_on_a_full_disk_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_fails_the_first_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there is no room for LMDB's lock file that is StoreFull; LMDB would store into it and end by SIGBUS."""
 
     def full(descriptor: int, offset: int, size: int) -> None:
@@ -271,7 +273,7 @@ def test_a_first_start_on_a_full_disk_is_an_error(tmp_path: Path, monkeypatch: p
     filled(tmp_path / "store", [Group([numbered(1, 1)])])
 
 
-def test_the_lock_file_has_its_room_on_the_disk(tmp_path: Path) -> None:
+def test_the_lock_file_has_no_holes(tmp_path: Path) -> None:
     """The lock file has no holes, also where a crash left one that is nothing but a hole."""
     path = tmp_path / "store"
     path.mkdir()

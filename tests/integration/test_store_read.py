@@ -381,7 +381,7 @@ def test_what_is_read_outlives_the_store(tmp_path: Path) -> None:
     assert span.digests == written.digests[0] == digests_of(span.numbered)
 
 
-def test_bodies_are_read_only_where_they_are_asked_for(store_and_writer: tuple[Store, Writer]) -> None:
+def test_bodies_are_read_only_when_asked_for(store_and_writer: tuple[Store, Writer]) -> None:
     """Without its record of bodies an event is still found; who asks for the bodies hears that they are missing."""
     store, writer = store_and_writer
     writer.write(Group([numbered(1, 2, body=b"[{},{}]"), Append(delivery(3, ["d"], body=b""), 0, EventStatus.DROPPED)]))
@@ -399,7 +399,7 @@ def test_bodies_are_read_only_where_they_are_asked_for(store_and_writer: tuple[S
     assert numbers_of(reader.spans([1], bodies=False)) == [1]
 
 
-def test_the_first_event_that_was_passed_over_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_skipped_event_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of each source the first that waits before its number, with what is recorded of it; in short snapshots too."""
     monkeypatch.setattr("storage.read.snapshot.SNAPSHOT_RECORDS_MAX", 1)
     with opened(tmp_path / "store") as (store, writer):

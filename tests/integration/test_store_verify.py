@@ -105,14 +105,14 @@ def test_no_store_is_no_report(tmp_path: Path) -> None:
         verify(tmp_path)
 
 
-def test_progress_is_told(path: Path) -> None:
+def test_progress_names_each_block_first(path: Path) -> None:
     """on_progress gets each block before it is read."""
     seen: list[tuple[str, int]] = []
     verify(path, lambda database, number: seen.append((database, number)))
     assert [number for database, number in seen if database == "statuses"] == [1, 601, 863]
 
 
-def test_a_copy_and_a_read_only_one_are_verified(path: Path, tmp_path: Path) -> None:
+def test_copies_are_verified_read_only_ones_too(path: Path, tmp_path: Path) -> None:
     """The data file alone is enough, where nothing can be written too."""
     copy = tmp_path / "copy"
     copy.mkdir()
@@ -155,9 +155,7 @@ def test_a_live_store_is_verified(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("added", [[3], [300], [3, 300, 2]])
-def test_a_last_block_that_grows_between_two_snapshots_is_right(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, added: list[int]
-) -> None:
+def test_a_growing_last_block_is_read_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, added: list[int]) -> None:
     """A block that a writer adds to after it was checked ends later in the next snapshot: that is no damage."""
     monkeypatch.setattr(snapshot, "SNAPSHOT_RECORDS_MAX", 1)
     problems: list[str] = []
@@ -299,7 +297,7 @@ def test_digests_of_other_ids_are_found(path: Path) -> None:
     assert any("ids, key 863" in problem for problem in verify(path).problems)
 
 
-def test_a_duplicate_of_what_was_not_processed_is_found(path: Path) -> None:
+def test_a_duplicate_without_its_original_is_found(path: Path) -> None:
     """A duplicate whose original is not processed, does not exist or has another id is found."""
     for ref, words in ((1, "not processed"), (-5000, "not processed"), (590, "another id")):
         with opened(path) as (store, _):
@@ -314,7 +312,7 @@ def test_a_duplicate_of_what_was_not_processed_is_found(path: Path) -> None:
 
 
 @pytest.mark.parametrize("detail", [{}, {302: b"no json"}])
-def test_a_detail_that_is_missing_or_no_json_is_found(path: Path, detail: dict[int, bytes]) -> None:
+def test_a_missing_or_broken_detail_is_found(path: Path, detail: dict[int, bytes]) -> None:
     """An event that refers to a results record must be in it, with JSON."""
     detail = detail | {9: b"{}"}
     change(path, "results", key_of(2), lambda _: encode_results(key_of(2), detail))
@@ -337,7 +335,7 @@ def test_a_truncated_file_is_damage(path: Path, kept: float) -> None:
     assert report.problems or (kept == 0.9 and report.events == 864)
 
 
-def test_a_reader_that_is_killed_is_damage_with_its_place(path: Path) -> None:
+def test_a_killed_reader_is_damage_with_its_place(path: Path) -> None:
     """Where the child ends by a signal the report names the signal and what was read last."""
     size = (path / "data.mdb").stat().st_size
     os.truncate(path / "data.mdb", size // 3)

@@ -46,7 +46,7 @@ def calls_of_one_group(path: Path, make: Callable[[int, int], list[Append]], cou
         return faults.calls
 
 
-def test_calls_do_not_grow_with_the_events_of_a_delivery(tmp_path: Path) -> None:
+def test_calls_do_not_grow_with_events(tmp_path: Path) -> None:
     """A group of one delivery costs the same LMDB calls at 10, 100, 1000 and 2500 events, outcomes included."""
     calls = [calls_of_one_group(tmp_path / str(count), one_batch, count) for count in (10, 100, 1000, 2500)]
     assert len(set(calls)) == 1
@@ -54,9 +54,7 @@ def test_calls_do_not_grow_with_the_events_of_a_delivery(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("make", [alone, together])
-def test_calls_do_not_grow_with_the_deliveries_of_a_group(
-    tmp_path: Path, make: Callable[[int, int], list[Append]]
-) -> None:
+def test_calls_do_not_grow_with_deliveries(tmp_path: Path, make: Callable[[int, int], list[Append]]) -> None:
     """A group of single events of one source costs the same LMDB calls at 10, 100, 1000 and 2500 of them, whether they
     came together or not."""
     calls = [calls_of_one_group(tmp_path / str(count), make, count) for count in (10, 100, 1000, 2500)]
@@ -64,7 +62,7 @@ def test_calls_do_not_grow_with_the_deliveries_of_a_group(
     assert max(calls) <= 21
 
 
-def test_a_group_that_was_dropped_whole_writes_no_bodies(tmp_path: Path) -> None:
+def test_a_wholly_dropped_group_writes_no_bodies(tmp_path: Path) -> None:
     """It takes one LMDB call less, and the group after it has its bodies under its own number."""
     faults = Faults()
     with opened(tmp_path / "store", open_environment=faults.open) as (store, writer):
@@ -121,7 +119,7 @@ def test_totals_follow_what_happened(tmp_path: Path) -> None:
     assert verify(tmp_path / "store").problems == []
 
 
-def test_the_oldest_of_a_source_that_rested_is_its_first_new_event(tmp_path: Path) -> None:
+def test_a_rested_source_starts_its_oldest_anew(tmp_path: Path) -> None:
     """When a source had nothing pending its oldest is the first event that waits, not an older bound."""
     with opened(tmp_path / "store") as (_, writer):
         writer.write(Group([numbered(1, 1), numbered(2, 1, source_id="other")]))

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from bench.child import free_port
+from tests.support.config import source
 from tests.support.pages import ROOT, all_text, page
-from tests.support.server import Children, installed_command, source
+from tests.support.server import Children, installed_command
 from tests.support.waiting import HANG_SECONDS
 
 TOURS = {
@@ -55,7 +56,14 @@ class Place:
     def __init__(self, directory: Path) -> None:
         public, admin = free_port(), free_port()
         self.directory = directory
-        self._others = {":8080": f":{public}", ":8081": f":{admin}", "/tmp/": f"{directory}/", "make install": ":"}
+        loaded = """until curl -s http://127.0.0.1:8081/metrics | grep -q 'received_total.*segment"} [0-9][0-9][0-9]'"""
+        self._others = {
+            "make install": ":",
+            "sleep 2": f"{loaded}; do sleep 0.1; done",  # on a slow machine nothing may have come so soon
+            ":8080": f":{public}",
+            ":8081": f":{admin}",
+            "/tmp/": f"{directory}/",
+        }
         shutil.copytree(ROOT / "config", directory / "config", ignore=shutil.ignore_patterns("data", "__pycache__"))
         config = directory / "config" / "tidegate.toml"
         config.write_text(self.moved(config.read_text()))

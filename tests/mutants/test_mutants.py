@@ -7,33 +7,21 @@ run against it, must fail with the words that belong to the promise.
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.crash.test_drain import check_batch_in_hand
-from tests.crash.test_kill_loop import check_kill_loop
-from tests.crash.test_memory import (
-    check_bytes_behind_a_hanging_processor,
-    check_outcomes_that_wait_for_a_commit,
-    check_waiting_twins,
-)
-from tests.crash.test_storage_failures import check_no_answer_without_its_commit
-from tests.integration.test_limits_flow import check_tokens_are_charged
-from tests.integration.test_processing import (
-    check_duplicate_after_restart,
-    check_id_is_held_until_its_outcome_is_on_disk,
-    check_outcome_with_its_archive,
-)
-from tests.integration.test_reload import check_removed_source
+from tests.crash import test_drain, test_kill_loop, test_memory_bounds, test_storage_failures
+from tests.integration import test_limits_flow, test_processing, test_reload
+from tests.support.client import item
+from tests.support.config import source
 from tests.support.ledger import pending
-from tests.support.server import ROOT, Children, item, source
+from tests.support.server import ROOT, Children
 from tests.support.waiting import eventually
 
-
-def check_few_kills(children: Children) -> None:
-    """A kill loop of a few rounds."""
-    check_kill_loop(children, 4)
+FEW_KILLS = partial(test_kill_loop.test_kills_at_any_moment_lose_nothing, rounds=4)
+RESTART = test_processing.test_a_restart_remembers_processed_ids
 
 
 @dataclass(frozen=True)
@@ -44,7 +32,7 @@ class Mutant:
     file: str
     line: str
     fault: str
-    check: Callable[[Children], None]
+    test: Callable[[Children], None]
     words: str
     """In what the failing test says."""
 
@@ -79,30 +67,33 @@ FORGETFUL_INDEX = (
 )
 
 MUTANTS = [
-    Mutant("200 before commit", *EARLY_ANSWER, check_no_answer_without_its_commit, "200 == 503"),
-    Mutant("200 before commit, killed", *EARLY_ANSWER, check_few_kills, "acknowledged, and not in the store"),
-    Mutant("200 before commit, several together, killed", *EARLY_ANSWERS, check_few_kills, "and not in the store"),
-    Mutant("200 before the journal, killed", *EARLY_BATCH, check_few_kills, "acknowledged, and not in the store"),
-    Mutant("journal not put into the store, killed", *FORGOTTEN_JOURNAL, check_few_kills, "and not in the store"),
-    Mutant(
-        "journal rewound too early, killed", *EAGER_REWIND, check_few_kills, "came between is missing|not in the store"
-    ),
+    Mutant("200 before commit", *EARLY_ANSWER, test_storage_failures.test_no_answer_without_its_commit, "200 == 503"),
+    Mutant("200 before commit, killed", *EARLY_ANSWER, FEW_KILLS, "acknowledged, and not in the store"),
+    Mutant("200 before commit, several together, killed", *EARLY_ANSWERS, FEW_KILLS, "and not in the store"),
+    Mutant("200 before the journal, killed", *EARLY_BATCH, FEW_KILLS, "acknowledged, and not in the store"),
+    Mutant("journal not put into the store, killed", *FORGOTTEN_JOURNAL, FEW_KILLS, "and not in the store"),
+    Mutant("journal rewound too early, killed", *EAGER_REWIND, FEW_KILLS, "came between is missing|not in the store"),
     Mutant(
         "outcome before archive",
         "storage/write/transaction.py",
         "for key, value in self._results:",
         "for key, value in ():",
-        check_outcome_with_its_archive,
+        test_processing.test_an_outcome_comes_with_its_archive,
         "results, key",
     ),
-    Mutant("index not rebuilt at start", *FORGETFUL_INDEX, check_duplicate_after_restart, "second call"),
-    Mutant("index not rebuilt at start, killed", *FORGETFUL_INDEX, check_few_kills, "processed twice|called again"),
+    Mutant(
+        "index not rebuilt at start",
+        *FORGETFUL_INDEX,
+        test_processing.test_a_restart_remembers_processed_ids,
+        "second call",
+    ),
+    Mutant("index not rebuilt at start, killed", *FORGETFUL_INDEX, FEW_KILLS, "processed twice|called again"),
     Mutant(
         "tokens not charged",
         "server/intake/rate_limit.py",
         "self._full_at = full_at + admitted * self._cost",
         "self._full_at = full_at",
-        check_tokens_are_charged,
+        test_limits_flow.test_a_burst_is_given_once,
         r"\(3, 0, 0\) == \(1, 0, 2\)",
     ),
     Mutant(
@@ -111,7 +102,7 @@ MUTANTS = [
         "self._hand_over(change, received_at_ms, on_disk if held else _nothing)",
         "self._release(digests, {}); "
         "self._hand_over(change, received_at_ms, lambda: self._index.add(digests, numbers, change.at_ms))",
-        check_id_is_held_until_its_outcome_is_on_disk,
+        test_processing.test_an_id_is_held_until_its_outcome,
         "second call",
     ),
     Mutant(
@@ -119,39 +110,39 @@ MUTANTS = [
         "server/runtime/signals.py",
         "token.run_sync_soon(drain)",
         "os._exit(0)",
-        check_batch_in_hand,
-        "PENDING",
+        test_drain.test_a_call_in_hand_is_finished,
+        "pending",
     ),
     Mutant(
         "events are parked without bound",
         "server/flow/consumer.py",
         "self.room <= 0 or",
         "",
-        check_waiting_twins,
-        "memory grew",
+        test_memory_bounds.test_duplicates_that_wait_for_the_first_are_bounded,
+        "nothing waits on disk",
     ),
     Mutant(
         "bodies in memory without bound",
         "server/flow/queue.py",
         "if self._budget.held_by(source_id) and not self._budget.has_room(source_id):",
         "if False:",
-        check_bytes_behind_a_hanging_processor,
-        "memory grew",
+        test_memory_bounds.test_bytes_behind_a_hanging_processor_are_bounded,
+        "nothing waits on disk",
     ),
     Mutant(
         "results that wait without bound",
         "server/flow/consumer.py",
         "return self._outcomes.waiting_bytes >= WAITING_RESULT_BYTES_MAX",
         "return False",
-        check_outcomes_that_wait_for_a_commit,
-        "memory grew",
+        test_memory_bounds.test_results_that_wait_for_a_commit_are_bounded,
+        "results of 60 kB were asked for",
     ),
     Mutant(
         "a reload forgets the sources",
         "server/runtime/reload.py",
         "self._engine.configure(config.sources, functions)",
         "pass",
-        check_removed_source,
+        test_reload.test_a_removed_source_is_closed_not_forgotten,
         "200.* == .*401",
     ),
 ]
@@ -160,7 +151,7 @@ MUTANTS = [
 def make(mutant: Mutant, directory: Path) -> Path:
     """The code with the fault in it; the line must be there exactly once."""
     for package in ("server", "storage"):
-        shutil.copytree(ROOT / package, directory / package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / package, directory / package)  # what is compiled too: files keep their times
     path = directory / mutant.file
     text = path.read_text()
     assert text.count(mutant.line) == 1, f"{mutant.file} no longer holds this line once: {mutant.line}"
@@ -177,23 +168,24 @@ def check_it_serves(children: Children) -> None:
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-def test_mutant(mutant: Mutant, tmp_path: Path) -> None:
+def test_each_promises_test_sees_its_fault(mutant: Mutant, tmp_path: Path) -> None:
     """The promise's test sees the fault."""
     root = make(mutant, tmp_path / "code")
     with Children(tmp_path, root) as children:
         check_it_serves(children)
         with pytest.raises(AssertionError, match=mutant.words):
-            mutant.check(children)
+            mutant.test(children)
 
 
-def test_copy_without_a_fault(tmp_path: Path) -> None:
+def test_a_copy_without_a_fault_passes(tmp_path: Path) -> None:
     """The copy itself breaks nothing: unchanged, it keeps the promises."""
+    line = "class Server:"
     unchanged = Mutant(
-        "none", "server/runtime/app.py", "class Server:", "class Server:", check_duplicate_after_restart, ""
+        "none", "server/runtime/app.py", line, line, test_processing.test_a_restart_remembers_processed_ids, ""
     )
     with Children(tmp_path, make(unchanged, tmp_path / "code")) as children:
         check_it_serves(children)
-        unchanged.check(children)
+        unchanged.test(children)
         child = children(source("worked"))
         child.start()
         assert str(tmp_path) in Path(f"/proc/{child.pid}/environ").read_text()

@@ -16,9 +16,11 @@ from hypothesis import strategies as st
 from storage.lmdb_store.environment import Store
 from storage.read.reader import Reader
 from storage.write.recovery import recover
-from tests.support import front_end
-from tests.support.server import TOKEN, Child, Children
+from tests.support.config import TOKEN
+from tests.support.server import Child, Children
 from tests.support.waiting import HANG_SECONDS
+
+pytestmark = pytest.mark.xdist_group("front ends")  # one server for all of them
 
 CONFIG = f"""
 [limits]
@@ -181,13 +183,8 @@ def kept(child: Child) -> list[Any]:
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Child, Child]]:
     """The same server twice, with either front end."""
-    chosen = front_end.fast_lane
     with Children(Path(tmp_path_factory.mktemp("front-ends"))) as children:
-        made = []
-        for fast_lane in (True, False):
-            front_end.fast_lane = fast_lane
-            made.append(children(CONFIG))
-            front_end.fast_lane = chosen
+        made = [children(CONFIG, fast=fast) for fast in (True, False)]
         for child in made:
             child.start()
         yield made[0], made[1]
@@ -195,7 +192,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Child, Chil
 
 @settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(pieces=conversations())
-def test_same_answers(pair: tuple[Child, Child], pieces: list[bytes]) -> None:
+def test_both_front_ends_answer_alike(pair: tuple[Child, Child], pieces: list[bytes]) -> None:
     """Whatever comes, in whatever pieces, both say the same: status lines, headers and bodies, byte for byte."""
     fast, complete = pair
     said, expected = talk(fast.port, pieces), talk(complete.port, pieces)
@@ -209,7 +206,7 @@ def test_same_words_for_a_hostile_request(pair: tuple[Child, Child], request_byt
     assert talk(fast.port, [request_bytes]) == talk(complete.port, [request_bytes])
 
 
-def test_same_store(pair: tuple[Child, Child]) -> None:
+def test_both_front_ends_store_alike(pair: tuple[Child, Child]) -> None:
     """After all that, both have received and dropped the same."""
     fast, complete = pair
     for child in pair:

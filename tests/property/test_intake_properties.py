@@ -197,7 +197,7 @@ def test_the_four_numbers_add_up(source: Source, body: bytes, spent: int, deferr
 
 
 @given(plain_batches, sources)
-def test_the_quick_way_finds_what_the_careful_one_finds(batch: list[dict[str, str]], source: Source) -> None:
+def test_the_quick_and_careful_ways_agree(batch: list[dict[str, str]], source: Source) -> None:
     """A batch of plain items gives the same columns as the same items behind one that is none."""
     batch = batch[: LIMITS.batch_events_max - 1]
     segment = Source("s", "segment", (), event_type_override=source.event_type_override)

@@ -1,17 +1,76 @@
-"""A raw-socket HTTP client with bounded waits: it sends the bytes it is told and shows the bytes that came."""
+"""Two HTTP clients: a plain one of blocking calls, and one on a raw socket, which sends the bytes it is told and shows
+the bytes that came.
+"""
 
+import fcntl
+import http.client
+import json
 import struct
-from collections.abc import AsyncIterator
+import termios
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 
-import orjson
 import trio
 
-from tests.support.waiting import HANG_SECONDS
+from tests.support.config import TOKEN
+from tests.support.waiting import HANG_SECONDS, until
 
-WAIT_SECONDS = HANG_SECONDS
-"""A test that waits longer has failed; nothing waits this long on purpose."""
+
+@dataclass(frozen=True)
+class Response:
+    """One answer, read to its end."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Session:
+    """One kept-alive connection. Any method raises OSError or HTTPException when it breaks."""
+
+    def __init__(self, port: int, delivered: list[str] | None = None) -> None:
+        """`delivered` gets the id of each delivery that is answered with 200."""
+        self._delivered = [] if delivered is None else delivered
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=HANG_SECONDS)
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def post(
+        self, source: str, body: object, *, token: str = TOKEN, headers: Mapping[str, str] | None = None
+    ) -> Response:
+        """One delivery; `body` is bytes, or what becomes JSON."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        merged = {"Authorization": f"Bearer {token}", **(headers or {})}
+        answer = self.ask("POST", f"/ingest/inbound/{source}", data, merged)
+        if answer.status == 200:
+            self._delivered.append(answer.json["delivery"])
+        return answer
+
+    def ask(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Response:
+        self._connection.request(method, path, body, dict(headers))
+        answer = self._connection.getresponse()
+        return Response(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
+
+
+def ask_once(port: int, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Response:
+    """The answer to this request on a connection of its own."""
+    with Session(port) as session:
+        return session.ask(method, path, body, headers)
+
+
+def item(event_id: str, **keys: object) -> dict[str, object]:
+    """An event of this id; the keys are its payload."""
+    return {"inbound_event_id": event_id, **keys}
 
 
 @dataclass(frozen=True)
@@ -25,7 +84,7 @@ class Reply:
     @property
     def code(self) -> str:
         """The refusal's code."""
-        return str(orjson.loads(self.body)["code"])
+        return str(json.loads(self.body)["code"])
 
 
 class Raw:
@@ -33,12 +92,22 @@ class Raw:
 
     def __init__(self, stream: trio.SocketStream) -> None:
         self.stream = stream
-        self._rest = b""
+        self._rest = bytearray()
 
     async def send(self, data: bytes) -> None:
         """Sends all of `data`; a server that has closed already is no error here."""
-        with trio.fail_after(WAIT_SECONDS), suppress(trio.BrokenResourceError):
+        with trio.fail_after(HANG_SECONDS), suppress(trio.BrokenResourceError):
             await self.stream.send_all(data)
+
+    async def all_has_arrived(self) -> None:
+        """Return when the server's kernel has all that was sent: its next turn sees it."""
+        unread = bytearray(4)
+
+        def is_acknowledged() -> bool:
+            fcntl.ioctl(self.stream.socket.fileno(), termios.TIOCOUTQ, unread)
+            return not any(unread)
+
+        await until(is_acknowledged)
 
     async def send_eof(self) -> None:
         """Closes our sending half."""
@@ -46,15 +115,15 @@ class Raw:
 
     async def read_until_close(self) -> bytes:
         """Everything until the server closes. A reset raises trio.BrokenResourceError."""
-        data, self._rest = self._rest, b""
-        with trio.fail_after(WAIT_SECONDS):
+        data, self._rest = self._rest, bytearray()
+        with trio.fail_after(HANG_SECONDS):
             while piece := await self.stream.receive_some(65536):
                 data += piece
-        return data
+        return bytes(data)
 
     async def send_until_reset(self, data: bytes) -> None:
         """Sends `data` again and again, without ever reading, until the server resets the connection."""
-        with trio.fail_after(WAIT_SECONDS), suppress(trio.BrokenResourceError):
+        with trio.fail_after(HANG_SECONDS), suppress(trio.BrokenResourceError):
             while True:
                 await self.stream.send_all(data)
 
@@ -65,7 +134,7 @@ class Raw:
     async def replies_until_close(self, methods: str = "") -> list[Reply]:
         """Every answer until the server closes; `methods` has an H for each answer to a HEAD request."""
         replies: list[Reply] = []
-        data = await self.read_until_close()
+        data = bytearray(await self.read_until_close())
         while data:
             is_head = methods[len(replies) : len(replies) + 1] == "H"
             reply, data = _parse(data, is_head=is_head)
@@ -74,7 +143,7 @@ class Raw:
 
     async def reply(self, *, is_head: bool = False) -> Reply:
         """The next whole answer; the connection stays open."""
-        with trio.fail_after(WAIT_SECONDS):
+        with trio.fail_after(HANG_SECONDS):
             while True:
                 try:
                     reply, self._rest = _parse(self._rest, is_head=is_head)
@@ -118,7 +187,7 @@ def request(
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + (body or b"")
 
 
-def _parse(data: bytes, *, is_head: bool) -> tuple[Reply, bytes]:
+def _parse(data: bytearray, *, is_head: bool) -> tuple[Reply, bytearray]:
     head, end, rest = data.partition(b"\r\n\r\n")
     if not end:
         raise EOFError(data)
@@ -128,4 +197,4 @@ def _parse(data: bytes, *, is_head: bool) -> tuple[Reply, bytes]:
     length = 0 if is_head or status < 200 else int(headers["content-length"])
     if len(rest) < length:
         raise EOFError(data)
-    return Reply(status, headers, rest[:length]), rest[length:]
+    return Reply(status, headers, bytes(rest[:length])), rest[length:]

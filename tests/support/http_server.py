@@ -20,8 +20,8 @@ from server.http.fast.socket import STATES, FastSocket, State
 from server.http.frontend import Denial
 from server.http.listener import serve
 from server.intake.intake import DeliveryHead
-from tests.support import front_end
-from tests.support.client import WAIT_SECONDS
+from tests.support import config
+from tests.support.waiting import HANG_SECONDS, NEVER_SECONDS
 
 ACCEPTED = Answer(200, b'{"status":"accepted"}')
 TOKEN = "Authorization: Bearer good"
@@ -33,9 +33,9 @@ class SomeLimits:
     """Long enough never to fire unless a test sets one."""
 
     connections_max: int = 100
-    header_timeout_seconds: float = 60
-    body_timeout_seconds: float = 60
-    keep_alive_timeout_seconds: float = 60
+    header_timeout_seconds: float = NEVER_SECONDS
+    body_timeout_seconds: float = NEVER_SECONDS
+    keep_alive_timeout_seconds: float = NEVER_SECONDS
 
 
 @dataclass
@@ -182,7 +182,7 @@ async def serving(
             [sock],
             limits,
             shutdown_trigger=server.stop.wait,
-            fast=FastIntake(server.gate, (), server.accepted) if front_end.fast_lane and build is public_app else None,
+            fast=FastIntake(server.gate, (), server.accepted) if config.fast_lane and build is public_app else None,
             name="test",
             observe=server.observe,
             on_error=lambda _name, error: server.errors.append(error),
@@ -195,5 +195,5 @@ async def serving(
             await nursery.start(run)
             yield server
             server.stop.set()
-            with trio.fail_after(WAIT_SECONDS):
+            with trio.fail_after(HANG_SECONDS):
                 await server.stopped.wait()

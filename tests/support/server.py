@@ -1,6 +1,6 @@
 """The installed server as a child process: started, spoken to over real sockets, killed."""
 
-import http.client
+import io
 import json
 import os
 import shutil
@@ -9,41 +9,19 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
-from tests.support import front_end
+from server.cli.main import main
+from tests.support import config
+from tests.support.client import Response, Session, ask_once
+from tests.support.config import TOKEN
 from tests.support.waiting import HANG_SECONDS, eventually
-
-TOKEN = "a-token-of-the-tests"
 
 ROOT = Path(__file__).resolve().parents[2]
 """Where `server` and `storage` are, unless a test brings others."""
-
-
-def source(source_id: str, **keys: object) -> str:
-    """A `[sources.ID]` table: a webhook source that takes TOKEN, unless the keys say otherwise."""
-    table = {"type": "webhook", "tokens": [TOKEN], **keys}
-    return "\n".join([f"[sources.{source_id}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items()), ""])
-
-
-@dataclass(frozen=True)
-class Response:
-    """One answer, read to its end."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-
-def item(event_id: str, **keys: object) -> dict[str, object]:
-    """An event of this id; the keys are its payload."""
-    return {"inbound_event_id": event_id, **keys}
 
 
 class Child:
@@ -60,7 +38,9 @@ class Child:
         server_keys: str = "",
         command: Sequence[str] | None = None,
         root: Path = ROOT,
+        fast: bool | None = None,
     ) -> None:
+        self._fast = fast
         self.directory = directory
         self.config = directory / "tidegate.toml"
         self.store = directory / "data"
@@ -72,12 +52,12 @@ class Child:
         self.errors: list[str] = []
         """Lines of stderr that are no JSON: there should be none."""
         self.port = self.admin_port = 0
+        self.delivered: list[str] = []
+        """The deliveries that were answered with 200, as the answers name them."""
 
     def write(self, sections: str, server_keys: str = "") -> None:
         """Write the configuration file, perhaps for a later `reload`."""
-        lane = "true" if front_end.fast_lane else "false"
-        server = f'[server]\nbind = "127.0.0.1:0"\nadmin_bind = "127.0.0.1:0"\nfast_lane = {lane}\n{server_keys}\n'
-        self.config.write_text(server + sections)
+        self.config.write_text(config.whole(sections, server_keys, fast=self._fast))
 
     def __enter__(self) -> "Child":
         self.start()
@@ -92,6 +72,19 @@ class Child:
         if not self.port:
             self.kill()
             raise AssertionError(f"the server did not become ready: {self.lines} {self.errors}")
+
+    def start_that_fails(self) -> tuple[int, str]:
+        """Exit code and words of a start that ends by itself, beside one that is running perhaps."""
+        done = subprocess.run(
+            [*self.command, "serve", "--config", str(self.config)],
+            capture_output=True,
+            text=True,
+            env=self.environment,
+            cwd=self.directory,
+            timeout=HANG_SECONDS,
+            check=False,
+        )
+        return done.returncode, done.stderr
 
     def start_if_it_can(self) -> None:
         """Return when it says that it is ready, or has ended."""
@@ -124,12 +117,12 @@ class Child:
         assert self.process is not None
         self.process.send_signal(number)
 
-    def wait(self, seconds: float = 60) -> int | None:
+    def wait(self) -> int | None:
         """The exit code, once it has ended."""
         if self.process is None:
             return None
-        code = self.process.wait(seconds)
-        self._reader.join(seconds)
+        code = self.process.wait(HANG_SECONDS)
+        self._reader.join(HANG_SECONDS)
         return code
 
     @property
@@ -146,12 +139,12 @@ class Child:
         self.signal(signal.SIGTERM)
         return self.wait()
 
-    def wait_for_line(self, event: str, seconds: float = 30) -> dict[str, Any]:
+    def wait_for_line(self, event: str) -> dict[str, Any]:
         """The log line of this event, said already or soon."""
         said = self._said.setdefault(event, threading.Event())
         found = [line for line in list(self.lines) if line.get("event") == event]
         if not found:
-            assert said.wait(seconds), f"the server did not say {event!r}: {self.lines} {self.errors}"
+            assert said.wait(HANG_SECONDS), f"the server did not say {event!r}: {self.lines} {self.errors}"
             found = [line for line in list(self.lines) if line.get("event") == event]
         return found[-1]
 
@@ -175,28 +168,26 @@ class Child:
         status = Path(f"/proc/{self.pid}/status").read_text()
         return int(status.split("RssAnon:")[1].split()[0]) * 1024
 
-    def session(self) -> "Session":
+    def session(self) -> Session:
         """A connection for many deliveries."""
-        return Session(self.port)
+        return Session(self.port, self.delivered)
 
     def post(
         self, source: str, body: object, *, headers: Mapping[str, str] | None = None, token: str = TOKEN
     ) -> Response:
         """One delivery on a connection of its own; `body` is bytes, or what becomes JSON."""
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        return self.request(
-            "POST", f"/ingest/inbound/{source}", data, {"Authorization": f"Bearer {token}", **(headers or {})}
-        )
+        with self.session() as session:
+            return session.post(source, body, token=token, headers=headers)
 
     def request(
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> Response:
-        return _request(self.port, method, path, body, headers or {})
+        return ask_once(self.port, method, path, body, headers or {})
 
     def admin(
         self, path: str, *, method: str = "GET", body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> Response:
-        return _request(self.admin_port, method, path, body, headers or {})
+        return ask_once(self.admin_port, method, path, body, headers or {})
 
     def metrics(self) -> dict[str, float]:
         """Every sample, by its name with labels as the server writes it."""
@@ -205,17 +196,13 @@ class Child:
         return {name: float(value) for name, value in lines}
 
     def cli(self, *arguments: str, check: bool = False) -> subprocess.CompletedProcess[str]:
-        """A command of the same installation with this configuration: `cli("receipt", source, id)`."""
+        """What a command does with this configuration: `cli("receipt", source, id)`. It runs in this process, since to
+        start Python for it takes a hundred times as long."""
         name, *rest = arguments
-        return subprocess.run(
-            [*self.command, name, "--config", str(self._config_of_commands()), *rest],
-            capture_output=True,
-            text=True,
-            env=self.environment,
-            cwd=self.directory,
-            timeout=HANG_SECONDS,
-            check=check,
-        )
+        done = run_here(name, "--config", str(self._config_of_commands()), *rest, environment=self.environment)
+        if check:
+            assert done.returncode == 0, done
+        return done
 
     def _config_of_commands(self) -> Path:
         """The configuration with the ports in use, so that a command finds the server."""
@@ -256,13 +243,16 @@ class Children:
         self._root = root
         self._made: list[Child] = []
 
-    def __call__(self, sections: str, *, server_keys: str = "", launch: Sequence[str] = ()) -> "Child":
-        """Not started yet. `launch`: arguments of `faults.py`, where something of its world is to be replaced."""
+    def __call__(
+        self, sections: str, *, server_keys: str = "", launch: Sequence[str] = (), fast: bool | None = None
+    ) -> Child:
+        """Make one that is not started yet. `launch`: arguments of `faults.py`, where something of its world is to be
+        replaced; `fast`: which front end, where it is not the one that pytest's option names."""
         directory = self._directory / f"server-{len(self._made)}"
         directory.mkdir()
         shutil.copy(ROOT / "tests" / "support" / "processors.py", directory)
         command = [sys.executable, "-P", str(ROOT / "tests" / "support" / "faults.py"), *launch] if launch else None
-        child = Child(directory, sections, server_keys=server_keys, command=command, root=self._root)
+        child = Child(directory, sections, server_keys=server_keys, command=command, root=self._root, fast=fast)
         self._made.append(child)
         return child
 
@@ -274,43 +264,23 @@ class Children:
             child.kill()
 
 
-class Session:
-    """One kept-alive connection. Any method raises OSError or HTTPException when it breaks."""
-
-    def __init__(self, port: int) -> None:
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=HANG_SECONDS)
-
-    def __enter__(self) -> "Session":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._connection.close()
-
-    def post(
-        self, source: str, body: object, *, token: str = TOKEN, headers: Mapping[str, str] | None = None
-    ) -> Response:
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        merged = {"Authorization": f"Bearer {token}", **(headers or {})}
-        return _exchange(self._connection, "POST", f"/ingest/inbound/{source}", data, merged)
-
-
 def installed_command() -> list[str]:
     """The `tidegate` beside this interpreter, or the module where it is not installed."""
     script = Path(sys.executable).with_name("tidegate")
     return [str(script)] if script.exists() else [sys.executable, "-m", "server"]
 
 
-def _request(port: int, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Response:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=HANG_SECONDS)
-    try:
-        return _exchange(connection, method, path, body, headers)
-    finally:
-        connection.close()
-
-
-def _exchange(
-    connection: http.client.HTTPConnection, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
-) -> Response:
-    connection.request(method, path, body, dict(headers))
-    response = connection.getresponse()
-    return Response(response.status, {name.lower(): value for name, value in response.getheaders()}, response.read())
+def run_here(*arguments: str, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """What the `tidegate` command does with these arguments, in this process."""
+    said, words = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", newline="\n") for _ in range(2))
+    others = {name: value for name, value in environment.items() if name != "PYTHONPATH"}
+    with mock.patch.dict(os.environ, others), redirect_stdout(said), redirect_stderr(words):
+        try:
+            code = main(arguments)
+        except SystemExit as error:
+            code = int(error.code or 0)
+    texts = []
+    for stream in (said, words):
+        stream.flush()
+        texts.append(stream.buffer.getvalue().decode())
+    return subprocess.CompletedProcess(arguments, code, *texts)

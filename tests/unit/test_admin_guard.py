@@ -18,7 +18,7 @@ def code(method: str, path: str, *headers: tuple[bytes, bytes], token: bytes = b
     "host",
     ["localhost", "LocalHost:8081", "127.0.0.1", "127.0.0.1:8081", "[::1]", "[::1]:8081", "10.1.2.3:80", "localhost:"],
 )
-def test_local_hosts(host: str) -> None:
+def test_local_hosts_need_no_token(host: str) -> None:
     """Without a token, localhost and IP addresses are good Hosts, with or without a port."""
     assert code("GET", "/metrics", (b"host", host.encode())) is None
 
@@ -36,13 +36,13 @@ def test_local_hosts(host: str) -> None:
         "a:b:c:1",
     ],
 )
-def test_other_hosts(host: str) -> None:
+def test_other_hosts_are_refused_everywhere(host: str) -> None:
     """Without a token, a name that somebody could point at this host is refused, on every path; so are two Hosts."""
     assert code("GET", "/metrics", (b"host", host.encode())) == "forbidden"
     assert code("GET", "/livez", (b"host", host.encode())) == "forbidden"
 
 
-def test_token_is_needed() -> None:
+def test_all_but_health_needs_the_token() -> None:
     """With a token, all but health needs it, exactly it; any Host is good then."""
     host = (b"host", b"admin.example.com")
     for path in ("/metrics", "/nothing", "/livez/", "/requeue", "/dead"):
@@ -70,7 +70,7 @@ def test_token_is_needed() -> None:
         ([b"http://localhost:8081", b"http://localhost:8081"], True),
     ],
 )
-def test_other_origins(token: bytes, origins: list[bytes], refused: bool) -> None:
+def test_other_origins_are_refused_everywhere(token: bytes, origins: list[bytes], refused: bool) -> None:
     """An Origin other than the one that was asked is refused on every path, with or without a token."""
     headers = [LOCAL, (b"authorization", b"Bearer secret"), *((b"origin", origin) for origin in origins)]
     for path in ("/livez", "/metrics"):
@@ -88,13 +88,13 @@ def test_other_origins(token: bytes, origins: list[bytes], refused: bool) -> Non
         (None, True),
     ],
 )
-def test_posts_are_json(content_type: bytes | None, refused: bool) -> None:
+def test_a_post_must_be_json(content_type: bytes | None, refused: bool) -> None:
     """A POST has the one type that a form of another page cannot send."""
     headers = [LOCAL] if content_type is None else [LOCAL, (b"content-type", content_type)]
     assert code("POST", "/requeue", *headers) == ("unsupported_media_type" if refused else None)
     assert code("GET", "/dead", *headers) is None
 
 
-def test_token_comes_first() -> None:
+def test_the_token_is_looked_at_first() -> None:
     """Who has no token learns nothing about the rest of the request."""
     assert code("POST", "/requeue", (b"host", b"x"), (b"origin", b"http://y"), token=b"s") == "unauthorized"

@@ -88,7 +88,7 @@ def test_no_secret_signs_nothing() -> None:
         (None, None),
     ],
 )
-def test_token_of_authorization(header: bytes | None, token: bytes | None) -> None:
+def test_only_bearer_carries_a_token(header: bytes | None, token: bytes | None) -> None:
     """Only the Bearer scheme carries a token, and its name has no case."""
     assert token_of(header) == token
 

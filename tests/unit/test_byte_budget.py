@@ -5,7 +5,7 @@ import pytest
 from server.base.byte_budget import ByteBudget
 
 
-def test_a_source_takes_room_only_while_it_holds_less_than_is_free() -> None:
+def test_one_source_leaves_room_for_others() -> None:
     """One source alone can hold half and one portion more; then others still get some."""
     budget = ByteBudget(100)
     assert budget.reserve("a", 40)
@@ -25,7 +25,7 @@ def test_never_more_than_there_is() -> None:
     assert budget.free_bytes == 0
 
 
-def test_what_is_given_back_can_be_taken_again_and_is_heard_of() -> None:
+def test_room_that_comes_back_is_heard_of() -> None:
     """Listeners hear of room within their block only."""
     budget = ByteBudget(100)
     heard: list[int] = []

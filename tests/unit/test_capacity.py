@@ -80,7 +80,7 @@ def test_ids_beyond_their_share_are_on_disk(config: Config) -> None:
     )
 
 
-def test_a_rate_that_is_only_observed_is_no_limit(config: Config) -> None:
+def test_an_observed_rate_is_not_a_limit(config: Config) -> None:
     """Sources without a limit, or that only count what is over it, are named as not in the sums."""
     found = plan(with_sources(config, source("a"), source("b", rate=5, over_limit="observe")), PLENTY)
     assert found.unlimited == ("a", "b")
@@ -113,7 +113,7 @@ def test_no_sources_is_a_warning(config: Config) -> None:
     assert "warning: there are no sources" in describe(with_sources(config), PLENTY)
 
 
-def test_check_masks_secrets(config: Config) -> None:
+def test_the_description_has_no_secrets(config: Config) -> None:
     """The description names sources, types, limits and processors, and no secret or hash of one."""
     secrets = (b"hunter2hunter2",)
     orders = source("orders", rate=3, over_limit="drop", processor="shop:handle", signing_secrets=secrets)
@@ -131,7 +131,7 @@ def test_this_machine_can_be_read(config: Config) -> None:
     assert "this machine" in describe(config)
 
 
-def test_what_the_store_has_taken_is_still_its_own(config: Config) -> None:
+def test_the_stores_own_disk_counts_as_free(config: Config) -> None:
     """Disk that the store's own file takes counts as there for it."""
     config.storage.path.mkdir()
     (config.storage.path / "data.mdb").write_bytes(b"x" * 2**20)
@@ -150,6 +150,6 @@ def test_what_the_store_has_taken_is_still_its_own(config: Config) -> None:
         (2**60, "1048576 TiB"),
     ],
 )
-def test_sizes_for_people(count: int, words: str) -> None:
+def test_a_size_has_three_digits(count: int, words: str) -> None:
     """A size has three digits and a binary unit."""
     assert size(count) == words

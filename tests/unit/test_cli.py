@@ -23,7 +23,7 @@ from storage.deliveries import PAYLOAD_KEY, WHOLE_ITEM, Deliveries
 from storage.lmdb_store.environment import Store
 from storage.model import Append, Group
 from storage.statuses import EventStatus
-from tests.support.server import TOKEN, source
+from tests.support.config import TOKEN, source
 from tests.support.store import MAP_SIZE_BYTES, changed, delivery, filled, outcome
 from tests.support.waiting import HANG_SECONDS
 
@@ -107,7 +107,7 @@ def test_help_and_version_everywhere(command: str, capsys: Capture) -> None:
         ["serve", "--config", "x", "--colour"],
     ],
 )
-def test_wrong_arguments(arguments: list[str], capsys: Capture) -> None:
+def test_wrong_arguments_exit_with_2(arguments: list[str], capsys: Capture) -> None:
     """Arguments that make no sense: exit code 2, words on stderr, nothing on stdout."""
     assert run_usage(*arguments) == 2
     out, err = capsys.readouterr()
@@ -117,7 +117,7 @@ def test_wrong_arguments(arguments: list[str], capsys: Capture) -> None:
 
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if command != "serve"])
-def test_bad_configuration(command: str, tmp_path: Path, capsys: Capture) -> None:
+def test_a_bad_configuration_exits_with_2(command: str, tmp_path: Path, capsys: Capture) -> None:
     """A configuration that cannot be used: exit code 2 and one line for each mistake, whatever the command."""
     path = tmp_path / "bad.toml"
     assert run(command, path, *ARGUMENTS.get(command, [])) == 2
@@ -133,7 +133,7 @@ def test_bad_configuration(command: str, tmp_path: Path, capsys: Capture) -> Non
 
 
 @pytest.mark.parametrize("command", READING)
-def test_no_store(command: str, config: Path, capsys: Capture) -> None:
+def test_a_missing_store_is_not_made(command: str, config: Path, capsys: Capture) -> None:
     """Where there is no store yet: a clear line, exit code 1, and no store is made."""
     assert run(command, config, *ARGUMENTS.get(command, [])) == 1
     assert capsys.readouterr() == ("", f"tidegate: there is no store in {config.parent / 'data'}\n")
@@ -167,7 +167,7 @@ def test_no_secret_is_needed_to_read(command: str, config: Path, capsys: Capture
         ("dead", {"source": None}),
     ],
 )
-def test_order_of_arguments(words: str, found: dict[str, object]) -> None:
+def test_options_may_stand_among_arguments(words: str, found: dict[str, object]) -> None:
     """Options may come before, between and behind the arguments; what follows -- is an argument, whatever it is."""
     command, *rest = words.split()
     for at in range(2 if rest and rest[0] == "demo" else 1):
@@ -176,7 +176,7 @@ def test_order_of_arguments(words: str, found: dict[str, object]) -> None:
         assert parsed["config"] == Path("c")
 
 
-def test_receipt(config: Path, capsys: Capture) -> None:
+def test_a_receipt_tells_pending_from_done(config: Path, capsys: Capture) -> None:
     """An outcome is printed with 0; a pending event with 1; an unknown one is nothing on stdout, and 1."""
     fill(config)
     assert run("receipt", config, "demo", "done") == 0
@@ -207,7 +207,7 @@ def test_a_source_that_nobody_knows(words: str, config: Path, capsys: Capture) -
     assert (out != "", err) == (True, "")
 
 
-def test_all_receipts(config: Path, capsys: Capture) -> None:
+def test_all_receipts_are_one_list(config: Path, capsys: Capture) -> None:
     """--all prints every receipt as one list, the newest first."""
     fill(config)
     assert run("receipt", config, "--all", "demo", "done") == 0
@@ -220,7 +220,7 @@ def test_all_receipts(config: Path, capsys: Capture) -> None:
     assert capsys.readouterr().out == ""
 
 
-def test_event(config: Path, capsys: Capture) -> None:
+def test_an_event_comes_with_its_result(config: Path, capsys: Capture) -> None:
     """The event is printed with its result; one whose body was not kept is explained, with 1; so is an unknown one."""
     fill(config)
     assert run("event", config, "demo", "done") == 0
@@ -233,7 +233,7 @@ def test_event(config: Path, capsys: Capture) -> None:
     assert capsys.readouterr() == ("", "tidegate: there is no event 'nobody' of source 'demo'\n")
 
 
-def test_delivery(config: Path, capsys: Capture) -> None:
+def test_a_delivery_comes_with_its_items(config: Path, capsys: Capture) -> None:
     """A delivery is printed with each of its items; an unknown or impossible id is 1."""
     fill(config)
     assert run("delivery", config, "0000000000001-abcdef") == 0
@@ -243,7 +243,7 @@ def test_delivery(config: Path, capsys: Capture) -> None:
         assert capsys.readouterr().out == ""
 
 
-def test_dead(config: Path, capsys: Capture) -> None:
+def test_dead_events_are_json_lines(config: Path, capsys: Capture) -> None:
     """Dead events are printed as lines of JSON, of all sources or of one."""
     fill(config)
     assert run("dead", config) == 0
@@ -269,7 +269,7 @@ def test_requeue_without_a_server(config: Path, capsys: Capture) -> None:
     assert run("verify", config) == 0
 
 
-def test_requeue_of_many(config: Path, capsys: Capture) -> None:
+def test_all_dead_of_a_source_are_requeued(config: Path, capsys: Capture) -> None:
     """All dead events of one source are requeued, in several steps, and no other source's."""
     count = 10_500
     appends = [
@@ -319,7 +319,7 @@ def test_requeue_beside_another_writer(config: Path, capsys: Capture) -> None:
     assert "Traceback" not in child.stderr
 
 
-def test_verify(config: Path, capsys: Capture) -> None:
+def test_verify_reports_each_problem(config: Path, capsys: Capture) -> None:
     """A good store is reported on stdout with 0; a damaged one with 1, each problem in a line on stderr."""
     fill(config)
     assert run("verify", config) == 0
@@ -338,7 +338,7 @@ def test_verify(config: Path, capsys: Capture) -> None:
     assert "Traceback" not in err
 
 
-def test_check(config: Path, capsys: Capture) -> None:
+def test_check_describes_and_masks_secrets(config: Path, capsys: Capture) -> None:
     """A good configuration is described on stdout, its secrets masked."""
     assert run("check", config) == 0
     out, err = capsys.readouterr()
@@ -400,7 +400,7 @@ def test_the_configuration_of_the_environment(
     assert err.endswith("error: say --config FILE, or name the file in the environment variable TIDEGATE_CONFIG\n")
 
 
-def test_check_imports_processors(config: Path, capsys: Capture) -> None:
+def test_check_imports_every_processor(config: Path, capsys: Capture) -> None:
     """Every processor is imported, beside other mistakes too; what it prints is not our output."""
     (config.parent / "processors_of_test_cli.py").write_text("print('imported')\n\n\ndef take(events): ...\n")
     config.write_text(config.read_text() + source("good", processor="processors_of_test_cli:take"))
@@ -417,7 +417,7 @@ def test_check_imports_processors(config: Path, capsys: Capture) -> None:
     assert keys == ["sources.bad.type", "sources.missing.processor", "sources.gone.processor"]
 
 
-def test_send_to_nobody(config: Path, capsys: Capture) -> None:
+def test_send_says_when_nobody_listens(config: Path, capsys: Capture) -> None:
     """Where no server listens: exit code 1, a summary for programs and a line for people."""
     assert run("send", config, "demo", "--count", "3") == 1
     out, err = capsys.readouterr()
@@ -466,7 +466,7 @@ def test_send_says_what_it_cannot(config: Path, capsys: Capture) -> None:
     assert "server.bind: port 0" in capsys.readouterr().err
 
 
-def test_summary_adds_up() -> None:
+def test_the_summary_sums_the_answers() -> None:
     """The summary sums the answers; anything rejected, dropped or refused is no success, what is deferred is one."""
     summary = Summary()
     good = {"accepted": 2, "deferred": 1, "dropped": 0, "rejected": [], "delivery": "d"}
@@ -486,7 +486,7 @@ def test_summary_adds_up() -> None:
 
 @pytest.mark.parametrize("kind", ["webhook", "segment"])
 @pytest.mark.parametrize("batched", [False, True])
-def test_samples_are_events(kind: str, batched: bool) -> None:
+def test_samples_pass_intake_as_events(kind: str, batched: bool) -> None:
     """Sample bodies pass intake as events with the ids that they say, each of them once."""
     made = Source(id="demo", type=kind, token_digests=())  # type: ignore[arg-type]
     count = 5 if batched else 1
@@ -500,7 +500,7 @@ def test_samples_are_events(kind: str, batched: bool) -> None:
     assert (reading.batched, [list(each) for each in reading.rejected]) == ([batched], [[]])
 
 
-def test_progress_line() -> None:
+def test_the_bar_shows_share_and_rate() -> None:
     """The bar shows share, count and rate; without a total, the count and the rate."""
     assert Progress("requests", 10).line(5, 0.5) == f"[{'#' * 15}{'.' * 15}] 5 of 10 requests  10/s"
     assert Progress("events read").line(12000, 2, "log") == "12,000 events read  6,000/s  log"
@@ -514,7 +514,7 @@ def test_progress_is_for_terminals(capsys: Capture) -> None:
 
 
 @pytest.mark.parametrize("command", [MODULE, INSTALLED])
-def test_installed_command(command: list[str]) -> None:
+def test_command_and_module_are_the_same(command: list[str]) -> None:
     """`tidegate` and `python -m server` are the same command, and pass its exit code on."""
     if not Path(command[0]).exists():
         pytest.skip("not installed")

@@ -170,7 +170,7 @@ def test_what_should_be_a_table_is_told_so(read: Load, text: str) -> None:
     ("name", "good"),
     [("a", True), ("A-z_0", True), ("x" * 64, True), ("x" * 65, False), ("", False), ("ä", False), ("a\\n", False)],
 )
-def test_source_ids(read: Load, name: str, good: bool) -> None:
+def test_a_source_id_has_few_characters(read: Load, name: str, good: bool) -> None:
     """A source id is 1 to 64 of A-Z a-z 0-9 _ -."""
     text = SOURCE.replace("demo", f'"{name}"')
     if good:
@@ -237,7 +237,7 @@ def test_any_bytes_give_a_configuration_or_mistakes(content: bytes) -> None:
 
 
 @pytest.mark.parametrize("value", VALUES)
-def test_any_value_of_any_key_is_taken_or_named(value: str) -> None:
+def test_any_value_is_taken_or_named(value: str) -> None:
     """Whatever stands behind a key, it is read or it is that key's mistake."""
     for section, kind in SECTIONS.items():
         for key in settings_of(kind):
@@ -245,7 +245,7 @@ def test_any_value_of_any_key_is_taken_or_named(value: str) -> None:
             assert all(each.startswith((f"{section}.{key}: ", "limits.in_flight_bytes_max: ")) for each in found)
 
 
-def test_secrets_from_everywhere(read: Load, tmp_path: Path) -> None:
+def test_a_secret_may_come_from_anywhere(read: Load, tmp_path: Path) -> None:
     """A token may be a literal, a variable, a file beside the configuration (one newline cut) or a hash."""
     (tmp_path / "token").write_bytes(b"from-file\n")
     config = read(
@@ -282,7 +282,7 @@ def test_secrets_from_everywhere(read: Load, tmp_path: Path) -> None:
         ('["line\\nbreak"]', "no client could send it"),
     ],
 )
-def test_a_secret_that_cannot_be_had_is_an_error(read: Load, tmp_path: Path, tokens: str, words: str) -> None:
+def test_an_unavailable_secret_is_a_mistake(read: Load, tmp_path: Path, tokens: str, words: str) -> None:
     """An empty, unset, unreadable or unusable secret is a mistake of its list; a FIFO is not waited for."""
     (tmp_path / "empty").touch()
     (tmp_path / "large").write_bytes(bytes(4100))
@@ -343,7 +343,7 @@ def test_no_object_tells_a_secret(read: Load) -> None:
     assert config.server.admin_token == SECRET.encode()
 
 
-def test_admin_token_is_required_where_others_can_reach_it(read: Load) -> None:
+def test_a_reachable_admin_side_needs_a_token(read: Load) -> None:
     """An admin side beyond loopback needs a token, and one that not everybody knows."""
     text = '[server]\nadmin_bind = "0.0.0.0:9001"\n'
     assert only(read, text).startswith("server.admin_token: is required")
@@ -366,7 +366,7 @@ def test_the_token_for_trying_is_refused_beyond_loopback(read: Load, token: str,
     read('[server]\nbind = "127.8.0.1:8080"\n' + text, **environ)
 
 
-def test_the_token_for_trying_is_told_beside_another_mistake(read: Load) -> None:
+def test_the_demo_token_is_told_beside_others(read: Load) -> None:
     """A source with a mistake in it is not let off: both are named."""
     text = SOURCE.replace("s3cr3t-token", "for-trying-only") + "colour = 1\n"
     found = mistakes(read, '[server]\nbind = "0.0.0.0:8080"\n' + text)
@@ -411,7 +411,7 @@ def test_both_listeners_need_a_place_of_their_own(read: Load, bind: str, admin_b
         assert only(read, text).startswith("server.admin_bind: ")
 
 
-def test_a_body_must_fit_what_may_be_in_flight(read: Load) -> None:
+def test_a_body_must_fit_into_flight(read: Load) -> None:
     """limits.in_flight_bytes_max below limits.body_bytes_max is an error: such a body could never be read."""
     assert only(read, "[limits]\nin_flight_bytes_max = 1048575\n").startswith("limits.in_flight_bytes_max: ")
     assert len(mistakes(read, '[limits]\nin_flight_bytes_max = 10\nbody_bytes_max = "10"\n')) == 1

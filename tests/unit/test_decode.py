@@ -49,7 +49,7 @@ def code(result: bytes | Refusal) -> str:
 
 
 @pytest.mark.parametrize("name", [None, b"", b"identity", b" Identity "])
-def test_identity(name: bytes | None) -> None:
+def test_an_unencoded_body_is_itself(name: bytes | None) -> None:
     """A body without an encoding is itself, under the same limit."""
     assert decode(TEXT, name, len(TEXT)) == TEXT
     assert code(decode(TEXT, name, len(TEXT) - 1)) == "too_large"
@@ -67,7 +67,7 @@ def test_round_trip_at_exactly_the_limit(name: bytes, encoder: Callable[[bytes],
 
 
 @each_encoder
-def test_cut_short_anywhere(name: bytes, encoder: Callable[[bytes], bytes]) -> None:
+def test_a_cut_body_is_never_whole(name: bytes, encoder: Callable[[bytes], bytes]) -> None:
     """No prefix of a compressed body is taken for a whole one."""
     packed = encoder(TEXT)
     for size in range(len(packed)):
@@ -76,20 +76,20 @@ def test_cut_short_anywhere(name: bytes, encoder: Callable[[bytes], bytes]) -> N
 
 @each_encoder
 @pytest.mark.parametrize("junk", [b"x", b"\0", b"\0" * 20, b"{}", b"\x1f\x8b", b"(\xb5/\xfd"])
-def test_trailing_junk(name: bytes, encoder: Callable[[bytes], bytes], junk: bytes) -> None:
+def test_trailing_bytes_are_an_error(name: bytes, encoder: Callable[[bytes], bytes], junk: bytes) -> None:
     """Bytes after the compressed body are an error, however like a beginning they look."""
     assert code(decode(encoder(TEXT) + junk, name, LIMIT)) == "invalid_encoding"
 
 
 @pytest.mark.parametrize("name", [b"gzip", b"deflate", b"zstd"])
 @pytest.mark.parametrize("body", [b"{}", b"\x1f\x8b", b"\x78\x9c\xff\xff", b"\xff" * 40])
-def test_corrupt(name: bytes, body: bytes) -> None:
+def test_another_encoding_is_an_error(name: bytes, body: bytes) -> None:
     """What is not in the encoding that the head names is an error of the encoding."""
     assert code(decode(body, name, LIMIT)) == "invalid_encoding"
 
 
 @each_encoder
-def test_checksums_are_checked(name: bytes, encoder: Callable[[bytes], bytes]) -> None:
+def test_a_damaged_checksum_is_seen(name: bytes, encoder: Callable[[bytes], bytes]) -> None:
     """A damaged checksum is seen, where the encoding has one."""
     packed = bytearray(encoder(TEXT))
     packed[-1] ^= 1
@@ -107,7 +107,7 @@ def test_several_members_and_frames() -> None:
 
 
 @pytest.mark.parametrize("name", [b"br", b"gzip, gzip", b"gzip,", b"zstd, gzip", b"identity, gzip", b"\xff", b"*"])
-def test_unknown_or_stacked(name: bytes) -> None:
+def test_unknown_or_stacked_encodings_are_unsupported(name: bytes) -> None:
     """One encoding of the list at a time; others are named as unsupported."""
     assert code(decode(TEXT, name, LIMIT)) == "unsupported_encoding"
 
@@ -155,7 +155,7 @@ ZSTD_HEAD = b"(\xb5/\xfd\0X"
         (b"zstd", lambda parts: (ZSTD_HEAD + LAST_BLOCK) * (parts // 2) + skippable(b"") * (parts % 2)),
     ],
 )
-def test_parts_max(name: bytes, body_of: Callable[[int], bytes]) -> None:
+def test_frames_are_limited_in_number(name: bytes, body_of: Callable[[int], bytes]) -> None:
     """Members, frames and blocks are limited in number, since each costs time and may hold nothing."""
     assert decode(body_of(module.PARTS_MAX), name, LIMIT) == b""
     assert code(decode(body_of(module.PARTS_MAX + 1), name, LIMIT)) == "too_large"

@@ -62,7 +62,7 @@ def test_unit_does_not_run_as_root() -> None:
     assert unit["CapabilityBoundingSet"] == ""
 
 
-def test_unit_is_not_started_again_with_a_bad_configuration() -> None:
+def test_a_bad_configuration_is_not_restarted() -> None:
     """Exit code 2 says that the configuration cannot be used."""
     unit = service()
     assert (unit["Restart"], unit["RestartPreventExitStatus"]) == ("on-failure", "2")

@@ -31,7 +31,7 @@ def payloads(source: Source, body: object) -> list[Any]:
     return [event["payload"] for event in build_events(kept, range(kept.count))]
 
 
-def test_payload() -> None:
+def test_the_payload_or_the_whole_item() -> None:
     """The payload is the body's `payload` where that is present, null included; else the whole item."""
     assert payloads(WEBHOOK, {"id": 1}) == [{"id": 1}]
     assert payloads(WEBHOOK, {"payload": None}) == [None]
@@ -55,7 +55,7 @@ def test_many_deliveries_build_their_own_events() -> None:
     assert found == [build_events(first, [1])[0], build_events(replace(second, first=9), [0])[0]]
 
 
-def test_batch_fills_in() -> None:
+def test_the_batch_fills_in_missing_keys() -> None:
     """Batch-level context and integrations give an item the keys that it lacks; what it has, it keeps."""
     items: list[dict[str, object]] = [
         {"type": "page"},
@@ -77,7 +77,7 @@ def test_batch_fills_in() -> None:
         assert payloads(SEGMENT, {"batch": [{"type": "page"}], "context": odd}) == [{"type": "page"}]
 
 
-def test_events_share_nothing() -> None:
+def test_events_share_no_object() -> None:
     """A processor that changes one event changes no other, and no later attempt."""
     kept = stored(SEGMENT, {"batch": [{"type": "page"}] * 2, "context": {"deep": {"list": []}}}, (b"x-a", b"1"))
     first, second = build_events(kept, [0, 1])
@@ -89,7 +89,7 @@ def test_events_share_nothing() -> None:
     assert build_events(kept, [1]) == [second]
 
 
-def test_results_and_positions() -> None:
+def test_results_follow_the_order_asked_for() -> None:
     """Events come at the places asked for; a result is a tenth field, where there is one, null included."""
     kept = stored(WEBHOOK, [{"inbound_event_id": name} for name in "abc"])
     found = build_events(kept, [0, 2], {2: {"ok": 1}, 0: None})
@@ -107,7 +107,7 @@ def test_event_without_a_body() -> None:
     assert found["payload"] is None
 
 
-def test_rfc3339() -> None:
+def test_times_are_utc_with_milliseconds() -> None:
     """Times are UTC with exactly three decimals."""
     assert rfc3339(0) == "1970-01-01T00:00:00.000Z"
     assert rfc3339(NOW_MS) == "2026-07-01T12:00:00.123Z"

@@ -60,7 +60,7 @@ def test_example_file_means_the_defaults() -> None:
     assert source == Source(id="demo", type="webhook", token_digests=source.token_digests)
 
 
-def test_every_setting_has_a_reason_that_fits_on_a_line() -> None:
+def test_every_reason_fits_on_a_line() -> None:
     """No line of the example is longer than a line of code, and each reason is a sentence."""
     for settings in (*map(settings_of, SECTIONS.values()), SOURCE_SETTINGS):
         assert all(setting.why.endswith(".") for setting in settings.values())
@@ -87,7 +87,7 @@ def test_make_run_prints_the_demo_token() -> None:
     assert f"http://{demo.server.bind}/ingest/inbound/demo" in makefile
 
 
-def test_demo_token_is_refused_where_others_can_reach_it(tmp_path: Path) -> None:
+def test_a_reachable_demo_token_is_refused(tmp_path: Path) -> None:
     """The demo file with any bind other than loopback is an error that names the source."""
     opened = tmp_path / "tidegate.toml"
     opened.write_text(DEMO.read_text().replace('\nbind = "127.0.0.1', '\nbind = "0.0.0.0'))

@@ -58,7 +58,7 @@ def run(monkeypatch: pytest.MonkeyPatch, ids: Sequence[str], service: Service) -
         assert service.is_closed
 
 
-def test_a_taken_event_has_the_services_answer_as_its_result(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_services_answer_is_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each event is posted whole, with its id as the idempotency key, and its entry is JSON."""
     service = Service(200, 204)
     assert run(monkeypatch, ["a", "b\n/ä"], service) == [{"status": 200}, {"status": 204}]

@@ -12,7 +12,7 @@ def kept_headers(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
     return scan(headers).kept
 
 
-def test_headers_kept() -> None:
+def test_few_headers_are_kept_in_order() -> None:
     """Kept are content-type, user-agent, traceparent, x-* and webhook-*; repeated ones are joined in order."""
     names = [b"content-type", b"user-agent", b"traceparent", b"x-a", b"webhook-id"]
     others = [b"accept", b"host", b"authorization", b"cookie", b"traceparents", b"xa", b"svix-id", b"webhook"]
@@ -45,7 +45,7 @@ def test_secret_headers_never_kept(part: str) -> None:
     assert kept_headers([(b"x-convertmax-signature", b"0" * 64)]) == {}
 
 
-def test_headers_max() -> None:
+def test_kept_headers_are_limited_in_size() -> None:
     """At most 32 headers and 8 KiB of names and values as received; what does not fit is left out."""
     many = [(b"x-%d" % index, b"v") for index in range(40)]
     assert list(kept_headers(many)) == [name.decode() for name, _ in many[:32]]

@@ -1,22 +1,43 @@
-"""What every file keeps: a test says in one sentence what it checks, a public type has its name for itself."""
+"""What every file keeps: a test says a truth in name and docstring, only a hang ends a wait, type names are unique."""
 
 import ast
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
 
 
+def functions() -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    """Every test, after its place."""
+    for path in sorted(TESTS.rglob("test_*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
+                yield f"{path.relative_to(TESTS)}: {node.name}", node
+
+
 def test_every_test_says_what_it_checks() -> None:
     """Every test function has a docstring."""
-    silent = [
-        f"{path.relative_to(TESTS)}: {node.name}"
-        for path in sorted(TESTS.rglob("test_*.py"))
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_")
-        if not ast.get_docstring(node)
-    ]
-    assert silent == []
+    assert [place for place, node in functions() if not ast.get_docstring(node)] == []
+
+
+def test_every_name_has_4_to_8_words() -> None:
+    """A test's name says the truth in few words, and in more than a label has."""
+    assert [place for place, node in functions() if not 4 <= len(node.name.split("_")) - 1 <= 8] == []
+
+
+def test_no_wait_has_a_limit_of_its_own() -> None:
+    """What waits does so until HANG_SECONDS: another number is one that a slow machine can reach."""
+    limits = {"timeout", "fail_after", "settimeout", "wait"}
+    found = []
+    for path in sorted(TESTS.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call):
+                name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+                given = [word.value for word in node.keywords if word.arg == "timeout"] + node.args * (name in limits)
+                if any(isinstance(each, ast.Constant) and each.value not in (0, None) for each in given):
+                    found.append(f"{path.relative_to(TESTS)}:{node.lineno}: {ast.unparse(node)}")
+    assert found == []
 
 
 def test_public_type_names_are_defined_once() -> None:

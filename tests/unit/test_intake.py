@@ -83,7 +83,7 @@ def test_two_content_encodings_are_stacked() -> None:
     "body",
     [b"", b"a=1&b=2", b"{", b"\xff", b'"\\ud800"', b"NaN", b"[1e999]", b"[18" + b"0" * 307 + b"]", b"\xef\xbb\xbf{}"],
 )
-def test_no_json(body: bytes) -> None:
+def test_what_is_not_json_is_named(body: bytes) -> None:
     """What is no JSON is named so, and as a media type where it came as a form."""
     assert code(take(webhook(), body)) == "invalid_json"
     assert code(take(webhook(), body, [(b"content-type", b"text/plain")])) == "invalid_json"
@@ -108,7 +108,7 @@ def test_content_type_of_json_is_not_looked_at(content_type: bytes) -> None:
     assert code(take(webhook(), b"{}", [(b"content-type", content_type)])) == "read"
 
 
-def test_json_containers_max() -> None:
+def test_arrays_and_objects_are_limited() -> None:
     """Exactly the limit of arrays and objects is read, one more is too large; brackets in strings count."""
     assert code(take(webhook(), b'{"a":[' + b"[],{}," * 299 + b"1]}")) == "read"
     assert code(take(webhook(), b'{"a":[' + b"[],{}," * 299 + b"[]]}")) == "too_large"
@@ -116,7 +116,7 @@ def test_json_containers_max() -> None:
 
 
 @pytest.mark.parametrize(("left", "right"), [(b"[", b"]"), (b'{"a":', b"}")])
-def test_depth_max(left: bytes, right: bytes) -> None:
+def test_what_cannot_be_printed_is_refused(left: bytes, right: bytes) -> None:
     """What could be read and never be printed again is refused; the deepest that passes can be wrapped and printed."""
     for depth in (BODY_DEPTH_MAX, BODY_DEPTH_MAX + 1):
         inner = depth - 1
@@ -165,7 +165,7 @@ def test_deferring_leaves_the_tokens_alone(mode: OverLimit, rest: EventStatus) -
     assert limiter.take(5, NOW_NS) == 3
 
 
-def test_observe_while_deferring() -> None:
+def test_observe_admits_before_what_waits() -> None:
     """`observe` admits what comes, whatever waits from before, and charges for it."""
     limiter = Gcra(3)
     found = admit(reading(2), webhook("observe", 3), limiter, True, NOW_NS)
@@ -188,7 +188,7 @@ def said(source: Source, admission: Admission) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("mode", "numbers"), [("defer", (3, 2, 0)), ("drop", (3, 0, 2)), ("observe", (5, 0, 0))])
-def test_answer_numbers(mode: OverLimit, numbers: tuple[int, int, int]) -> None:
+def test_the_answer_counts_the_items(mode: OverLimit, numbers: tuple[int, int, int]) -> None:
     """Accepted, deferred and dropped say what the rate limit made of the items."""
     source = webhook(mode, 3)
     found = said(source, admit(reading(5), source, Gcra(3), False, NOW_NS))

@@ -28,7 +28,7 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lines]:
     structlog.reset_defaults()
 
 
-def test_a_line_is_json_and_begins_with_what_is_looked_for(lines: Lines) -> None:
+def test_a_line_is_json_in_order(lines: Lines) -> None:
     """Time, level, name and event, then the rest."""
     log.get("tidegate").info("reloaded", sources=["a"])
     [line] = lines()
@@ -43,7 +43,7 @@ def test_a_line_cannot_be_forged(lines: Lines) -> None:
     assert log.escape_controls(None, "", {"id": "a\n\x1b\u2028b"}) == {"id": "a\\n\\x1b\\u2028b"}
 
 
-def test_a_flood_is_one_line_a_second_for_each_reason(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_flood_is_one_line_a_second(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next line says how many were left out."""
     now = 100.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
@@ -90,7 +90,7 @@ def test_a_death_is_heard_of(lines: Lines) -> None:
     )
 
 
-def test_a_rate_limit_that_is_reached_is_heard_of(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reached_rate_limit_is_logged(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
     """The line names source and mode, and how many events were over the limit since the line before."""
     now = 100.0
     monkeypatch.setattr(time, "monotonic", lambda: now)

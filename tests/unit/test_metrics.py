@@ -104,7 +104,7 @@ async def test_every_metric_is_there() -> None:
     assert "python_info" in families
 
 
-async def test_requests_are_counted() -> None:
+async def test_requests_are_counted_by_status() -> None:
     """Answers are counted by status and code, and their durations fall into cumulative buckets."""
     world = World()
     world.requests.observe(200, "", 0.002)
@@ -120,7 +120,7 @@ async def test_requests_are_counted() -> None:
     assert samples["tidegate_request_seconds_sum"] == 100.202
 
 
-async def test_sources_are_counted() -> None:
+async def test_counts_come_out_by_source() -> None:
     """What the store counts and what the process counts come out under the source's name, and add up."""
     totals = Totals(
         received=20, requeued=1, deferred=4, processed=8, duplicate=5, dropped=3, dead=2, pending=3, deferred_now=1

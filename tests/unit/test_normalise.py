@@ -69,7 +69,7 @@ def rejected(source: Source, body: Any) -> list[int]:
     return [index for index, code, _ in stored(source, body).deliveries.rejected[0] if code == "invalid_event"]
 
 
-def test_webhook_event_whole() -> None:
+def test_a_webhook_event_has_nine_fields() -> None:
     """A webhook event has the nine fields, in the contract's order, with these values."""
     body = {"inbound_event_id": "evt_1", "id": 5, "event_type": "lead.updated", "payload": {"lead": 42}}
     found = event(WEBHOOK, body, [(b"user-agent", b"curl"), (b"accept", b"*/*")])
@@ -106,7 +106,7 @@ def test_where_the_payload_is() -> None:
     assert stored(SEGMENT, {"batch": [page, page]}).deliveries.payload_from == [WHOLE_ITEM] * 2
 
 
-def test_segment_event_whole() -> None:
+def test_a_segment_event_is_the_item() -> None:
     """A segment event is the item itself, with its messageId as both ids and the body's sentAt in meta."""
     body = {"type": "track", "messageId": "m1", "event": "Paid", "sentAt": "2026-07-01T12:00:00Z"}
     found = event(SEGMENT, body)
@@ -119,7 +119,7 @@ def test_segment_event_whole() -> None:
     assert found["meta"]["id_from"] == "body.messageId"
 
 
-def test_webhook_array() -> None:
+def test_a_top_level_array_is_a_batch() -> None:
     """A top-level array is a batch: numbers rise by item, indexes count the rejected ones too."""
     found = events(WEBHOOK, [{"inbound_event_id": "a"}, 5, {"inbound_event_id": "b", "payload": [1]}])
     assert [one["inbound_event_id"] for one in found] == ["a", "b"]
@@ -151,7 +151,7 @@ def test_webhook_array() -> None:
         ([], None),
     ],
 )
-def test_ids(value: object, expected: str | None) -> None:
+def test_ids_are_short_texts_or_numbers(value: object, expected: str | None) -> None:
     """Ids are 1 to 512 bytes or whole numbers of 64 bits in decimal; as provider's id a bad one counts as absent."""
     if expected is None:
         assert refused(WEBHOOK, {"inbound_event_id": value}) == "invalid_event"
@@ -212,7 +212,7 @@ def test_id_headers_in_order(first: int) -> None:
         [(b"idempotency-key", b"good"), (b"webhook-id", b"\xed\xa0\x80")],
     ],
 )
-def test_bad_id_header(headers: Headers) -> None:
+def test_a_bad_id_header_counts_as_absent(headers: Headers) -> None:
     """A bad id header is an error where it would be the id; where the body has one, it counts as absent."""
     assert refused(WEBHOOK, {"a": 1}, headers) == "invalid_event"
     found = event(WEBHOOK, {"inbound_event_id": "own"}, headers)
@@ -228,7 +228,7 @@ def test_id_header_is_for_one_object() -> None:
     assert found["provider_event_id"] is None
 
 
-def test_generated_ids() -> None:
+def test_a_generated_id_names_the_place() -> None:
     """An item without an id is named after its delivery and its place in it."""
     found = events(SEGMENT, {"batch": [1, {"type": "page"}, {"type": "page", "messageId": None}]})
     assert [one["inbound_event_id"] for one in found] == [f"{DELIVERY}-1", f"{DELIVERY}-2"]
@@ -236,7 +236,7 @@ def test_generated_ids() -> None:
     assert {one["meta"]["id_from"] for one in found} == {"generated"}
 
 
-def test_hashed_ids() -> None:
+def test_a_hashed_id_names_the_content() -> None:
     """`hash` names an item by its content with sorted keys, before the batch fills in."""
     source = with_source(SEGMENT, missing_event_id="hash")
     item = {"type": "page", "b": {"y": 1, "x": 2.5}, "a": "é"}
@@ -249,7 +249,7 @@ def test_hashed_ids() -> None:
     assert event(with_source(WEBHOOK, missing_event_id="hash"), [item])["inbound_event_id"] == expected
 
 
-def test_missing_id_rejected() -> None:
+def test_a_missing_id_can_be_rejected() -> None:
     """`reject` makes an item without an id no event, and its neighbours still are."""
     source = with_source(SEGMENT, missing_event_id="reject")
     body = {"batch": [{"type": "page"}, {"type": "page", "messageId": "m"}]}
@@ -290,7 +290,7 @@ def test_a_missing_id_is_named(source: Source, body: Any, words: str) -> None:
         ([], None),
     ],
 )
-def test_webhook_event_type(value: object, expected: str | None) -> None:
+def test_a_webhook_type_is_a_string(value: object, expected: str | None) -> None:
     """A type is a string of 1 to 256 bytes, or unknown where it is absent; the override is not troubled by it."""
     body = {"inbound_event_id": "i", "event_type": value}
     if expected is None:
@@ -301,7 +301,7 @@ def test_webhook_event_type(value: object, expected: str | None) -> None:
 
 
 @pytest.mark.parametrize("kind", ["track", "identify", "page", "screen", "group", "alias"])
-def test_segment_types(kind: str) -> None:
+def test_the_six_segment_types_are_known(kind: str) -> None:
     """The six known types are events' types; the override replaces them."""
     assert event(SEGMENT, {"type": kind})["event_type"] == kind
     source = with_source(SEGMENT, event_type_override="mine")
@@ -310,7 +310,7 @@ def test_segment_types(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", [None, "", "Track", "delete", 1, True, [], {}])
-def test_segment_type_unknown(kind: object) -> None:
+def test_an_unknown_segment_type_is_rejected(kind: object) -> None:
     """An item of another type is no event, alone, in a batch, and under an override."""
     for source in (SEGMENT, with_source(SEGMENT, event_type_override="mine")):
         assert refused(source, {"type": kind, "messageId": "m"}) == "invalid_event"
@@ -328,7 +328,7 @@ def test_shapes_without_an_event(source: Source, body: bytes) -> None:
         assert refused(source, body) == "invalid_event"
 
 
-def test_segment_shapes() -> None:
+def test_a_batch_must_be_an_array() -> None:
     """A batch must be an array, an array alone is none, and a null batch is none at all."""
     item = {"type": "page", "messageId": "m"}
     assert refused(SEGMENT, [item]) == "invalid_event"
@@ -338,7 +338,7 @@ def test_segment_shapes() -> None:
     assert event(SEGMENT, {**item, "batch": [{**item, "messageId": "inner"}]})["inbound_event_id"] == "inner"
 
 
-def test_batch_events_max() -> None:
+def test_a_batch_is_limited_in_items() -> None:
     """A batch may hold exactly its limit of items; one more is too large, good or not."""
     item = {"type": "page", "messageId": "m"}
     assert len(events(SEGMENT, {"batch": [item] * LIMITS.batch_events_max})) == LIMITS.batch_events_max
@@ -347,7 +347,7 @@ def test_batch_events_max() -> None:
 
 
 @pytest.mark.parametrize("value", [None, "", 5, {}, "x" * 65])
-def test_sent_at_bad(value: object) -> None:
+def test_a_bad_sent_at_is_none(value: object) -> None:
     """A sentAt that is no timestamp of reasonable size is none; on a webhook it means nothing."""
     assert event(SEGMENT, {"type": "page", "sentAt": value})["meta"]["sent_at"] is None
     assert "sent_at" not in event(WEBHOOK, {"sentAt": "2026-07-01T12:00:00Z"})["meta"]

@@ -19,7 +19,7 @@ def test_one_event_holds_an_id_and_others_wait() -> None:
     assert parked.hold(event(4))
 
 
-def test_an_id_is_in_hand_from_hold_to_release() -> None:
+def test_an_id_is_held_until_its_release() -> None:
     """Also while duplicates wait for it."""
     parked = ParkedEvents()
     assert not parked.holds_any

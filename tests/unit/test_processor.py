@@ -24,6 +24,7 @@ from server.flow.processor import (
     is_outage,
     load,
 )
+from tests.support.waiting import HANG_SECONDS
 
 EVENTS: list[dict[str, Any]] = [{"inbound_event_id": "a"}, {"inbound_event_id": "b"}]
 
@@ -68,7 +69,7 @@ async def test_anything_else_is_a_failed_batch(returned: object) -> None:
         await call(lambda events: returned)
 
 
-async def test_a_result_that_is_no_json_or_too_large_fails_its_event_alone() -> None:
+async def test_a_bad_result_fails_its_event_alone() -> None:
     """The limit counts the bytes of the JSON."""
     fits, over = "x" * (RESULT_BYTES_MAX - 2), "x" * (RESULT_BYTES_MAX - 1)
     assert [type(entry) for entry in await call(lambda events: [fits, over])] == [Succeeded, Failed]
@@ -146,7 +147,7 @@ async def test_an_answer_whose_methods_raise_is_a_failure() -> None:
 @pytest.mark.parametrize(
     "items", [[None], [None, None, None], itertools.repeat(None)], ids=["fewer", "more", "endless"]
 )
-async def test_an_answer_that_yields_another_number_than_its_length(items: Any) -> None:
+async def test_an_answer_must_yield_its_length(items: Any) -> None:
     """A list whose iterator disagrees with its length ended the server, or never ended."""
 
     class Answer(list[Any]):
@@ -199,9 +200,7 @@ HOSTILE = [(Exits, "Exits"), (Formats, "Formats: hi"), (Unnamed, "Unnamed"), (Di
 
 @pytest.mark.parametrize(("kind", "words"), HOSTILE, ids=[words for _, words in HOSTILE])
 @pytest.mark.parametrize("plain", [True, False])
-async def test_an_exception_that_does_not_let_itself_be_looked_at(
-    kind: type[Exception], words: str, plain: bool
-) -> None:
+async def test_an_unprintable_exception_is_a_failure(kind: type[Exception], words: str, plain: bool) -> None:
     """A SystemExit in `__str__`, a text with a raising `__format__`, a class without a name: each ended the server."""
 
     def function(events: list[dict[str, Any]]) -> None:
@@ -247,7 +246,7 @@ async def test_answers_are_read_off_the_loop(plain: bool) -> None:
     assert threading.get_ident() not in threads
 
 
-async def test_a_timeout_of_the_processors_own_is_its_error() -> None:
+async def test_the_processors_own_timeout_is_its_error() -> None:
     """A TooSlowError from a scope of its own was told as if the whole call had outrun its timeout."""
 
     async def asynchronous(events: list[dict[str, Any]]) -> None:
@@ -281,7 +280,7 @@ async def test_a_stale_cancellation_is_a_failure() -> None:
     assert isinstance(caught.value, BatchFailed)
 
 
-async def test_what_is_raised_beside_a_cancellation_does_not_come_through() -> None:
+async def test_a_cancelled_call_raises_nothing_else() -> None:
     """A call that is cancelled from outside and fails in its own clean-up is cancelled, and nothing else."""
 
     async def function(events: list[dict[str, Any]]) -> None:
@@ -298,10 +297,10 @@ async def test_what_is_raised_beside_a_cancellation_does_not_come_through() -> N
     assert scope.cancelled_caught
 
 
-async def test_a_plain_call_that_outruns_its_time_keeps_its_thread() -> None:
+async def test_a_late_plain_call_keeps_its_thread() -> None:
     """The processor hangs until that call returns."""
     gate = threading.Event()
-    processor = Processor(lambda events: gate.wait(30), Worker("test"))
+    processor = Processor(lambda events: gate.wait(HANG_SECONDS), Worker("test"))
     with pytest.raises(BatchFailed, match="timeout"):
         await processor(EVENTS, 0.01)
     assert processor.hanging
@@ -310,7 +309,7 @@ async def test_a_plain_call_that_outruns_its_time_keeps_its_thread() -> None:
     assert not processor.hanging
 
 
-async def test_an_async_call_that_outruns_its_time_is_cancelled() -> None:
+async def test_a_late_async_call_is_cancelled() -> None:
     """Nothing of it goes on."""
 
     async def function(events: list[dict[str, Any]]) -> None:
@@ -333,12 +332,12 @@ async def test_an_async_call_that_outruns_its_time_is_cancelled() -> None:
         (ExceptionGroup("", [TimeoutError(), ValueError()]), False),
     ],
 )
-def test_an_outage_is_the_world_away_not_a_mistake(error: BaseException, expected: bool) -> None:
+def test_an_outage_is_not_a_mistake(error: BaseException, expected: bool) -> None:
     """File errors are this host's; of a group, all must be outages."""
     assert is_outage(error) is expected
 
 
-async def test_a_plain_function_that_returns_a_coroutine_is_told_so() -> None:
+async def test_a_returned_coroutine_is_a_failure() -> None:
     """It would otherwise look like a success that did nothing."""
 
     async def inner() -> None:
@@ -348,7 +347,7 @@ async def test_a_plain_function_that_returns_a_coroutine_is_told_so() -> None:
         await call(lambda events: inner())
 
 
-async def test_an_error_of_any_shape_is_kept_short_and_printable() -> None:
+async def test_any_error_is_kept_short_and_printable() -> None:
     """Surrogates, length, and a __str__ that raises."""
 
     class Strange(Exception):
@@ -361,7 +360,7 @@ async def test_an_error_of_any_shape_is_kept_short_and_printable() -> None:
     ]
 
 
-def test_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_processor_is_loaded_or_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A module beside the configuration is found; every way to be wrong is named."""
     monkeypatch.setattr(sys, "path", list(sys.path))
     (tmp_path / "loading_good.py").write_text("def work(events): pass\nvalue = 1\n")
@@ -394,7 +393,7 @@ def test_a_module_that_raises_anything_is_a_mistake(name: str, tmp_path: Path, m
     assert "\n" not in str(caught.value)
 
 
-async def test_an_object_that_does_not_let_itself_be_looked_at_is_called_all_the_same() -> None:
+async def test_an_opaque_object_is_called_all_the_same() -> None:
     """Whether it is async was asked of the object itself, and its answer ended the server."""
 
     class Opaque:

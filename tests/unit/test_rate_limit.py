@@ -8,7 +8,7 @@ SECOND = 1_000_000_000
 NOW = 5_000 * SECOND
 
 
-def test_no_limit() -> None:
+def test_rate_0_admits_everything() -> None:
     """Rate 0 admits everything at once and for ever."""
     limiter = Gcra(0, 0)
     assert limiter.take(10**9, NOW) == 10**9
@@ -106,7 +106,7 @@ def test_clock_that_steps_back() -> None:
 
 
 @pytest.mark.parametrize(("rate", "burst"), [(-1, 0), (1, -1), (float("nan"), 0), (float("inf"), 0)])
-def test_impossible_limits(rate: float, burst: int) -> None:
+def test_impossible_limits_are_refused_early(rate: float, burst: int) -> None:
     """A limit that makes no sense is refused when it is made."""
     with pytest.raises(ValueError, match=r"."):
         Gcra(rate, burst)

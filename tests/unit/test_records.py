@@ -186,14 +186,14 @@ def test_random_ids_are_packed_once() -> None:
     assert len(packed) < len(facts) < 1000 * 20
 
 
-def test_the_head_tells_source_and_events_without_the_rest() -> None:
+def test_the_head_tells_source_and_events() -> None:
     """The head of a log record decodes from its first bytes alone."""
     value, _ = log_record(delivery(7, ["a", "b"], source_id="s" * 64), delivery(9, ["c"], source_id="s" * 64))
     head = decode_log_head(KEY, value[:200])
     assert (head.first, head.source_id, head.count, head.end) == (7, "s" * 64, 3, 10)
 
 
-def test_deliveries_share_a_record_up_to_its_limit_and_by_source() -> None:
+def test_deliveries_of_a_source_share_a_record() -> None:
     """A record holds neighbours of one source, type and suffix up to LOG_RECORD_BYTES_MAX, and one delivery of any
     size."""
     half = b"x" * (LOG_RECORD_BYTES_MAX // 2)
@@ -290,7 +290,7 @@ def test_only_a_pending_event_may_have_an_outcome(had: EventStatus, becomes: Eve
             apply(rows, 4, part)
 
 
-def test_numbers_must_ascend() -> None:
+def test_numbers_of_outcomes_must_ascend() -> None:
     """An outcome that names an event twice is our bug."""
     with pytest.raises(IllegalStatusChange):
         apply(new_rows([numbered(1, 3)], 0), 1, BlockChange(outcome(EventStatus.DEAD, [2, 2]), 0, 2, None, 5))

@@ -118,7 +118,7 @@ async def test_a_command_without_room_is_refused(autojump_clock: trio.testing.Mo
     assert trio.current_time() < REQUEUE_WAIT_SECONDS + 2
 
 
-async def test_a_command_behind_one_that_waits_is_refused_too(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_command_behind_another_is_refused_too(autojump_clock: trio.testing.MockClock) -> None:
     """Commands that pile up behind one without room end as it does."""
     command = requeueing(Source(0), Disk([1]))
     async with trio.open_nursery() as nursery:
@@ -142,7 +142,7 @@ async def test_a_store_that_is_lost_ends_a_command(autojump_clock: trio.testing.
     assert trio.current_time() < 2
 
 
-async def test_nothing_is_given_back_twice_while_it_is_on_its_way(autojump_clock: trio.testing.MockClock) -> None:
+async def test_nothing_on_its_way_is_returned_twice(autojump_clock: trio.testing.MockClock) -> None:
     """A command that was given up leaves a step on its way to a full disk; the next waits until it is there."""
     source, disk = Source(9), Disk([1, 2])
     command = requeueing(source, disk)

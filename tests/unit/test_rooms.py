@@ -134,7 +134,7 @@ def module_name(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
-def test_imports_point_down() -> None:
+def test_imports_point_down_the_rooms() -> None:
     """No file of the product imports from a room above its own, or a library outside its home."""
     files = product_files()
     assert len(files) > 10

@@ -7,9 +7,24 @@ import trio
 import trio.testing
 
 from server.base.worker import SoleWorker, Worker
+from tests.support.waiting import HANG_SECONDS, until
 
 Kind = type[Worker] | type[SoleWorker]
 KINDS = pytest.mark.parametrize("kind", [Worker, SoleWorker])
+
+
+async def leave_at_once(worker: Worker | SoleWorker, gate: threading.Event) -> None:
+    """A job that waits for the gate, and whose caller is cancelled once it runs."""
+    runs = threading.Event()
+
+    def job() -> None:
+        runs.set()
+        gate.wait(HANG_SECONDS)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(worker.run, job)
+        await until(runs.is_set)
+        nursery.cancel_scope.cancel()
 
 
 @KINDS
@@ -37,7 +52,7 @@ async def test_no_job_starts_beside_one_that_hangs() -> None:
     worker = Worker("test")
     gate = threading.Event()
     with pytest.raises(trio.TooSlowError):
-        await worker.run(lambda: gate.wait(30), timeout_seconds=0.01)
+        await worker.run(lambda: gate.wait(HANG_SECONDS), timeout_seconds=0.01)
     assert worker.busy
     results: list[str] = []
 
@@ -58,20 +73,18 @@ async def test_a_cancelled_caller_does_not_free_the_thread() -> None:
     """The job goes on; only its end makes room."""
     worker = Worker("test")
     gate = threading.Event()
-    with trio.move_on_after(0.01):
-        await worker.run(lambda: gate.wait(30))
+    await leave_at_once(worker, gate)
     assert worker.busy
     gate.set()
     await worker.idle()
     assert not worker.busy
 
 
-async def test_a_sole_worker_takes_no_job_beside_one_that_its_caller_left() -> None:
+async def test_a_sole_worker_takes_one_job_only() -> None:
     """LMDB's transaction of the job before may still be open."""
     worker = SoleWorker("test")
     gate = threading.Event()
-    with trio.move_on_after(0.01):
-        await worker.run(lambda: gate.wait(30))
+    await leave_at_once(worker, gate)
     with pytest.raises(RuntimeError):
         await worker.run(lambda: True)
     gate.set()

@@ -57,7 +57,7 @@ async def test_other_spellings_are_no_route(target: str) -> None:
         assert server.observed == [(404, "not_found")]
 
 
-async def test_query_is_ignored() -> None:
+async def test_a_query_changes_nothing() -> None:
     """A query changes nothing, whatever it holds."""
     async with serving() as server:
         reply = await ask(server.port, request("POST", INGEST + "?a=/../%2F%ff&b", TOKEN, body=b"{}"))
@@ -65,14 +65,14 @@ async def test_query_is_ignored() -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "BREW", "post"])
-async def test_wrong_method(method: str) -> None:
+async def test_a_wrong_method_names_the_right_one(method: str) -> None:
     """Any other method on the ingest route is 405 and names the right one."""
     async with serving() as server:
         reply = await ask(server.port, request(method, INGEST, TOKEN))
         assert (reply.status, reply.code, reply.headers["allow"]) == (405, "method_not_allowed", "POST")
 
 
-async def test_head() -> None:
+async def test_head_answers_without_a_body() -> None:
     """HEAD answers as GET would, without the body, and the connection goes on in step."""
     async with serving() as server, connected(server.port) as raw:
         await raw.send(request("HEAD") + request("HEAD", "/nowhere") + request("HEAD", INGEST) + request())
@@ -81,7 +81,7 @@ async def test_head() -> None:
         assert (statuses, last.status, last.body) == ([200, 404, 405], 200, b'{"status":"live"}')
 
 
-async def test_health() -> None:
+async def test_health_answers_on_the_public_side() -> None:
     """Both health routes answer on the public listener."""
     async with serving() as server:
         assert (await ask(server.port, request("GET", "/livez"))).body == b'{"status":"live"}'
@@ -107,7 +107,7 @@ async def test_two_authorizations_are_none() -> None:
         assert (reply.status, server.gate.heads[0].authorization) == (401, None)
 
 
-async def test_forwarded_address() -> None:
+async def test_a_trusted_proxy_names_the_client() -> None:
     """Behind a trusted proxy the remote address is the one that it reports."""
 
     def build(server: Server, limits: SomeLimits) -> App:
@@ -124,7 +124,7 @@ async def test_forwarded_address() -> None:
         assert server.gate.heads[0].remote_addr == "9.9.9.9"
 
 
-async def test_http_1_0() -> None:
+async def test_http_1_0_is_answered_and_closed() -> None:
     """An HTTP/1.0 client gets its answer, and the connection is closed after it."""
     async with serving() as server, connected(server.port) as raw:
         await raw.send(request("POST", INGEST, TOKEN, "Connection: keep-alive", body=b"{}", version="1.0"))
@@ -132,7 +132,7 @@ async def test_http_1_0() -> None:
         assert (reply.status, reply.headers["connection"]) == (200, "close")
 
 
-async def test_answers_are_quiet(capfd: pytest.CaptureFixture[str]) -> None:
+async def test_answers_name_no_software(capfd: pytest.CaptureFixture[str]) -> None:
     """Nothing is printed about requests, good or bad, and no header names the software."""
     async with serving(gate=FakeGate()) as server:
         good = await ask(server.port, request("POST", INGEST, TOKEN, body=b"{}"))

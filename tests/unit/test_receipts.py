@@ -99,7 +99,7 @@ def test_receipt_of_each_outcome(status: EventStatus, keys: dict[str, Any], more
 
 
 @pytest.mark.parametrize("status", [EventStatus.PENDING, EventStatus.DEFERRED])
-def test_pending_object(status: EventStatus) -> None:
+def test_a_pending_event_has_no_receipt(status: EventStatus) -> None:
     """An event without an outcome has no receipt but says what is known of it, and whether a rate limit holds it."""
     stored = delivery(7, ["a"])
     assert lookup.receipt(reader(record(stored, 0, status, attempts=3)), "demo", "a") == {
@@ -116,7 +116,7 @@ def test_pending_object(status: EventStatus) -> None:
     }
 
 
-def test_nothing_is_found() -> None:
+def test_unknown_ids_give_nothing() -> None:
     """Unknown ids give None, and an empty list of receipts."""
     empty = reader()
     assert lookup.receipt(empty, "demo", "a") is None

@@ -21,7 +21,7 @@ def yes(_count: int) -> None:
     """Every piece may come."""
 
 
-def test_a_whole_request() -> None:
+def test_a_whole_request_comes_out() -> None:
     """Head and body come out, and what follows stays."""
     made = protocol(START + b"Content-Length: 2\r\n\r\n{}POST")
     found = made.next_head()
@@ -91,7 +91,7 @@ def test_malformed_chunks_are_a_broken_body() -> None:
     assert made.next_body(yes) is BROKEN_BODY
 
 
-def test_a_head_that_comes_again_is_the_same_object() -> None:
+def test_a_repeated_head_is_the_same_object() -> None:
     """For the same peer; what was found out about it is found out once."""
     heads = HeadCache(())
     raw = START + b"Content-Length: 2\r\n\r\n"

@@ -55,7 +55,7 @@ def test_any_body_in_any_pieces(chunks: list[bytes], cuts: list[int], follows: b
         b"0\r\n" + b"X: y\r\n" * (TRAILER_BYTES_MAX // 6 + 1) + b"\r\n",
     ],
 )
-def test_malformed(sent: bytes) -> None:
+def test_malformed_chunks_are_refused(sent: bytes) -> None:
     """Refused, also where two parsers in a row might read it differently."""
     with pytest.raises(MalformedChunks):
         decoded(sent)

@@ -16,7 +16,7 @@ def judge(data: bytes) -> bytes | str | None:
     return verdict.code if isinstance(verdict, Refusal) else verdict and verdict.raw
 
 
-def test_complete_head() -> None:
+def test_a_head_ends_at_its_blank_line() -> None:
     """The head is given up to its blank line; what follows is left in the buffer, as is the head itself."""
     buffer = bytearray(GOOD + b"abc")
     assert judge(bytes(buffer)) == GOOD
@@ -45,7 +45,7 @@ def test_every_beginning_is_incomplete(end: int) -> None:
         b"GET / HTTP/1.0\r\nHost: a\r\nHost: a\r\n\r\n",
     ],
 )
-def test_hopeless_beginnings(data: bytes) -> None:
+def test_a_hopeless_beginning_is_refused_early(data: bytes) -> None:
     """What cannot become a head any more is refused at once, not when the time for it is up."""
     assert judge(data) == "invalid_request"
 
@@ -59,7 +59,7 @@ def test_empty_lines_before_the_request() -> None:
 
 
 @pytest.mark.parametrize(("excess", "verdict"), [(0, None), (1, "headers_too_large")])
-def test_bytes_limit(excess: int, verdict: str | None) -> None:
+def test_a_head_is_limited_in_bytes(excess: int, verdict: str | None) -> None:
     """A head of exactly the limit is taken, one byte more is not, complete or not."""
     start = b"GET / HTTP/1.1\r\nHost: a\r\nX: "
     data = start + b"y" * (HEAD_BYTES_MAX - len(start) - 4 + excess) + b"\r\n\r\n"
@@ -69,7 +69,7 @@ def test_bytes_limit(excess: int, verdict: str | None) -> None:
 
 
 @pytest.mark.parametrize(("lines", "code"), [(HEAD_LINES_MAX, None), (HEAD_LINES_MAX + 1, "headers_too_large")])
-def test_lines_limit(lines: int, code: str | None) -> None:
+def test_a_head_is_limited_in_lines(lines: int, code: str | None) -> None:
     """A head of exactly as many header lines as allowed is taken, one line more is not, complete or not."""
     start = b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * (lines - 1)
     assert judge(start) == code
@@ -77,14 +77,14 @@ def test_lines_limit(lines: int, code: str | None) -> None:
 
 
 @given(st.binary(max_size=200), st.integers(0, len(GOOD)), st.integers(0, len(GOOD)))
-def test_any_bytes(noise: bytes, start: int, end: int) -> None:
+def test_any_bytes_give_head_or_refusal(noise: bytes, start: int, end: int) -> None:
     """Any bytes give a head, a refusal of the closed list, or a wait; never anything else."""
     verdict = judge(GOOD[:start] + noise + GOOD[end:])
     assert verdict is None or isinstance(verdict, bytes) or verdict in {"invalid_request", "headers_too_large"}
 
 
 @given(st.binary(max_size=60), st.integers(0, len(GOOD)), st.integers(1, 200))
-def test_cut_anywhere(noise: bytes, start: int, cut: int) -> None:
+def test_a_cut_keeps_nobody_out(noise: bytes, start: int, cut: int) -> None:
     """What is refused early would be refused whole: where the bytes are cut keeps nobody out."""
     data = GOOD[:start] + noise + GOOD[start:] + b"\r\n\r\n"
     early, whole = judge(data[:cut]), judge(data)

@@ -83,7 +83,7 @@ def test_few_and_many_are_looked_up_alike(count: int) -> None:
     assert known(index, range(300, 300 + count)) == set()
 
 
-def test_a_job_is_installed_once_and_after_it_ran() -> None:
+def test_a_job_is_installed_once_it_ran() -> None:
     """Installing a job that did not run, or again, is our bug."""
     index = DedupIndex(WINDOW_MS)
     index.add(split_digests(digests(range(20))), range(20), 0)
@@ -97,7 +97,7 @@ def test_a_job_is_installed_once_and_after_it_ran() -> None:
         index.install(job)
 
 
-def test_an_entry_is_kept_for_the_window_and_not_for_ever() -> None:
+def test_an_entry_is_kept_for_the_window() -> None:
     """An entry is known for the whole window, and gone an eighth of it later."""
     index = DedupIndex(WINDOW_MS)
     for at_ms in range(5000):
@@ -111,7 +111,7 @@ def test_an_entry_is_kept_for_the_window_and_not_for_ever() -> None:
     assert known(index, range(5000 - WINDOW_MS - 2 * SPAN_MS - 2)) == set()
 
 
-def test_runs_stay_few() -> None:
+def test_merging_keeps_runs_few() -> None:
     """Within one span merging keeps the number of runs logarithmic."""
     index = DedupIndex(WINDOW_MS)
     for turn in range(200):

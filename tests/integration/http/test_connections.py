@@ -14,8 +14,9 @@ from server.http.asgi import hypercorn
 from server.http.asgi.connection import Connection
 from server.http.frontend import Listener
 from server.http.head import RequestHead
-from tests.support.client import WAIT_SECONDS, Raw, ask, connected, request
+from tests.support.client import Raw, ask, connected, request
 from tests.support.http_server import ACCEPTED, INGEST, TOKEN, FakeGate, SomeLimits, serving
+from tests.support.waiting import HANG_SECONDS
 
 KNOWN = request("POST", INGEST, TOKEN, body=b"{}")
 STRANGER = request()
@@ -34,7 +35,7 @@ class HeldGate(FakeGate):
         self.submitted.set()
 
     async def wait_submitted(self) -> None:
-        with trio.fail_after(WAIT_SECONDS):
+        with trio.fail_after(HANG_SECONDS):
             await self.submitted.wait()
 
 
@@ -111,7 +112,7 @@ async def test_drain_closes_idle_connections_at_once() -> None:
         await half.send(b"GET /")
         await fresh.send(b"")
         server.stop.set()
-        with trio.fail_after(1):  # far below each of the limits in force
+        with trio.fail_after(HANG_SECONDS):  # far below each of the limits in force
             await server.stopped.wait()
         assert await used.read_until_close() == b""
 
@@ -132,7 +133,7 @@ async def test_drain_finishes_requests_in_hand() -> None:
         [reply] = await busy.replies_until_close()
         assert (reply.status, reply.headers["connection"]) == (200, "close")
         await busy.stream.aclose()
-        with trio.fail_after(WAIT_SECONDS):
+        with trio.fail_after(HANG_SECONDS):
             await server.stopped.wait()
         assert len(gate.bodies) == 1
 
@@ -224,7 +225,7 @@ async def test_no_request_is_begun_too_late(how: str) -> None:
         stream = await socket_listener.accept()
         await raw.send(STRANGER * 2)
         await raw.send_eof()
-        with trio.fail_after(WAIT_SECONDS):
+        with trio.fail_after(HANG_SECONDS):
             await (EvictedWhileReading if how == "evicted while reading" else Connection)(
                 listener, exchange, stream
             ).run()

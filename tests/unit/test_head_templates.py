@@ -112,9 +112,7 @@ def edits(raw: bytes, rng: random.Random) -> Iterator[bytes]:
 
 @pytest.mark.parametrize("learns", [False, True])
 @pytest.mark.parametrize("extra", EXTRAS)
-def test_the_short_way_finds_what_the_long_way_finds(
-    extra: bytes, learns: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_short_and_long_ways_agree(extra: bytes, learns: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """For every edit of a known sender's head: the same delivery, or the same refusal; also with shapes of edits."""
     heads = taught(extra)
     if not learns:

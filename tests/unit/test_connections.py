@@ -16,7 +16,7 @@ class Fake:
         self.sent_away = True
 
 
-def test_order_of_leaving() -> None:
+def test_strangers_leave_before_known_ones() -> None:
     """Strangers leave before known ones, each kind in the order in which they fell idle; busy ones never."""
     connections = Connections(100)
     stranger, known_early, known_late, late_stranger, busy = (Fake() for _ in range(5))
@@ -35,7 +35,7 @@ def test_order_of_leaving() -> None:
     assert (len(connections), busy.sent_away) == (1, False)
 
 
-def test_full() -> None:
+def test_a_full_listener_evicts_idle_ones() -> None:
     """When full an idle one leaves for the new one; when all are busy the new one stays outside."""
     connections = Connections(1)
     first, second, third = Fake(), Fake(), Fake()

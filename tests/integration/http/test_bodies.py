@@ -7,14 +7,16 @@ import trio
 
 from server.http.answer import Answer
 from server.http.frontend import LINGER_SECONDS
-from tests.support.client import WAIT_SECONDS, connected, request
+from tests.integration.http.conftest import Linger
+from tests.support.client import connected, request
 from tests.support.http_server import ACCEPTED, INGEST, TOKEN, FakeGate, SomeLimits, admin_like_app, serving
+from tests.support.waiting import HANG_SECONDS
 
 CHUNKED = "Transfer-Encoding: chunked"
 EXPECT = "Expect: 100-continue"
 
 
-async def test_chunked_body() -> None:
+async def test_a_chunked_body_arrives_whole() -> None:
     """A chunked body arrives whole, its extensions and trailers ignored, and the connection goes on."""
     async with serving() as server, connected(server.port) as raw:
         await raw.send(request("POST", INGEST, TOKEN, CHUNKED))
@@ -44,7 +46,7 @@ async def test_chunked_body_is_counted_as_it_grows() -> None:
         assert (server.gate.bodies, server.gate.closed) == ([], 1)
 
 
-async def test_body_larger_than_memory_of_it_is_never_held() -> None:
+async def test_a_refused_body_is_never_held() -> None:
     """Ten megabytes behind a refused chunk are discarded, and the answer can still be read."""
     async with serving(gate=FakeGate(bytes_max=10)) as server, connected(server.port) as raw:
         await raw.send(request("POST", INGEST, TOKEN, CHUNKED))
@@ -67,10 +69,10 @@ async def test_early_answer_can_be_read(headers: tuple[str, ...]) -> None:
         assert server.gate.grown == []
 
 
-async def test_early_answer_closes_in_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_early_answer_closes_in_bounded_time(linger: Linger) -> None:
     """A refused client that goes on sending for ever is cut off when the time for discarding is up."""
     assert LINGER_SECONDS == 2
-    monkeypatch.setattr("server.http.asgi.connection.LINGER_SECONDS", 0.3)
+    linger(0.3)
     async with serving() as server, connected(server.port) as raw:
         started = trio.current_time()
         await raw.send(request("POST", INGEST, "Content-Length: 999999999999"))
@@ -78,22 +80,21 @@ async def test_early_answer_closes_in_bounded_time(monkeypatch: pytest.MonkeyPat
         assert trio.current_time() - started > 0.3
 
 
-async def test_last_answer_says_that_it_is_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_last_answer_says_that_it_is_the_last() -> None:
     """The client sees the end of a closing connection at once, however long we would go on discarding."""
-    monkeypatch.setattr("server.http.asgi.connection.LINGER_SECONDS", 60)
     async with serving() as server, connected(server.port) as raw:
         await raw.send(request("POST", INGEST, "Content-Length: 10"))
         assert [reply.status for reply in await raw.replies_until_close()] == [401]
 
 
-async def test_early_answer_does_not_wait_for_a_silent_client(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_silent_refused_client_is_closed(linger: Linger) -> None:
     """A refused client that neither sends nor closes is closed all the same: it does not hold up the end of serving."""
-    monkeypatch.setattr("server.http.asgi.connection.LINGER_SECONDS", 0.3)
+    linger(0.3)
     async with serving() as server, connected(server.port) as raw:
         await raw.send(request("POST", INGEST, "Content-Length: 10"))
         assert [reply.status for reply in await raw.replies_until_close()] == [401]
         server.stop.set()
-        with trio.fail_after(WAIT_SECONDS):
+        with trio.fail_after(HANG_SECONDS):
             await server.stopped.wait()
 
 
@@ -106,7 +107,7 @@ async def test_body_behind_a_refusal_is_no_request() -> None:
         assert len(server.gate.heads) == 1
 
 
-async def test_100_continue_is_sent_when_the_body_is_wanted() -> None:
+async def test_a_wanted_body_is_invited() -> None:
     """A client that waits for an invitation gets one, then its answer, and can send another request."""
     async with serving() as server, connected(server.port) as raw:
         await raw.send(request("POST", INGEST, TOKEN, EXPECT, "Content-Length: 2"))
@@ -165,7 +166,7 @@ async def test_half_closed_client_gets_its_answer() -> None:
     async with serving(gate=FakeGate(on_submit=hold)) as server, connected(server.port) as raw:
         await raw.send(request("POST", INGEST, TOKEN, body=b"{}"))
         await raw.send_eof()
-        with trio.fail_after(WAIT_SECONDS):
+        with trio.fail_after(HANG_SECONDS):
             await submitted.wait()
         callbacks[0](ACCEPTED)
         assert [reply.status for reply in await raw.replies_until_close()] == [200]
@@ -190,7 +191,7 @@ async def test_vanished_client_gives_its_reservation_back() -> None:
             assert (await raw.reply()).status == 100
             raw.reset_on_close()
         server.stop.set()
-        with trio.fail_after(WAIT_SECONDS):
+        with trio.fail_after(HANG_SECONDS):
             await server.stopped.wait()
         assert (gate.bodies, gate.closed, server.errors) == ([], 1, [])
 
@@ -208,7 +209,7 @@ async def test_vanished_client_does_not_undo_what_was_submitted() -> None:
     async with serving(gate=gate) as server:
         async with connected(server.port) as raw:
             await raw.send(request("POST", INGEST, TOKEN, body=b"{}"))
-            with trio.fail_after(WAIT_SECONDS):
+            with trio.fail_after(HANG_SECONDS):
                 await submitted.wait()
             raw.reset_on_close()
         assert gate.closed == 0

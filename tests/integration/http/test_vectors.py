@@ -109,7 +109,7 @@ VECTORS: dict[str, tuple[bytes, str]] = {
 
 @pytest.mark.parametrize("build", [public_app, admin_like_app])
 @pytest.mark.parametrize("vector", VECTORS)
-async def test_vector(build: AppBuilder, vector: str) -> None:
+async def test_a_hostile_request_gets_its_status(build: AppBuilder, vector: str) -> None:
     """The request gets its status as JSON, the connection ends cleanly, and the next client is served."""
     data, status = VECTORS[vector]
     async with serving(build=build) as server:
@@ -143,7 +143,7 @@ async def test_all_vectors_on_one_server(build: AppBuilder) -> None:
 
 
 @pytest.mark.parametrize("build", [public_app, admin_like_app])
-async def test_mutated_requests(build: AppBuilder) -> None:
+async def test_mutated_requests_end_no_server(build: AppBuilder) -> None:
     """Hundreds of damaged, doubled and shuffled pieces of requests end no server and are nobody's error."""
     random = Random(7)
     pieces = [line + b"\r\n" for data, _ in VECTORS.values() for line in data[:400].split(b"\r\n")]
@@ -182,7 +182,7 @@ CHUNK_ERRORS = {
 
 
 @pytest.mark.parametrize("error", CHUNK_ERRORS)
-async def test_chunk_error(error: str) -> None:
+async def test_malformed_chunks_are_400(error: str) -> None:
     """A body whose chunks are malformed or cut off is 400, is not taken, and gives its reservation back."""
     head = request("POST", "/ingest/inbound/demo", "Authorization: Bearer good", "Transfer-Encoding: chunked")
     async with serving() as server:

@@ -35,7 +35,7 @@ TRUSTED = [ip_network("10.0.0.0/8"), ip_network("fd00::/8")]
         ("unix", ["1.2.3.4"], "unix"),
     ],
 )
-def test_chain(peer: str, forwarded: list[str], expected: str) -> None:
+def test_the_rightmost_untrusted_address_counts(peer: str, forwarded: list[str], expected: str) -> None:
     """The rightmost address that no trusted proxy owns counts, if trusted ones vouch for it all the way."""
     headers = [(b"x-forwarded-for", value.encode("latin-1")) for value in forwarded]
     assert remote_address(peer, [(b"host", b"9.9.9.9"), *headers], TRUSTED) == expected
@@ -47,6 +47,6 @@ def test_nobody_is_trusted_by_default() -> None:
 
 
 @given(st.lists(st.binary(max_size=40), max_size=4))
-def test_any_header(values: list[bytes]) -> None:
+def test_any_header_gives_an_address(values: list[bytes]) -> None:
     """Whatever the header holds, an address comes out."""
     assert remote_address("10.0.0.1", [(b"x-forwarded-for", value) for value in values], TRUSTED)

@@ -15,8 +15,10 @@ from storage.dedup import runs as runs_module
 from storage.dedup import spill
 from storage.dedup.index import DedupIndex
 from storage.dedup.runs import Entries, Words
-from tests.support.ledger import pending, read_books
-from tests.support.server import Children, item, source
+from tests.support.client import item
+from tests.support.config import source
+from tests.support.ledger import pending, statuses
+from tests.support.server import Children
 from tests.support.waiting import eventually
 
 WINDOW_MS = 800
@@ -144,7 +146,7 @@ def test_nothing_is_left_in_the_directory(index: DedupIndex, tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_leftovers_are_removed(index: DedupIndex, tmp_path: Path) -> None:
+def test_leftover_files_are_removed_unread(index: DedupIndex, tmp_path: Path) -> None:
     """A file that a crash left where files need a name, whatever it holds, is removed at start and never read."""
     (tmp_path / "index-abcdefgh").write_bytes(b"garbage" * 1000)
     (tmp_path / "data.mdb").write_bytes(b"the store")
@@ -206,7 +208,7 @@ def test_short_writes_are_completed(index: DedupIndex, monkeypatch: pytest.Monke
     assert known(index, range(700)) == set(range(640))
 
 
-def test_a_directory_that_cannot_be_written_is_no_failure(tmp_path: Path) -> None:
+def test_an_unwritable_directory_is_not_a_failure(tmp_path: Path) -> None:
     """A missing directory is told as any other trouble with the disk."""
     index = DedupIndex(WINDOW_MS, MEMORY_IDS_MAX, tmp_path / "gone")
     add(index, range(640))
@@ -228,5 +230,4 @@ def test_a_server_knows_ids_that_are_in_files(children: Children) -> None:
     assert child.post("archive", [item(str(number)) for number in range(99, 101)]).status == 200
     eventually(lambda: pending(child, "archive") == 0)
     assert child.stop() == 0
-    books = read_books(child)
-    assert [books.statuses("archive", each) for each in ("99", "100")] == [["processed", "duplicate"], ["processed"]]
+    assert [statuses(child, "archive", each) for each in ("99", "100")] == [["processed", "duplicate"], ["processed"]]
