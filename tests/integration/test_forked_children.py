@@ -32,28 +32,15 @@ def pool(events):
     multiprocessing.get_context("fork").Process(target=stay).start()
 
 
-def server_of_forks(events):
-    stderr = os.dup(2)
-    be_quiet()
-    multiprocessing.get_context("forkserver").Process(target=stay).start()
-    os.dup2(stderr, 2)
-    os.close(stderr)
-
-
-def be_quiet():  # who reads the server's stderr waits for its end
-    with open(os.devnull, "w") as nothing:
-        os.dup2(nothing.fileno(), 2)
-
-
 def stay():
-    be_quiet()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     defaults = [signal.getsignal(number) is signal.SIG_DFL for number in (signal.SIGTERM, signal.SIGHUP)]
     interrupts = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     processors.note("forked", pid=os.getpid(), signals=[*defaults, interrupts, signal.set_wakeup_fd(-1) == -1])
     while True:
         signal.pause()
 """
-FUNCTIONS = ("by_hand", "pool", "server_of_forks")
+FUNCTIONS = ("by_hand", "pool")
 
 
 @contextmanager
