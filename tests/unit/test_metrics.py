@@ -1,9 +1,11 @@
 """Metrics: plain numbers in, Prometheus' text out."""
 
+import threading
 from types import SimpleNamespace
 from typing import Any
 
 import trio
+import trio.testing
 from prometheus_client.parser import text_string_to_metric_families
 
 from server.base.histogram import EVENTS, SECONDS, Histogram
@@ -11,6 +13,7 @@ from server.base.worker import Worker
 from server.flow.source_state import SourceState
 from server.observe.metrics import Metrics, Requests
 from storage.statuses import Totals
+from tests.support.waiting import HANG_SECONDS
 
 NOW_MS = 1_700_000_100_000
 
@@ -168,19 +171,18 @@ async def test_age_of_the_oldest() -> None:
 
 
 async def test_text_is_made_outside_the_loop() -> None:
-    """While the text is made the loop goes on."""
-    world = World()
-    turns = 0
-    done = trio.Event()
+    """The loop goes on while the text is made: here the text waits for what only the loop does."""
+    has_turned = threading.Event()
 
-    async def others() -> None:
-        nonlocal turns
-        while not done.is_set():
-            turns += 1
-            await trio.lowlevel.checkpoint()
+    class Waiting(World):
+        def received_at(self, source_id: str, number: int) -> int | None:
+            assert has_turned.wait(HANG_SECONDS)
+            return NOW_MS
+
+    state = SourceState("disk", Totals(pending=1))
+    state.queue = Place(7, 0)
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(others)
-        await world.text()
-        done.set()
-    assert turns > 1
+        nursery.start_soon(Waiting(state).text)
+        await trio.testing.wait_all_tasks_blocked()
+        has_turned.set()
