@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.client import item
 from tests.support.config import TOKEN, source
 from tests.support.ledger import totals
 from tests.support.server import Child, Children
@@ -201,6 +202,8 @@ def test_a_closed_pipe_ends_quietly(server: Child) -> None:
 
 def test_verify_beside_a_server(server: Child) -> None:
     """A live store is checked as it is, and found good."""
+    assert server.post("demo", item("verified")).status == 200
+    eventually(lambda: server.cli("receipt", "demo", "verified").returncode == 0)
     found = server.cli("verify")
     report = json.loads(found.stdout)
     assert (found.returncode, report["ok"], found.stderr) == (0, True, "")
