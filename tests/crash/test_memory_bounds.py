@@ -99,6 +99,7 @@ def test_results_that_wait_for_a_commit_are_bounded(children: Children) -> None:
     child.start()
     with shut_gate(child):
         fill(child, 4)
+        eventually(lambda: pending(child, "worked") == 4 * BATCH)  # in the store, and not in the journal alone
         (child.directory / "faults").write_text("full")
     eventually(lambda: child.metrics()[CALLS] >= 7)
     let_work(child)
