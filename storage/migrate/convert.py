@@ -23,7 +23,7 @@ import zstandard
 
 from storage import sync
 from storage.check.verify import verify
-from storage.codec.log_record import COMPRESSION_LEVEL, encode_log, split_log
+from storage.codec.log_record import COMPRESSION_LEVEL, encode_log, in_pieces, split_log
 from storage.codec.records import (
     TIME_KEY,
     encode_ids,
@@ -176,7 +176,8 @@ def _records(old: OldStore, on_event: Callable[[int], None]) -> Iterator[Record]
         for numbered in split_log(entries):
             key = key_of(numbered.first)
             facts, bodies = encode_log(numbered, compressor)
-            yield "facts", key, facts
+            for piece_key, piece in in_pieces(key, facts):
+                yield "facts", piece_key, piece
             if bodies is not None:
                 yield "bodies", key, bodies
     for first, digests in old.digests():

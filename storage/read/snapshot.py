@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import zstandard
 
-from storage.codec.log_record import LogHead, decode_log, decode_log_head
+from storage.codec.log_record import LogHead, decode_log, decode_log_head, piece_key, record_key
 from storage.codec.records import (
     DIGEST_BYTES,
     TIME_KEY,
@@ -128,12 +128,14 @@ class Snapshot:
         cursor = self._txn.cursor(db=self._store.facts)
         found = _seek(cursor, start)
         while found:
-            self._records += 1
-            head = decode_log_head(bytes(cursor.key()), cursor.value())
-            if head.first >= end:
-                return
-            if head.end > start:
-                yield head
+            key = bytes(cursor.key())
+            if record_key(key) == key:
+                self._records += 1
+                head = decode_log_head(key, cursor.value())
+                if head.first >= end:
+                    return
+                if head.end > start:
+                    yield head
             found = cursor.next()
 
     def head_at(self, first: int) -> LogHead:
@@ -147,11 +149,23 @@ class Snapshot:
         """Return all deliveries of the log record with this head; kept until others are asked for."""
         first, had_bodies, found = self._unpacked
         if found is None or first != head.first or had_bodies < bodies:
-            key = key_of(head.first)
             packed = self._value(b"bodies", self._store.bodies, head.first) if bodies and head.bodies_bytes else None
-            found = decode_log(key, self._txn.get(key, db=self._store.facts), packed, self._decompressor, head)
+            found = decode_log(key_of(head.first), self._facts(head), packed, self._decompressor, head)
             self._unpacked, self._delivery = (head.first, bodies, found), None
         return found
+
+    def _facts(self, head: LogHead) -> bytes:
+        """Return a whole value of `facts`."""
+        pieces = [self._value(b"facts", self._store.facts, head.first)]
+        missing = head.value_bytes - len(pieces[0])
+        while missing > 0:
+            key = piece_key(key_of(head.first), len(pieces))
+            piece = self._txn.get(key, db=self._store.facts)
+            if not piece:
+                raise damaged(b"facts", key_of(head.first), f"the piece {len(pieces)} is missing")
+            pieces.append(bytes(piece))
+            missing -= len(piece)
+        return b"".join(pieces)
 
     def delivery_of(self, number: int, *, bodies: bool = False) -> NumberedDeliveries | None:
         """Return the one delivery that holds the event with this number; None if there is no such event."""
@@ -200,14 +214,17 @@ class Snapshot:
         name = database.encode()
         cursor = self._txn.cursor(db=getattr(self._store, database))
         found = cursor.set_range(key_of(start))
-        last = start - 1
+        last, pieces = b"", 0
         while found:
             key = bytes(cursor.key())
-            number = number_of(name, key)
-            if number <= last:  # pages that refer to one another in a circle would be walked for ever
+            if key <= last:  # pages that refer to one another in a circle would be walked for ever
                 raise damaged(name, key, "the keys do not ascend")
-            yield number
-            last = number
+            if pieces and database == "facts" and key == piece_key(record_key(last), pieces):
+                pieces += 1
+            else:
+                yield number_of(name, key)
+                pieces = 1
+            last = key
             found = cursor.next()
 
     def last_number(self, database: Literal["ids", "results"]) -> int | None:
@@ -229,7 +246,8 @@ def _seek(cursor: Any, number: int) -> bool:
     if found and bytes(cursor.key()) == key_of(number):
         return True
     if cursor.prev() if found else cursor.last():
-        return True
+        key = bytes(cursor.key())
+        return record_key(key) == key or bool(cursor.set_key(record_key(key)))
     return bool(cursor.first())
 
 

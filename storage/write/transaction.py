@@ -20,7 +20,7 @@ import numpy
 import zstandard
 
 from storage.codec import statuses
-from storage.codec.log_record import encode_log, split_log
+from storage.codec.log_record import encode_log, in_pieces, split_log
 from storage.codec.records import (
     TIME_KEY,
     digests_of,
@@ -103,7 +103,8 @@ class Transaction:
             self._apply(change, cursor)
         self.totals = self._deltas.new_totals(self._group.oldest)
         for key, facts, bodies in self._log:
-            txn.put(key, facts, db=store.facts, append=True)
+            for piece_key, piece in in_pieces(key, facts):
+                txn.put(piece_key, piece, db=store.facts, append=True)
             if bodies is not None:
                 txn.put(key, bodies, db=store.bodies, append=True)
         if self._last and self._group.appends:

@@ -19,7 +19,7 @@ from storage.read.reader import Reader
 from storage.read.snapshot import SNAPSHOT_RECORDS_MAX, Snapshot
 from storage.statuses import EventStatus
 from storage.write.writer import Writer
-from tests.support.store import AT_MS, SUFFIX, delivery, numbered, opened, outcome, singles
+from tests.support.store import AT_MS, SUFFIX, delivery, numbered, opened, outcome, random_ids, singles
 
 HUGE = 1 << 40
 
@@ -46,6 +46,29 @@ def numbers_of(spans: list[Span]) -> list[int]:
     numbers = [number for span in spans for number in span.numbers]
     assert all(low < high for low, high in pairwise(numbers))
     return numbers
+
+
+@pytest.mark.parametrize("count", [100, 150, 250, 350])
+def test_facts_in_pieces_are_read_whole(store_and_writer: tuple[Store, Writer], count: int) -> None:
+    """Whichever event of whichever record is asked for, its delivery is found, with the ids that were put."""
+    store, writer = store_and_writer
+    made = []
+    for turn in range(3):
+        ids = random_ids(count, turn)
+        made.append(delivery(writer.next_number, ids))
+        writer.write(Group([Append(made[-1], count, EventStatus.DEFERRED)]))
+    with store.read_transaction() as txn:
+        assert txn.stat(store.facts)["entries"] >= 2 * len(made)
+    reader = Reader(store)
+    for one in made:
+        ids = list(one.event_ids())
+        found = reader.delivery(one.delivery_ids()[0]) or []
+        assert [record.numbered.event_id(record.position) for record in found] == ids
+        assert [record.number for each in ids for record in reader.find("demo", each)] == list(
+            range(one.first, one.end)
+        )
+    assert numbers_of(reader.spans(range(1, writer.next_number))) == list(range(1, writer.next_number))
+    assert reader.delivery(delivery_id(writer.next_number, SUFFIX)) is None
 
 
 @pytest.mark.parametrize("bodies", [True, False])

@@ -16,6 +16,7 @@ import pytest
 
 from storage.check.audit import Audit
 from storage.check.verify import PROBLEMS_MAX, Report, verify
+from storage.codec.log_record import piece_key
 from storage.codec.records import encode_ids, encode_results, encode_totals, key_of, seal, totals_key
 from storage.codec.statuses import encode_statuses
 from storage.errors import StoreMissing
@@ -23,7 +24,7 @@ from storage.model import Append, Group
 from storage.read import snapshot
 from storage.read.snapshot import Snapshots
 from storage.statuses import EventStatus, Totals
-from tests.support.store import delivery, filled, numbered, opened, outcome
+from tests.support.store import delivery, filled, numbered, opened, outcome, random_ids
 
 ROOT = Path(__file__).parents[2]
 
@@ -200,6 +201,44 @@ def test_a_flipped_byte_is_found_and_placed(path: Path, database: str, key: byte
     assert done.returncode == 1
     assert place in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.fixture
+def in_three_pieces(tmp_path: Path) -> Path:
+    """A store in which the facts of the second of three records are in three pieces."""
+    path = tmp_path / "pieces"
+    whole = Append(delivery(2, random_ids(150)), 150, EventStatus.DEFERRED)
+    filled(path, [Group([numbered(1, 1)]), Group([whole]), Group([numbered(152, 1)])])
+    with opened(path) as (store, _), store.read_transaction() as txn:
+        keys = [bytes(key) for key in txn.cursor(db=store.facts).iternext(keys=True, values=False)]
+    assert keys == [key_of(1), *(piece_key(key_of(2), place) for place in range(3)), key_of(152)]
+    return path
+
+
+def test_facts_in_pieces_are_right(in_three_pieces: Path) -> None:
+    """Pieces are no records: all events are counted, and nothing is wrong."""
+    report = verify(in_three_pieces)
+    assert (report.problems, report.events, report.deliveries) == ([], 152, 3)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_damaged_piece_is_found(in_three_pieces: Path, place: int) -> None:
+    """A piece of the facts that was changed, or shortened, or is missing, is a problem that says where."""
+    key = piece_key(key_of(2), place)
+    for changed in (lambda value: value[:-1] + bytes([value[-1] ^ 1]), lambda value: value[:-1], lambda _: None):
+        damaged = Path(shutil.copytree(in_three_pieces, in_three_pieces.with_name("damaged"), dirs_exist_ok=True))
+        change(damaged, "facts", key, changed)
+        problems = verify(damaged).problems
+        assert any(
+            problem.startswith(("facts, key 2", f"facts, key {piece_key(key_of(2), 1)!r}")) for problem in problems
+        )
+
+
+@pytest.mark.parametrize("key", [piece_key(key_of(1), 2), piece_key(key_of(2), 4), key_of(2) + b"\1\1", b"odd"])
+def test_a_key_in_excess_is_found(in_three_pieces: Path, key: bytes) -> None:
+    """A key that is neither a number's nor that of the next piece of a record."""
+    change(in_three_pieces, "facts", key, lambda _: b"excess")
+    assert any(re.search("facts, .*the key is not a number", problem) for problem in verify(in_three_pieces).problems)
 
 
 def test_the_walk_goes_on_behind_damage(path: Path) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import lmdb
@@ -54,6 +55,12 @@ def delivery(
             payload_from=[WHOLE_ITEM] * count,
         ),
     )
+
+
+def random_ids(count: int, seed: int = 5) -> list[str]:
+    """Ids that no compression makes much shorter."""
+    random = Random(seed)
+    return [random.randbytes(16).hex() for _ in range(count)]
 
 
 def singles(

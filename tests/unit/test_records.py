@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from random import Random
 from typing import Any
 
 import numpy
@@ -12,7 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.codec import records
-from storage.codec.log_record import LOG_RECORD_BYTES_MAX, decode_log, decode_log_head, encode_log, split_log
+from storage.codec.log_record import (
+    IN_PIECES_BYTES_MAX,
+    LOG_RECORD_BYTES_MAX,
+    PIECE_BYTES_MAX,
+    SHARED_PAGE_BYTES_MAX,
+    decode_log,
+    decode_log_head,
+    encode_log,
+    in_pieces,
+    piece_key,
+    record_key,
+    split_log,
+)
 from storage.codec.records import RESULTS_RECORD_BYTES_MAX, key_of
 from storage.codec.statuses import ROW, BlockChange, apply, decode_statuses, encode_statuses, new_rows
 from storage.deliveries import PAYLOAD_KEY, WHOLE_ITEM, Deliveries, NumberedDeliveries, merged
@@ -20,7 +31,7 @@ from storage.delivery_id import delivery_id, first_of
 from storage.errors import IllegalStatusChange, StoreDamaged
 from storage.model import Append
 from storage.statuses import EventStatus, Totals
-from tests.support.store import AT_MS, SUFFIX, changed, delivery, numbered, outcome, singles
+from tests.support.store import AT_MS, SUFFIX, changed, delivery, numbered, outcome, random_ids, singles
 
 KEY = key_of(7)
 TOTALS = Totals(received=9, requeued=1, processed=4, dead=2, pending=4, oldest=3)
@@ -178,12 +189,36 @@ def test_a_delivery_without_a_body_takes_no_record() -> None:
 
 def test_random_ids_are_packed_once() -> None:
     """An id that stands in the facts and in the body takes its place once, however many there are."""
-    random = Random(5)
-    ids = [random.randbytes(16).hex() for _ in range(1000)]
+    ids = random_ids(1000)
     bodies = [b'{"type":"track","messageId":"%b"}' % each.encode() for each in ids]
     facts, packed = encode_log(singles(7, ids, bodies=bodies), PACK)
     assert packed is not None
     assert len(packed) < len(facts) < 1000 * 20
+
+
+@pytest.mark.parametrize(
+    ("size", "count"),
+    [
+        (1, 1),
+        (SHARED_PAGE_BYTES_MAX, 1),
+        (SHARED_PAGE_BYTES_MAX + 1, 2),
+        (PIECE_BYTES_MAX * 3, 3),
+        (PIECE_BYTES_MAX * 3 + 1, 4),
+        (IN_PIECES_BYTES_MAX, 7),
+        (IN_PIECES_BYTES_MAX + 1, 1),
+    ],
+)
+def test_facts_that_waste_a_page_are_split(size: int, count: int) -> None:
+    """Pieces are of nearly one size, ascend, belong to their record's key, and are the value again when joined."""
+    value = bytes(at % 251 for at in range(size))
+    pieces = list(in_pieces(KEY, value))
+    keys = [key for key, _ in pieces]
+    assert b"".join(piece for _, piece in pieces) == value
+    assert keys == sorted(keys)
+    assert keys == [piece_key(KEY, place) for place in range(count)]
+    assert {record_key(key) for key in keys} == {KEY}
+    assert keys[-1] < key_of(8)
+    assert max(len(piece) for _, piece in pieces) - min(len(piece) for _, piece in pieces) < count
 
 
 def test_the_head_tells_source_and_events() -> None:
