@@ -67,7 +67,7 @@ def _write(path: Path, pool: Sequence[bytes], *, deliveries: int = 1 << 31, used
             if store.used_bytes() >= used_bytes:
                 break
         if outcomes:
-            writer.write(Group(outcomes=outcomes))
+            writer.write(Group(changes=outcomes))
     finally:
         store.close()
     return written

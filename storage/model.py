@@ -49,7 +49,7 @@ class Group:
 
     appends: Sequence[Append] = ()
     """In the order of their numbers, source by source, without a gap."""
-    outcomes: Sequence[StatusChange] = ()
+    changes: Sequence[StatusChange] = ()
     oldest: Mapping[str, int] = field(default_factory=dict)
     """A lower bound for the number of each source's oldest pending event, where more is known than is stored."""
 

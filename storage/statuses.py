@@ -1,7 +1,8 @@
 """What may become of an event: its statuses, which of them follow which, and what each change moves in the totals.
 
-This is the one list of statuses. To add one, add it to `EventStatus` with its row in `RULES`, and a field to `Totals`
-if it has a counter of its own: the writer, `verify`, metrics, `/sources` and receipts read these.
+This is the one list of statuses. To add one, add it to `EventStatus` with its row in `RULES`, and the counter that the
+row names to `Totals`, behind the others: the writer, `verify`, metrics, `/sources` and receipts read these, and a store
+that does not have the counter yet has 0. Who makes events so calls `OutcomeWriter` in `server/flow/`.
 """
 
 from collections import Counter
@@ -89,7 +90,7 @@ class Totals:
 
 
 COUNTERS = Totals.__slots__[:-1]
-"""All fields of `Totals` but `oldest`, which is not a count."""
+"""All fields of `Totals` but `oldest`, which is not a count. The store has them in this order."""
 
 GAUGES = tuple(name for name in COUNTERS if any(name in rule.held for rule in RULES.values()))
 """The counters of what is so now; all others only grow."""

@@ -106,7 +106,7 @@ def _in_store(store: Store, source_id: str, event_ids: Sequence[str] | None) -> 
     count = 0
     while numbers := list(islice(found, REQUEUE_EVENTS_MAX)):
         outcomes = StatusChange(source_id, EventStatus.PENDING, numbers, [0] * len(numbers), Clock().now_ms())
-        writer.write(Group(outcomes=[outcomes]))
+        writer.write(Group(changes=[outcomes]))
         count += len(numbers)
     return count, unknown
 

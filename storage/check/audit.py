@@ -15,7 +15,7 @@ import orjson
 
 from storage.codec.log_record import LogHead
 from storage.codec.records import DIGEST_BYTES, digests_of
-from storage.codec.statuses import is_pending
+from storage.codec.status_rows import is_pending
 from storage.errors import StoreError
 from storage.lmdb_store.environment import Store
 from storage.read.snapshot import Block, Snapshot, Snapshots

@@ -4,7 +4,7 @@ A sealed value is the CRC-32 of database name, key and payload, then the payload
 stands at a key or in a database where it does not belong, is found on reading. Whatever does not decode raises
 StoreDamaged, which names the database and the key.
 
-The two larger kinds have files of their own: `log_record.py` and `statuses.py`.
+The two larger kinds have files of their own: `log_record.py` and `status_rows.py`.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from operator import attrgetter
 
 from storage.deliveries import NumberedDeliveries
 from storage.errors import StoreDamaged
-from storage.statuses import Totals
+from storage.statuses import COUNTERS, Totals
 from storage.store_time import BOOT_ID_BYTES, HostTime, StoreTime
 
 FORMAT = b"tidegate store 2"
@@ -32,8 +32,8 @@ DIGEST_BYTES = 16
 
 CRC = struct.Struct("<I")
 _COUNT = struct.Struct("<I")
-_TOTALS = struct.Struct(f"<{len(Totals.__slots__)}Q")
-_fields = attrgetter(*Totals.__slots__)
+_TOTAL_BYTES = 8
+_fields = attrgetter("oldest", *COUNTERS)
 
 
 def key_of(number: int) -> bytes:
@@ -171,11 +171,15 @@ def totals_key(source_id: str) -> bytes:
 
 
 def encode_totals(key: bytes, totals: Totals) -> bytes:
-    return seal(b"meta", key, _TOTALS.pack(*_fields(totals)))
+    found = _fields(totals)
+    return seal(b"meta", key, struct.pack(f"<{len(found)}Q", *found))
 
 
 def decode_totals(key: bytes, value: bytes) -> Totals:
+    """Return the totals; counters that the store does not have yet are 0."""
     payload = unseal(b"meta", key, value)
-    if len(payload) != _TOTALS.size:
+    count, rest = divmod(len(payload), _TOTAL_BYTES)
+    if rest or not 1 <= count <= 1 + len(COUNTERS):
         raise damaged(b"meta", key, "the totals have another length")
-    return Totals(*_TOTALS.unpack(payload))
+    oldest, *counters = struct.unpack(f"<{count}Q", payload)
+    return Totals(oldest=oldest, **dict(zip(COUNTERS, counters, strict=False)))

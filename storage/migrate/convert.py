@@ -34,7 +34,7 @@ from storage.codec.records import (
     seal,
     totals_key,
 )
-from storage.codec.statuses import encode_statuses
+from storage.codec.status_rows import encode_statuses
 from storage.errors import StoreDamaged, StoreError, StoreFull, StoreMissing, StoreOld
 from storage.lmdb_store import disk, lock
 from storage.lmdb_store.environment import IDENTITY_KEY, Store

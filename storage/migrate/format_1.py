@@ -6,6 +6,7 @@ It differs from format 2 in this:
   bodies. An entry is an array for one delivery, or an object of columns for deliveries of one event that went together.
 - How a payload was chosen is not stored; a webhook's item gave what it has under `payload`, if it has that.
 - `fates` is `statuses` without the store's time.
+- Totals are ten counts, of which the oldest pending number is the last.
 - A record of the journal holds values of `log`.
 
 Whatever else stood on the disk then stands so today, and is decoded by the present codec. Before that is changed, its
@@ -24,7 +25,7 @@ import numpy
 import orjson
 import zstandard
 
-from storage.codec import statuses
+from storage.codec import status_rows
 from storage.codec.records import (
     CRC,
     DIGEST_BYTES,
@@ -33,12 +34,11 @@ from storage.codec.records import (
     damaged,
     decode_ids,
     decode_results,
-    decode_totals,
     key_of,
     number_of,
     unseal,
 )
-from storage.codec.statuses import Rows
+from storage.codec.status_rows import Rows
 from storage.deliveries import PAYLOAD_KEY, WHOLE_ITEM, Deliveries, NumberedDeliveries
 from storage.delivery_id import FIRST_DIGITS
 from storage.errors import StoreDamaged
@@ -56,6 +56,11 @@ _LOG_HEAD = struct.Struct("<BIQII")
 """Bytes of the source id, events, received_at_ms, decoded bytes, CRC-32 of the packed part."""
 _COUNT = struct.Struct("<I")
 _APPEND = struct.Struct("<IIB")
+_TOTALS = struct.Struct("<10Q")
+_TOTALS_FIELDS = (
+    *("received", "requeued", "deferred", "processed", "duplicate", "dropped", "dead", "pending", "deferred_now"),
+    "oldest",
+)
 
 
 class OldStore:
@@ -97,7 +102,7 @@ class OldStore:
     def totals(self) -> Iterator[tuple[str, Totals]]:
         for key, value in self._values("meta"):
             if key.startswith(TOTALS_PREFIX):
-                yield key[len(TOTALS_PREFIX) :].decode(), decode_totals(key, value)
+                yield key[len(TOTALS_PREFIX) :].decode(), _decode_totals(key, value)
 
     def log(self) -> Iterator[list[NumberedDeliveries]]:
         """Yield what stands in one record each, entry by entry."""
@@ -133,7 +138,7 @@ def decode_rows(key: bytes, value: bytes) -> Rows:
     if runs["status"].max() > max(EventStatus):
         raise damaged(b"fates", key, "a run is impossible")
     found = runs.repeat(numpy.frombuffer(payload, "<u4", count, _COUNT.size))
-    rows = numpy.zeros(len(found), statuses.ROW)
+    rows = numpy.zeros(len(found), status_rows.ROW)
     for name in _ROW.fields or ():
         rows[name] = found[name]
     return rows
@@ -161,6 +166,13 @@ def _appends_in(first: int, payload: bytes) -> list[Append]:
         at += length
     pairs = zip(found, entries, strict=True)
     return [Append(numbered, admitted, EventStatus(rest)) for numbered, (_, admitted, rest) in pairs]
+
+
+def _decode_totals(key: bytes, value: bytes) -> Totals:
+    payload = unseal(b"meta", key, value)
+    if len(payload) != _TOTALS.size:
+        raise damaged(b"meta", key, "the totals have another length")
+    return Totals(**dict(zip(_TOTALS_FIELDS, _TOTALS.unpack(payload), strict=True)))
 
 
 def decode_log(key: bytes, value: bytes, decompressor: zstandard.ZstdDecompressor) -> list[NumberedDeliveries]:

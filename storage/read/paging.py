@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from storage.codec.log_record import LogHead
 from storage.codec.records import DIGEST_BYTES
-from storage.codec.statuses import Rows, is_pending
+from storage.codec.status_rows import Rows, is_pending
 from storage.deliveries import NumberedDeliveries
 from storage.model import Span
 from storage.read.snapshot import Block, Snapshot

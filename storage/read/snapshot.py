@@ -24,7 +24,7 @@ from storage.codec.records import (
     key_of,
     number_of,
 )
-from storage.codec.statuses import Rows, decode_statuses
+from storage.codec.status_rows import Rows, decode_statuses
 from storage.deliveries import NumberedDeliveries
 from storage.lmdb_store.environment import Store
 from storage.statuses import Totals

@@ -19,7 +19,7 @@ from typing import Any
 import numpy
 import zstandard
 
-from storage.codec import statuses
+from storage.codec import status_rows
 from storage.codec.log_record import encode_log, in_pieces, split_log
 from storage.codec.records import (
     TIME_KEY,
@@ -33,7 +33,7 @@ from storage.codec.records import (
     split_results,
     totals_key,
 )
-from storage.codec.statuses import Rows
+from storage.codec.status_rows import Rows
 from storage.errors import IllegalStatusChange
 from storage.lmdb_store.environment import Store
 from storage.model import Append, Group, StatusChange
@@ -98,8 +98,8 @@ class Transaction:
 
     def run(self, txn: Any, store: Store) -> int:
         """Do everything between begin and commit; return the bytes in use. Raises IllegalStatusChange."""
-        cursor = txn.cursor(db=store.statuses) if self._group.outcomes else None
-        for change in self._group.outcomes:
+        cursor = txn.cursor(db=store.statuses) if self._group.changes else None
+        for change in self._group.changes:
             self._apply(change, cursor)
         self.totals = self._deltas.new_totals(self._group.oldest)
         for key, facts, bodies in self._log:
@@ -112,7 +112,7 @@ class Transaction:
             txn.put(key, encode_ids(key, self._last.digests), db=store.ids)
         for first, rows in self._blocks.items():
             key = key_of(first)
-            txn.put(key, statuses.encode_statuses(key, rows), db=store.statuses)
+            txn.put(key, status_rows.encode_statuses(key, rows), db=store.statuses)
         for key, value in self._results:
             txn.put(key, value, db=store.results, append=True)
         for source_id, totals in self.totals.items():
@@ -136,10 +136,10 @@ class Transaction:
         last = self._before.last
         if not appends:
             return last
-        rows, digests = statuses.new_rows(appends, self._time.store_ms), b"".join(self.digests)
+        rows, digests = status_rows.new_rows(appends, self._time.store_ms), b"".join(self.digests)
         first = appends[0].numbered.first
         if last and len(last.rows) < BLOCK_EVENTS_MIN:
-            first, rows, digests = last.first, statuses.joined(last.rows, rows), last.digests + digests
+            first, rows, digests = last.first, status_rows.joined(last.rows, rows), last.digests + digests
         last = LastBlock(first, rows, digests)
         self._blocks[first] = last.rows
         for source_id, run in groupby(appends, lambda append: append.numbered.source_id):
@@ -170,9 +170,10 @@ class Transaction:
         while at < len(numbers):
             first, rows = self._block_with(numbers[at], cursor)
             stop = bisect_left(numbers, first + len(rows), at)
-            part = statuses.BlockChange(change, at, stop, None if refs is None else refs[at:stop], self._time.store_ms)
+            own_refs = None if refs is None else refs[at:stop]
+            part = status_rows.BlockChange(change, at, stop, own_refs, self._time.store_ms)
             delta = self._deltas.of(change.source_id)
-            delta.change(statuses.apply(rows, first, part), change.status)
+            delta.change(status_rows.apply(rows, first, part), change.status)
             if change.status in PENDING_STATUSES:
                 delta.made_pending(numbers[at])
             at = stop
@@ -202,7 +203,7 @@ class Transaction:
     def _pack_results(self) -> list[tuple[bytes, bytes]]:
         """Return the records of all details; note which one holds which event's."""
         records = []
-        details = (item for change in self._group.outcomes for item in change.details.items())
+        details = (item for change in self._group.changes for item in change.details.items())
         for chunk in split_results(details):
             key = key_of(self._next_result)
             records.append((key, encode_results(key, chunk)))
@@ -219,7 +220,7 @@ def _read_block(number: int, cursor: Any) -> tuple[int, Rows]:
     found = cursor.set_range(key_of(number + 1))
     if cursor.prev() if found else cursor.last():
         key = cursor.key()
-        first, rows = number_of(b"statuses", key), statuses.decode_statuses(key, cursor.value())
+        first, rows = number_of(b"statuses", key), status_rows.decode_statuses(key, cursor.value())
         if number < first + len(rows):
             return first, rows
     raise IllegalStatusChange(f"there is no event {number}")

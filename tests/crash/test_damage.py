@@ -46,7 +46,7 @@ def test_damage_found_while_it_runs(children: Children, database: str, status: E
     child = children(WORKED)
     groups = [Group([numbered(1, 3, source_id="worked")])]
     if status is not None:
-        groups.append(Group(outcomes=[outcome(status, [1, 2, 3], source_id="worked")]))
+        groups.append(Group(changes=[outcome(status, [1, 2, 3], source_id="worked")]))
     filled(child.store, groups)
     overwrite(child.store, database, 1)
     code, words = child.start_that_fails()

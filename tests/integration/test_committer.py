@@ -156,7 +156,7 @@ async def test_outcomes_that_do_not_fit_are_split(tmp_path: Path, autojump_clock
         def write(self, group: Group) -> Written:
             self.tries += 1
             assert self.tries < 20, "the same group again and again"
-            if len(group.outcomes) > 1:
+            if len(group.changes) > 1:
                 raise StoreFull("full")
             return super().write(group)
 
@@ -230,7 +230,7 @@ async def test_outcomes_ride_along_with_a_delivery(tmp_path: Path, mock_clock: t
         assert finished == []
         acknowledger.append(state, admission("4"), lambda result: None)
         await until(lambda: finished == [1])
-        assert [(len(group.appends), len(group.outcomes)) for group in writer.groups] == [(1, 0), (1, 1)]
+        assert [(len(group.appends), len(group.changes)) for group in writer.groups] == [(1, 0), (1, 1)]
         finish(2)
         await trio.testing.wait_all_tasks_blocked()
         mock_clock.jump(GROUP_WAIT_SECONDS)

@@ -18,7 +18,7 @@ from storage.check.audit import Audit
 from storage.check.verify import PROBLEMS_MAX, Report, verify
 from storage.codec.log_record import piece_key
 from storage.codec.records import encode_ids, encode_results, encode_totals, key_of, seal, totals_key
-from storage.codec.statuses import encode_statuses
+from storage.codec.status_rows import encode_statuses
 from storage.errors import StoreMissing
 from storage.model import Append, Group
 from storage.read import snapshot

@@ -19,7 +19,7 @@ from typing import Any
 from storage.check import verify
 from storage.check.audit import Audit
 from storage.codec.records import number_of
-from storage.codec.statuses import decode_statuses
+from storage.codec.status_rows import decode_statuses
 from storage.lmdb_store.environment import DATABASES, Store
 from storage.migrate import convert
 

@@ -67,7 +67,7 @@ def fill(config: Path) -> None:
         outcome(EventStatus.DEAD, [2], attempts=3, details={2: b'{"error":"ValueError: no"}'}),
         outcome(EventStatus.DUPLICATE, [5], originals=[1]),
     ]
-    filled(config.parent / "data", [Group(appends), Group(outcomes=outcomes)])
+    filled(config.parent / "data", [Group(appends), Group(changes=outcomes)])
 
 
 def run(command: str, config: Path, *arguments: str) -> int:
@@ -280,7 +280,7 @@ def test_all_dead_of_a_source_are_requeued(config: Path, capsys: Capture) -> Non
         outcome(EventStatus.DEAD, range(1, count + 1), attempts=1),
         outcome(EventStatus.DEAD, [count + 1], source_id="other", attempts=1),
     ]
-    filled(config.parent / "data", [Group(appends), Group(outcomes=outcomes)])
+    filled(config.parent / "data", [Group(appends), Group(changes=outcomes)])
     assert run("requeue", config, "demo", "--all") == 0
     assert orjson.loads(capsys.readouterr().out) == {"requeued": count, "unknown": []}
     assert run("dead", config) == 0

@@ -164,7 +164,7 @@ def test_page_of_the_store_format_is_complete() -> None:
     assert f"Format `{FORMAT.decode()}`" in text
     assert re.findall(r"^\| `([a-z]+)` \| (?:a name|first number|a counter) ", text, re.MULTILINE) == list(DATABASES)
     assert ", ".join(f"{each.value} {each.label}" for each in EventStatus) in text
-    assert f"in this order: {', '.join(COUNTERS).replace('_', ' ')}, and" in " ".join(text.split())
+    assert f"then these counts: {', '.join(COUNTERS).replace('_', ' ')}." in " ".join(text.split())
     columns = re.findall(r"^\| ([0-9]+) \| ", text, re.MULTILINE)
     # without the source's id, which is in the head; with the suffix and the count of all events
     assert columns == [str(place) for place in range(len(Deliveries.__annotations__) - 1 + 2)]

@@ -1,9 +1,8 @@
 """The statuses of a block of events: rows for computing, run-length bytes for the disk.
 
 A row holds a status, the attempts, when the outcome was recorded (by the wall clock, and by the store's time), and a
-reference: for a duplicate the distance to the
-event that was processed (number - original), so that a batch sent again stays one run; otherwise the key of the
-`results` record that holds the event's detail, 0 if there is none.
+reference: for a duplicate the distance to the event that was processed (number - original), so that a batch sent again
+stays one run; otherwise the key of the `results` record that holds the event's detail, 0 if there is none.
 """
 
 import struct
