@@ -1,4 +1,7 @@
-"""What is flushed to the disk, when and why: every promise of durability is kept by a function or a flag of this file.
+"""What is flushed to the disk, and why: every promise of durability is kept by a function or a flag of this file.
+
+When is decided by two tasks: `Acknowledger.run` (server/flow/acknowledger.py) for the journal, `Committer.run`
+(server/flow/committer.py) for the store.
 
 - **A record of the journal** (`storage/journal/journal.py`): written, then `flush_data`, before any of its deliveries
   is acknowledged. The file keeps its size and its blocks, which are written once with `flush_file` when it is made; so

@@ -27,5 +27,10 @@ class Source:
     processor_timeout_seconds: float = 30
     processor_attempts_max: int = 12
 
+    @property
+    def archive_only(self) -> bool:
+        """Whether nobody is handed its events: they are deduplicated and archived, for which no body is read again."""
+        return not self.processor
+
     def __repr__(self) -> str:
         return f"Source({self.id!r}, {self.type!r})"  # never a secret, wherever it is printed

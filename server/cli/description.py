@@ -47,7 +47,7 @@ def _without_effect(source: Source) -> Iterator[tuple[str, str]]:
     if not source.rate_limit_events_per_second:
         needed = "rate_limit_events_per_second"
         yield from ((name, needed) for name in changed if name in ("rate_limit_burst_events", "over_limit"))
-    if not source.processor:
+    if source.archive_only:
         yield from ((name, "processor") for name in changed if name.startswith("processor_"))
 
 

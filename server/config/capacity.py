@@ -132,7 +132,7 @@ def _memory(config: Config, dedup_bytes: int) -> tuple[Part, ...]:
     parsing = limits.decoded_bytes_max + max(
         PARSED_TIMES * limits.decoded_bytes_max, limits.json_containers_max * CONTAINER_BYTES
     )
-    processed = [source for source in config.sources.values() if source.processor]
+    processed = [source for source in config.sources.values() if not source.archive_only]
     return (
         Part("server", BASE_BYTES, "interpreter, libraries, caches"),
         Part("connections", limits.connections_max * CONNECTION_BYTES, "limits.connections_max"),

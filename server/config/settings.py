@@ -1,4 +1,8 @@
-"""Every setting: its name, default, limits and reason. The one table behind the reader and the example file."""
+"""Every setting: its name, default, limits and reason. The one table behind the reader, the example file and the page.
+
+`python -m tests.unit.test_example_config` and `python -m tests.unit.test_configuration_page` write these two anew. What
+a setting may cost in memory is in `capacity.py`.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields

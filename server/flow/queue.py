@@ -75,7 +75,7 @@ class SourceQueue:
         self.cursor = start
         self.end = end
         self.behind = start < end
-        self.keep_bodies = bool(state.source and state.source.processor)
+        self.keep_bodies = bool(state.source and not state.source.archive_only)
 
     def offer(self, run: Sequence[Committed]) -> None:
         """Take deliveries of one group, in the order of their numbers."""

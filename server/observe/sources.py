@@ -8,7 +8,7 @@ from server.flow.source_state import SourceState
 from server.intake.events import rfc3339
 from storage.statuses import COUNTERS, GAUGES
 
-LIMITS = (
+SHOWN_SETTINGS = (
     "rate_limit_events_per_second",
     "rate_limit_burst_events",
     "over_limit",
@@ -46,5 +46,5 @@ def _settings(source: Source) -> dict[str, object]:
         "type": source.type,
         "processor": source.processor or None,
         "signed": bool(source.signing_secrets),
-        "limits": {name: getattr(source, name) for name in LIMITS},
+        "limits": {name: getattr(source, name) for name in SHOWN_SETTINGS},
     }

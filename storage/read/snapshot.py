@@ -146,7 +146,10 @@ class Snapshot:
         return next(self.heads(number, number + 1), None)
 
     def deliveries(self, head: LogHead, *, bodies: bool) -> NumberedDeliveries:
-        """Return all deliveries of the log record with this head; kept until others are asked for."""
+        """Return all deliveries of the log record with this head; kept until others are asked for.
+
+        Bodies leave the store with their facts only: that they are missing is damage.
+        """
         first, had_bodies, found = self._unpacked
         if found is None or first != head.first or had_bodies < bodies:
             packed = self._value(b"bodies", self._store.bodies, head.first) if bodies and head.bodies_bytes else None
