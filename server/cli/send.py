@@ -1,7 +1,6 @@
 """`send`: real requests to a running server, authenticated and signed as the source asks."""
 
 import argparse
-import hmac
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from server.cli.exit_codes import ERROR, INTERRUPTED, MISTAKE
 from server.cli.progress import Progress
 from server.cli.samples import sample
 from server.config.load import Config, load, sending_token
+from server.intake.signature import SIGNATURE_HEADER, sign
 
 ANSWER_SECONDS = 60
 """How long an answer may take: twice what a body may."""
@@ -161,8 +161,7 @@ def _token(config: Config, source: Source) -> str:
 def _signature(source: Source, body: bytes) -> dict[str, str]:
     if not source.signing_secrets:
         return {}
-    digest = hmac.digest(source.signing_secrets[0], body, "sha256").hex()
-    return {"x-convertmax-signature": f"sha256={digest}"}
+    return {SIGNATURE_HEADER.decode(): sign(body, source.signing_secrets[0]).decode()}
 
 
 def _read(path: Path) -> bytes:

@@ -1,14 +1,11 @@
-"""Bearer tokens and body signatures, compared in constant time. Any malformed credential is simply a wrong one."""
+"""Bearer tokens, compared in constant time. Any malformed one is simply a wrong one."""
 
 import hashlib
 import hmac
-import re
 from collections.abc import Sequence
 
 UNKNOWN_SOURCE_DIGESTS = (bytes(32),)
 """What a token is compared with where the source is unknown, so that this costs the same. No token has this digest."""
-
-_SIGNATURE = re.compile(rb"(?:sha256=)?([0-9a-fA-F]{64})")
 
 
 def token_of(authorization: bytes | None) -> bytes | None:
@@ -28,16 +25,3 @@ def token_matches(presented: bytes | None, digests: Sequence[bytes]) -> bool:
     for known in digests:
         found |= hmac.compare_digest(digest, known)
     return found and presented is not None
-
-
-def signature_matches(header: bytes | None, body: bytes | bytearray | memoryview, secrets: Sequence[bytes]) -> bool:
-    """Whether `header` is the HMAC-SHA256 of the body under any of the secrets: 64 hex digits, `sha256=` allowed.
-
-    A missing or malformed header takes the same work as a wrong one and never raises.
-    """
-    written = None if header is None else _SIGNATURE.fullmatch(header.strip(b" \t"))
-    presented = bytes(32) if written is None else bytes.fromhex(written[1].decode("ascii"))
-    found = False
-    for secret in secrets:
-        found |= hmac.compare_digest(presented, hmac.digest(secret, body, "sha256"))
-    return found and written is not None

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-SIGNATURE_HEADER = b"x-convertmax-signature"
+from server.intake.signature import SIGNATURE_HEADER
 
 ID_HEADERS = (b"webhook-id", b"svix-id", b"x-github-delivery", b"x-shopify-webhook-id", b"idempotency-key")
 """The first of these that came is the id."""

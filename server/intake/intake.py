@@ -14,11 +14,11 @@ import orjson
 from server.base.refusal import UNAUTHORIZED, Refusal, refuse
 from server.base.source import Source
 from server.intake import normalise
-from server.intake.auth import signature_matches
 from server.intake.decode import Buffer, decode
 from server.intake.headers import Scanned
 from server.intake.parse import parse
 from server.intake.rate_limit import Gcra
+from server.intake.signature import signature_matches
 from storage.deliveries import Deliveries, Rejection
 from storage.record import record
 from storage.statuses import EventStatus

@@ -5,7 +5,8 @@ import hmac
 
 import pytest
 
-from server.intake.auth import UNKNOWN_SOURCE_DIGESTS, signature_matches, token_matches, token_of
+from server.intake.auth import UNKNOWN_SOURCE_DIGESTS, token_matches, token_of
+from server.intake.signature import sign, signature_matches
 
 RFC_4231 = [
     (b"\x0b" * 20, b"Hi There", "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7"),
@@ -28,7 +29,8 @@ RFC_4231 = [
 
 @pytest.mark.parametrize(("key", "data", "digest"), RFC_4231)
 def test_signature_is_hmac_sha256(key: bytes, data: bytes, digest: str) -> None:
-    """The vectors of RFC 4231 pass in lower and upper case, with and without the prefix."""
+    """The vectors of RFC 4231 pass in lower and upper case, with and without the prefix, which we write."""
+    assert sign(data, key) == f"sha256={digest}".encode()
     for written in (digest, digest.upper(), f"sha256={digest}", f"sha256={digest.upper()}", f" {digest}\t"):
         assert signature_matches(written.encode(), data, [key])
     assert not signature_matches(digest.encode(), data + b"\n", [key])
