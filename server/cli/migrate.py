@@ -8,7 +8,7 @@ from server.cli.exit_codes import ERROR
 from server.cli.progress import Progress
 from server.config.capacity import size
 from server.config.load import StorageConfig, load_section
-from storage.errors import StoreDamaged, StoreLocked
+from storage.errors import StoreDamaged, StoreError, StoreLocked
 from storage.migrate.convert import clear, discard_old, is_old, kept_files, migrate
 
 
@@ -51,6 +51,9 @@ def _migrate(storage: StorageConfig) -> None:
             f"the store is damaged: {error}",
             "nothing was changed; `tidegate verify` of the version that wrote it says more",
         ) from None
+    except (StoreError, OSError) as error:
+        unchanged = "nothing was changed" if is_old(storage.path) else "run it again"
+        raise CommandFailed(ERROR, f"the store was not converted: {error}", unchanged) from None
     recovered = f", {done.recovered:,} of them from its journal" if done.recovered else ""
     say(f"the store in {storage.path} has the format of this version now: {done.events:,} events{recovered}")
 

@@ -2,8 +2,9 @@
 
 Order of operations, under the lock of the writer:
 
-1. The new store is written into the directory `data.mdb.migrating`, with what only the journal has; and verified.
-2. The old file gets a second name, `data.mdb.format-N`. If the journal had something, a copy of it is kept likewise.
+1. The old file gets a second name, `data.mdb.format-N`.
+2. The new store is written into the directory `data.mdb.migrating`, with what only the journal has; and verified. If
+   the journal had something, a copy of it is kept.
 3. The new file takes the name `data.mdb`: before that step the store is wholly the old one, after it the new one.
 4. What is of no use any more goes: the journal, of which everything is in the store; and the directory.
 
@@ -107,18 +108,40 @@ def migrate(path: Path, map_size_bytes: int, on_progress: OnProgress) -> Migrate
         raise StoreMissing(f"there is no store in {path}")
     lock_file = lock.take(path, 0)
     try:
-        data, kept = path / "data.mdb", path / f"data.mdb.format-{NUMBER}"
-        if kept.exists() and not kept.samefile(data):
-            raise StoreError(f"{kept} is there already, and is not the store that is to be converted: move it away")
         clear(path)
-        try:
-            done = _write(path, path / "data.mdb.migrating", map_size_bytes, on_progress)
-            _put_in_place(path, kept, done, on_progress)
-        finally:
-            clear(path)
+        with _kept(path / "data.mdb", path / f"data.mdb.format-{NUMBER}"):
+            try:
+                done = _write(path, path / "data.mdb.migrating", map_size_bytes, on_progress)
+                _put_in_place(path, done, on_progress)
+            finally:
+                clear(path)
         return done
     finally:
         os.close(lock_file)
+
+
+@contextmanager
+def _kept(data: Path, kept: Path) -> Iterator[None]:
+    """Give the old file its second name, for good once another has taken the first."""
+    if not kept.exists():
+        try:
+            kept.hardlink_to(data)
+        except OSError as error:
+            words = f"the old file cannot be kept as {kept}: {error.strerror}; it takes a file system with hard links"
+            raise StoreError(words) from error
+    elif not kept.samefile(data):
+        raise StoreError(f"{kept} is there already, and is not the store that is to be converted: move it away")
+    try:
+        yield
+    except BaseException:
+        if kept.samefile(data):
+            kept.unlink()
+            _kept_journal(data.parent).unlink(missing_ok=True)
+        raise
+
+
+def _kept_journal(path: Path) -> Path:
+    return path / f"journal.format-{NUMBER}"
 
 
 # The new store.
@@ -145,7 +168,7 @@ def _check_room(path: Path, used_bytes: int) -> None:
     """The new file is as large as what the old one holds, or half as large again: values round up to pages."""
     needed, free = used_bytes * 3 // 2 + 2 * disk.LOW_BYTES, disk.free_bytes(path)
     if free < needed:
-        raise StoreFull(f"converting the store takes {_mib(needed)} of the disk of {path}, where {_mib(free)} are free")
+        raise StoreFull(f"converting takes {_mib(needed)} of the disk of {path}, where {_mib(free)} are free")
 
 
 def _mib(size: int) -> str:
@@ -217,12 +240,10 @@ def _recover(old: OldStore, store: Store, events: int) -> Migrated:
 # In the place of the old one.
 
 
-def _put_in_place(path: Path, kept: Path, done: Migrated, on_progress: OnProgress) -> None:
+def _put_in_place(path: Path, done: Migrated, on_progress: OnProgress) -> None:
     data, journal = path / "data.mdb", path / "journal"
     if done.recovered:
-        _copy(journal, path / f"journal.format-{NUMBER}")
-    if not kept.exists():
-        kept.hardlink_to(data)
+        _copy(journal, _kept_journal(path))
     sync.flush_directory(path)
     with _alone(path, lambda: on_progress(WAITING, 0, 0)):
         (path / "data.mdb.migrating" / "data.mdb").replace(data)

@@ -11,11 +11,15 @@ import pytest
 import trio
 import trio.testing
 
+from server.base.clock import Clock
 from server.flow.acknowledger import MANY_REQUESTS, Acknowledger
 from server.flow.batch import BATCH_EVENTS
 from server.flow.committer import FLUSHED_SECONDS_MAX, GROUP_WAIT_SECONDS, RETRY_SECONDS, Committer
+from server.flow.outcome_writer import OutcomeWriter
+from server.flow.parked import ParkedEvents
 from server.flow.source_state import SourceState
 from server.intake.intake import Admission
+from storage.dedup.index import DedupIndex
 from storage.deliveries import NumberedDeliveries
 from storage.errors import StoreError, StoreFailed, StoreFull
 from storage.journal.journal import Journal
@@ -211,6 +215,23 @@ async def test_a_bug_in_the_writer_ends_the_committer(tmp_path: Path) -> None:
 def test_the_wait_between_tries_is_short() -> None:
     """Somebody who makes room on the disk wants to see it work."""
     assert RETRY_SECONDS <= 1
+
+
+async def test_a_lost_store_ends_a_wait(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
+    """Who waits until all outcomes are on disk does not wait for what nobody will write."""
+    async with committing(tmp_path) as (acknowledger, committer, writer, _):
+        state = SourceState("demo", Totals())
+        acknowledger.append(state, admission("1"), lambda result: None)
+        await acknowledger.settled()
+        outcomes = OutcomeWriter(
+            state, ParkedEvents(), committer=committer, index=DedupIndex(1), clock=Clock(), on_written=lambda: None
+        )
+        writer.failures = [StoreFailed("EIO")] * 3
+        outcomes.processed([1], [bytes(16)], [0], 0, {})
+        with trio.fail_after(HANG_SECONDS):
+            await outcomes.flushed()
+        assert committer.lost
+        assert outcomes.waiting_events == 1
 
 
 async def test_outcomes_ride_along_with_a_delivery(tmp_path: Path, mock_clock: trio.testing.MockClock) -> None:

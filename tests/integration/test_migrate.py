@@ -1,7 +1,10 @@
 """A store that format 1 wrote, converted: it says what its own version said, and a server goes on with it."""
 
+import errno
 import json
 import os
+import re
+import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -191,7 +194,49 @@ def test_too_little_disk_is_said_first(
     before = files(path)
     monkeypatch.setattr(disk, "free_bytes", lambda path: 3 * 2**20)
     assert (tidegate(tmp_path, "migrate"), files(path)) == (1, before)
-    assert lines() == [f"converting the store takes 33 MiB of the disk of {path}, where 3 MiB are free"]
+    assert lines() == [
+        f"the store was not converted: converting takes 33 MiB of the disk of {path}, where 3 MiB are free",
+        "nothing was changed",
+    ]
+
+
+@pytest.mark.parametrize("kib", [40, 300])
+def test_a_disk_that_fills_up_leaves_the_old(tmp_path: Path, kib: int) -> None:
+    """What can be written no more ends it in words, and all is as before; with room again it is converted."""
+    path = old_store(tmp_path)
+    before = files(path)
+    done = subprocess.run(
+        [sys.executable, "-m", "server", "migrate", "--config", str(tmp_path / "tidegate.toml")],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (kib * 1024,) * 2),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=HANG_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert re.search(r"the store was not converted: .*\n.*nothing was changed\n$", done.stderr)
+    assert files(path) == before
+    assert tidegate(tmp_path, "migrate") == 0
+
+
+def test_no_hard_links_are_said_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: Callable[[], list[str]]
+) -> None:
+    """Where a file cannot have two names nothing is begun."""
+    path = old_store(tmp_path)
+    before = files(path)
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    assert (tidegate(tmp_path, "migrate"), files(path)) == (1, before)
+    assert lines() == [
+        f"the store was not converted: the old file cannot be kept as {path / KEPT[0]}: Operation not permitted; it "
+        "takes a file system with hard links",
+        "nothing was changed",
+    ]
 
 
 def test_a_running_server_is_left_alone(tmp_path: Path, lines: Callable[[], list[str]]) -> None:
@@ -234,7 +279,7 @@ def test_another_kept_file_is_not_overwritten(tmp_path: Path, lines: Callable[[]
     path = old_store(tmp_path)
     (path / KEPT[0]).write_bytes(b"another")
     assert tidegate(tmp_path, "migrate") == 1
-    assert lines()[-1].startswith(f"{path / KEPT[0]} is there already")
+    assert f"{path / KEPT[0]} is there already" in lines()[-2]
     assert (path / KEPT[0]).read_bytes() == b"another"
 
 
