@@ -63,7 +63,7 @@ class StorageConfig:
 
 @dataclass(frozen=True, slots=True)
 class LimitsConfig:
-    """What one request, one connection and all of them together may cost."""
+    """What one request, one connection and all of them together may cost. Those of a head are fixed: `http/head.py`."""
 
     body_bytes_max: int = setting(2**20, count(1, GIB), "A body as received. Twice a full batch of the Segment SDKs.")
     decoded_bytes_max: int = setting(4 * 2**20, count(1, GIB), "A body after Content-Encoding.")
