@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
 
+from server.base.printable import one_line
 from server.base.source import Source
 from server.cli.common import CommandFailed, Subparsers, new_command, print_bytes
 from server.cli.description import describe
@@ -59,5 +60,5 @@ def _processor_mistakes(sources: Mapping[str, Source], directory: Path) -> list[
                 with redirect_stdout(sys.stderr):  # what a module prints when it is imported is not our output
                     load_processor(source.processor, directory)
         except ProcessorError as error:
-            mistakes.append(f"sources.{source.id}.processor: {' '.join(str(error).split())}")
+            mistakes.append(f"sources.{source.id}.processor: {one_line(str(error))}")
     return mistakes

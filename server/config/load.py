@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+from server.base.printable import one_line
 from server.base.source import Source
 from server.config import secrets
 from server.config.secrets import Places, Wrong
@@ -166,7 +167,7 @@ def _parse(path: Path) -> Table:
     except UnicodeDecodeError as error:
         raise ConfigError([f"{path}: is not UTF-8 (byte {error.start})"]) from None
     except ValueError as error:
-        raise ConfigError([f"{path}: is not TOML: {' '.join(str(error).split())}"]) from None
+        raise ConfigError([f"{path}: is not TOML: {one_line(str(error))}"]) from None
     except RecursionError:
         raise ConfigError([f"{path}: is nested too deeply"]) from None
 
