@@ -126,7 +126,7 @@ class SourceState:
         """Return how many of `count` deferred events may go on now, and count them as released."""
         source = self.source
         free = source is None or source.over_limit == "observe" or not source.rate_limit_events_per_second
-        released = count if free else self.limiter.take(count, now_ns)
+        released = count if free else self.limiter.admit(count, now_ns)
         self.unreleased -= released
         return released
 

@@ -69,13 +69,13 @@ class Gate:
         self._engine = engine
         self._health = health
         self._backlog_events_max = backlog_events_max
-        self._generation = -1
+        self._reload_count = -1
         self._authenticated: dict[tuple[str, bytes | None], Authenticated] = {}
         self.acknowledger = acknowledger
         self.clock = clock
         self.body_bytes_max = limits.body_bytes_max
         self.in_flight = ByteBudget(limits.in_flight_bytes_max)
-        self.intake_limits = intake.Limits(
+        self.intake_limits = intake.IntakeLimits(
             limits.body_bytes_max, limits.decoded_bytes_max, limits.json_containers_max, limits.batch_events_max
         )
 
@@ -121,7 +121,7 @@ class Gate:
         state, source = sender.state, sender.source
         now_ns, count = self.clock.monotonic_ns(), len(requests)
         is_full = 0 < self._backlog_events_max < state.pending + count
-        if is_full or state.deferring or not state.limiter.has(count, now_ns):
+        if is_full or state.deferring or not state.limiter.would_admit(count, now_ns):
             return requests
         try:
             taken, deliveries, left = read_many(source, requests, self.clock.now_ms(), self.intake_limits)
@@ -131,12 +131,12 @@ class Gate:
         if deliveries is None or not self.in_flight.reserve(state.id, size):
             return requests
         reply.admit(taken)
-        state.limiter.take(deliveries.count, now_ns)
+        state.limiter.admit(deliveries.count, now_ns)
 
         def committed(result: NumberedDeliveries | StoreError) -> None:
             self.in_flight.release(state.id, size)
             if isinstance(result, NumberedDeliveries):
-                reply.answer(taken, intake.answers(source, result.delivery_ids()))
+                reply.answer(taken, intake.answer_bodies(source, result.delivery_ids()))
             else:
                 reply.answer_each(taken, [refusal_answer(storage_refusal(result), close=False)] * len(taken))
 
@@ -145,8 +145,8 @@ class Gate:
 
     def _authenticate(self, head: DeliveryHead) -> "Authenticated | None":
         """Find the source, if the token is one of its own. A right one is remembered until the next reload."""
-        if self._generation != self._engine.generation or len(self._authenticated) >= AUTHENTICATED_MAX:
-            self._generation = self._engine.generation
+        if self._reload_count != self._engine.reload_count or len(self._authenticated) >= AUTHENTICATED_MAX:
+            self._reload_count = self._engine.reload_count
             self._authenticated.clear()
         key = (head.source_id, head.authorization)
         found = self._authenticated.get(key)
@@ -239,7 +239,7 @@ class AdmittedRequest:
         self._give_back()
         if isinstance(result, NumberedDeliveries):
             [delivery_id] = result.delivery_ids()
-            self._answer(Answer(200, intake.answer(self._source, self._admission, delivery_id)))
+            self._answer(Answer(200, intake.answer_body(self._source, self._admission, delivery_id)))
         else:
             self._answer(refusal_answer(storage_refusal(result), close=False))
 

@@ -18,7 +18,7 @@ from server.cli.progress import Progress
 from server.cli.samples import sample
 from server.cli.send import Summary
 from server.intake.headers import scan
-from server.intake.intake import DeliveryHead, Limits, read
+from server.intake.intake import DeliveryHead, IntakeLimits, read
 from storage.deliveries import PAYLOAD_KEY, WHOLE_ITEM, Deliveries
 from storage.lmdb_store.environment import Store
 from storage.model import Append, Group
@@ -492,7 +492,11 @@ def test_samples_pass_intake_as_events(kind: str, batched: bool) -> None:
     count = 5 if batched else 1
     body, ids = sample(made, count, batched=batched)
     reading = read(
-        made, DeliveryHead("demo", None, scan([]), len(body), "127.0.0.1"), body, 0, Limits(10**6, 10**6, 10**4, 100)
+        made,
+        DeliveryHead("demo", None, scan([]), len(body), "127.0.0.1"),
+        body,
+        0,
+        IntakeLimits(10**6, 10**6, 10**4, 100),
     )
     assert isinstance(reading, Deliveries)
     assert list(reading.ids) == ids

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from server.http.fast.ingest_head import IngestHead
 from server.http.head import LENGTH_DIGITS_MAX, VALUE, Header
 from server.http.remote import Network, remote_address
-from server.intake.headers import varied
+from server.intake.headers import with_changed
 from server.intake.intake import DeliveryHead
 
 TEMPLATE_BYTES_MAX = 2048
@@ -72,7 +72,7 @@ class HeadTemplate:
         head = DeliveryHead(
             model.source_id,
             model.authorization,
-            varied(model.scanned, changed) if changed else model.scanned,
+            with_changed(model.scanned, changed) if changed else model.scanned,
             length,
             remote_address(peer, headers, trusted_proxies),
         )
