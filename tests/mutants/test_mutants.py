@@ -47,7 +47,7 @@ EARLY_ANSWERS = (
     "server/http/gate.py",
     "self.acknowledger.append(state, Admission(deliveries, deliveries.count), committed)",
     "self.acknowledger.append(state, Admission(deliveries, deliveries.count), lambda _: None); "
-    'reply.answer(taken, intake.answer_bodies(source, ["early"] * len(taken)))',
+    'reply.answer(plain, intake.answer_bodies(source, ["early"] * len(plain)))',
 )
 EARLY_BATCH = (
     "server/flow/acknowledger.py",
