@@ -470,15 +470,15 @@ def test_the_summary_sums_the_answers() -> None:
     """The summary sums the answers; anything rejected, dropped or refused is no success, what is deferred is one."""
     summary = Summary()
     good = {"accepted": 2, "deferred": 1, "dropped": 0, "rejected": [], "delivery": "d"}
-    summary.take(ServerAnswer(200, good), ["a", "b"])
+    summary.add(ServerAnswer(200, good), ["a", "b"])
     assert (summary.ok, summary.last) == (True, {"delivery": "d", "event_id": "b"})
     rejecting = good | {"rejected": [{"index": 4, "code": "invalid_event", "message": "no id"}]}
     for _ in range(2):
-        summary.take(ServerAnswer(200, rejecting), [])
+        summary.add(ServerAnswer(200, rejecting), [])
     assert summary.ok is False
     for _ in range(2):
-        summary.take(ServerAnswer(503, {"code": "overloaded", "message": "full"}), [])
-    assert summary.complaints == ["rejected: item 4: no id", "503 overloaded: full"]
+        summary.add(ServerAnswer(503, {"code": "overloaded", "message": "full"}), [])
+    assert summary.problems == ["rejected: item 4: no id", "503 overloaded: full"]
     value = summary.value()
     assert (value["accepted"], value["deferred"], value["rejected"], value["failed"]) == (6, 3, 2, 2)
     assert value["errors"] == {"503 overloaded": 2}
