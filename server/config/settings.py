@@ -83,7 +83,7 @@ class LimitsConfig:
         75, number(0, 86400), "An idle connection is closed after it. Longer than common proxies keep theirs."
     )
     drain_timeout_seconds: float = setting(
-        30, number(0, 86400, zero="do not wait"), "After SIGTERM: the longest wait for requests and processors in hand."
+        30, number(0, 86400, zero="do not wait"), "After SIGTERM: the longest wait for running requests and processors."
     )
 
 
@@ -95,7 +95,7 @@ class QueueConfig:
     bytes_max: int = setting(
         64 * 2**20,
         count(1, TIB),
-        "Bodies in memory, all sources together. A source takes room only while it holds less than is still free.",
+        "Bodies in memory, all sources together. A source gets more only while it holds less than is still free.",
     )
     backlog_events_max: int = setting(
         1_000_000,
@@ -137,7 +137,7 @@ SOURCE_SETTINGS: Mapping[str, Setting] = {
     "missing_event_id": _source_setting(
         "missing_event_id",
         choice("generate", "hash", "reject"),
-        "An event without an id: gets one of its own, gets its content's hash, or is refused.",
+        "An event without an id gets a generated one, gets its content's hash, or is refused.",
     ),
     "rate_limit_events_per_second": _source_setting(
         "rate_limit_events_per_second",
@@ -150,7 +150,7 @@ SOURCE_SETTINGS: Mapping[str, Setting] = {
     "over_limit": _source_setting(
         "over_limit",
         choice("defer", "drop", "observe"),
-        "What is over the limit: is kept and released later, is dropped on record, or is only counted.",
+        "Events over the limit are kept and released later, dropped on record, or only counted.",
     ),
     "processor": _source_setting(
         "processor",
@@ -161,7 +161,9 @@ SOURCE_SETTINGS: Mapping[str, Setting] = {
         "processor_batch_events_max", count(1, 1_000_000), "Events in one call of the processor."
     ),
     "processor_timeout_seconds": _source_setting(
-        "processor_timeout_seconds", number(0, 86400), "The longest that one call may take; then its batch has failed."
+        "processor_timeout_seconds",
+        number(0, 86400),
+        "The longest that one call may take; after that its batch has failed.",
     ),
     "processor_attempts_max": _source_setting(
         "processor_attempts_max",
