@@ -24,7 +24,7 @@ def main() -> int:
 
 
 def _exit_on_early_signals() -> None:
-    """Let SIGTERM and SIGINT end a starting server, which has no work in hand; ignore SIGHUP."""
+    """Let SIGTERM and SIGINT end a starting server, which has no work in progress; ignore SIGHUP."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)

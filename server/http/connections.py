@@ -48,12 +48,12 @@ class Connections:
         return False
 
     def mark_idle(self, connection: Evictable) -> None:
-        """Note that it has no request in hand. No effect once it was evicted."""
+        """Note that it has no request in progress. No effect once it was evicted."""
         if connection in self._open:
             (self._idle_authenticated if connection.is_authenticated else self._idle_unauthenticated)[connection] = None
 
     def mark_busy(self, connection: Evictable) -> None:
-        """Note that it has a request in hand, so it cannot be evicted."""
+        """Note that it has a request in progress, so it cannot be evicted."""
         self._idle_unauthenticated.pop(connection, None)
         self._idle_authenticated.pop(connection, None)
 
@@ -72,7 +72,7 @@ class Connections:
         self._open.discard(connection)
 
     def close_idle(self) -> None:
-        """Close every idle connection; those with a request in hand stay."""
+        """Close every idle connection; those with a request in progress stay."""
         while self.evict():
             pass
 

@@ -1,6 +1,6 @@
 """Accepts connections, serves them, and shuts down without cutting a request short.
 
-Shutdown: the trigger fires → the listening sockets are closed → idle connections are closed → requests in hand are
+Shutdown: the trigger fires → the listening sockets are closed → idle connections are closed → requests in progress are
 finished and answered with `Connection: close` → `serve` returns. It waits as long as that takes and cancels nothing:
 the deadline of a drain is the caller's.
 """

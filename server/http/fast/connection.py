@@ -56,7 +56,7 @@ class FastConnection(FastSocket):
         self.body = b""
         """Of a request in the lane's batch, until it is admitted or served alone."""
         self.started = lane.now
-        """When the request in hand arrived; monotonic seconds."""
+        """When the current request arrived; monotonic seconds."""
 
     def on_readable(self) -> None:
         """Read once and process what arrived; call when the client sent something, or closed.
@@ -94,7 +94,7 @@ class FastConnection(FastSocket):
         self._process_buffer()
 
     def advance(self) -> None:
-        """Process the bytes in hand; a request of the batch is served alone."""
+        """Process the buffered bytes; a request of the batch is served alone."""
         self.body = b""
         if self.state is State.IDLE:
             self._enter(State.HEAD)
@@ -182,7 +182,7 @@ class FastConnection(FastSocket):
             self._entry.submit(body, self.on_answer)
 
     def on_answer(self, answer: Answer) -> None:
-        """Send the answer to the request in hand; called by the gate."""
+        """Send the answer to the current request; called by the gate."""
         assert self._ingest is not None
         self._close_entry()
         lane, head = self._lane, self._ingest.head
@@ -222,7 +222,7 @@ class FastConnection(FastSocket):
             self._enter(State.IDLE)
 
     def _close_entry(self) -> None:
-        """Close the entry of the request in hand, if there is one."""
+        """Close the entry of the current request, if there is one."""
         if self._entry is not None:
             self._entry.close()
             self._entry = None
