@@ -23,7 +23,7 @@ from server.base.refusal import Refusal
 from server.base.source import Source
 from server.http.fast.head_cache import HeadCache
 from server.intake.headers import scan
-from server.intake.intake import DeliveryHead, Limits
+from server.intake.intake import DeliveryHead, IntakeLimits
 from server.intake.normalise import delivery
 from server.intake.parse import parse
 from server.intake.rate_limit import Gcra
@@ -44,14 +44,14 @@ CONTAINERS_MAX = 10**6
 MAP_BYTES = 4 << 30
 WINDOW_MS = 96 * 3600 * 1000
 NOW_MS = 1_790_000_000_000
-GCRA_TAKES = 1000
+GCRA_EVENTS = 1000
 
 
 HEAD = (
     b"POST /ingest/inbound/segment HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer for-measuring-only\r\n"
     b"Content-Type: application/json\r\ntraceparent: 00-%032x-00f067aa0ba902b7-01\r\nContent-Length: 450\r\n\r\n"
 )
-LIMITS = Limits(2**20, 2**20, CONTAINERS_MAX, 2500)
+LIMITS = IntakeLimits(2**20, 2**20, CONTAINERS_MAX, 2500)
 
 
 @dataclass
@@ -107,7 +107,7 @@ class Steps:
             ),
             "parse": (lambda: parse(self._body, CONTAINERS_MAX), self.events),
             "normalise": (self._found, self.events),
-            "rate limit": (self._take, GCRA_TAKES),
+            "rate limit": (self._admit, GCRA_EVENTS),
             "digests": (lambda: digests_of(self._stored), self.events),
             "dedup, known": (lambda: self._index.probe(self._digests), self.events),
             "encode the block": (lambda: encode_log(self._stored, self._compressor), self.events),
@@ -134,9 +134,9 @@ class Steps:
             raise TypeError(f"a body of our own is refused: {found}")
         return found
 
-    def _take(self) -> None:
-        for now_ns in range(GCRA_TAKES):
-            self._limiter.take(1, now_ns)
+    def _admit(self) -> None:
+        for now_ns in range(GCRA_EVENTS):
+            self._limiter.admit(1, now_ns)
 
     def _delivery(self) -> NumberedDeliveries:
         return NumberedDeliveries(self._writer.next_number, "abcdef", self._found())

@@ -11,7 +11,7 @@ from operator import attrgetter
 from typing import Any
 
 from storage.delivery_id import delivery_id, delivery_ids
-from storage.record import record
+from storage.frozen import frozen
 
 GENERATED = "generated"
 """`id_from` of an event that came without an id and has `<delivery>-<index>` for one."""
@@ -26,7 +26,7 @@ Rejection = tuple[int, str, str]
 """An item that is not an event: its index, a code, a message."""
 
 
-@record
+@frozen
 class Deliveries:
     """What intake found in requests of one source, with their bodies. Stored, and never decided again on reading.
 
@@ -81,7 +81,7 @@ _FIRST_OF_EVENTS = _FIELDS.index("ids")
 _read_all = attrgetter(*_FIELDS)
 
 
-@record
+@frozen
 class NumberedDeliveries:
     """Deliveries whose events have numbers: `first`, and on from it without a gap."""
 

@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from storage.deliveries import NumberedDeliveries
-from storage.record import record
+from storage.frozen import frozen
 from storage.statuses import EventStatus, Totals
 
 DIGEST_BYTES = 16
 """Of a digest of (source, event id)."""
 
 
-@record
+@frozen
 class Append:
     """What is to be written: the first `admitted` events are pending, the others have the status `rest`."""
 
@@ -24,7 +24,7 @@ class Append:
     """DEFERRED or DROPPED; of no meaning where all are admitted."""
 
 
-@record
+@frozen
 class StatusChange:
     """What became of some events of one source, all of one status.
 
@@ -43,7 +43,7 @@ class StatusChange:
     details: Mapping[int, bytes] = field(default_factory=dict)
 
 
-@record
+@frozen
 class Group:
     """What one transaction writes."""
 
@@ -54,7 +54,7 @@ class Group:
     """A lower bound for the number of each source's oldest pending event, where more is known than is stored."""
 
 
-@record
+@frozen
 class Written:
     """What a committed group left behind."""
 
@@ -66,7 +66,7 @@ class Written:
     """Bytes of the store in use, without reusable pages."""
 
 
-@record
+@frozen
 class Span:
     """Pending events of one source that go the same way together."""
 
@@ -83,7 +83,7 @@ class Span:
     """Of the first of them."""
 
 
-@record
+@frozen
 class Page:
     """A stretch of the log as read for one source."""
 

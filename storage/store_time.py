@@ -8,7 +8,7 @@ hours, else not at all: time that is withheld makes what expires stay longer, ne
 import time
 from pathlib import Path
 
-from storage.record import record
+from storage.frozen import frozen
 
 BOOT_ID_BYTES = 16
 UNKNOWN_BOOT = bytes(BOOT_ID_BYTES)
@@ -16,7 +16,7 @@ REBOOT_MS_MAX = 24 * 3600 * 1000
 """The longest that a reboot is believed to have taken."""
 
 
-@record
+@frozen
 class HostTime:
     """What the clocks of the host say at one moment."""
 
@@ -28,7 +28,7 @@ class HostTime:
     """Which boot: UNKNOWN_BOOT if the host does not tell."""
 
 
-@record
+@frozen
 class StoreTime:
     """The store's time as it was written last, and what the host's clocks said then."""
 

@@ -1,1 +1,1 @@
-"""What every room may use: workers, the log, clocks, refusals."""
+"""What every package may use: workers, the log, clocks, refusals."""

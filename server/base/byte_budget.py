@@ -1,4 +1,4 @@
-"""One amount of memory shared by all sources, so that no single one can take it all."""
+"""One amount of memory shared by all sources, so that no single one can use it all."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,8 +7,8 @@ from contextlib import contextmanager
 class ByteBudget:
     """Counts bytes held, per source. A source gets room only while it holds less than is still free.
 
-    Thus one hanging source can hold half of all, a second a quarter, and there is always room for one more.
-    Nothing ever waits here: `reserve` says yes or no at once, and `listening` tells those who care that room came back.
+    So one hanging source can hold half of it, a second one a quarter, and there is always room for one more.
+    Nothing waits here: `reserve` says yes or no at once, and `listening` tells when room is released.
     """
 
     def __init__(self, bytes_max: int) -> None:
@@ -28,22 +28,22 @@ class ByteBudget:
         return self._held.get(source_id, 0) < self.bytes_max - self.held_bytes
 
     def reserve(self, source_id: str, count: int) -> bool:
-        """Take room for `count` bytes, all or nothing; return whether there was any."""
+        """Reserve room for `count` bytes, all or nothing; return whether there was enough."""
         if not self.has_room(source_id) or count > self.bytes_max - self.held_bytes:
             return False
         self.add(source_id, count)
         return True
 
     def add(self, source_id: str, count: int) -> None:
-        """Count bytes that are held in any case."""
+        """Count bytes that are held whether there is room or not."""
         self._held[source_id] = self._held.get(source_id, 0) + count
         self.held_bytes += count
 
     def release(self, source_id: str, count: int) -> None:
-        """Give back room that was reserved or added."""
+        """Release bytes that were reserved or added."""
         left = self._held.get(source_id, 0) - count
         if left < 0:
-            raise AssertionError(f"source {source_id} gave back more than it held")
+            raise AssertionError(f"source {source_id} released more than it held")
         self._held[source_id] = left
         self.held_bytes -= count
         if self._listeners:
@@ -52,7 +52,7 @@ class ByteBudget:
 
     @contextmanager
     def listening(self, listener: Callable[[], None]) -> Iterator[None]:
-        """Within the block, call `listener` whenever room came back."""
+        """Within the block, call `listener` after each release."""
         self._listeners.append(listener)
         try:
             yield

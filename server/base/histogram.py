@@ -1,4 +1,4 @@
-"""A histogram in plain numbers: what is counted on the hot path, and exported only when somebody asks."""
+"""A histogram in plain numbers: cheap to update on the hot path, exported only on request."""
 
 from bisect import bisect_left
 from collections.abc import Sequence

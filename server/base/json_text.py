@@ -1,4 +1,4 @@
-"""JSON text of anything that was once read from JSON, however deeply it is nested."""
+"""JSON text of any value that was parsed from JSON, however deeply nested."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import orjson
 
 
 def json_text(value: object, *, indent: bool = False) -> bytes:
-    """Return `value` as JSON. What is too deep for the encoder (it reads deeper than it writes) is not indented."""
+    """Return `value` as JSON; not indented if it is nested too deep for orjson, which reads deeper than it writes."""
     try:
         return orjson.dumps(value, option=orjson.OPT_INDENT_2 if indent else None)
     except orjson.JSONEncodeError:
@@ -14,7 +14,7 @@ def json_text(value: object, *, indent: bool = False) -> bytes:
 
 
 def _deep(value: object) -> bytes:
-    """Do it without recursion: `todo` holds values, and between them text (bytes, which no JSON value is) to write."""
+    """Encode without recursion: `todo` holds values, and between them bytes to write (no JSON value is bytes)."""
     written: list[bytes] = []
     todo: list[Any] = [value]
     while todo:

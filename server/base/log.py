@@ -1,7 +1,7 @@
-"""The log: one structured line for each thing that happens, on stderr; JSON unless a terminal reads it.
+"""The log: one structured line per occurrence, on stderr; JSON unless stderr is a terminal.
 
-Never a secret, a payload, a query or an Authorization header: nobody hands them in. What comes from a sender (an id, a
-header) has its control characters escaped by either renderer, so that no line can be forged.
+Callers never pass a secret, a payload, a query or an Authorization header. Both renderers escape control characters in
+what senders supply (an id, a header), so that no line can be forged.
 """
 
 import logging
@@ -15,14 +15,14 @@ import structlog
 from server.base.printable import printable
 
 THROTTLE_SECONDS = 1.0
-"""At most one line for each reason in this time: a flood of refusals must not become a flood of lines."""
+"""At most one line per reason in this time: a flood of refusals must not become a flood of lines."""
 
 
 FIRST_KEYS = ("timestamp", "level", "name", "event")
 
 
 def configure() -> None:
-    """Set up the log for this process, with what the libraries say at WARNING and above."""
+    """Set up the log of this process, including what libraries log at WARNING and above."""
     terminal = sys.stderr.isatty()
     shared: list[Any] = [
         structlog.stdlib.add_log_level,
@@ -32,7 +32,7 @@ def configure() -> None:
     rendering: list[Any] = (
         [escape_controls, structlog.dev.ConsoleRenderer(colors=True)]
         if terminal
-        else [_in_order, structlog.processors.JSONRenderer()]
+        else [_first_keys_first, structlog.processors.JSONRenderer()]
     )
     structlog.configure(
         processors=[*shared, *rendering],
@@ -51,17 +51,17 @@ def configure() -> None:
 
 
 def get(name: str) -> Any:
-    """Return a logger; `event` says what happened in a few fixed words, keys carry the rest."""
+    """Return a logger. `event` says what happened in a few fixed words; keys carry the rest."""
     return structlog.get_logger(name=name)
 
 
-def _in_order(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Put first what a reader of lines looks for first."""
+def _first_keys_first(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Put the keys that readers look for first in front."""
     return {key: event[key] for key in (*FIRST_KEYS, *event) if key in event}
 
 
 def escape_controls(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Make control characters visible. (JSON does that by itself.)"""
+    """Escape control characters. (JSON does so by itself.)"""
     for key, value in event.items():
         if isinstance(value, str) and key != "exception":
             event[key] = printable(value)
@@ -69,20 +69,20 @@ def escape_controls(_: Any, __: str, event: MutableMapping[str, Any]) -> Mutable
 
 
 class Throttled:
-    """One line for each reason, at most once a second; what was left out is counted in the next."""
+    """Logs one line per reason, at most once a second; the next line counts those suppressed."""
 
     def __init__(self, name: str, event: str) -> None:
         self._log = get(name)
         self._event = event
         self._next: dict[str, float] = {}
-        self._left_out: dict[str, int] = {}
+        self._suppressed: dict[str, int] = {}
 
     def warn(self, reason: str, **keys: object) -> bool:
-        """Say it if its time has come; return whether it did. Reasons are from a closed list, or ids of sources."""
+        """Log unless throttled; return whether it did. Reasons come from a closed list, or are ids of sources."""
         now = time.monotonic()
         if now < self._next.get(reason, 0.0):
-            self._left_out[reason] = self._left_out.get(reason, 0) + 1
+            self._suppressed[reason] = self._suppressed.get(reason, 0) + 1
             return False
         self._next[reason] = now + THROTTLE_SECONDS
-        self._log.warning(self._event, **keys, suppressed=self._left_out.pop(reason, 0))
+        self._log.warning(self._event, **keys, suppressed=self._suppressed.pop(reason, 0))
         return True

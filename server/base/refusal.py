@@ -1,11 +1,11 @@
-"""Every answer that is not a 200, from a closed list: status, code and the words beside them."""
+"""Every answer that is not a 200, from a closed list: status, code and message."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a request was not taken. `message` is for people; programs look at `code`. Returned, wherever it is found."""
+    """Why a request was refused. `message` is for people, `code` for programs. Always returned, never raised."""
 
     status: int
     code: str
@@ -14,7 +14,7 @@ class Refusal:
 
 
 RETRY_AFTER_SECONDS = 5
-"""Long enough for a group of outcomes to free room, short enough for a sender with a person behind it."""
+"""Long enough for a group of outcomes to free room, short enough for a sender on whom a person waits."""
 
 STATUS = {
     "invalid_json": 400,

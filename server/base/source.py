@@ -1,4 +1,4 @@
-"""A source: one saved inbound setup, as the configuration gives it, secrets resolved."""
+"""A source: one inbound setup as configured, with its secrets resolved."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,7 +10,7 @@ OverLimit = Literal["defer", "drop", "observe"]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One `[sources.ID]` table. Frozen: a reload puts another object in its place."""
+    """One `[sources.ID]` table. Frozen: a reload replaces the object."""
 
     id: str
     type: SourceType
@@ -33,4 +33,4 @@ class Source:
         return not self.processor
 
     def __repr__(self) -> str:
-        return f"Source({self.id!r}, {self.type!r})"  # never a secret, wherever it is printed
+        return f"Source({self.id!r}, {self.type!r})"  # no secret, wherever it is printed

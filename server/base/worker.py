@@ -1,12 +1,12 @@
 """Daemon threads of our own, for work that blocks: the writer's, the readers', each plain processor's.
 
-Guarantees of a `Worker`: one job at a time, in the order of the calls; the same thread for every job (LMDB demands it
-of a writer); a caller that is cancelled or runs out of time leaves, its job goes on to its end, and nobody else's job
-starts before that. Executors and `trio.to_thread` are not used since both delay the exit of the process until a
-hanging call returns, and `to_thread` changes threads.
+Guarantees of a `Worker`: one job at a time, in the order of the calls; the same thread for every job (LMDB requires it
+of a writer); if a caller is cancelled or times out, its job still runs to the end, and no other starts before that.
+Executors and `trio.to_thread` are not used: both delay the exit of the process until a hanging call returns, and
+`to_thread` changes threads.
 
-A `SoleWorker` is the same for one task that waits for each of its jobs to end, as the committer does: there is nobody
-to queue behind, so the way there and back is shorter, by 36 µs of CPU a call.
+A `SoleWorker` is the same for a single task that waits for each of its jobs, as the committer does: without a queue, a
+call costs 36 µs of CPU less.
 """
 
 import math
@@ -50,7 +50,7 @@ class Worker:
 
     @property
     def busy(self) -> bool:
-        """A job is running, perhaps one that its caller has left."""
+        """Whether a job is running, perhaps one whose caller has left."""
         return self._free.value == 0
 
     async def idle(self) -> None:
@@ -59,10 +59,10 @@ class Worker:
         self._free.release()
 
     async def run(self, function: Callable[..., T], *args: Any, timeout_seconds: float = math.inf) -> T:
-        """Run `function(*args)` in the thread when that is free; return or raise what it does.
+        """Run `function(*args)` in the thread once it is free; return or raise what it does.
 
-        The timeout counts from the start of the job; past it `trio.TooSlowError` is raised, the job goes on, and what
-        it returns late is discarded. The same on cancellation.
+        The timeout counts from the start of the job. After it `trio.TooSlowError` is raised, the job goes on, and its
+        late result is discarded. The same on cancellation.
         """
         try:
             self._free.acquire_nowait()
@@ -98,9 +98,9 @@ class Worker:
 
 
 class SoleWorker:
-    """A named thread that runs plain functions for one task, one after the other. Lives as long as the process.
+    """A named thread that runs plain functions for one task, one at a time. Lives as long as the process.
 
-    The thread wakes the task by a descriptor of its own, without the queue and the tasks of `run_sync_soon`.
+    The thread wakes the task through a descriptor of its own, without the queue and the tasks of `run_sync_soon`.
     """
 
     def __init__(self, name: str) -> None:
@@ -108,21 +108,21 @@ class SoleWorker:
         self._job: Callable[[], Any] | None = None
         self._value: Any = None
         self._error: BaseException | None = None
-        self._go = threading.Lock()
-        self._go.acquire()
+        self._job_ready = threading.Lock()
+        self._job_ready.acquire()
         self._done = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         """Readable when the job has ended."""
         self._started = False
 
     async def run(self, job: Callable[[], T]) -> T:
-        """Run `job()`; return or raise what it does. If cancelled, the job goes on, and no other may come."""
+        """Run `job()`; return or raise what it does. If cancelled, the job goes on; no other may be submitted."""
         if self._job is not None:
-            raise RuntimeError(f"the thread {self._name} has a job")
+            raise RuntimeError(f"the thread {self._name} has a job already")
         self._job = job
         if not self._started:
             self._started = True
             threading.Thread(target=self._serve, name=self._name, daemon=True).start()
-        self._go.release()
+        self._job_ready.release()
         await trio.lowlevel.wait_readable(self._done)
         os.eventfd_read(self._done)
         value, error = self._value, self._error
@@ -133,7 +133,7 @@ class SoleWorker:
         return result
 
     def _serve(self) -> None:
-        while self._go.acquire():
+        while self._job_ready.acquire():
             assert self._job is not None
             try:
                 self._value = self._job()

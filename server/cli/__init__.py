@@ -1,1 +1,1 @@
-"""The `tidegate` command: one file a command, and what commands share."""
+"""The `tidegate` command: a file for each command, and what commands share."""

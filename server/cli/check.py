@@ -1,4 +1,4 @@
-"""`check`: is this configuration good, and what may it take?"""
+"""`check`: is this configuration valid, and what may it use?"""
 
 import argparse
 import os
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
 
+from server.base.printable import one_line
 from server.base.source import Source
 from server.cli.common import CommandFailed, Subparsers, new_command, print_bytes
 from server.cli.description import describe
@@ -40,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _store_mistakes(path: Path) -> list[str]:
-    """Return why this user could not make or use the store's directory. Makes nothing."""
+    """Return why this user could not create or use the store's directory. Creates nothing."""
     place = next(each for each in (path, *path.parents) if os.path.lexists(each))
     if not place.is_dir():
         return [f"storage.path: {place} is not a directory"]
@@ -56,8 +57,8 @@ def _processor_mistakes(sources: Mapping[str, Source], directory: Path) -> list[
     for source in sources.values():
         try:
             if source.processor:
-                with redirect_stdout(sys.stderr):  # what a module prints when it is imported is not our output
+                with redirect_stdout(sys.stderr):  # what a module prints on import is not our output
                     load_processor(source.processor, directory)
         except ProcessorError as error:
-            mistakes.append(f"sources.{source.id}.processor: {' '.join(str(error).split())}")
+            mistakes.append(f"sources.{source.id}.processor: {one_line(str(error))}")
     return mistakes

@@ -1,4 +1,4 @@
-"""Requests to a Tidegate on this host, over one connection."""
+"""An HTTP client for a Tidegate on this host, over one connection."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -12,39 +12,39 @@ from server.cli.common import CommandFailed
 from server.cli.exit_codes import MISTAKE
 from server.config.values import Address
 
-EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - a server that listens there is on loopback too
+LOOPBACK_OF = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - a server that listens there is on loopback too
 
 
 @dataclass(frozen=True, slots=True)
 class ServerAnswer:
-    """A status, and the JSON object beside it."""
+    """The status and JSON object of an answer."""
 
     status: int
     value: Mapping[str, Any]
 
 
 class NoAnswer(Exception):
-    """The connection broke, or what came was not an answer of a Tidegate."""
+    """The connection broke, or the answer was not a Tidegate's."""
 
 
 class NoServer(NoAnswer):
-    """Nobody listens."""
+    """Nothing listens at the address."""
 
 
 class Client:
-    """Connects when it is first used."""
+    """Connects on first use."""
 
     def __init__(self, key: str, address: Address, timeout_seconds: float | None) -> None:
         if address.port == 0:
             raise CommandFailed(MISTAKE, f"{key}: port 0 means any free one, so it is not known where to send")
-        host = EVERYWHERE.get(address.host, address.host)
+        host = LOOPBACK_OF.get(address.host, address.host)
         self._address = Address(host, address.port)
         self._connection = HTTPConnection(host, address.port, timeout=timeout_seconds)
 
     def post(self, path: str, body: bytes, headers: Mapping[str, str], keys: Collection[str]) -> ServerAnswer:
-        """Send a request and return its answer, which has these keys if it is a 200, else code and message.
+        """Send a request; return its answer, which has these keys if it is a 200, else code and message.
 
-        Raises NoAnswer; the next request has a new connection then.
+        Raises NoAnswer; the next request then opens a new connection.
         """
         connection = self._connection
         try:

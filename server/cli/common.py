@@ -1,4 +1,4 @@
-"""What the commands share: how they fail, what they print where, and how they open the store."""
+"""What the commands share: arguments, failures, output, and opening the store."""
 
 import argparse
 import os
@@ -23,15 +23,15 @@ CONFIG_VARIABLE = "TIDEGATE_CONFIG"
 VERSION = f"tidegate {__version__}"
 
 
-PLAIN = "\0"
-"""Marks an argument that is not an option of ours; no real argument has it."""
+POSITIONAL_MARK = "\0"
+"""Marks an argument that cannot be an option; no real argument can contain it."""
 
 
-class AnyOrder(argparse.ArgumentParser):
-    """Options may stand among the arguments: `send SOURCE --count 2 FILE`. What follows `--` is never an option.
+class IntermixedParser(argparse.ArgumentParser):
+    """A parser that allows options among the arguments (`send SOURCE --count 2 FILE`), but not after `--`.
 
-    argparse alone loses arguments that are `--` themselves. So those behind the first one are marked, which makes them
-    plain arguments; `utf8` and `file_name` take the mark off.
+    argparse alone drops arguments that are themselves `--`. So all after the first one are marked, which makes them
+    positional; `utf8` and `file_name` remove the mark.
     """
 
     _is_parsing = False
@@ -42,18 +42,18 @@ class AnyOrder(argparse.ArgumentParser):
         self._is_parsing = True
         given = list(args)
         at = given.index("--") if "--" in given else len(given)
-        marked = given[:at] + [PLAIN + each for each in given[at + 1 :]]
+        marked = given[:at] + [POSITIONAL_MARK + each for each in given[at + 1 :]]
         try:
             found = self.parse_known_intermixed_args(marked, namespace)
         finally:
             self._is_parsing = False
-        if found[0].config is None:  # argparse's own words for a missing option would not say the other way
+        if found[0].config is None:  # argparse's own message would not name the environment variable
             self.error(f"say --config FILE, or name the file in the environment variable {CONFIG_VARIABLE}")
         return found
 
 
 class CommandFailed(Exception):
-    """The command ends with this exit code, and these lines on stderr."""
+    """Ends the command with this exit code, and these lines on stderr."""
 
     def __init__(self, code: int, *lines: str) -> None:
         super().__init__("\n".join(lines))
@@ -76,20 +76,20 @@ def new_command(commands: Subparsers, name: str, words: str, more: str = "") -> 
 
 
 def utf8(text: str) -> str:
-    """Return an argument as it was meant, whatever the locale. argparse reports what it raises."""
+    """Return an argument decoded as UTF-8, whatever the locale. argparse reports what this raises."""
     try:
-        return os.fsencode(text.removeprefix(PLAIN)).decode()
+        return os.fsencode(text.removeprefix(POSITIONAL_MARK)).decode()
     except UnicodeDecodeError:
         raise argparse.ArgumentTypeError("is not UTF-8") from None
 
 
 def file_name(text: str) -> Path:
     """Return an argument as a path."""
-    return Path(text.removeprefix(PLAIN))
+    return Path(text.removeprefix(POSITIONAL_MARK))
 
 
 def positive(text: str) -> int:
-    """Return an argument as an integer from 1 on."""
+    """Return an argument as an integer of at least 1."""
     try:
         number = int(text)
     except ValueError:
@@ -111,13 +111,13 @@ def print_bytes(data: bytes) -> None:
 
 
 def say(words: str) -> None:
-    """Print a line for people on stderr, with everything escaped that could drive a terminal."""
+    """Print a line for people on stderr, with escaped control characters."""
     sys.stderr.write(f"tidegate: {printable(words)}\n")
 
 
 @contextmanager
 def open_reader(config: Path) -> Iterator[Reader]:
-    """Open the store of this configuration for reading: beside a running server, or a stopped one's."""
+    """Open the store of this configuration for reading, whether its server is running or stopped."""
     path = load_section(config, StorageConfig).path
     left = recover(path)
     if left:

@@ -8,11 +8,11 @@ from server.config.capacity import DAY_SECONDS, EVENT_DISK_BYTES, ID_BYTES, Mach
 from server.config.load import Config
 
 SAMPLE_RATE = 100
-"""Events a second by which the plan shows what sources without a rate limit add."""
+"""Events a second for which the plan shows what sources without a rate limit add."""
 
 
 def describe(config: Config, machine: Machine | None = None) -> str:
-    """Return the text, without a newline at its end; nothing in it is secret. `machine`: this one, unless given."""
+    """Return the text, without a final newline or any secret. `machine` defaults to this one."""
     machine = machine or read_machine(config.storage.path)
     return "\n".join(
         [
@@ -42,7 +42,7 @@ def _source(source: Source) -> Iterator[str]:
 
 
 def _without_effect(source: Source) -> Iterator[tuple[str, str]]:
-    """Yield the settings that are not at their default and have no effect here, and what they would need."""
+    """Yield the changed settings that have no effect here, each with the setting that it needs."""
     changed = [each.name for each in fields(Source) if each.default not in (MISSING, getattr(source, each.name))]
     if not source.rate_limit_events_per_second:
         needed = "rate_limit_events_per_second"

@@ -1,6 +1,6 @@
-"""The first step of the `tidegate` command: what signals do until the command itself handles them.
+"""The entry point of the `tidegate` command: handles signals until the command does so itself.
 
-Nothing but this is imported before that, since the imports of a server take most of its start.
+Nothing else is imported before, since imports are most of a server's start.
 """
 
 import os
@@ -14,7 +14,7 @@ from server.cli.exit_codes import INTERRUPTED
 def main() -> int:
     """Run the command that the arguments name; return its exit code."""
     if sys.argv[1:2] == ["serve"]:
-        _until_ready()
+        _exit_on_early_signals()
     try:
         from server.cli.main import main as run  # noqa: PLC0415 - see above
 
@@ -23,13 +23,13 @@ def main() -> int:
         return INTERRUPTED
 
 
-def _until_ready() -> None:
-    """A server that starts has nothing in hand: SIGTERM and SIGINT end it, and SIGHUP has nothing to reload yet."""
+def _exit_on_early_signals() -> None:
+    """Let SIGTERM and SIGINT end a starting server, which has no work in progress; ignore SIGHUP."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)
 
 
 def _end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a handler
-    """End at once: whatever was begun is as after a crash, which the next start repairs."""
+    """Exit at once, as in a crash; the next start recovers."""
     os._exit(0)

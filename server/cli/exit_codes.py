@@ -1,7 +1,7 @@
-"""How a command ends, as a number."""
+"""Exit codes of the commands."""
 
 ERROR = 1
-"""It did not succeed, or what was asked for does not exist."""
+"""The command failed, or what was asked for does not exist."""
 
 MISTAKE = 2
 """The arguments or the configuration cannot be used."""

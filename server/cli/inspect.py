@@ -1,4 +1,4 @@
-"""`receipt`, `event`, `delivery`, `dead`: what the store knows, as JSON, beside a server or without one."""
+"""`receipt`, `event`, `delivery`, `dead`: records of the store as JSON, whether its server runs or not."""
 
 import argparse
 
@@ -69,7 +69,7 @@ def run_receipt(arguments: argparse.Namespace) -> int:
 
 
 def _print_all(arguments: argparse.Namespace, reader: Reader) -> int:
-    """Print a list, a receipt on each line, as it is read: an id may have come a million times."""
+    """Print a JSON list, one receipt per line, as it is read: an id may have a million receipts."""
     code, between = ERROR, b"[\n"
     for receipt in receipts.receipts(reader, arguments.source, arguments.event_id):
         print_bytes(between + json_text(receipt))
@@ -114,7 +114,7 @@ def run_dead(arguments: argparse.Namespace) -> int:
 
 
 def _no_event(arguments: argparse.Namespace, reader: Reader) -> CommandFailed:
-    """If there is no such source either, say that instead: its name may be mistyped."""
+    """Return the failure for an unknown event; for an unknown source instead if that may be mistyped."""
     if not _is_known(arguments, reader):
         return _no_source(arguments)
     return CommandFailed(ERROR, f"there is no event {arguments.event_id!r} of source {arguments.source!r}")
@@ -125,5 +125,5 @@ def _no_source(arguments: argparse.Namespace) -> CommandFailed:
 
 
 def _is_known(arguments: argparse.Namespace, reader: Reader) -> bool:
-    """Return whether there is such a source; one that was removed is known by its events in the store."""
+    """Return whether the source is configured or has events in the store."""
     return arguments.source in (*source_ids(arguments.config), *reader.totals())

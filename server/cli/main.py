@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from server.cli import check, inspect, migrate, requeue, send, serve, verify
-from server.cli.common import VERSION, AnyOrder, CommandFailed, say
+from server.cli.common import VERSION, CommandFailed, IntermixedParser, say
 from server.cli.exit_codes import BROKEN_PIPE, ERROR, INTERRUPTED, MISTAKE
 from server.config.load import ConfigError
 from storage.errors import StoreDamaged, StoreError, StoreOld
@@ -18,23 +18,23 @@ JSON for programs goes to stdout, words for people to stderr.
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code. argparse's own SystemExit (help, version, usage) passes."""
+    """Run one command and return its exit code. Lets argparse's own SystemExit pass (help, version, usage)."""
     arguments = parser().parse_args(argv)
     try:
         code: int = arguments.run(arguments)
         sys.stdout.flush()
     except CommandFailed as error:
-        return _complain(error.code, *error.lines)
+        return _report(error.code, *error.lines)
     except ConfigError as error:
-        return _complain(MISTAKE, *error.mistakes)
+        return _report(MISTAKE, *error.mistakes)
     except BrokenPipeError:
-        return _stdout_is_gone()
+        return _end_without_reader()
     except StoreOld as error:
-        return _complain(MISTAKE, str(error))
+        return _report(MISTAKE, str(error))
     except StoreDamaged as error:
-        return _complain(ERROR, f"the store is damaged: {error}; run `tidegate verify`")
+        return _report(ERROR, f"the store is damaged: {error}; run `tidegate verify`")
     except (StoreError, OSError) as error:
-        return _complain(ERROR, str(error))
+        return _report(ERROR, str(error))
     except KeyboardInterrupt:
         return INTERRUPTED
     return code
@@ -48,19 +48,19 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("--version", action="version", version=VERSION)
-    commands = top.add_subparsers(metavar="COMMAND", required=True, parser_class=AnyOrder)
+    commands = top.add_subparsers(metavar="COMMAND", required=True, parser_class=IntermixedParser)
     for module in (serve, check, send, inspect, requeue, verify, migrate):
         module.add(commands)
     return top
 
 
-def _complain(code: int, *lines: str) -> int:
+def _report(code: int, *lines: str) -> int:
     for line in lines:
         say(line)
     return code
 
 
-def _stdout_is_gone() -> int:
-    """End quietly when nobody reads on (`| head`): Python must not flush again when it ends."""
+def _end_without_reader() -> int:
+    """End quietly when stdout has no reader any more (`| head`): Python must not flush it again at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return BROKEN_PIPE

@@ -1,4 +1,4 @@
-"""`migrate`: a stopped store of an older format becomes one that this version serves."""
+"""`migrate`: converts a stopped store of an older format to this version's."""
 
 import argparse
 from pathlib import Path
@@ -71,7 +71,7 @@ def _listed(files: list[Path]) -> str:
 
 
 class _Steps:
-    """A context: says each step in a line, and draws how far it is."""
+    """A context manager that prints each step on a line and draws its progress."""
 
     def __init__(self) -> None:
         self._step = ""

@@ -1,4 +1,4 @@
-"""How far a long command is: one line on stderr that is drawn again and again, if that is a terminal."""
+"""The progress of a long command: one line on stderr, redrawn, if that is a terminal."""
 
 import shutil
 import sys
@@ -9,7 +9,7 @@ BAR_CHARACTERS = 30
 
 
 class Progress:
-    """A context: what it draws inside is gone after it."""
+    """A context manager that draws a progress line, and erases it at the end."""
 
     def __init__(self, noun: str, total: int | None = None) -> None:
         self._noun = noun
@@ -26,7 +26,7 @@ class Progress:
             self._draw("")
 
     def update(self, done: int, words: str = "") -> None:
-        """Show that `done` of the total are done. Cheap enough to be called for each."""
+        """Show that `done` of the total are done. Cheap enough to call for each."""
         now = time.monotonic()
         if not self._shown or now < self._next:
             return
@@ -34,7 +34,7 @@ class Progress:
         self._draw(self.line(done, now - self._started, words))
 
     def line(self, done: int, seconds: float, words: str = "") -> str:
-        """Return what is drawn after this many seconds."""
+        """Return the line to draw after this many seconds."""
         rate = f"{done / seconds:,.0f}/s" if seconds > 0 else ""
         if self._total is None:
             return f"{done:,} {self._noun}  {rate}  {words}".rstrip()

@@ -1,4 +1,4 @@
-"""`requeue`: dead events back to the processor, by the running server or, if none runs, in the store itself."""
+"""`requeue`: gives dead events back to the processor, through the running server or directly in the store."""
 
 import argparse
 from collections.abc import Iterator, Sequence
@@ -22,8 +22,8 @@ from storage.write.writer import Writer
 
 EVENT_IDS_A_REQUEST = 1000
 
-Done = tuple[int, list[str]]
-"""How many were given back, and the ids of which none is dead."""
+RequeueResult = tuple[int, list[str]]
+"""How many events were requeued, and the ids without a dead event."""
 
 
 def add(commands: Subparsers) -> None:
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandFailed(MISTAKE, "name the events to be requeued, or say --all")
     event_ids = None if arguments.all else list(dict.fromkeys(arguments.event_ids))
     storage = load_section(arguments.config, StorageConfig)
-    Store.open(storage.path, mode="read").close()  # opening it to write would make one
+    Store.open(storage.path, mode="read").close()  # opening for writing would create a store
     try:
         store = Store.open(storage.path, map_size_bytes=storage.map_size_bytes, mode="write")
     except StoreLocked:
@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
     return ERROR if unknown else 0
 
 
-def _by_server(config: Path, source_id: str, event_ids: Sequence[str] | None) -> Done:
+def _by_server(config: Path, source_id: str, event_ids: Sequence[str] | None) -> RequeueResult:
     server = load_section(config, ServerConfig)
     headers = {"content-type": "application/json"}
     if server.admin_token:
@@ -85,8 +85,8 @@ def _commands(event_ids: Sequence[str] | None) -> Iterator[dict[str, object]]:
         yield {"event_ids": list(event_ids[at : at + EVENT_IDS_A_REQUEST])}
 
 
-def _post(client: Client, body: bytes, headers: dict[str, str], before: int) -> Done:
-    """Send one command. `before`: how many events were given back by earlier ones; told if this one is refused."""
+def _post(client: Client, body: bytes, headers: dict[str, str], before: int) -> RequeueResult:
+    """Send one command. `before`: events requeued by earlier ones, reported if this one is refused."""
     try:
         answer = client.post("/requeue", body, headers, ("requeued", "unknown"))
     except NoAnswer as error:
@@ -97,7 +97,7 @@ def _post(client: Client, body: bytes, headers: dict[str, str], before: int) -> 
     return int(answer.value["requeued"]), list(answer.value["unknown"])
 
 
-def _in_store(store: Store, source_id: str, event_ids: Sequence[str] | None) -> Done:
+def _in_store(store: Store, source_id: str, event_ids: Sequence[str] | None) -> RequeueResult:
     reader, writer = Reader(store), Writer(store)
     if source_id not in writer.totals:
         raise CommandFailed(ERROR, f"the store has no event of source {source_id!r}")
@@ -119,7 +119,7 @@ def _all_dead(reader: Reader, source_id: str) -> Iterator[int]:
 
 
 def _dead(reader: Reader, source_id: str, event_ids: Sequence[str], unknown: list[str]) -> Iterator[int]:
-    """Yield the numbers in ascending order; add ids of which none is dead to `unknown`."""
+    """Yield the numbers in ascending order; add ids without a dead event to `unknown`."""
     numbers: list[int] = []
     for event_id in event_ids:
         dead = [event.number for event in dead_of(reader, source_id, event_id)]

@@ -1,4 +1,4 @@
-"""Bodies to try a source with: events as its senders would write them, with random ids."""
+"""Sample bodies for a source: events as its senders would write them, with random ids."""
 
 import random
 import uuid

@@ -26,17 +26,17 @@ from server.config.load import Config, load, sending_token
 from server.intake.signature import SIGNATURE_HEADER, sign
 
 ANSWER_SECONDS = 60
-"""How long an answer may take: twice what a body may."""
+"""How long an answer may take: twice the default time for a body."""
 
 ANSWER_KEYS = ("accepted", "deferred", "dropped", "rejected", "delivery")
 
 Bodies = Callable[[], tuple[bytes, list[str]]]
-"""The next body, and the ids of its events if we made them."""
+"""Returns the next body, and the ids of its events if they are samples."""
 
 
 @dataclass(slots=True)
 class Summary:
-    """What the server said."""
+    """Counts what the server answered."""
 
     sent: int = 0
     accepted: int = 0
@@ -47,21 +47,21 @@ class Summary:
     """Requests that were not answered with 200."""
     errors: Counter[str] = field(default_factory=Counter)
     last: dict[str, str] = field(default_factory=dict)
-    complaints: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
         return not self.failed + self.rejected + self.dropped
 
-    def take(self, answer: ServerAnswer, ids: list[str]) -> None:
-        """Count an answer. What went wrong is kept in words the first time."""
+    def add(self, answer: ServerAnswer, ids: list[str]) -> None:
+        """Count an answer; keep a message for the first of each kind of problem."""
         value = answer.value
         if answer.status != 200:
             self.fail(f"{answer.status} {value['code']}", str(value["message"]))
             return
         if value["rejected"] and not self.rejected:
             first = value["rejected"][0]
-            self.complaints.append(f"rejected: item {first['index']}: {first['message']}")
+            self.problems.append(f"rejected: item {first['index']}: {first['message']}")
         self.accepted += value["accepted"]
         self.deferred += value["deferred"]
         self.dropped += value["dropped"]
@@ -71,7 +71,7 @@ class Summary:
     def fail(self, kind: str, words: str) -> None:
         """Count a request that was not accepted."""
         if kind not in self.errors:
-            self.complaints.append(f"{kind}: {words}")
+            self.problems.append(f"{kind}: {words}")
         self.failed += 1
         self.errors[kind] += 1
 
@@ -134,7 +134,7 @@ def _send(config: Config, source: Source, next_body: Bodies, requests: int, summ
                 summary.sent += 1
                 try:
                     answer = client.post(path, body, headers | _signature(source, body), ANSWER_KEYS)
-                    summary.take(answer, ids)
+                    summary.add(answer, ids)
                 except NoServer as error:
                     summary.fail("no answer", str(error))
                     break
@@ -143,7 +143,7 @@ def _send(config: Config, source: Source, next_body: Bodies, requests: int, summ
                 progress.update(number + 1)
     finally:
         client.close()
-        for words in summary.complaints:
+        for words in summary.problems:
             say(words)
 
 

@@ -1,4 +1,4 @@
-"""`verify`: every checksum of the store, and the accounting identity."""
+"""`verify`: checks every checksum of the store, and the accounting identity."""
 
 import argparse
 from dataclasses import asdict

@@ -1,1 +1,1 @@
-"""The configuration: its settings, how they are read and checked, and what they may take."""
+"""The configuration: its settings, how they are read and checked, and the resources that they may use."""

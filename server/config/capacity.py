@@ -1,6 +1,6 @@
-"""The capacity plan: what a configuration may take at its limits, and where this machine has less.
+"""The capacity plan: what a configuration may use at its limits, and where this machine has less.
 
-Upper bounds, not forecasts: a limit that nobody reaches costs nothing. What processors keep is theirs and not in it.
+Upper bounds, not forecasts: a limit that is never reached costs nothing. Memory that processors keep is not counted.
 """
 
 import math
@@ -21,25 +21,25 @@ BASE_BYTES = 96 * 2**20
 """Interpreter and libraries (56 MiB after the imports, CPython 3.11), caches, and the memtable of the dedup index."""
 
 CONNECTION_BYTES = 64 * 2**10
-"""A task, its parser and its buffers; the head alone may have 16 KiB."""
+"""A task, its parser and its buffers; a head alone may take 16 KiB."""
 
 PARSED_TIMES = 5
-"""Parsed JSON takes five times its bytes in memory, for events of the usual kind."""
+"""Parsed JSON takes five times its bytes in memory, for ordinary events."""
 
 CONTAINER_BYTES = 232
-"""The worst kind: a dict with one key, CPython 3.11."""
+"""The worst case: a dict with one key, CPython 3.11."""
 
 PARKED_BYTES = 512
 """A number, a digest and a few facts: an event that waits for its retry, its turn, or its outcome's commit."""
 
 ID_BYTES = ENTRY_BYTES
-"""An id in the dedup index; as much again for those of one run while it is merged."""
+"""An id in the dedup index; a run takes as much again while it is merged."""
 
 INDEX_SHARE = 8
-"""The dedup index may have an eighth of the memory before its older part goes into files."""
+"""The dedup index may use an eighth of the memory before its older part is spilled into files."""
 
 EVENT_DISK_BYTES = 600
-"""An event of 1 KB that came alone: packed about 2:1, its digest, its place. In batches it is a third of that."""
+"""A single event of 1 KB: compressed about 2:1, its digest, its index entries. In batches, a third of that."""
 
 OTHER_FILES = 64
 """Listeners, store, logs, wake-up pipes, and some for processors."""
@@ -53,13 +53,13 @@ class Machine:
 
     memory_bytes: int
     disk_free_bytes: int
-    """Free for the store, what its file has already taken included."""
+    """Free for the store, including what its files use already."""
     open_files_max: int
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One addend of the memory."""
+    """One part of the memory."""
 
     name: str
     memory_bytes: int
@@ -77,11 +77,11 @@ class Plan:
     """The sources that are not in that sum."""
     disk_day_bytes: int
     dedup_bytes_per_rate: int
-    """Of the dedup index for each event a second: memory, or disk once that has `memory_ids_max`."""
+    """Of the dedup index, per event a second: in memory, or on disk beyond `memory_ids_max`."""
     memory_ids_max: int
     """Ids that the dedup index holds in memory."""
     dedup_file_bytes: int
-    """What it has on disk beside the store, at the configured rates."""
+    """Its files beside the store, at the configured rates."""
     open_files: int
     warnings: tuple[str, ...]
 
@@ -91,7 +91,7 @@ class Plan:
 
 
 def plan(config: Config, machine: Machine) -> Plan:
-    """Return the plan of this configuration on that machine."""
+    """Return the plan of this configuration on this machine."""
     events_per_second = math.fsum(
         each.rate_limit_events_per_second for each in config.sources.values() if _keeps_to_rate(each)
     )
@@ -119,7 +119,7 @@ def memory_ids_max(config: Config, machine: Machine) -> int:
 
 
 def _index_bytes(ids: int) -> int:
-    """Return the memory of so many ids, with the copy of a run that is being merged."""
+    """Return the memory of this many ids, with the copy of a run that is being merged."""
     return (ids + min(ids, RUN_EVENTS_MAX)) * ID_BYTES
 
 
@@ -176,7 +176,7 @@ def _warnings(config: Config, machine: Machine, memory_bytes: int, open_files: i
 
 
 def read_machine(store: Path) -> Machine:
-    """Return this host, as a process started here would find it. `store` need not exist yet."""
+    """Return what a process started here would have. `store`, its directory, need not exist yet."""
     return Machine(_memory_bytes(), _disk_free_bytes(store), _open_files_max())
 
 
@@ -192,7 +192,7 @@ def _memory_bytes() -> int:
 
 def _disk_free_bytes(store: Path) -> int:
     taken = 0
-    with suppress(OSError):  # not there yet, or not ours to look into
+    with suppress(OSError):  # missing, or not readable for us
         taken = sum(each.stat().st_blocks * 512 for each in store.iterdir())
     for place in (store, *store.parents):
         try:
@@ -208,7 +208,7 @@ def _open_files_max() -> int:
 
 
 def size(count: float) -> str:
-    """Return bytes for people: 1.5 GiB."""
+    """Return a number of bytes for people: 1.5 GiB."""
     for unit in ("bytes", "KiB", "MiB", "GiB"):
         if count < 1024:
             return f"{count:.3g} {unit}" if unit != "bytes" else f"{count:.0f} bytes"

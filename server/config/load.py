@@ -1,4 +1,4 @@
-"""The configuration: read from its file and checked once, every mistake at once, into frozen objects."""
+"""Reads the configuration from its file into frozen objects; reports every mistake at once."""
 
 import difflib
 import itertools
@@ -12,9 +12,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+from server.base.printable import one_line
 from server.base.source import Source
 from server.config import secrets
-from server.config.secrets import Places, Wrong
+from server.config.secrets import InvalidValue, SecretContext
 from server.config.settings import (
     SECTIONS,
     SOURCE_SETTINGS,
@@ -44,7 +45,7 @@ __all__ = [
 ]
 
 CONFIG_BYTES_MAX = 4 * 2**20
-"""Thousands of sources fit; a path to something endless is noticed."""
+"""Room for thousands of sources; catches a path to something endless."""
 
 Table = Mapping[str, Any]
 Section = TypeVar("Section", ServerConfig, StorageConfig)
@@ -64,22 +65,22 @@ class Config:
 
 
 class ConfigError(Exception):
-    """The file cannot be used. `mistakes` has one line each, which names its key and holds no secret."""
+    """The file cannot be used. `mistakes` has a line for each, which names its key and holds no secret."""
 
     def __init__(self, mistakes: list[str], sources: Mapping[str, Source] = MappingProxyType({})) -> None:
         super().__init__("\n".join(mistakes))
         self.mistakes = mistakes
         self.sources = sources
-        """Those without a mistake, for whoever looks for more mistakes in them."""
+        """The sources without a mistake, so that they can be checked further."""
 
 
 def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
     """Return the configuration in this file, secrets resolved. Raises ConfigError with every mistake there is."""
     path = _absolute(path)
-    reader = _Reader(_parse(path), Places(environ, path.parent))
+    reader = _Reader(_parse(path), SecretContext(environ, path.parent))
     sections: dict[str, Any] = {name: reader.section(name) for name in SECTIONS}
     config = Config(path=path, sources=MappingProxyType(reader.sources()), **sections)
-    reader.unknown("", reader.tree, [*SECTIONS, "sources"])
+    reader.check_unknown("", reader.tree, [*SECTIONS, "sources"])
     _check_relations(reader, config)
     if reader.mistakes:
         raise ConfigError([f"{key}: {message}" for key, message in reader.mistakes], config.sources)
@@ -87,12 +88,12 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
 
 
 def load_section(path: Path, section: type[Section], environ: Mapping[str, str] = os.environ) -> Section:
-    """Return one section alone, for commands that look at the store: they need no secret of any source.
+    """Return a single section, for commands that only use the store: they need no source's secrets.
 
     Raises ConfigError with every mistake in this section.
     """
     path = _absolute(path)
-    reader = _Reader(_parse(path), Places(environ, path.parent))
+    reader = _Reader(_parse(path), SecretContext(environ, path.parent))
     found: Section = reader.section(next(name for name, each in SECTIONS.items() if each is section))
     if reader.mistakes:
         raise ConfigError([f"{key}: {message}" for key, message in reader.mistakes])
@@ -100,7 +101,7 @@ def load_section(path: Path, section: type[Section], environ: Mapping[str, str] 
 
 
 def restart_needed(old: Config, new: Config) -> list[str]:
-    """Return the changed keys that a running server cannot take over: all but the sources and the secrets."""
+    """Return the changed keys that a reload cannot apply: all but sources and secrets."""
     return [
         f"{name}.{key}"
         for name, section in SECTIONS.items()
@@ -110,8 +111,8 @@ def restart_needed(old: Config, new: Config) -> list[str]:
     ]
 
 
-def open_to_everybody(config: Config) -> Iterator[tuple[str, str]]:
-    """Yield what would be open to everybody at these addresses: key and words of each such mistake."""
+def publicly_exposed(config: Config) -> Iterator[tuple[str, str]]:
+    """Yield the key and message of each setting that would leave the server open to everybody at its addresses."""
     server = config.server
     if not server.admin_bind.is_loopback:
         if not server.admin_token:
@@ -126,12 +127,12 @@ def open_to_everybody(config: Config) -> Iterator[tuple[str, str]]:
 
 
 def check_reload(bound: ServerConfig, sources: Mapping[str, Source], config: Config) -> None:
-    """Raise ConfigError if a server with these `sources` must not take the configuration over.
+    """Raise ConfigError if a running server with these `sources` must not switch to this configuration.
 
-    It listens at the addresses of `bound`, with which it was started, whatever the file says of them now.
+    It keeps listening on the addresses of `bound`, whatever the file says now.
     """
     server = replace(config.server, bind=bound.bind, admin_bind=bound.admin_bind)
-    mistakes = [f"{key}: {message}" for key, message in open_to_everybody(replace(config, server=server))]
+    mistakes = [f"{key}: {message}" for key, message in publicly_exposed(replace(config, server=server))]
     if sources and not config.sources:
         mistakes.append("sources: the file has none any more; to take nothing, stop the server instead")
     if mistakes:
@@ -147,11 +148,11 @@ def source_ids(path: Path) -> list[str]:
 def sending_token(config: Config, source_id: str, environ: Mapping[str, str] = os.environ) -> bytes | None:
     """Return a token that this source accepts, for a client on this host; None if only hashes are configured.
 
-    Read from the file again: the server itself keeps digests.
+    Read from the file again: a Config holds only digests.
     """
     tokens = _parse(config.path)["sources"][source_id]["tokens"]
-    places = Places(environ, config.path.parent)
-    return next((secrets.token(each, places) for each in tokens if not each.startswith("sha256:")), None)
+    context = SecretContext(environ, config.path.parent)
+    return next((secrets.token(each, context) for each in tokens if not each.startswith("sha256:")), None)
 
 
 def _parse(path: Path) -> Table:
@@ -166,28 +167,28 @@ def _parse(path: Path) -> Table:
     except UnicodeDecodeError as error:
         raise ConfigError([f"{path}: is not UTF-8 (byte {error.start})"]) from None
     except ValueError as error:
-        raise ConfigError([f"{path}: is not TOML: {' '.join(str(error).split())}"]) from None
+        raise ConfigError([f"{path}: is not TOML: {one_line(str(error))}"]) from None
     except RecursionError:
         raise ConfigError([f"{path}: is nested too deeply"]) from None
 
 
 class _Reader:
-    """Goes through the parsed file, and collects the mistakes on its way."""
+    """Reads the parsed file and collects its mistakes."""
 
-    def __init__(self, tree: Table, places: Places) -> None:
+    def __init__(self, tree: Table, context: SecretContext) -> None:
         self.tree = tree
-        self.places = places
+        self.context = context
         self.mistakes: list[tuple[str, str]] = []
-        self.public: list[str] = []
-        """Sources that accept the token that everybody knows, and have another mistake."""
+        self.public_token_keys: list[str] = []
+        """Keys of sources that accept the public token and have another mistake."""
 
     def section(self, name: str) -> Any:
-        """Return the section as its dataclass, with defaults for bad values, so that reading can go on."""
+        """Return the section as its dataclass, with defaults in place of bad values, so that reading can go on."""
         section = SECTIONS[name]
         values = self._values(name, self._table(name, self.tree.get(name, {})), settings_of(section))
         if section is StorageConfig:
             path = values.get("path", StorageConfig().path)
-            values["path"] = _absolute(self.places.directory / path)
+            values["path"] = _absolute(self.context.directory / path)
         return section(**values)
 
     def sources(self) -> dict[str, Source]:
@@ -196,83 +197,83 @@ class _Reader:
         for name, table in self._table("sources", self.tree.get("sources", {})).items():
             key = _key("sources", name)
             if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
-                self.wrong(key, "a source id has 1 to 64 of the characters A-Z a-z 0-9 _ -")
+                self.add_mistake(key, "a source id has 1 to 64 of the characters A-Z a-z 0-9 _ -")
             before = len(self.mistakes)
             values = self._values(key, self._table(key, table), SOURCE_SETTINGS)
             if values.get("type") == "segment" and values.get("signing_secrets"):
-                self.wrong(f"{key}.signing_secrets", "is for sources of type webhook only")
+                self.add_mistake(f"{key}.signing_secrets", "is for sources of type webhook only")
             if len(self.mistakes) == before:
                 found[name] = Source(id=name, token_digests=values.pop("tokens"), **values)
             elif secrets.PUBLIC_DIGEST in values.get("tokens", ()):
-                self.public.append(key)
+                self.public_token_keys.append(key)
         return found
 
-    def wrong(self, key: str, message: str) -> None:
+    def add_mistake(self, key: str, message: str) -> None:
         self.mistakes.append((key, message))
 
-    def sound(self, *keys: str) -> bool:
-        """Return whether none of these keys has a mistake, so that what holds between them can be told."""
+    def is_valid(self, *keys: str) -> bool:
+        """Return whether none of these keys has a mistake, so that they can be compared."""
         return not {key for key, _ in self.mistakes} & set(keys)
 
-    def unknown(self, prefix: str, table: Table, known: Iterable[str]) -> None:
+    def check_unknown(self, prefix: str, table: Table, known: Iterable[str]) -> None:
         known = list(known)
         for name in table:
             if name not in known:
                 close = _closest(name[:64], known)
-                self.wrong(_key(prefix, name), f"unknown key; did you mean {close}?" if close else "unknown key")
+                self.add_mistake(_key(prefix, name), f"unknown key; did you mean {close}?" if close else "unknown key")
 
     def _table(self, key: str, value: object) -> Table:
         if isinstance(value, dict):
             return value
-        self.wrong(key, f"must be a table, written as [{key}]")
+        self.add_mistake(key, f"must be a table, written as [{key}]")
         return {}
 
     def _values(self, prefix: str, table: Table, settings: Mapping[str, Setting]) -> dict[str, Any]:
-        self.unknown(prefix, table, settings)
+        self.check_unknown(prefix, table, settings)
         values = {}
         for name, setting in settings.items():
             if name not in table:
                 if setting.default is REQUIRED:
-                    self.wrong(f"{prefix}.{name}", f"is missing; it must be {setting.kind.words}")
+                    self.add_mistake(f"{prefix}.{name}", f"is missing; it must be {setting.kind.words}")
                 continue
             try:
-                values[name] = setting.kind.read(table[name], self.places)
-            except Wrong as wrong:
-                self.wrong(f"{prefix}.{name}", str(wrong))
+                values[name] = setting.kind.read(table[name], self.context)
+            except InvalidValue as error:
+                self.add_mistake(f"{prefix}.{name}", str(error))
         return values
 
 
 def _check_relations(reader: _Reader, config: Config) -> None:
-    """Look for what no value shows alone: combinations that could not work, or would be open to everybody."""
+    """Check combinations of values: those that could not work, or would leave the server open to everybody."""
     server, limits = config.server, config.limits
-    if reader.sound("server.bind", "server.admin_bind") and server.bind.overlaps(server.admin_bind):
-        reader.wrong("server.admin_bind", f"{server.admin_bind} and server.bind {server.bind} are the same port")
-    for key, message in open_to_everybody(config):
-        if reader.sound(key):
-            reader.wrong(key, message)
-    if reader.sound("server.bind") and not server.bind.is_loopback:
-        for key in reader.public:
-            reader.wrong(
+    if reader.is_valid("server.bind", "server.admin_bind") and server.bind.overlaps(server.admin_bind):
+        reader.add_mistake("server.admin_bind", f"{server.admin_bind} and server.bind {server.bind} are the same port")
+    for key, message in publicly_exposed(config):
+        if reader.is_valid(key):
+            reader.add_mistake(key, message)
+    if reader.is_valid("server.bind") and not server.bind.is_loopback:
+        for key in reader.public_token_keys:
+            reader.add_mistake(
                 f"{key}.tokens", f"everybody knows the demo's token, and server.bind {server.bind} is not loopback"
             )
     reading, in_flight = "limits.body_bytes_max", "limits.in_flight_bytes_max"
-    if reader.sound(reading, in_flight) and limits.in_flight_bytes_max < limits.body_bytes_max:
-        reader.wrong(in_flight, f"must be at least {reading}, which is {limits.body_bytes_max}")
+    if reader.is_valid(reading, in_flight) and limits.in_flight_bytes_max < limits.body_bytes_max:
+        reader.add_mistake(in_flight, f"must be at least {reading}, which is {limits.body_bytes_max}")
 
 
 def _closest(name: str, known: list[str]) -> str | None:
-    """Return the key that was probably meant: of those that look alike the one with the same beginning."""
+    """Return the key that was probably meant: of the similar ones, that with the longest common prefix."""
     alike = [*(each for each in known if name and each.startswith(name)), *difflib.get_close_matches(name, known)]
     return max(alike, key=lambda each: _same_letters(name, each), default=None)
 
 
 def _same_letters(one: str, other: str) -> int:
-    """Return with how many letters both begin."""
+    """Return the length of the common prefix."""
     return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 def _absolute(path: Path) -> Path:
-    return Path(os.path.abspath(path))  # noqa: PTH100 - a link stays a link: what is beside it is meant
+    return Path(os.path.abspath(path))  # noqa: PTH100 - not resolve(): paths are relative to the link
 
 
 def _key(prefix: str, name: str) -> str:

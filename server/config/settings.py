@@ -36,7 +36,7 @@ TIB = 2**40
 
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
-    """Where the server listens, and whom it believes."""
+    """Where the server listens, and which proxies it trusts."""
 
     bind: Address = setting("127.0.0.1:8080", ADDRESS, "The public side: ingest.")
     admin_bind: Address = setting("127.0.0.1:8081", ADDRESS, "Metrics, health, receipts. Never public.")
@@ -62,8 +62,8 @@ class StorageConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class LimitsConfig:
-    """What one request, one connection and all of them together may cost. Those of a head are fixed: `http/head.py`."""
+class LimitsConfig:  # limits of a head are fixed: server/http/head.py
+    """What one request, one connection and all of them together may cost."""
 
     body_bytes_max: int = setting(2**20, count(1, GIB), "A body as received. Twice a full batch of the Segment SDKs.")
     decoded_bytes_max: int = setting(4 * 2**20, count(1, GIB), "A body after Content-Encoding.")
@@ -87,7 +87,7 @@ class LimitsConfig:
         75, number(0, 86400), "An idle connection is closed after it. Longer than common proxies keep theirs."
     )
     drain_timeout_seconds: float = setting(
-        30, number(0, 86400, zero="do not wait"), "After SIGTERM: the longest wait for requests and processors in hand."
+        30, number(0, 86400, zero="do not wait"), "After SIGTERM: the longest wait for running requests and processors."
     )
 
 
@@ -99,7 +99,7 @@ class QueueConfig:
     bytes_max: int = setting(
         64 * 2**20,
         count(1, TIB),
-        "Bodies in memory, all sources together. A source takes room only while it holds less than is still free.",
+        "Bodies in memory, all sources together. A source gets more only while it holds less than is still free.",
     )
     backlog_events_max: int = setting(
         1_000_000,
@@ -110,7 +110,7 @@ class QueueConfig:
 
 @dataclass(frozen=True, slots=True)
 class DedupConfig:
-    """How long a processed event is known again."""
+    """How long a processed event is remembered."""
 
     window_hours: float = setting(
         96,
@@ -124,8 +124,8 @@ class DedupConfig:
     )
 
 
-def _of_source(key: str, kind: Kind, why: str) -> Setting:
-    """Return a setting whose default stands in `Source`."""
+def _source_setting(key: str, kind: Kind, why: str) -> Setting:
+    """Return a setting with the default that `Source` has."""
     return Setting(next(field.default for field in fields(Source) if field.name == key), kind, why)
 
 
@@ -137,37 +137,39 @@ SOURCE_SETTINGS: Mapping[str, Setting] = {
     "signing_secrets": Setting(
         [], SIGNING_SECRETS, "For webhook only. When set, a signature is required too; any one of them is accepted."
     ),
-    "event_type_override": _of_source("event_type_override", EVENT_TYPE, "Replaces every event's type when set."),
-    "missing_event_id": _of_source(
+    "event_type_override": _source_setting("event_type_override", EVENT_TYPE, "Replaces every event's type when set."),
+    "missing_event_id": _source_setting(
         "missing_event_id",
         choice("generate", "hash", "reject"),
-        "An event without an id: gets one of its own, gets its content's hash, or is refused.",
+        "An event without an id gets a generated one, gets its content's hash, or is refused.",
     ),
-    "rate_limit_events_per_second": _of_source(
+    "rate_limit_events_per_second": _source_setting(
         "rate_limit_events_per_second",
         number(0, 1e9, least=1e-6, zero="no limit"),
         "The rate limit, counted in events before queueing; fractions are allowed.",
     ),
-    "rate_limit_burst_events": _of_source(
+    "rate_limit_burst_events": _source_setting(
         "rate_limit_burst_events", count(0, 10**9), "How many may come at once. 0: one second's worth, at least 1."
     ),
-    "over_limit": _of_source(
+    "over_limit": _source_setting(
         "over_limit",
         choice("defer", "drop", "observe"),
-        "What is over the limit: is kept and released later, is dropped on record, or is only counted.",
+        "Events over the limit are kept and released later, dropped on record, or only counted.",
     ),
-    "processor": _of_source(
+    "processor": _source_setting(
         "processor",
         PROCESSOR,
         "The function that gets the events, also from a file beside this one. Empty: archive only.",
     ),
-    "processor_batch_events_max": _of_source(
+    "processor_batch_events_max": _source_setting(
         "processor_batch_events_max", count(1, 1_000_000), "Events in one call of the processor."
     ),
-    "processor_timeout_seconds": _of_source(
-        "processor_timeout_seconds", number(0, 86400), "The longest that one call may take; then its batch has failed."
+    "processor_timeout_seconds": _source_setting(
+        "processor_timeout_seconds",
+        number(0, 86400),
+        "The longest that one call may take; after that its batch has failed.",
     ),
-    "processor_attempts_max": _of_source(
+    "processor_attempts_max": _source_setting(
         "processor_attempts_max",
         count(1, 65535),
         "Failed attempts until an event is dead. 12 of them span about 38 minutes.",

@@ -1,4 +1,4 @@
-"""What a value of the configuration may be, in words and in code: one TOML value in, a checked one or Wrong out."""
+"""What a value of the configuration may be, in words and code: a TOML value in, a checked one or InvalidValue out."""
 
 import ipaddress
 import re
@@ -8,22 +8,22 @@ from pathlib import Path
 from typing import Any
 
 from server.config import secrets
-from server.config.secrets import Places, Wrong
+from server.config.secrets import InvalidValue, SecretContext
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What a value may be, in words that follow "must be", and how it is read: `read` raises Wrong."""
+    """What a value may be: `words` follow "must be", `read` checks and converts it, or raises InvalidValue."""
 
     words: str
-    read: Callable[[object, Places], Any]
+    read: Callable[[object, SecretContext], Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One key of the configuration. `default` is as TOML holds it; REQUIRED has none."""
+    """One key of the configuration. `default` is as in TOML; REQUIRED means that there is none."""
 
     default: object
     kind: Kind
@@ -34,16 +34,16 @@ REQUIRED = object()
 
 
 def _not_a_boolean() -> bool:
-    raise Wrong
+    raise InvalidValue
 
 
 def setting(default: object, kind: Kind, why: str, *, shown: bool = True) -> Any:
-    """Return a dataclass field that is also a Setting, so that a section is one table of all that is known of it."""
-    return field(default=kind.read(default, NOWHERE), repr=shown, metadata={"setting": Setting(default, kind, why)})
+    """Return a dataclass field that carries its Setting, so that a section's class is the table of its settings."""
+    return field(default=kind.read(default, NO_CONTEXT), repr=shown, metadata={"setting": Setting(default, kind, why)})
 
 
 def settings_of(section: type) -> Mapping[str, Setting]:
-    """Return the settings of such a dataclass, in order."""
+    """Return the settings of a section's dataclass, in order."""
     return {each.name: each.metadata["setting"] for each in fields(section)}
 
 
@@ -62,20 +62,20 @@ class Address:
         return ipaddress.ip_address(self.host).is_loopback
 
     def overlaps(self, other: "Address") -> bool:
-        """Return whether both cannot be bound at once."""
+        """Return whether the two cannot be bound at once."""
         here, there = ipaddress.ip_address(self.host), ipaddress.ip_address(other.host)
         same_host = here == there or (here.version == there.version and (here.is_unspecified or there.is_unspecified))
         return same_host and self.port == other.port != 0
 
 
 def count(minimum: int, maximum: int, *, zero: str = "") -> Kind:
-    """Return the kind of an integer. `zero` says what 0 means, if 0 is allowed for that meaning alone."""
+    """Return the kind of an integer. `zero` says what 0 means, if it is allowed only for that meaning."""
 
-    def read(value: object, _: Places) -> int:
+    def read(value: object, _: SecretContext) -> int:
         if isinstance(value, bool) or not isinstance(value, int):
-            raise Wrong(f"must be {words}, not {show(value)}")
+            raise InvalidValue(f"must be {words}, not {show(value)}")
         if not (minimum <= value <= maximum or (zero and value == 0)):
-            raise Wrong(f"must be {words}, not {show(value)}")
+            raise InvalidValue(f"must be {words}, not {show(value)}")
         return value
 
     words = f"an integer from {minimum} to {maximum}" + (f", or 0 ({zero})" if zero else "")
@@ -85,11 +85,11 @@ def count(minimum: int, maximum: int, *, zero: str = "") -> Kind:
 def number(above: float, maximum: float, *, least: float = 0, zero: str = "") -> Kind:
     """Return the kind of a finite number greater than `above` and at least `least`; `zero` as in count()."""
 
-    def read(value: object, _: Places) -> float:
+    def read(value: object, _: SecretContext) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise Wrong(f"must be {words}, not {show(value)}")
+            raise InvalidValue(f"must be {words}, not {show(value)}")
         if not (above < value <= maximum and least <= value) and not (zero and value == 0):
-            raise Wrong(f"must be {words}, not {show(value)}")
+            raise InvalidValue(f"must be {words}, not {show(value)}")
         return value
 
     bounds = f"from {least:g} to" if least else f"greater than {above:g} and at most"
@@ -98,11 +98,11 @@ def number(above: float, maximum: float, *, least: float = 0, zero: str = "") ->
 
 
 def text(words: str, accepts: Callable[[str], object]) -> Kind:
-    """Return the kind of a string that `accepts` finds true."""
+    """Return the kind of a string for which `accepts` returns true."""
 
-    def read(value: object, _: Places) -> str:
+    def read(value: object, _: SecretContext) -> str:
         if not isinstance(value, str) or not accepts(value):
-            raise Wrong(f"must be {words}, not {show(value)}")
+            raise InvalidValue(f"must be {words}, not {show(value)}")
         return value
 
     return Kind(words, read)
@@ -113,29 +113,31 @@ def choice(*options: str) -> Kind:
     return text(f"{', '.join(others)} or {last}", lambda value: value in options)
 
 
-def listing(words: str, read_each: Callable[[object, Places], Any], *, empty: bool) -> Kind:
-    """Return the kind of a list, read into a tuple. Every bad entry is told, by its place."""
+def list_of(words: str, read_each: Callable[[object, SecretContext], Any], *, empty: bool) -> Kind:
+    """Return the kind of a list, read into a tuple. Every bad entry is reported by its place."""
 
-    def read(value: object, places: Places) -> tuple[Any, ...]:
+    def read(value: object, context: SecretContext) -> tuple[Any, ...]:
         if not isinstance(value, list):
-            raise Wrong(f"must be {words}")  # without the value: it may be a secret that should have been in a list
+            raise InvalidValue(
+                f"must be {words}"
+            )  # without the value: it may be a secret that should have been in a list
         if not value and not empty:
-            raise Wrong(f"must be {words}, and not empty")
+            raise InvalidValue(f"must be {words}, and not empty")
         found, mistakes = [], []
         for place, each in enumerate(value):
             try:
-                found.append(read_each(each, places))
-            except Wrong as wrong:
-                mistakes.append(f"entry {place + 1}: {wrong}")
+                found.append(read_each(each, context))
+            except InvalidValue as error:
+                mistakes.append(f"entry {place + 1}: {error}")
         if mistakes:
-            raise Wrong("; ".join(mistakes))
+            raise InvalidValue("; ".join(mistakes))
         return tuple(found)
 
     return Kind(words, read)
 
 
 def show(value: object) -> str:
-    """Return a value as it stands in a message: on one line, shortened."""
+    """Return a value for a message: on one line, shortened."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, dict | list):
@@ -144,33 +146,33 @@ def show(value: object) -> str:
     return words if len(words) <= 60 else words[:57] + "..."
 
 
-def _address(value: object, _: Places) -> Address:
+def _address(value: object, _: SecretContext) -> Address:
     match = re.fullmatch(r"(?:\[([^\[\]]+)\]|([^:\[\]]+)):([0-9]{1,5})", value) if isinstance(value, str) else None
     if match is None or int(match[3]) > 65535:
-        raise Wrong(f"must be {ADDRESS.words}, not {show(value)}")
+        raise InvalidValue(f"must be {ADDRESS.words}, not {show(value)}")
     try:
-        host = ipaddress.IPv6Address(match[1]) if match[1] else ipaddress.IPv4Address(_named(match[2]))
+        host = ipaddress.IPv6Address(match[1]) if match[1] else ipaddress.IPv4Address(_resolve_localhost(match[2]))
     except ValueError:
-        raise Wrong(f"must be {ADDRESS.words}, not {show(value)}") from None
+        raise InvalidValue(f"must be {ADDRESS.words}, not {show(value)}") from None
     return Address(str(host), int(match[3]))
 
 
-def _named(host: str) -> str:
+def _resolve_localhost(host: str) -> str:
     return "127.0.0.1" if host == "localhost" else host
 
 
-def _network(value: object, _: Places) -> Network:
+def _network(value: object, _: SecretContext) -> Network:
     try:
         if isinstance(value, str):
             return ipaddress.ip_network(value)
     except ValueError:
         pass
-    raise Wrong(f'must be a network such as "10.0.0.0/8", without host bits, not {show(value)}')
+    raise InvalidValue(f'must be a network such as "10.0.0.0/8", without host bits, not {show(value)}')
 
 
-def _path(value: object, _: Places) -> Path:
+def _path(value: object, _: SecretContext) -> Path:
     if not isinstance(value, str) or not value or "\0" in value:
-        raise Wrong(f"must be {PATH.words}, not {show(value)}")
+        raise InvalidValue(f"must be {PATH.words}, not {show(value)}")
     return Path(value)
 
 
@@ -181,18 +183,18 @@ def _processor(value: str) -> bool:
 
 ADDRESS = Kind('an IP address or localhost, and a port, such as "127.0.0.1:8080" or "[::1]:8080"', _address)
 PATH = Kind("a path", _path)
-NETWORKS = listing('a list of networks, such as ["10.0.0.0/8"]', _network, empty=True)
-TOKENS = listing(
+NETWORKS = list_of('a list of networks, such as ["10.0.0.0/8"]', _network, empty=True)
+TOKENS = list_of(
     "a list of secrets: each the token itself, env:NAME, file:PATH or sha256:HEX", secrets.token_digest, empty=False
 )
-SIGNING_SECRETS = listing(
+SIGNING_SECRETS = list_of(
     "a list of secrets: each the secret itself, env:NAME or file:PATH", secrets.resolve, empty=True
 )
 ADMIN_TOKEN = Kind(
     'a secret (the token itself, env:NAME or file:PATH), or "" for none',
-    lambda value, places: b"" if value == "" else secrets.token(value, places),
+    lambda value, context: b"" if value == "" else secrets.token(value, context),
 )
 BOOLEAN = Kind("true or false", lambda value, _: value if isinstance(value, bool) else _not_a_boolean())
 EVENT_TYPE = text("a string of at most 256 bytes", lambda value: len(value.encode()) <= 256)
 PROCESSOR = text('"module:function", or "" for none', _processor)
-NOWHERE = Places({}, Path())
+NO_CONTEXT = SecretContext({}, Path())

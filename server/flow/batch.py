@@ -10,8 +10,8 @@ from server.flow.source_state import SourceState
 from server.intake.intake import Admission
 from storage.deliveries import NumberedDeliveries
 from storage.errors import StoreError
+from storage.frozen import frozen
 from storage.model import Append
-from storage.record import record
 
 BATCH_EVENTS = 8192
 """About. A transaction takes long by then, and more would fill the queue of a source (20000 by default) at one stroke:
@@ -20,7 +20,7 @@ the rest would be read from disk again, which is slower than what comes in."""
 Appended = Callable[[NumberedDeliveries | StoreError], None]
 
 
-@record
+@frozen
 class PendingAppend:
     """What was admitted, and who waits for it to be on disk."""
 

@@ -30,7 +30,7 @@ class Engine:
         self._looking_up = looking_up
         self._requeueing: dict[str, Requeueing] = {}
         self._log = log.get("tidegate.index")
-        self.generation = 0
+        self.reload_count = 0
         """Rises with every `configure`: what was found out about a sender holds until the next."""
         self._runners: dict[str, Runner] = {}
         self._nursery: trio.Nursery | None = None
@@ -66,7 +66,7 @@ class Engine:
         """
         if self._stopped.is_set():
             return
-        self.generation += 1
+        self.reload_count += 1
         for source_id in sources:
             if source_id not in self._runners:
                 self._add(SourceState(source_id, Totals()))

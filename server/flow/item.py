@@ -7,11 +7,11 @@ from typing import Any
 from server.intake.events import build_events
 from storage.codec.records import split_digests
 from storage.deliveries import NumberedDeliveries
+from storage.frozen import frozen
 from storage.model import Span
-from storage.record import record
 
 
-@record
+@frozen
 class Item:
     """One pending event."""
 

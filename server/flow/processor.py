@@ -21,6 +21,7 @@ from typing import Any
 import orjson
 import trio
 
+from server.base.printable import one_line
 from server.base.worker import Worker
 
 RESULT_BYTES_MAX = 65536
@@ -79,7 +80,7 @@ def load(spec: str, directory: Path) -> Callable[..., Any]:
         for name in function_name.split("."):
             found = getattr(found, name)
     except BaseException as error:  # noqa: BLE001  # importing runs code that is not ours
-        raise ProcessorError(f"cannot load processor {spec!r}: {' '.join(describe(error).split())}") from None
+        raise ProcessorError(f"cannot load processor {spec!r}: {one_line(describe(error))}") from None
     if not callable(found):
         raise ProcessorError(f"processor {spec!r} is not callable")
     return found

@@ -168,7 +168,7 @@ class SourceQueue:
                     await self._wait_for_tokens(tokens_after_ns)
 
     def _read(self, start: int, end: int) -> Page:
-        return self._reader.feed(
+        return self._reader.page(
             self._state.id,
             start,
             end,

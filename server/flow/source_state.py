@@ -12,11 +12,11 @@ from server.base.log import Throttled
 from server.base.source import Source
 from server.intake.rate_limit import Gcra
 from storage.deliveries import NumberedDeliveries
-from storage.record import record
+from storage.frozen import frozen
 from storage.statuses import Totals
 
 
-@record
+@frozen
 class Committed:
     """What is on disk: its first `admitted` events go on at once; up to `pending` they are deferred."""
 
@@ -126,7 +126,7 @@ class SourceState:
         """Return how many of `count` deferred events may go on now, and count them as released."""
         source = self.source
         free = source is None or source.over_limit == "observe" or not source.rate_limit_events_per_second
-        released = count if free else self.limiter.take(count, now_ns)
+        released = count if free else self.limiter.admit(count, now_ns)
         self.unreleased -= released
         return released
 

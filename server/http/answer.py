@@ -1,4 +1,4 @@
-"""What goes back to the sender: status, JSON body, headers; and the one function that writes it in HTTP/1.1."""
+"""Answers: status, JSON body, headers; and the one function that encodes them in HTTP/1.1."""
 
 import time
 from collections.abc import Iterable
@@ -10,24 +10,24 @@ import orjson
 
 from server.base.refusal import Refusal
 from server.http.head import Header
-from storage.record import record
+from storage.frozen import frozen
 
 PHRASES = {status: phrase.encode() for status, phrase in responses.items()}
 
 JSON_TYPE = (b"content-type", b"application/json")
 PLAIN: tuple[Header, ...] = (JSON_TYPE,)
 PLAIN_LINES = b"content-type: application/json\r\n"
-"""The headers of nearly every answer, and how they are written."""
+"""The headers of nearly every answer, and their encoding."""
 
 CHUNKED = b"transfer-encoding: chunked\r\n"
 CLOSE = b"connection: close\r\n"
 CONTINUE = b"HTTP/1.1 100 \r\n\r\n"
-"""Invites a client that waits for it to send its body."""
+"""Tells a client that waits for it to send its body."""
 
 
-@record
+@frozen
 class Answer:
-    """`code` is the refusal's, "" for a 200; `close` ends the connection after the answer."""
+    """One answer. `code` is the refusal's, "" for a 200; `close` ends the connection after the answer."""
 
     status: int
     body: bytes
@@ -37,7 +37,7 @@ class Answer:
 
 
 def refusal_answer(refusal: Refusal, *, close: bool) -> Answer:
-    """Return the refusal as `{"code","message"}`, with Retry-After if sending again helps."""
+    """Return the answer for a refusal: `{"code","message"}`, with Retry-After if a retry helps."""
     headers = PLAIN
     if refusal.retry_after_seconds is not None:
         headers += ((b"retry-after", b"%d" % refusal.retry_after_seconds),)
@@ -45,14 +45,14 @@ def refusal_answer(refusal: Refusal, *, close: bool) -> Answer:
     return Answer(refusal.status, body, refusal.code, headers, close)
 
 
-def written(answer: Answer, *, last: bool) -> bytes:
-    """Return the answer in HTTP/1.1. `last`: it is the connection's last one, whatever it says of itself."""
+def encode_answer(answer: Answer, *, last: bool) -> bytes:
+    """Return the answer in HTTP/1.1. `last`: the connection ends after it, whatever `answer.close` says."""
     framing = b"content-length: %d\r\n" % len(answer.body)
-    return written_head(answer.status, answer.headers, framing, last=last or answer.close) + answer.body
+    return encode_head(answer.status, answer.headers, framing, last=last or answer.close) + answer.body
 
 
-def written_head(status: int, headers: Iterable[Header], framing: bytes, *, last: bool) -> bytes:
-    """Return all that comes before the body. `framing` is the header line that says where the body ends, or b""."""
+def encode_head(status: int, headers: Iterable[Header], framing: bytes, *, last: bool) -> bytes:
+    """Return all that precedes the body. `framing` is the header line that delimits the body, or b""."""
     lines = PLAIN_LINES if headers is PLAIN else b"".join([b"%b: %b\r\n" % header for header in headers])
     return b"HTTP/1.1 %d %b\r\n%b%bdate: %b\r\n%b\r\n" % (
         status,
@@ -66,5 +66,5 @@ def written_head(status: int, headers: Iterable[Header], framing: bytes, *, last
 
 @lru_cache(maxsize=1)
 def _date(second: int) -> bytes:
-    """Return the value of the Date header; made once a second."""
+    """Return the value of the Date header; computed once a second."""
     return formatdate(second, usegmt=True).encode()

@@ -1,80 +1,81 @@
-"""Which connections of a listener are open, which of them wait for a request, and which one goes when it is full."""
+"""Which connections of a listener are open, which are idle, and which is evicted when it is full."""
 
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 
 class Evictable(Protocol):
-    """A connection, as the register sees it. Hashed by identity."""
+    """A connection as seen here. Hashed by identity."""
 
-    is_known: bool
-    """Whether a sender on it has passed the gate."""
+    is_authenticated: bool
+    """Whether the gate has authenticated a sender on it."""
 
     def stop_waiting(self) -> None:
-        """Close now; called while it has no request in hand."""
+        """Close now; called only while idle."""
 
 
 class Connections:
-    """At most `connections_max` open ones. Each step costs the same however many there are."""
+    """At most `connections_max` open ones. The cost of a call does not depend on their number."""
 
     def __init__(self, connections_max: int) -> None:
         self._connections_max = connections_max
         self._open: set[Evictable] = set()
-        self._idle_strangers: dict[Evictable, None] = {}  # both in the order in which they fell idle
-        self._idle_known: dict[Evictable, None] = {}
+        self._idle_unauthenticated: dict[Evictable, None] = {}  # both in the order of becoming idle
+        self._idle_authenticated: dict[Evictable, None] = {}
 
     def __len__(self) -> int:
         return len(self._open)
 
     @property
     def is_full(self) -> bool:
-        """Whether the next one takes another's place, or none."""
+        """Whether another one needs the place of an idle one."""
         return len(self._open) >= self._connections_max
 
     def add(self, connection: Evictable) -> bool:
-        """Take it in, idle; if all places are taken an idle one leaves for it. False: there is no room."""
+        """Add it, idle; if full, evict an idle one for it. Return False if there is no room."""
         if self.is_full and not self.evict():
             return False
         self._open.add(connection)
-        self.fell_idle(connection)
+        self.mark_idle(connection)
         return True
 
     def evict(self) -> bool:
-        """Send away one idle connection: strangers first, then the longest idle. False: all have work in hand."""
+        """Close one idle connection: unauthenticated first, then the longest idle. Return False if all are busy."""
         for victim in self._idle():
             self.remove(victim)
             victim.stop_waiting()
             return True
         return False
 
-    def fell_idle(self, connection: Evictable) -> None:
-        """Note that it has no request in hand from now on. Without effect once it was sent away."""
+    def mark_idle(self, connection: Evictable) -> None:
+        """Note that it has no request in progress. No effect once it was evicted."""
         if connection in self._open:
-            (self._idle_known if connection.is_known else self._idle_strangers)[connection] = None
+            (self._idle_authenticated if connection.is_authenticated else self._idle_unauthenticated)[connection] = None
 
-    def fell_busy(self, connection: Evictable) -> None:
-        """Note that it has a request in hand: it cannot be sent away."""
-        self._idle_strangers.pop(connection, None)
-        self._idle_known.pop(connection, None)
+    def mark_busy(self, connection: Evictable) -> None:
+        """Note that it has a request in progress, so it cannot be evicted."""
+        self._idle_unauthenticated.pop(connection, None)
+        self._idle_authenticated.pop(connection, None)
 
-    def known_fell_idle(self, connections: Iterable[Evictable]) -> None:
-        """Do the same for several at once that are open and known."""
-        self._idle_known.update(dict.fromkeys(connections))
+    def mark_all_idle(self, connections: Iterable[Evictable]) -> None:
+        """Mark several idle at once; all must be open and authenticated."""
+        self._idle_authenticated.update(dict.fromkeys(connections))
 
-    def known_fell_busy(self, connections: Iterable[Evictable]) -> None:
+    def mark_all_busy(self, connections: Iterable[Evictable]) -> None:
+        """Mark several busy at once; all must be idle and authenticated."""
         for connection in connections:
-            del self._idle_known[connection]
+            del self._idle_authenticated[connection]
 
     def remove(self, connection: Evictable) -> None:
-        """Forget it: it is closed, or about to be. May be called again."""
-        self.fell_busy(connection)
+        """Remove it; call when it is closed, or about to be. Idempotent."""
+        self.mark_busy(connection)
         self._open.discard(connection)
 
     def close_idle(self) -> None:
-        """Send every idle connection away; those with a request in hand are left."""
+        """Close every idle connection; those with a request in progress stay."""
         while self.evict():
             pass
 
     def _idle(self) -> Iterator[Evictable]:
-        yield from self._idle_strangers
-        yield from self._idle_known
+        yield from self._idle_unauthenticated
+        yield from self._idle_authenticated

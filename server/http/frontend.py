@@ -1,6 +1,6 @@
-"""What both front ends share: what they ask of gate and health, their limits, and what they refuse by themselves.
+"""What both front ends share: their views of gate and health, their limits, and the refusals of their own.
 
-Neither front end imports the other; what one needs of the other stands here.
+Neither front end imports the other; what both need is here.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,14 +11,14 @@ from server.base.refusal import Refusal, refuse
 from server.http.answer import Answer
 from server.http.connections import Connections
 from server.intake.intake import DeliveryHead
-from storage.record import record
+from storage.frozen import frozen
 
 READ_BYTES = 65536
-"""The most that is read from a socket at once."""
+"""The most that is read from a socket in one call."""
 WRITE_BYTES = 65536
-"""An answer leaves in pieces of at least this, so that a small one is one send."""
+"""An answer is sent in pieces of at least this, so that a small one is one send."""
 LINGER_SECONDS = 2.0
-"""How long what a client still sends after its last answer is discarded."""
+"""How long input after the last answer is discarded before the connection is closed."""
 
 BROKEN_HEAD = refuse("invalid_request", "the head is malformed, or ended early")
 BROKEN_BODY = refuse("invalid_request", "the body ended early, or its chunks are malformed")
@@ -26,17 +26,17 @@ SLOW_BODY = refuse("timeout", "the body did not come in time")
 FULL = refuse("overloaded", "too many connections")
 
 
-@record
+@frozen
 class Denial:
-    """Why the gate does not admit a request, and whose it is."""
+    """Why the gate does not admit a request, and whose request it is."""
 
     refusal: Refusal
     source_id: str = ""
-    """The source if the request has one of its tokens, else ""; for the log."""
+    """The source if the request has a valid token of it, else ""; for the log."""
 
 
 class Entry(Protocol):
-    """A request that passed the gate, until it is closed."""
+    """A request that the gate admitted. Must be closed, whatever happens."""
 
     def grow(self, count: int, /) -> Refusal | None: ...
     def submit(self, body: bytes, answer: Callable[[Answer], None], /) -> None: ...
@@ -44,20 +44,20 @@ class Entry(Protocol):
 
 
 class RequestGate(Protocol):
-    """The gate, as far as a front end that admits requests one by one sees it."""
+    """The gate as seen by a front end that submits requests one by one."""
 
     def enter(self, head: DeliveryHead, /) -> Entry | Denial: ...
 
 
 class HealthChecks(Protocol):
-    """What the health routes ask."""
+    """What the health routes need."""
 
     def live(self) -> bool: ...
     def ready(self) -> tuple[bool, Mapping[str, object]]: ...
 
 
 class Observe(Protocol):
-    """Hears of one answer: status, code ("" for a 200), seconds; of a refusal also its sender's address and source."""
+    """Called for each answer: status, code ("" for a 200), seconds; for a refusal also sender's address and source."""
 
     def __call__(self, status: int, code: str, seconds: float, remote_addr: str = "", source: str = "", /) -> None: ...
 
@@ -77,7 +77,7 @@ class ConnectionLimits(Protocol):
 
 @dataclass(slots=True)
 class Listener:
-    """What all connections of one listener share, whichever front end serves them."""
+    """What all connections of one listener share, in either front end."""
 
     limits: ConnectionLimits
     observe: Observe

@@ -1,8 +1,8 @@
-"""The gate: the one step between HTTP and the flow that every front end calls, so that they cannot differ.
+"""The gate: the one step between HTTP and the flow that both front ends call, so that they cannot differ.
 
-Order, as users are promised: draining, full or failed → source and token → backlog → body size and time (here as it
-grows) → everything about the body (intake) → rate limit → acknowledger → answer.
-From the decision to the hand-over there is no checkpoint: decided, charged and handed over in one synchronous step.
+Order, as promised to users: draining, full or failed → source and token → backlog → body size and time (checked here as
+the body grows) → everything about the body (intake) → rate limit → acknowledger → answer.
+There is no checkpoint in between: a body is decided on, charged and handed over in one synchronous step.
 """
 
 from collections.abc import Callable, Sequence
@@ -38,23 +38,23 @@ class BatchReply(Protocol[R_contra]):
     """Where the requests of a batch come from, and where their answers go."""
 
     def admit(self, requests: Sequence[R_contra]) -> None:
-        """Take these for admitted: an answer will come, and nothing more is asked of them until then."""
+        """Note that these are admitted: each gets its answer later, and is not looked at until then."""
 
     def answer(self, requests: Sequence[R_contra], bodies: Sequence[bytes]) -> None:
-        """Answer each with a 200 and its body. The bodies have one length."""
+        """Answer each with a 200 and its body. The bodies have equal lengths."""
 
     def answer_each(self, requests: Sequence[R_contra], answers: Sequence[Answer]) -> None:
-        """Answer each with whatever it gets."""
+        """Answer each with its own answer."""
 
 
 AUTHENTICATED_MAX = 4096
-"""Right tokens remembered, by source and Authorization header: more than anybody has."""
+"""Valid tokens cached, by source and Authorization header: more than anybody has."""
 
 UNAUTHENTICATED = Denial(UNAUTHORIZED)
 
 
 class Gate:
-    """Admits requests, or says why not."""
+    """Admits requests, or refuses them."""
 
     def __init__(
         self,
@@ -69,25 +69,25 @@ class Gate:
         self._engine = engine
         self._health = health
         self._backlog_events_max = backlog_events_max
-        self._generation = -1
+        self._reload_count = -1
         self._authenticated: dict[tuple[str, bytes | None], Authenticated] = {}
         self.acknowledger = acknowledger
         self.clock = clock
         self.body_bytes_max = limits.body_bytes_max
         self.in_flight = ByteBudget(limits.in_flight_bytes_max)
-        self.intake_limits = intake.Limits(
+        self.intake_limits = intake.IntakeLimits(
             limits.body_bytes_max, limits.decoded_bytes_max, limits.json_containers_max, limits.batch_events_max
         )
 
     def enter(self, head: DeliveryHead) -> "AdmittedRequest | Denial":
-        """Say what can be said before the body is read. What is admitted must be closed, whatever happens."""
+        """Check what can be checked before the body is read. An admitted request must be closed, whatever happens."""
         refusal = self._health.refusal()
         if refusal is not None:
             return Denial(refusal)
         sender = self._authenticate(head)
         if sender is None:
             return UNAUTHENTICATED
-        if self.backlogged(sender.state):
+        if self.is_backlogged(sender.state):
             return Denial(self.backlog_refusal(), head.source_id)
         request = AdmittedRequest(self, sender, head)
         if head.content_length and (refusal := request.reserve(head.content_length)) is not None:
@@ -95,9 +95,9 @@ class Gate:
         return request
 
     def submit_batch(self, requests: Sequence[R], reply: BatchReply[R]) -> Sequence[R]:
-        """Read, admit and commit together those of one source that hold an event each, and say so to `reply`.
+        """Submit together the requests that hold a plain event each, source by source; answer them through `reply`.
 
-        All of them came whole. Return the others: each is to go alone.
+        All must have arrived whole. Return the others, to be submitted one by one.
         """
         if self._health.refusal() is not None:
             return requests
@@ -109,44 +109,44 @@ class Gate:
             those = by_head.get(id(head))
             if those is None:
                 sender = self._authenticate(head)
-                plain = sender is not None and not sender.source.signing_secrets
-                those = by_head[id(head)] = by_sender.setdefault(sender, []) if sender and plain else alone
+                unsigned = sender is not None and not sender.source.signing_secrets
+                those = by_head[id(head)] = by_sender.setdefault(sender, []) if sender and unsigned else alone
             those.append(request)
         for sender, those in by_sender.items():
             alone += self._submit_plain(sender, those, reply)
         return alone
 
     def _submit_plain(self, sender: "Authenticated", requests: list[R], reply: BatchReply[R]) -> Sequence[R]:
-        """Return what is unusual, and all unless each of them is sure to be admitted."""
+        """Submit the plain ones; return the others, or all unless every one is certain to be admitted."""
         state, source = sender.state, sender.source
         now_ns, count = self.clock.monotonic_ns(), len(requests)
         is_full = 0 < self._backlog_events_max < state.pending + count
-        if is_full or state.deferring or not state.limiter.has(count, now_ns):
+        if is_full or state.deferring or not state.limiter.would_admit(count, now_ns):
             return requests
         try:
-            taken, deliveries, left = read_many(source, requests, self.clock.now_ms(), self.intake_limits)
-        except Exception:  # noqa: BLE001  # a fault of ours: whichever it is about fails when it goes alone, and is heard of
+            plain, deliveries, others = read_many(source, requests, self.clock.now_ms(), self.intake_limits)
+        except Exception:  # noqa: BLE001  # a bug: the request at fault fails again, and is reported, when alone
             return requests
-        size = sum([len(request.body) for request in taken])
+        size = sum([len(request.body) for request in plain])
         if deliveries is None or not self.in_flight.reserve(state.id, size):
             return requests
-        reply.admit(taken)
-        state.limiter.take(deliveries.count, now_ns)
+        reply.admit(plain)
+        state.limiter.admit(deliveries.count, now_ns)
 
         def committed(result: NumberedDeliveries | StoreError) -> None:
             self.in_flight.release(state.id, size)
             if isinstance(result, NumberedDeliveries):
-                reply.answer(taken, intake.answers(source, result.delivery_ids()))
+                reply.answer(plain, intake.answer_bodies(source, result.delivery_ids()))
             else:
-                reply.answer_each(taken, [refusal_answer(storage_refusal(result), close=False)] * len(taken))
+                reply.answer_each(plain, [refusal_answer(storage_refusal(result), close=False)] * len(plain))
 
         self.acknowledger.append(state, Admission(deliveries, deliveries.count), committed)
-        return left
+        return others
 
     def _authenticate(self, head: DeliveryHead) -> "Authenticated | None":
-        """Find the source, if the token is one of its own. A right one is remembered until the next reload."""
-        if self._generation != self._engine.generation or len(self._authenticated) >= AUTHENTICATED_MAX:
-            self._generation = self._engine.generation
+        """Return the source if the token is one of its own, else None. Valid tokens are cached until a reload."""
+        if self._reload_count != self._engine.reload_count or len(self._authenticated) >= AUTHENTICATED_MAX:
+            self._reload_count = self._engine.reload_count
             self._authenticated.clear()
         key = (head.source_id, head.authorization)
         found = self._authenticated.get(key)
@@ -163,8 +163,8 @@ class Gate:
         matches = token_matches(token_of(head.authorization), digests)
         return Authenticated(state, source) if state is not None and source is not None and matches else None
 
-    def backlogged(self, state: SourceState) -> bool:
-        """Whether the source has as many pending events as it may have."""
+    def is_backlogged(self, state: SourceState) -> bool:
+        """Return whether the source has as many pending events as allowed."""
         return 0 < self._backlog_events_max <= state.pending
 
     def backlog_refusal(self) -> Refusal:
@@ -173,14 +173,14 @@ class Gate:
 
 @dataclass(slots=True, eq=False)
 class Authenticated:
-    """A source, one of whose tokens the sender has."""
+    """A sender with a valid token: its source."""
 
     state: SourceState
     source: Source
 
 
 class AdmittedRequest:
-    """One request that is admitted: its body as it grows, then the decision. Also what the acknowledger calls back."""
+    """One admitted request: counts its body as it grows, then submits it; the acknowledger calls it back."""
 
     __slots__ = ("_admission", "_answer", "_gate", "_head", "_held", "_received", "_source", "_state", "_submitted")
 
@@ -196,7 +196,7 @@ class AdmittedRequest:
         self._answer: OnAnswer
 
     def grow(self, count: int) -> Refusal | None:
-        """Count bytes of the body that have come, and refuse them if they are too many."""
+        """Count bytes of the body that have arrived; refuse them if they are too many."""
         self._received += count
         missing = self._received - self._held
         return self.reserve(missing) if missing > 0 else None
@@ -205,13 +205,13 @@ class AdmittedRequest:
         """Reserve room for `count` more bytes, or refuse them."""
         if self._held + count > self._gate.body_bytes_max:
             return refuse("too_large", f"the body is over {self._gate.body_bytes_max} bytes")
-        return self._hold(count)
+        return self._reserve_in_flight(count)
 
     def submit(self, body: bytes, answer: OnAnswer) -> None:
         """Decide on the whole body. `answer` is called exactly once, perhaps before this returns."""
         gate, state, source = self._gate, self._state, self._source
         reading = intake.read(source, self._head, body, gate.clock.now_ms(), gate.intake_limits)
-        refusal = reading if isinstance(reading, Refusal) else self._has_room_for(reading)
+        refusal = reading if isinstance(reading, Refusal) else self._check_room(reading)
         if isinstance(reading, Refusal) or refusal is not None:
             assert refusal is not None
             answer(refusal_answer(refusal, close=refusal is UNAUTHORIZED))  # as for a wrong token, to the byte
@@ -222,34 +222,34 @@ class AdmittedRequest:
         gate.acknowledger.append(state, self._admission, self._committed)
 
     def close(self) -> None:
-        """Give its room back; call when the request is over or its client gone. What was submitted goes on, and keeps
-        its room until its commit.
+        """Release its memory; call when the request is over or its client gone. If it was submitted, its memory stays
+        reserved until its commit.
         """
         if not self._submitted:
-            self._give_back()
+            self._release_bytes()
 
-    def _has_room_for(self, reading: Deliveries) -> Refusal | None:
-        """Check again: the backlog may have filled meanwhile, and what was unpacked takes memory until its commit."""
-        if self._gate.backlogged(self._state):
+    def _check_room(self, reading: Deliveries) -> Refusal | None:
+        """Check again: the backlog may have filled meanwhile, and the decoded body takes memory until its commit."""
+        if self._gate.is_backlogged(self._state):
             return self._gate.backlog_refusal()
-        unpacked = reading.size - self._held
-        return self._hold(unpacked) if unpacked > 0 else None
+        missing = reading.size - self._held
+        return self._reserve_in_flight(missing) if missing > 0 else None
 
     def _committed(self, result: NumberedDeliveries | StoreError) -> None:
-        self._give_back()
+        self._release_bytes()
         if isinstance(result, NumberedDeliveries):
             [delivery_id] = result.delivery_ids()
-            self._answer(Answer(200, intake.answer(self._source, self._admission, delivery_id)))
+            self._answer(Answer(200, intake.answer_body(self._source, self._admission, delivery_id)))
         else:
             self._answer(refusal_answer(storage_refusal(result), close=False))
 
-    def _hold(self, count: int) -> Refusal | None:
+    def _reserve_in_flight(self, count: int) -> Refusal | None:
         if not self._gate.in_flight.reserve(self._state.id, count):
             return refuse("overloaded", "too many bytes are in flight")
         self._held += count
         return None
 
-    def _give_back(self) -> None:
+    def _release_bytes(self) -> None:
         if self._held:
             self._gate.in_flight.release(self._state.id, self._held)
             self._held = 0

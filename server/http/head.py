@@ -1,7 +1,7 @@
-"""Which request heads are HTTP as we speak it: bytes in, a complete head or a refusal out. No I/O.
+"""Parses request heads strictly: bytes in, a complete head or a refusal out. No I/O.
 
-h11 reads the head afterwards; this runs before it because h11 is lenient where two parsers in a row must not
-disagree (RFC 9112, section 11.2): Content-Length beside Transfer-Encoding, bare LF, folded lines, CONNECT.
+h11 reads the head again. This runs first, since h11 is lenient where two parsers in a row must not disagree (RFC 9112,
+section 11.2): Content-Length beside Transfer-Encoding, bare LF, folded lines, CONNECT.
 """
 
 import re
@@ -11,20 +11,20 @@ from typing import NamedTuple
 from server.base.refusal import Refusal, refuse
 
 HEAD_BYTES_MAX = 16384
-"""As node.js and IIS; h11 and Hypercorn have the same default."""
+"""The default of node.js, IIS, h11 and Hypercorn."""
 HEAD_LINES_MAX = 100
-"""Header lines, the request line not counted; as Apache's LimitRequestFields."""
+"""Header lines, without the request line; as Apache's LimitRequestFields."""
 
 Header = tuple[bytes, bytes]
-"""A lower-case name, and the value without the blanks around it."""
+"""A lower-case name, and the value without surrounding white space."""
 
 TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 REQUEST = rb"(" + TOKEN + rb") ([\x21-\x7e]++) HTTP/1\.([01])"
 REQUEST_LINE = re.compile(REQUEST)
 VALUE = rb"[\t\x20-\x7e\x80-\xff]*+"
-"""The bytes that may come are named: matching takes a quarter less time than if the others were excluded."""
+"""Lists the allowed bytes: a quarter faster to match than excluding the others."""
 HEAD = re.compile(REQUEST + rb"\r\n((?:" + TOKEN + rb":" + VALUE + rb"\r\n)*+)\r\n")
-"""All of it at C speed; possessive, so that no input makes it try twice."""
+"""Matches a whole head at C speed; possessive, so that no input makes it backtrack."""
 HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 LENGTH_DIGITS_MAX = 20
 LENGTH = re.compile(rb"[0-9]{1,%d}" % LENGTH_DIGITS_MAX)
@@ -35,7 +35,7 @@ TOO_SLOW = refuse("timeout", "the head did not come in time")
 
 
 class Fields:
-    """The header lines, in order."""
+    """The header lines of a request, in order."""
 
     __slots__ = ("_last", "_repeats", "lines")
 
@@ -52,17 +52,17 @@ class Fields:
         return [each for key, each in self.lines if key == name] if self._repeats else (value,)
 
     def only(self, name: bytes) -> bytes | None:
-        """Return the one value; None if there is none, or several to choose from."""
+        """Return the only value of this name; None if there is none, or more than one."""
         values = self.all(name)
         return values[0] if len(values) == 1 else None
 
     def tokens(self, name: bytes) -> Sequence[bytes]:
-        """Return the values of a header that is a list, lower-case."""
+        """Return the members of a list header, in lower case."""
         return [token.strip() for token in b",".join(self.all(name)).lower().split(b",")]
 
 
 class RequestHead(NamedTuple):
-    """A head that is HTTP as we speak it."""
+    """A complete, valid request head."""
 
     raw: bytes
     """As received, with its blank line."""
@@ -71,7 +71,7 @@ class RequestHead(NamedTuple):
     is_http_1_1: bool
     fields: Fields
     length: int | None
-    """Of the body; None if it is chunked."""
+    """Of the body, in bytes; None if it is chunked."""
 
     @property
     def is_last(self) -> bool:
@@ -80,29 +80,28 @@ class RequestHead(NamedTuple):
 
     @property
     def expects_continue(self) -> bool:
-        """Whether the client waits for an invitation before it sends the body."""
+        """Whether the client waits for `100 Continue` before it sends the body."""
         return self.is_http_1_1 and b"100-continue" in self.fields.tokens(b"expect")
 
 
 def complete_head(buffer: bytes | bytearray) -> RequestHead | Refusal | None:
     """Return the first head in `buffer`, and leave it there; None while it is incomplete.
 
-    Refuse as soon as what has come cannot become a head any more. Empty lines before the request line are taken out by
-    `skip_empty_lines`.
+    Refuses as soon as the bytes cannot become a valid head. Call `skip_empty_lines` first.
     """
     end = buffer.find(b"\r\n\r\n", 0, HEAD_BYTES_MAX)
     if end < 0:
-        return _still_possible(buffer)
+        return _check_incomplete(buffer)
     return _parse(bytes(buffer[: end + 4]))
 
 
 def skip_empty_lines(buffer: bytearray) -> None:
-    """Take out what may stand before a request line (RFC 9112, section 2.2)."""
+    """Remove empty lines before a request line (RFC 9112, section 2.2)."""
     while buffer.startswith(b"\r\n"):
         del buffer[:2]
 
 
-def _still_possible(buffer: bytes | bytearray) -> Refusal | None:
+def _check_incomplete(buffer: bytes | bytearray) -> Refusal | None:
     if len(buffer) >= HEAD_BYTES_MAX:
         return TOO_LARGE
     if buffer and buffer != b"\r" and not 0x20 < buffer[0] < 0x7F:
@@ -145,7 +144,7 @@ class _Framing(NamedTuple):
 
 
 def _framing(method: bytes, is_http_1_1: bool, fields: Fields) -> _Framing | Refusal:
-    """Return the length of the body (None: chunked), or why there is no telling."""
+    """Return the length of the body (None if chunked), or a refusal if it is ambiguous."""
     hosts, codings, lengths = fields.all(b"host"), fields.all(b"transfer-encoding"), fields.all(b"content-length")
     if method == b"CONNECT":
         return _malformed("CONNECT is not served")

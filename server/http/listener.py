@@ -1,8 +1,8 @@
-"""Listening: accepts connections, serves each in a task of its own, and ends without cutting a request short.
+"""Accepts connections, serves them, and shuts down without cutting a request short.
 
-Order of the end: the trigger fires → the listening sockets are closed → idle connections are closed → requests in
-hand are finished and answered with `Connection: close` → `serve` returns. It waits for as long as that takes and
-cancels nothing: the deadline of a drain is its caller's.
+Shutdown: the trigger fires → the listening sockets are closed → idle connections are closed → requests in progress are
+finished and answered with `Connection: close` → `serve` returns. It waits as long as that takes and cancels nothing:
+the deadline of a drain is the caller's.
 """
 
 import logging
@@ -20,14 +20,14 @@ from server.http.frontend import ConnectionLimits, Listener, Observe
 from server.http.head import RequestHead
 
 BACKLOG = 4096
-"""Connections that may wait in the kernel, which lowers this to net.core.somaxconn."""
+"""Connections that may wait in the kernel, which caps this at net.core.somaxconn."""
 ACCEPT_PAUSE_SECONDS = 0.1
 
 OnError = Callable[[str, BaseException], None]
 
 
 def log_error(name: str, error: BaseException) -> None:
-    """Log that a connection failed by our own fault, which is contained."""
+    """Log that a connection failed because of a bug of ours; the server goes on."""
     logging.getLogger("tidegate.http").error("a connection of the %s listener failed", name, exc_info=error)
 
 
@@ -43,10 +43,10 @@ async def serve(
     fast: FastIntake | None = None,
     task_status: Any = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve `app` on bound `sockets`, which it owns from now on, until `shutdown_trigger` returns; see above.
+    """Serve `app` on bound `sockets`, which it then owns, until `shutdown_trigger` returns; see above.
 
-    With `fast`, deliveries go through the fast lane; the application sees the rest. `observe` hears of the answers
-    that no application saw. Raise RuntimeError for another Hypercorn than ours.
+    With `fast`, the fast lane serves deliveries and the application the rest. `observe` is called for the answers that
+    no application sees. Raises RuntimeError if Hypercorn has another version than expected.
     """
     check_version()
 
@@ -62,7 +62,7 @@ async def serve(
                     accepting.start_soon(_accept, sock, listener, serve_request, handlers)
                 lane = None
             else:
-                lane = FastLane(fast, listener, _handing_over(listener, serve_request, handlers))
+                lane = FastLane(fast, listener, _hand_over_to(listener, serve_request, handlers))
                 lane.listen(listening)
                 handlers.start_soon(lane.run)
             task_status.started()
@@ -74,19 +74,19 @@ async def serve(
         listener.connections.close_idle()
 
 
-def _handing_over(listener: Listener, serve_request: ServeRequest, handlers: trio.Nursery) -> HandOver:
-    """Return what the fast lane calls to give a connection with another request to the application's front end."""
+def _hand_over_to(listener: Listener, serve_request: ServeRequest, handlers: trio.Nursery) -> HandOver:
+    """Return the callback by which the fast lane hands a connection to the complete front end."""
 
-    def hand_over(sock: socket.socket, received: bytes, answers: int, is_known: bool) -> None:
+    def hand_over(sock: socket.socket, received: bytes, answers: int, is_authenticated: bool) -> None:
         connection = Connection(listener, serve_request, trio.SocketStream(trio.socket.from_stdlib_socket(sock)))
-        connection.resume(received, answers, is_known=is_known)
+        connection.resume(received, answers, is_authenticated=is_authenticated)
         handlers.start_soon(connection.run)
 
     return hand_over
 
 
 def _listen(sock: socket.socket, limits: ConnectionLimits) -> socket.socket:
-    """Listen. Accepted sockets inherit TCP_USER_TIMEOUT, which ends what the kernel still sends for a closed one."""
+    """Listen. Accepted sockets inherit TCP_USER_TIMEOUT, which bounds how long the kernel sends after a close."""
     if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
         milliseconds = max(1, int(limits.body_timeout_seconds * 1000))
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
@@ -96,7 +96,7 @@ def _listen(sock: socket.socket, limits: ConnectionLimits) -> socket.socket:
 
 
 async def _accept(sock: socket.socket, listener: Listener, serve_request: ServeRequest, handlers: trio.Nursery) -> None:
-    """Accept for ever. When the machine has no room for one more connection, an idle one makes it."""
+    """Accept for ever. When the host is out of resources, evict an idle connection and pause."""
     socket_listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock))
     async with socket_listener:
         while True:

@@ -1,4 +1,4 @@
-"""Whose request it is: the peer's address, or what trusted proxies say about it."""
+"""The client's address: the peer's, or what trusted proxies report."""
 
 import ipaddress
 from collections.abc import Iterable, Sequence
@@ -12,10 +12,10 @@ _IpAddress = IPv4Address | IPv6Address
 
 
 def remote_address(peer: str, headers: Iterable[Header], trusted_proxies: Sequence[Network]) -> str:
-    """Return the rightmost X-Forwarded-For address that is not a trusted proxy's, if a trusted one vouches for it.
+    """Return the rightmost X-Forwarded-For address that is not a trusted proxy's, if a trusted proxy reported it.
 
-    An entry that is not an address ends the chain: the proxy that reported it is the answer. If all are trusted, the
-    leftmost is. `headers` are lower-case pairs; `peer` is returned as it is if it is not an IP address.
+    An entry that is not an address ends the chain: the proxy that reported it is returned. If all are trusted, the
+    leftmost is. `headers` have lower-case names; a `peer` that is not an IP address is returned unchanged.
     """
     current, written = _peer(peer)
     if current is None or not trusted_proxies:
@@ -33,7 +33,7 @@ def remote_address(peer: str, headers: Iterable[Header], trusted_proxies: Sequen
 
 @lru_cache(maxsize=1024)
 def _peer(text: str) -> tuple[_IpAddress | None, str]:
-    """Return the address and how it is written; remembered, since peers come again with each of their requests."""
+    """Return the address and its canonical text. Cached, since a peer recurs with each of its requests."""
     address = _parse(text)
     return address, text if address is None else str(address)
 
@@ -43,7 +43,7 @@ def _is_trusted(address: _IpAddress, trusted_proxies: Sequence[Network]) -> bool
 
 
 def _parse(text: str) -> _IpAddress | None:
-    """Read an address, with or without a port, IPv4-mapped IPv6 as the IPv4 it is; None if it is not one."""
+    """Parse an address with or without a port, IPv4-mapped IPv6 as IPv4; return None if it is not one."""
     try:
         return _unmapped(ipaddress.ip_address(text.partition("%")[0]))
     except ValueError:

@@ -5,11 +5,11 @@ import hmac
 from collections.abc import Sequence
 
 UNKNOWN_SOURCE_DIGESTS = (bytes(32),)
-"""What a token is compared with where the source is unknown, so that this costs the same. No token has this digest."""
+"""What a token is compared with if the source is unknown, so that this takes as long. No token has this digest."""
 
 
 def token_of(authorization: bytes | None) -> bytes | None:
-    """The token of `Bearer <token>`, the scheme in any case; None where there is none."""
+    """Return the token of `Bearer <token>`, the scheme in any case; None if there is none."""
     if authorization is None:
         return None
     scheme, _, rest = authorization.strip(b" \t").partition(b" ")
@@ -19,7 +19,7 @@ def token_of(authorization: bytes | None) -> bytes | None:
 
 
 def token_matches(presented: bytes | None, digests: Sequence[bytes]) -> bool:
-    """Whether the SHA-256 of the token is among `digests`. Every digest is looked at, also where no token came."""
+    """Return whether the SHA-256 of the token is among `digests`. Compare with every digest, even without a token."""
     digest = hashlib.sha256(presented or b"").digest()
     found = False
     for known in digests:

@@ -1,4 +1,4 @@
-"""Content-Encoding undone, holding never more than the decoded limit and a few pieces, whatever a body claims."""
+"""Undoes Content-Encoding, never holding more than the decoded limit and a few pieces, whatever a body claims."""
 
 import zlib
 from collections.abc import Iterator
@@ -9,16 +9,16 @@ import zstandard
 from server.base.refusal import Refusal, refuse
 
 PIECE_BYTES = 65536
-"""At most this much is decoded between two looks at the limit."""
+"""At most this much is decoded between two checks of the limit."""
 
 INPUT_STEP_BYTES = 8192
-"""zlib copies what a step leaves over, so a step is small: many tiny gzip members must not cost their square."""
+"""zlib copies what a step leaves unused, so steps are small: many tiny gzip members must not cost quadratic time."""
 
 ZSTD_WINDOW_BYTES_MAX = 8 * 1024 * 1024
-"""What RFC 9659 allows a sender to ask of a decoder."""
+"""The largest window that RFC 9659 lets a sender ask of a decoder."""
 
 PARTS_MAX = 20_000
-"""gzip members, zstd frames and blocks of one body. Each costs some µs however little it holds; senders make dozens."""
+"""gzip members, zstd frames and blocks of one body. Each costs some µs even if empty; senders make dozens."""
 
 Buffer = bytes | bytearray | memoryview
 
@@ -31,23 +31,23 @@ class _DecodeError(Exception):
 
 
 def decode(body: Buffer, content_encoding: bytes | None, decoded_bytes_max: int) -> bytes | Refusal:
-    """The body without its encoding: gzip, x-gzip, deflate (zlib or raw), zstd, identity; exactly one of them."""
+    """Return the decoded body. Exactly one encoding: gzip, x-gzip, deflate (zlib or raw), zstd or identity."""
     name = (content_encoding or b"").strip(b" \t").lower()
     if name in (b"", b"identity"):
         return bytes(body) if len(body) <= decoded_bytes_max else _too_large(decoded_bytes_max)
     view = memoryview(body)
     if name in (b"gzip", b"x-gzip"):
-        pieces = _inflated(view, zlib.MAX_WBITS | 16, many_members=True)
+        pieces = _inflate(view, zlib.MAX_WBITS | 16, many_members=True)
     elif name == b"deflate":
-        pieces = _inflated(view, zlib.MAX_WBITS if _has_zlib_header(view) else -zlib.MAX_WBITS, many_members=False)
+        pieces = _inflate(view, zlib.MAX_WBITS if _has_zlib_header(view) else -zlib.MAX_WBITS, many_members=False)
     elif name == b"zstd":
         pieces = _unzstd(view, decoded_bytes_max)
     else:
         return refuse("unsupported_encoding", "Content-Encoding must be one of gzip, deflate, zstd")
-    return _collected(pieces, decoded_bytes_max)
+    return _collect(pieces, decoded_bytes_max)
 
 
-def _collected(pieces: Iterator[bytes], decoded_bytes_max: int) -> bytes | Refusal:
+def _collect(pieces: Iterator[bytes], decoded_bytes_max: int) -> bytes | Refusal:
     out = BytesIO()  # hands its buffer over without a copy
     try:
         for piece in pieces:
@@ -65,7 +65,7 @@ def _too_large(decoded_bytes_max: int) -> Refusal:
     return refuse("too_large", f"the decoded body is larger than {decoded_bytes_max} bytes")
 
 
-def _inflated(view: memoryview, wbits: int, *, many_members: bool) -> Iterator[bytes]:
+def _inflate(view: memoryview, wbits: int, *, many_members: bool) -> Iterator[bytes]:
     at = 0
     for _ in range(PARTS_MAX):
         engine = zlib.decompressobj(wbits)
@@ -84,7 +84,7 @@ def _inflated(view: memoryview, wbits: int, *, many_members: bool) -> Iterator[b
 
 
 def _has_zlib_header(view: memoryview) -> bool:
-    """RFC 1950: method 8 and a multiple of 31. As a raw block this would be a stored one with its padding set."""
+    """Look for RFC 1950's method 8 and multiple of 31. A raw body that begins so is a stored block with odd padding."""
     return len(view) >= 2 and view[0] & 0x0F == 8 and (view[0] << 8 | view[1]) % 31 == 0
 
 
@@ -97,7 +97,7 @@ def _unzstd(view: memoryview, decoded_bytes_max: int) -> Iterator[bytes]:
 
 
 def _require_whole_frames(view: memoryview, decoded_bytes_max: int) -> None:
-    """Walks the frames of RFC 8878 by their lengths: the stream reader takes a body that is cut short for its end."""
+    """Walk the frames of RFC 8878 by their lengths: the stream reader takes a truncated body for a complete one."""
     at = parts = 0
     while at < len(view) or not parts:
         at, blocks = _frame_end(view, at, decoded_bytes_max)
@@ -109,7 +109,7 @@ def _require_whole_frames(view: memoryview, decoded_bytes_max: int) -> None:
 
 
 def _frame_end(view: memoryview, at: int, decoded_bytes_max: int) -> tuple[int, int]:
-    """Where the frame at `at` ends, perhaps beyond the body, and how many blocks it has."""
+    """Return where the frame at `at` ends, perhaps beyond the body, and how many blocks it has."""
     magic = int.from_bytes(view[at : at + 4], "little")
     if magic & 0xFFFFFFF0 == 0x184D2A50:  # a skippable frame
         return at + 8 + int.from_bytes(view[at + 4 : at + 8], "little"), 0

@@ -1,4 +1,4 @@
-"""The reading side: normalised events from what intake found and the archived bodies. Nothing is decided here again."""
+"""The reading side: builds normalised events from stored facts and archived bodies. Decides nothing anew."""
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
@@ -13,17 +13,17 @@ from storage.deliveries import PAYLOAD_KEY, Deliveries, NumberedDeliveries
 
 NO_RESULTS: Mapping[int, object] = MappingProxyType({})
 
-FILLED_IN = ("context", "integrations")
-"""What a Segment batch says once for all its items."""
+SHARED_KEYS = ("context", "integrations")
+"""The keys that a Segment batch gives once for all its items."""
 
 
 def build_events(
     numbered: NumberedDeliveries, positions: Sequence[int], results: Mapping[int, object] = NO_RESULTS
 ) -> list[dict[str, object]]:
-    """Return the events at these places, which ascend, of the nine fields in the contract's order.
+    """Return the events at these ascending positions, each with the contract's nine fields in order.
 
-    A position in `results` gives its event a tenth field, `result`. All objects are fresh and shared by no two events
-    of one call. `payload` is None if no body was kept.
+    A position in `results` gives its event a tenth field, `result`. All objects are new, and no two events of one call
+    share any. `payload` is None if no body was kept.
     """
     deliveries = numbered.deliveries
     firsts = numbered.firsts()
@@ -52,7 +52,7 @@ def build_events(
 
 
 def rfc3339(at_ms: int) -> str:
-    """Milliseconds since the epoch as RFC 3339 in UTC: `2026-07-01T12:00:00.123Z`."""
+    """Return milliseconds since the epoch as RFC 3339 in UTC: `2026-07-01T12:00:00.123Z`."""
     seconds, ms = divmod(at_ms, 1000)
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{ms:03}Z"
 
@@ -73,7 +73,7 @@ def _meta(numbered: NumberedDeliveries, place: int, delivery_id: str, position: 
 
 
 def _payloads(deliveries: Deliveries, place: int, positions: Sequence[int]) -> list[object]:
-    """Parse the body of one delivery, and return the payloads of its events at these places."""
+    """Parse the body of one delivery; return the payloads of its events at these positions."""
     body = deliveries.bodies[place]
     if not body:
         return [None] * len(positions)
@@ -95,7 +95,7 @@ def _items(parsed: Any, *, is_segment: bool) -> list[Any]:
 
 
 def _fill_in_all(items: list[dict[str, object]], batch: dict[str, object]) -> None:
-    for name in FILLED_IN:
+    for name in SHARED_KEYS:
         common = batch.get(name)
         if isinstance(common, dict):
             written = orjson.dumps(common)
@@ -104,7 +104,7 @@ def _fill_in_all(items: list[dict[str, object]], batch: dict[str, object]) -> No
 
 
 def _fill_in(item: dict[str, object], name: str, written: bytes) -> None:
-    """Adds the batch's keys that the item lacks. null is lacking; what is neither null nor an object is left alone."""
+    """Add the batch's keys that the item lacks. null counts as lacking; any other non-object is left alone."""
     own = item.get(name)
     if own is None or isinstance(own, dict):
         item[name] = orjson.loads(written) | (own or {})

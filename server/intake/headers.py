@@ -1,4 +1,4 @@
-"""What intake takes from the head of a request, in one pass: encoding, signature, id, and the headers that are kept."""
+"""What intake needs from a request's head, in one pass: encoding, signature, id, and the headers that are kept."""
 
 import re
 from collections.abc import Sequence
@@ -8,11 +8,11 @@ from typing import NamedTuple
 from server.intake.signature import SIGNATURE_HEADER
 
 ID_HEADERS = (b"webhook-id", b"svix-id", b"x-github-delivery", b"x-shopify-webhook-id", b"idempotency-key")
-"""The first of these that came is the id."""
+"""In order of precedence: the first one present is the id."""
 
 KEPT_HEADERS_MAX = 32
 KEPT_HEADERS_BYTES_MAX = 8192
-"""Names and values together. A header that does not fit is left out; later ones that fit are kept."""
+"""Of names and values together. A header that does not fit is left out; later ones that fit are kept."""
 
 _KEPT_NAMES = frozenset((b"content-type", b"user-agent", b"traceparent"))
 _KEPT_PREFIXES = (b"x-", b"webhook-")
@@ -22,31 +22,31 @@ _BLANK = b" \t"
 
 
 class HeaderId(NamedTuple):
-    """An id header that came. `value` is None where it came twice or is not UTF-8."""
+    """An id header. `value` is None if it is repeated or not UTF-8."""
 
     name: str
     value: str | None
 
 
 class Scanned(NamedTuple):
-    """The head as intake sees it."""
+    """What `scan` found in a head."""
 
     kept: dict[str, str]
     event_id: HeaderId | None
     content_encoding: bytes | None
     """All Content-Encoding values, joined."""
     signature: bytes | None
-    """None also where two came: which one counts must not depend on who reads."""
+    """None also if there are two: which one counts must not depend on the reader."""
     form: bool
 
 
 def scan(headers: Sequence[tuple[bytes, bytes]]) -> Scanned:
-    """`headers` have lower-case names and are in the order in which they came, repeated ones included."""
+    """Return what intake needs from `headers`: lower-case names, in order of arrival, repeated ones included."""
     present = dict(headers)
     encodings = _values(headers, b"content-encoding") if b"content-encoding" in present else ()
     signatures = _values(headers, SIGNATURE_HEADER) if SIGNATURE_HEADER in present else ()
     return Scanned(
-        _kept(headers),
+        _kept_headers(headers),
         None if present.keys().isdisjoint(ID_HEADERS) else _header_id(headers, present),
         b", ".join(encodings) if encodings else None,
         signatures[0] if len(signatures) == 1 else None,
@@ -54,10 +54,10 @@ def scan(headers: Sequence[tuple[bytes, bytes]]) -> Scanned:
     )
 
 
-def varied(scanned: Scanned, changed: Sequence[tuple[bytes, bytes]]) -> Scanned:
-    """What `scan` says of a head that differs in these headers' values, in none by which encoding or form is told.
+def with_changed(scanned: Scanned, changed: Sequence[tuple[bytes, bytes]]) -> Scanned:
+    """Return what `scan` would for the same head with these values, none of which affects encoding or form.
 
-    Each of their names comes once, and either head is too small for a header to be left out.
+    Each name occurs once, and neither head is so large that a header is left out.
     """
     kept, event_id, signature = scanned.kept.copy(), scanned.event_id, scanned.signature
     for name, value in changed:
@@ -79,7 +79,7 @@ def _is_form(content_type: bytes) -> bool:
     return content_type.strip(_BLANK).lower().startswith(_FORM_TYPES)
 
 
-def _kept(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
+def _kept_headers(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
     texts: dict[str, str] = {}
     bytes_left = KEPT_HEADERS_BYTES_MAX
     for name, value in headers:
@@ -96,14 +96,14 @@ def _kept(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
 
 @lru_cache(maxsize=512)
 def _kept_name(name: bytes) -> str | None:
-    """The name as text where the header is kept. Remembered: senders use a few dozen names."""
+    """Return the name as text if the header is kept, else None. Cached: senders use a few dozen names."""
     if name not in _KEPT_NAMES and not name.startswith(_KEPT_PREFIXES):
         return None
     return None if _SECRET_PARTS.search(name) else name.decode("latin-1")
 
 
 def _text(value: bytes) -> str:
-    """Any bytes as text that JSON can hold: UTF-8, or else Latin-1."""
+    """Decode any bytes to text that JSON can hold: as UTF-8, else as Latin-1."""
     try:
         return value.decode()
     except UnicodeDecodeError:

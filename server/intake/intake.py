@@ -1,6 +1,6 @@
 """The whole policy of intake on one screen: bytes, headers, a time and a limiter in; a delivery or a refusal out.
 
-(`read_many.py` finds the same in plain single events, many at once; a test holds the two together.)
+(`read_many.py` does the same for many plain single events at once; a test checks that the two agree.)
 
 The bearer token is checked before the body is read, by the gate; everything about the body is checked here, in the
 contract's order: signature, Content-Encoding, JSON, normalisation, rate limit.
@@ -20,13 +20,13 @@ from server.intake.parse import parse
 from server.intake.rate_limit import Gcra
 from server.intake.signature import signature_matches
 from storage.deliveries import Deliveries, Rejection
-from storage.record import record
+from storage.frozen import frozen
 from storage.statuses import EventStatus
 
 
-@record
+@frozen
 class DeliveryHead:
-    """A delivery before its body. Immutable: the requests whose heads are equal share one."""
+    """A delivery before its body. Immutable: requests with equal heads share one."""
 
     source_id: str
     authorization: bytes | None
@@ -37,29 +37,29 @@ class DeliveryHead:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class IntakeLimits:
     """What one body may cost, as `[limits]` says."""
 
     body_bytes_max: int
-    """As it comes. Checked as it grows, before it comes here."""
+    """As received. Checked while it is being read, before intake."""
     decoded_bytes_max: int
     json_containers_max: int
     batch_events_max: int
 
 
-@record
+@frozen
 class Admission:
-    """What the rate limit makes of deliveries: the first `admitted` events go on, the others have the status `rest`."""
+    """Deliveries after the rate limit: the first `admitted` events are queued, the others get the status `rest`."""
 
     deliveries: Deliveries
     admitted: int
     rest: EventStatus = EventStatus.DEFERRED
-    """DEFERRED or DROPPED; of no meaning if all are admitted."""
+    """DEFERRED or DROPPED; meaningless if all are admitted."""
     over_limit: int = 0
 
 
-def read(source: Source, head: DeliveryHead, body: Buffer, now_ms: int, limits: Limits) -> Deliveries | Refusal:
-    """Return the delivery with the events of a body, or why there are none. Any bytes give one of the two."""
+def read(source: Source, head: DeliveryHead, body: Buffer, now_ms: int, limits: IntakeLimits) -> Deliveries | Refusal:
+    """Return the delivery in a body, or the refusal. Any bytes give one of the two."""
     scanned = head.scanned
     if source.signing_secrets and not signature_matches(scanned.signature, body, source.signing_secrets):
         return UNAUTHORIZED
@@ -68,7 +68,7 @@ def read(source: Source, head: DeliveryHead, body: Buffer, now_ms: int, limits: 
         return decoded
     parsed = parse(decoded, limits.json_containers_max)
     if isinstance(parsed, Refusal):
-        return _no_form(parsed) if scanned.form and parsed.code == "invalid_json" else parsed
+        return _form_refusal(parsed) if scanned.form and parsed.code == "invalid_json" else parsed
     return normalise.delivery(
         source,
         scanned,
@@ -80,27 +80,27 @@ def read(source: Source, head: DeliveryHead, body: Buffer, now_ms: int, limits: 
     )
 
 
-def _no_form(refusal: Refusal) -> Refusal:
-    """For a body that came as a form: it may be one, or JSON with a mistake from a client that says so of any body."""
+def _form_refusal(refusal: Refusal) -> Refusal:
+    """Return the refusal of a body labelled as a form: it may be one, or bad JSON from a client that labels all so."""
     return refuse("unsupported_media_type", f"{refusal.message}; its Content-Type is a form's, and only JSON is taken")
 
 
 def admit(deliveries: Deliveries, source: Source, limiter: Gcra, deferring: bool, now_ns: int) -> Admission:
-    """Charge the limiter for what goes on of one delivery. While anything is `deferring`, the tokens belong to that."""
+    """Charge the limiter for one delivery. While its source is `deferring`, the tokens go to the deferred events."""
     count = deliveries.count
     rest = EventStatus.DROPPED if source.over_limit == "drop" else EventStatus.DEFERRED
     waits = deferring and source.rate_limit_events_per_second > 0 and source.over_limit != "observe"
-    fitting = 0 if waits else limiter.take(count, now_ns)
-    over = count - fitting
+    admitted = 0 if waits else limiter.admit(count, now_ns)
+    over = count - admitted
     if source.over_limit == "observe":
         return Admission(deliveries, count, rest, over)
-    if rest is EventStatus.DROPPED and not fitting:
+    if rest is EventStatus.DROPPED and not admitted:
         deliveries = replace(deliveries, bodies=[b""])
-    return Admission(deliveries, fitting, rest, over)
+    return Admission(deliveries, admitted, rest, over)
 
 
-def answer(source: Source, admission: Admission, delivery_id: str) -> bytes:
-    """The body of the 200 for a delivery. Its four numbers add up to the items sent."""
+def answer_body(source: Source, admission: Admission, delivery_id: str) -> bytes:
+    """Return the body of the 200 for one delivery. Its four counts add up to the items sent."""
     rejections = admission.deliveries.rejected[0]
     left = admission.deliveries.count - admission.admitted
     dropped = left if admission.rest is EventStatus.DROPPED else 0
@@ -111,18 +111,18 @@ def answer(source: Source, admission: Admission, delivery_id: str) -> bytes:
         dropped,
         rejected,
     )
-    before, after = _around(source, counts)
+    before, after = _prefix_and_suffix(source, counts)
     return before + delivery_id.encode() + after
 
 
-def answers(source: Source, delivery_ids: Sequence[str]) -> list[bytes]:
-    """The same for deliveries of one event each that all went on."""
-    before, after = _around(source, b'"accepted":1,"deferred":0,"dropped":0,"rejected":[]')
+def answer_bodies(source: Source, delivery_ids: Sequence[str]) -> list[bytes]:
+    """Return the same for deliveries of one event each, all of which were admitted."""
+    before, after = _prefix_and_suffix(source, b'"accepted":1,"deferred":0,"dropped":0,"rejected":[]')
     return [before + identity.encode() + after for identity in delivery_ids]
 
 
-def _around(source: Source, counts: bytes) -> tuple[bytes, bytes]:
-    """What stands before and after the delivery's id."""
+def _prefix_and_suffix(source: Source, counts: bytes) -> tuple[bytes, bytes]:
+    """Return what precedes and follows the delivery's id."""
     success = b'","success":true}' if source.type == "segment" else b'"}'
     return b'{"status":"accepted",%b,"delivery":"' % counts, success
 

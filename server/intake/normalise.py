@@ -1,8 +1,8 @@
-"""From the parsed body to a delivery: which items are events, their ids and types. Decided once and stored.
+"""From a parsed body to a delivery: which items are events, their ids and types. Decided once and stored.
 
 Where an id was found (`id_from`): `body.inbound_event_id`, `body.messageId`, `header.NAME`, `hash` or `generated`.
-An id header belongs to a body that is one object. It is an error only where it would be the event's id; as the
-provider's id, which may be missing, a bad one counts as absent.
+An id header applies only to a body that is one object. A bad one is an error only if it would be the event's id; as
+the provider's id, which is optional, it counts as absent.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from storage.deliveries import GENERATED, PAYLOAD_KEY, WHOLE_ITEM, Deliveries, R
 ID_BYTES_MAX = 512
 TYPE_BYTES_MAX = 256
 SENT_AT_BYTES_MAX = 64
-"""A timestamp of RFC 3339 takes 35 at most; what is longer is none, and is not kept beside the body."""
+"""An RFC 3339 timestamp takes 35 at most; anything longer is not one, and is not kept beside the body."""
 
 SEGMENT_TYPES = frozenset(("track", "identify", "page", "screen", "group", "alias"))
 
@@ -38,9 +38,9 @@ _BAD_SEGMENT_TYPE = f"type must be one of {', '.join(sorted(SEGMENT_TYPES))}"
 
 Item = dict[str, Any]
 Columns = tuple[Sequence[str | None], Sequence[str], Sequence[str | None], Sequence[str], Sequence[str]]
-"""Good items column by column: ids, id_from, provider ids, types, payload_from."""
+"""Valid items column by column: ids, id_from, provider ids, types, payload_from."""
 Row = tuple[str | None, str, str | None, str, str]
-"""One good item, with an entry for each of the columns."""
+"""One valid item, with an entry for each column."""
 
 
 def delivery(
@@ -81,7 +81,7 @@ def delivery(
 
 
 def _items(source: Source, parsed: object) -> tuple[list[object] | str, bool]:
-    """The items and whether they came as a batch; words instead of items where the body has no such shape."""
+    """Return the items, or why the body has none, and whether it is a batch."""
     if source.type == "webhook":
         if isinstance(parsed, list):
             return parsed, True
@@ -102,24 +102,24 @@ def _no_event(rejected: Sequence[Rejection], batched: bool) -> Refusal:
 
 
 def sent_at(parsed: object) -> str | None:
-    """The `sentAt` of a body of Segment's, where it can be a timestamp."""
+    """Return the `sentAt` of a Segment body; None unless it may be a timestamp."""
     value = parsed.get("sentAt") if isinstance(parsed, dict) else None
     return value if isinstance(value, str) and _fits(value, SENT_AT_BYTES_MAX) else None
 
 
-def alone(source: Source, header: HeaderId | None, item: Item) -> Row | str:
-    """Return what is found in an object that is a body by itself, or why it is not an event that comes alone."""
+def single_item(source: Source, header: HeaderId | None, item: Item) -> Row | str:
+    """Return the row of an object that is a whole body, or why it is not a single event."""
     if source.type == "webhook":
         return _webhook_item(source, header, item, _NO_ID)
     return _segment_item(source, item) if item.get("batch") is None else "this is a batch"
 
 
 Found = tuple[Columns | None, Sequence[int], Sequence[Rejection]]
-"""The columns of the good items, if there are any, and their indexes; and the others."""
+"""The columns of the valid items (None if there are none), their indexes, and the rejected items."""
 
 
 def _one(source: Source, header: HeaderId | None, item: Any) -> Found:
-    found = alone(source, header, item)
+    found = single_item(source, header, item)
     if isinstance(found, str):
         return None, (), [(0, "invalid_event", found)]
     event_id, id_from, provider_id, kind, payload_from = found
@@ -131,14 +131,14 @@ def _batch(source: Source, items: Sequence[object]) -> Found:
         columns = plain_segment(source, items)
         if columns is not None:
             return columns, list(range(len(items))), ()
-        return _careful(lambda item: _segment_item(source, item), items)
-    return _careful(lambda item: _webhook_item(source, None, item, _NO_ID_IN_BATCH), items)
+        return _item_by_item(lambda item: _segment_item(source, item), items)
+    return _item_by_item(lambda item: _webhook_item(source, None, item, _NO_ID_IN_BATCH), items)
 
 
 def plain_segment(source: Source, items: Sequence[Any]) -> Columns | None:
-    """Return the columns of items that are as all SDKs send them, at C speed; None if one needs a closer look."""
+    """Return the columns of items in the form that SDKs send, at C speed; None if one needs a closer look."""
     try:
-        ids = list(map(_message_id, items))  # a KeyError or TypeError if an item is not an object or lacks the key
+        ids = list(map(_message_id, items))  # KeyError or TypeError if an item lacks the key or is not an object
         types = list(map(_type, items))
     except (KeyError, TypeError):
         return None
@@ -149,17 +149,17 @@ def plain_segment(source: Source, items: Sequence[Any]) -> Columns | None:
 
 
 def overridden(source: Source, types: list[str]) -> list[str]:
-    """Return these types, or as many of what the source replaces every type with."""
+    """Return these types, or as many copies of the source's `event_type_override` if it is set."""
     return [source.event_type_override] * len(types) if source.event_type_override else types
 
 
 def are_short_ids(values: Sequence[object]) -> bool:
-    """All are ids, and so short that they fit whatever their characters are. At C speed; there is one at least."""
+    """Return whether all are ids so short that they fit whatever their characters. At C speed; not for no values."""
     return _are_short(values, ID_BYTES_MAX)
 
 
 def are_short_types(values: Sequence[object]) -> bool:
-    """The same for types of webhook events."""
+    """Return the same for the types of webhook events."""
     return _are_short(values, TYPE_BYTES_MAX)
 
 
@@ -175,7 +175,7 @@ _message_id: Callable[[Any], Any] = itemgetter("messageId")
 _type: Callable[[Any], Any] = itemgetter("type")
 
 
-def _careful(look: Callable[[Item], Row | str], items: Sequence[object]) -> Found:
+def _item_by_item(look: Callable[[Item], Row | str], items: Sequence[object]) -> Found:
     found: list[Row] = []
     indexes: list[int] = []
     rejected: list[Rejection] = []
@@ -190,13 +190,13 @@ def _careful(look: Callable[[Item], Row | str], items: Sequence[object]) -> Foun
 
 
 def as_columns(rows: Sequence[Row]) -> Columns:
-    """Return the columns of these items, of which there is one at least."""
+    """Return the columns of these rows, of which there is at least one."""
     ids, id_from, provider_ids, types, payload_from = map(list, zip(*rows, strict=True))
     return ids, id_from, provider_ids, types, payload_from
 
 
 def payload_from(item: Item) -> str:
-    """Return where the payload of an item of a webhook's body is."""
+    """Return where a webhook item has its payload."""
     return PAYLOAD_KEY if "payload" in item else WHOLE_ITEM
 
 
@@ -241,7 +241,7 @@ def _provider_id(item: Item) -> str | None:
 
 
 def _without_id(source: Source, item: Item, provider_id: str | None, kind: str, payload: str) -> Row | None:
-    """`missing_event_id`, for an item in which no id was found; None: it is refused."""
+    """Apply `missing_event_id` to an item without an id; return None if it is rejected."""
     match source.missing_event_id:
         case "generate":
             return None, GENERATED, provider_id, kind, payload
@@ -253,7 +253,7 @@ def _without_id(source: Source, item: Item, provider_id: str | None, kind: str, 
 
 
 def _text_id(value: object) -> str | None:
-    """An id as a string; None where the value is none. orjson gives no integer beyond 64 bits."""
+    """Return an id as a string; None if the value is not one. orjson returns no integer beyond 64 bits."""
     if isinstance(value, str):
         return value if _fits(value, ID_BYTES_MAX) else None
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
@@ -262,6 +262,6 @@ def _text_id(value: object) -> str | None:
 
 
 def _fits(text: str, bytes_max: int) -> bool:
-    """1 to `bytes_max` bytes of UTF-8; a character takes 1 to 4."""
+    """Return whether the text has 1 to `bytes_max` bytes in UTF-8, in which a character takes 1 to 4."""
     size = len(text)
     return 0 < size <= bytes_max and (size * 4 <= bytes_max or len(text.encode()) <= bytes_max)

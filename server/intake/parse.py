@@ -1,17 +1,17 @@
-"""JSON from bytes, at a cost that is bounded before the parser starts."""
+"""Parses JSON at a cost that is bounded before the parser starts."""
 
 import orjson
 
 from server.base.refusal import Refusal, refuse
 
 BODY_DEPTH_MAX = 250
-"""How deep a body may nest. orjson reads 1024 levels and writes 254; what is let in must be possible to print."""
+"""How deep a body may nest. orjson reads 1024 levels and writes 254; what is accepted must be printable."""
 
 
 def parse(body: bytes, json_containers_max: int) -> object | Refusal:
-    """What the body says: `invalid_json` where it is no JSON or nests too deep, `too_large` beyond the containers.
+    """Return the parsed body; `invalid_json` if it is not JSON or nests too deep, `too_large` for too many containers.
 
-    Brackets inside strings count as containers: this is a bound on the work, taken without parsing.
+    Brackets inside strings count as containers: this bounds the work without parsing.
     """
     if len(body) > json_containers_max and body.count(b"[") + body.count(b"{") > json_containers_max:
         return refuse("too_large", f"the body holds more than {json_containers_max} arrays and objects")
@@ -25,7 +25,7 @@ def parse(body: bytes, json_containers_max: int) -> object | Refusal:
 
 
 def _printable(parsed: object) -> bool:
-    """Writing is a fifth of the cost of reading, and the only exact test of depth that runs at C speed."""
+    """Check the depth by writing: a fifth of the cost of reading, and the only exact check at C speed."""
     try:
         orjson.dumps([[[[parsed]]]])
     except TypeError:

@@ -1,7 +1,7 @@
-"""Requests of one source that came together and hold one event each: read at once, column by column.
+"""Requests of one source that arrived together with one event each: read at once, column by column.
 
-It takes what is as nearly all senders send it. Whatever is not, it leaves to `intake.read`, one request at a time,
-which finds the same in those that are taken here, and knows the words for each refusal.
+Only plain ones, in the form that nearly all senders use. The others are left to `intake.read`, one at a time; it reads
+plain ones alike, and words every refusal.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,17 +14,17 @@ import orjson
 from server.base.source import Source
 from server.intake import normalise
 from server.intake.headers import Scanned
-from server.intake.intake import DeliveryHead, Limits
+from server.intake.intake import DeliveryHead, IntakeLimits
 from server.intake.normalise import Columns, Item
 from server.intake.parse import BODY_DEPTH_MAX
 from storage.deliveries import WHOLE_ITEM, Deliveries
 
 BODY_BYTES_MAX = 4096
-"""Of a body that is taken here. A larger one costs so much by itself that it loses nothing alone."""
+"""Of a body that is read here. A larger one costs so much by itself that it gains nothing from this."""
 
 
 class Request(Protocol):
-    """A request that came whole. `body` is as it came, perhaps encoded."""
+    """A request that has arrived whole. `body` is as received, perhaps encoded."""
 
     head: DeliveryHead
     body: bytes
@@ -34,49 +34,47 @@ R = TypeVar("R", bound=Request)
 
 
 def read_many(
-    source: Source, requests: Sequence[R], now_ms: int, limits: Limits
+    source: Source, requests: Sequence[R], now_ms: int, limits: IntakeLimits
 ) -> tuple[list[R], Deliveries | None, list[R]]:
-    """Return the requests that were taken, their deliveries, and the requests left. Not for a source that signs."""
-    taken, items, left = _parsed(requests, limits)
-    scanned = [request.head.scanned for request in taken]
+    """Return the plain requests, their deliveries, and the other requests. Not for a source with signing secrets."""
+    plain, items, others = _parsed(requests, limits)
+    scanned = [request.head.scanned for request in plain]
     is_segment = source.type == "segment"
     columns = _plain_segment(source, items) if is_segment else _plain_webhook(source, scanned, items)
     if columns is None:
-        taken, items, columns, odd = _careful(source, taken, items)
-        left += odd
-        scanned = [request.head.scanned for request in taken]
-    if not taken or columns is None:
-        return [], None, left
-    count = len(taken)
+        plain, items, columns, odd = _one_by_one(source, plain, items)
+        others += odd
+        scanned = [request.head.scanned for request in plain]
+    if not plain or columns is None:
+        return [], None, others
+    count = len(plain)
     deliveries = Deliveries(
         source.id,
         source.type,
         [now_ms] * count,
-        [request.head.remote_addr for request in taken],
+        [request.head.remote_addr for request in plain],
         [each.kept for each in scanned],
         list(map(normalise.sent_at, items)) if is_segment and _any_has(items, "sentAt") else [None] * count,
         [False] * count,
         [1] * count,
         [()] * count,
         [1] * count,
-        [request.body for request in taken],
+        [request.body for request in plain],
         *columns[:4],
         [0] * count,
         columns[4],
     )
-    return taken, deliveries, left
+    return plain, deliveries, others
 
 
-def _parsed(requests: Sequence[R], limits: Limits) -> tuple[list[R], list[Item], list[R]]:
-    """Those whose body is one JSON object, the objects, and the others."""
-    taken: list[R] = []
+def _parsed(requests: Sequence[R], limits: IntakeLimits) -> tuple[list[R], list[Item], list[R]]:
+    """Return the requests whose body is one JSON object, those objects, and the other requests."""
+    plain: list[R] = []
     items: list[Item] = []
-    left: list[R] = []
+    others: list[R] = []
     size_max = min(BODY_BYTES_MAX, limits.body_bytes_max, limits.decoded_bytes_max)
     containers_max = min(BODY_DEPTH_MAX, limits.json_containers_max)
-    unlooked_max = min(
-        2 * BODY_DEPTH_MAX, limits.json_containers_max
-    )  # too short to nest too deep, or to hold too many
+    unchecked_max = min(2 * BODY_DEPTH_MAX, limits.json_containers_max)  # too short to nest too deep or hold too many
     for request in requests:
         body = request.body
         size = len(body)
@@ -84,15 +82,15 @@ def _parsed(requests: Sequence[R], limits: Limits) -> tuple[list[R], list[Item],
         if (
             size <= size_max
             and request.head.scanned.content_encoding is None
-            and (size <= unlooked_max or body.count(b"{") + body.count(b"[") <= containers_max)
+            and (size <= unchecked_max or body.count(b"{") + body.count(b"[") <= containers_max)
         ):
             item = _loaded(body)
         if type(item) is dict:
-            taken.append(request)
+            plain.append(request)
             items.append(item)
         else:
-            left.append(request)
-    return taken, items, left
+            others.append(request)
+    return plain, items, others
 
 
 def _loaded(body: bytes) -> object:
@@ -109,12 +107,12 @@ _header_id: Callable[[Scanned], Any] = attrgetter("event_id")
 
 
 def _plain_segment(source: Source, items: Sequence[Item]) -> Columns | None:
-    """The columns at C speed; None if an item needs a closer look."""
+    """Return the columns at C speed; None if an item needs a closer look."""
     return None if _any_has(items, "batch") else normalise.plain_segment(source, items)
 
 
 def _plain_webhook(source: Source, scanned: Sequence[Scanned], items: Sequence[Item]) -> Columns | None:
-    """The same for webhooks without a provider's id."""
+    """Return the same for webhooks without a provider's id."""
     try:
         ids, types = list(map(_event_id, items)), list(map(_event_type, items))
     except KeyError:
@@ -132,20 +130,20 @@ def _any_has(items: Sequence[Item], key: str) -> bool:
     return any(map(contains, items, repeat(key)))
 
 
-def _careful(
+def _one_by_one(
     source: Source, requests: Sequence[R], items: Sequence[Item]
 ) -> tuple[list[R], list[Item], Columns | None, list[R]]:
-    """The same one by one: those that are events, and the others."""
-    taken: list[R] = []
+    """Read one by one: return the requests that hold an event, their items and columns, and the other requests."""
+    plain: list[R] = []
     kept: list[Item] = []
     rows: list[normalise.Row] = []
-    left: list[R] = []
+    others: list[R] = []
     for request, item in zip(requests, items, strict=True):
-        found = normalise.alone(source, request.head.scanned.event_id, item)
+        found = normalise.single_item(source, request.head.scanned.event_id, item)
         if isinstance(found, str):
-            left.append(request)
+            others.append(request)
         else:
-            taken.append(request)
+            plain.append(request)
             kept.append(item)
             rows.append(found)
-    return taken, kept, normalise.as_columns(rows) if rows else None, left
+    return plain, kept, normalise.as_columns(rows) if rows else None, others

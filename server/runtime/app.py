@@ -224,7 +224,7 @@ class Server:
     async def _feed_skipped(self, worker: Worker) -> None:
         """If totals name too high a number as their oldest pending event, find what waits before it and feed it."""
         oldest = {state.id: state.totals.oldest for state in self.engine.states if state.totals.pending}
-        found = await worker.run(Reader(self.store).passed_over, oldest)
+        found = await worker.run(Reader(self.store).skipped, oldest)
         for span in found:
             self.log.warning("events had been skipped", source=span.source_id, first=span.numbers[0])
         self.engine.feed_skipped(found)

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from storage.codec.records import damaged, seal, unseal
 from storage.errors import IllegalStatusChange
+from storage.frozen import frozen
 from storage.model import Append, StatusChange
-from storage.record import record
 from storage.statuses import CANNOT_FOLLOW, PENDING_STATUSES, EventStatus
 
 Rows = NDArray[Any]
@@ -83,7 +83,7 @@ def decode_runs(key: bytes, value: bytes) -> tuple[NDArray[numpy.uint32], Rows]:
     return counts, runs
 
 
-@record
+@frozen
 class BlockChange:
     """The part `start` .. `stop - 1` of a status change, all in one block."""
 

@@ -1,24 +1,24 @@
-"""Which ids were processed: from a digest to the number of its processed event, in memory and, beyond it, in files.
+"""Which ids were processed: maps a digest to the number of its processed event, in memory and, beyond that, in files.
 
-A log-structured merge index, exact in two steps. New entries stand in the memtable, a dict, by their whole digest;
-sealed ones in immutable sorted runs (`runs.py`) as (8 bytes of the digest, number), so a hit there is to be confirmed
-against the digests on disk (`Reader.confirm`), and a miss needs nothing. An entry is kept for at least the window: a
-run is dropped whole when its newest entry leaves it, and runs are merged only while together they span an eighth of the
-window, so what is kept longer is bounded.
+A log-structured merge index, exact in two steps. New entries are in the memtable, a dict by whole digest; sealed ones
+in immutable sorted runs (`runs.py`) of (8 bytes of the digest, number), so a hit there must be confirmed against the
+digests on disk (`Reader.confirm`), and a miss needs nothing. An entry is kept for at least the window: a run is dropped
+whole when its newest entry leaves the window, and runs are merged only while together they span an eighth of it, so
+that what is kept longer is bounded.
 
-If more entries are in memory than `memory_ids_max`, the oldest runs are spilled into mapped files (`spill.py`). If the
-disk has no room for them they stay in memory, `spill_error` says so, and every job tries again. Asking a file may wait
-for the disk, so `probe` leaves that to `Probe.candidates`, off the loop.
+If more than `memory_ids_max` entries are in memory, the oldest runs are spilled into mapped files (`spill.py`). If the
+disk has no room they stay in memory, `spill_error` says why, and every job tries again. Reading a file may wait for the
+disk, so `probe` leaves that to `Probe.candidates`, off the loop.
 
 Sealing and merging sort many integers, which takes too long for an event loop:
 
-    job = index.merge_job()     # on the loop: what is due, if anything
-    job.run()                   # on any thread; the index serves on meanwhile
+    job = index.merge_job()     # on the loop: the work that is due, if any
+    job.run()                   # on any thread; the index stays usable meanwhile
     index.install(job)          # on the loop
     job.release()               # on any thread: freeing what was replaced takes milliseconds too
 
-All but `job.run`, `job.release`, `Probe.candidates` and `rebuild` belongs to one thread. A set of Python bytes would
-take five times the memory; one sorted array for everything would have to be rewritten for every batch.
+All but `job.run`, `job.release`, `Probe.candidates` and `rebuild` belong to one thread. A set of Python bytes would
+take five times the memory; a single sorted array would have to be rewritten for every batch.
 """
 
 import sys
@@ -30,53 +30,53 @@ from pathlib import Path
 from storage.codec.records import DIGEST_BYTES
 from storage.dedup import spill
 from storage.dedup.jobs import Job, Memtable, RunBuilder, Spill, fingerprints
-from storage.dedup.runs import Hit, Run, Wanted, WantedFew, Words, find
+from storage.dedup.runs import Hit, Query, Run, SmallQuery, Words, find
 
 SEAL_EVENTS = 65536
-"""Entries in the memtable before it is sealed: about 10 MB."""
+"""Entries in the memtable when it is sealed: about 10 MB."""
 MERGE_RATIO = 4
-"""A run is merged with newer ones that together are more than a quarter of it."""
+"""A run is merged with newer ones that together exceed a quarter of it."""
 SPANS = 8
-"""Runs of full span in a window."""
+"""Runs of the longest span that cover a window."""
 RUN_EVENTS_MAX = 1 << 22
-"""Entries in one run in memory: what a merge copies, 72 MiB."""
+"""Entries in one run in memory: a merge copies 72 MiB."""
 MAPPED_RUN_EVENTS_MAX = 1 << 24
 """Entries in one mapped run: a merge writes 288 MiB."""
 MEMORY_RUNS_MIN = 4
-"""Runs in memory when it is full: the oldest leaves, and the newer ones stay."""
-FEW = 16
-"""Up to so many are looked up one by one: 1.5 µs each, while a call with arrays takes 30."""
+"""Runs in memory when it is full, so that spilling the oldest leaves the newer ones."""
+SMALL_QUERY_MAX = 16
+"""Up to this many are looked up one by one: 1.5 µs each, while a call with arrays takes 30."""
 _ENTRY_BYTES = sys.getsizeof(bytes(DIGEST_BYTES)) + sys.getsizeof(1 << 40)
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What the index knows of some digests, by their positions among those asked for."""
+    """The result for some digests, by their positions in the query."""
 
     known: dict[int, int]
-    """Position to the number of the processed event: certain."""
-    unsure: list[Hit]
-    """Position and a candidate: the same id if the event of this number has this digest. A position may come twice."""
-    wanted: Wanted | None
-    unread: list[Run]
-    """Mapped runs, the newest first, that are still to be asked for what is `wanted`."""
+    """Position to the number of the processed event, for certain hits."""
+    unconfirmed: list[Hit]
+    """Positions with candidates: a hit if the event of this number has this digest. A position may occur twice."""
+    wanted: Query | None
+    unread_runs: list[Run]
+    """Mapped runs, newest first, in which `wanted` is still to be looked up."""
 
     @property
     def certain(self) -> bool:
-        """Whether what is known is all there is."""
-        return not self.unsure and not self.unread
+        """Whether `known` is complete: nothing to confirm or read."""
+        return not self.unconfirmed and not self.unread_runs
 
     def candidates(self) -> list[Hit]:
-        """Return what is unsure, and what the mapped files add to it. May wait for the disk; for any thread."""
-        found = list(self.unsure)
+        """Return `unconfirmed` and the candidates in mapped files. May wait for the disk; for any thread."""
+        found = list(self.unconfirmed)
         if self.wanted is not None:
-            for run in self.unread:
+            for run in self.unread_runs:
                 found += _hits(run, self.wanted, self.known)
         return found
 
 
 class DedupIndex:
-    """The index of all sources. Without a directory it is all in memory."""
+    """The index of all sources. Without a directory, all of it stays in memory."""
 
     def __init__(self, window_ms: int, memory_ids_max: int = sys.maxsize, directory: Path | None = None) -> None:
         self._window_ms = window_ms
@@ -89,7 +89,7 @@ class DedupIndex:
         self._runs: list[Run] = []
         self._mapped: list[Run] = []
         self.spill_error: OSError | None = None
-        """Why more is in memory than should be, if so."""
+        """Why more than `memory_ids_max` is in memory, if so."""
 
     def __len__(self) -> int:
         return sum(map(len, [*self._mapped, *self._runs])) + sum(len(each.numbers) for each in self._memtables())
@@ -101,13 +101,13 @@ class DedupIndex:
 
     @property
     def memory_bytes(self) -> int:
-        """About how much memory the index takes; mapped files do not count."""
+        """The approximate memory of the index, without mapped files."""
         memtables = [each.numbers for each in self._memtables()]
         dicts = sum(sys.getsizeof(numbers) + len(numbers) * _ENTRY_BYTES for numbers in memtables)
         return dicts + sum(run.nbytes for run in self._runs)
 
     def add(self, digests: Sequence[bytes], numbers: Sequence[int], at_ms: int) -> None:
-        """Know these ids from now on; call when their events are processed."""
+        """Add these ids; call when their events are processed. `at_ms` is when."""
         memtable = self._memtable
         if not memtable.numbers:
             memtable.oldest_ms = memtable.newest_ms = at_ms
@@ -116,7 +116,7 @@ class DedupIndex:
         memtable.numbers.update(zip(digests, numbers, strict=True))
 
     def probe(self, digests: Sequence[bytes]) -> Probe:
-        """Return which of these are known. Ask for many at once."""
+        """Return which of these digests are known. Cheaper for many at once."""
         known: dict[int, int] = {}
         for memtable in self._memtables():
             numbers = memtable.numbers
@@ -127,13 +127,13 @@ class DedupIndex:
         if not (self._runs or self._mapped) or len(known) >= len(digests):
             return Probe(known, [], None, [])
         wanted = fingerprints(b"".join(digests))
-        many = Wanted(wanted) if self._mapped or len(wanted) > FEW else None
-        asked = many if many is not None and len(wanted) > FEW else WantedFew(wanted)
-        unsure = [hit for run in reversed(self._runs) for hit in _hits(run, asked, known)]
-        return Probe(known, unsure, many, self._mapped[::-1])
+        many = Query(wanted) if self._mapped or len(wanted) > SMALL_QUERY_MAX else None
+        asked = many if many is not None and len(wanted) > SMALL_QUERY_MAX else SmallQuery(wanted)
+        unconfirmed = [hit for run in reversed(self._runs) for hit in _hits(run, asked, known)]
+        return Probe(known, unconfirmed, many, self._mapped[::-1])
 
     def expire(self, now_ms: int) -> list[Run]:
-        """Drop what left the window. Return it, to be freed on another thread: that takes milliseconds."""
+        """Drop and return the runs that left the window, to be freed on another thread: that takes milliseconds."""
         bound = now_ms - self._window_ms
         dropped = [run for run in chain(self._runs, self._mapped) if run.newest_ms < bound]
         if dropped:
@@ -146,7 +146,7 @@ class DedupIndex:
     # Sealing, merging and spilling.
 
     def merge_job(self) -> Job | None:
-        """Return what is due now; None if nothing is, or while another job is not installed."""
+        """Return the job that is due; None if none is, or while another one is not installed."""
         memtable = self._memtable
         count = len(memtable.numbers)
         due = count >= SEAL_EVENTS or memtable.newest_ms - memtable.oldest_ms >= self._span_ms
@@ -159,17 +159,17 @@ class DedupIndex:
         return self._sealing
 
     def install(self, job: Job) -> None:
-        """Put the result of a job in the place of what it was made of; call once it ran."""
+        """Replace the inputs of a job by its result; call once it has run."""
         if job is not self._sealing or job.result is None:
-            raise ValueError("only the job in hand, after it ran, can be installed")
+            raise ValueError("only the current job can be installed, after it has run")
         self._sealing = None
         self._runs = [*_without(self._runs, job.merged), job.result]
         self._install_spill(job.spill)
 
     def rebuild(self, chunks: Iterable[tuple[bytes, Words, int]], now_ms: int) -> None:
-        """Fill an empty index from (digests, numbers, at_ms of the newest), in about the order of time.
+        """Fill an empty index from chunks of (digests, numbers, at_ms of the newest), roughly in order of time.
 
-        Takes a while, on any thread; until it returns nothing else of the index may be used.
+        Slow; for any thread. Until it returns, nothing else of the index may be used.
         """
         if len(self):
             raise ValueError("only an empty index can be rebuilt")
@@ -194,7 +194,7 @@ class DedupIndex:
         self._install_spill(leaving)
 
     def _spill(self, runs: list[Run], staying: int) -> Spill | None:
-        """The oldest of these runs, as far as there is too much in memory, with the mapped ones to merge them with."""
+        """Return a spill of the oldest runs that exceed the memory, with the mapped runs to merge them with."""
         excess = staying + sum(map(len, runs)) - self._memory_ids_max
         leaving: list[Run] = []
         for run in runs:
@@ -222,7 +222,7 @@ class DedupIndex:
         self.spill_error = spilled.error
 
     def _mergeable(self, runs: Sequence[Run], newest_ms: int, count: int, limit: int) -> list[Run]:
-        """The last ones that are not much larger than what is newer, as far as their span and the limit allow."""
+        """Return the last runs not much larger than what is newer, as far as their span and the limit allow."""
         found: list[Run] = []
         for run in reversed(runs):
             spans = newest_ms - run.oldest_ms >= self._span_ms
@@ -233,16 +233,16 @@ class DedupIndex:
         return found[::-1]
 
     def _memtables(self) -> list[Memtable]:
-        """The newest first."""
+        """Return the memtables, newest first."""
         return [self._memtable] if self._sealing is None else [self._memtable, self._sealing.memtable]
 
 
-def _hits(run: Run, wanted: Wanted | WantedFew, known: dict[int, int]) -> list[Hit]:
+def _hits(run: Run, wanted: Query | SmallQuery, known: dict[int, int]) -> list[Hit]:
     passing, positions = wanted.passing(run)
     return [hit for hit in find(run, passing, positions) if hit[0] not in known] if len(passing) else []
 
 
 def _without(runs: Iterable[Run], gone: Iterable[Run]) -> list[Run]:
-    """By identity: runs are never compared by their content."""
+    """Return the other runs. By identity: runs are never compared by content."""
     ids = set(map(id, gone))
     return [run for run in runs if id(run) not in ids]

@@ -1,4 +1,4 @@
-"""What makes sorted runs of the index: sealing the memtable, merging, building while the store is read, spilling."""
+"""The jobs that make sorted runs: sealing the memtable, merging, building from the store, spilling."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -25,17 +25,17 @@ class Memtable:
 
 @dataclass(slots=True)
 class Spill:
-    """Runs that leave memory: each group of them becomes one mapped file."""
+    """Runs to move out of memory: each group becomes one mapped file."""
 
     groups: list[list[Run]]
     directory: Path
     files: list[tuple[list[Run], Run]] = field(default_factory=list)
-    """The groups that are written, each with its mapped run."""
+    """The groups written so far, each with its mapped run."""
     error: OSError | None = None
-    """Why the others are not."""
+    """Why the others were not written."""
 
     def run(self) -> None:
-        """Write as far as the disk lets it."""
+        """Write as many groups as the disk allows."""
         try:
             for group in self.groups:
                 parts = [run.entries for run in group]
@@ -46,7 +46,7 @@ class Spill:
 
 @dataclass(slots=True)
 class Job:
-    """A memtable to seal, runs to merge with it, and others that leave memory."""
+    """A memtable to seal, runs to merge with it, and others to spill."""
 
     memtable: Memtable
     merged: list[Run]
@@ -54,7 +54,7 @@ class Job:
     result: Run | None = None
 
     def run(self) -> None:
-        """Sort and write. Touches nothing of the index; the sorting itself leaves the interpreter free."""
+        """Sort and write, without touching the index. Sorting itself releases the interpreter lock."""
         oldest_ms, newest_ms = times([*self.merged, self.memtable])
         parts = [*(run.entries for run in self.merged), self.memtable.entries()]
         self.result = build(parts, oldest_ms, newest_ms)
@@ -62,13 +62,13 @@ class Job:
             self.spill.run()
 
     def release(self) -> None:
-        """Free everything that it was made of; takes milliseconds."""
+        """Free all inputs and results; takes milliseconds."""
         self.merged, self.spill, self.result = [], None, None
 
 
 @dataclass(slots=True)
 class RunBuilder:
-    """Collects chunks that become one run."""
+    """Collects chunks for one run."""
 
     parts: list[Entries] = field(default_factory=list)
     count: int = 0
@@ -86,10 +86,10 @@ class RunBuilder:
 
 
 def fingerprints(digests: bytes) -> Words:
-    """Return the first half of each digest; a copy, since a view would keep the other half alive."""
+    """Return the first half of each digest, copied: a view would keep the other half alive."""
     return numpy.frombuffer(digests, "<u8")[::2].copy()
 
 
 def times(parts: Sequence[Run | Memtable]) -> tuple[int, int]:
-    """Return when the oldest and the newest of all their entries were processed."""
+    """Return when the oldest and the newest of all entries were processed, in ms."""
     return min(part.oldest_ms for part in parts), max(part.newest_ms for part in parts)

@@ -1,8 +1,8 @@
 """Sorted runs of the dedup index: entries that never change, behind a filter, in memory or in a mapped file.
 
 A fingerprint is 8 bytes of a digest. The filter (a Bloom filter, each entry's bits within one word) answers most
-look-ups of what is not there from one place in memory: 1 of 190 passes it by mistake. The words of the filter are in
-the order of the fingerprints, so runs are merged slice by slice: whatever their size, the work space is one slice.
+misses with one memory access; its false positive rate is 1 in 190. Its words are in the order of the fingerprints, so
+runs are merged slice by slice: whatever their size, the work space is one slice.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,18 +14,18 @@ from numpy.typing import NDArray
 Words = NDArray[numpy.uint64]
 Places = NDArray[numpy.intp]
 Hit = tuple[int, int]
-"""Its position among what was asked for, and the number that was found."""
+"""A position in the query, and the number found for it."""
 
 ENTRIES_A_WORD = 4
-"""16 bits of filter an entry: with 12, twice as many pass by mistake; and each of those may cost a page of a file."""
+"""16 bits of filter an entry. 12 would double the false positives, each of which may cost reading a page."""
 ENTRY_BYTES = 8 + 8 + 8 // ENTRIES_A_WORD
 """Fingerprint, number, filter."""
 SLICE_ENTRIES = 1 << 17
-"""Entries merged in one step: some milliseconds."""
+"""Entries merged in one step: a few milliseconds."""
 GUIDE_STEP = 512
 """Fingerprints in a page of a file."""
 _BITS = (0, 6, 12, 18)
-"""From where in a fingerprint the places of its bits are taken. The upper half says which word."""
+"""The shifts in a fingerprint that select its bits in a word. Its upper half selects the word."""
 _NONE: tuple[Words, Places] = (numpy.empty(0, numpy.uint64), numpy.empty(0, numpy.intp))
 _ONE, _BIT_MASK, _HALF = numpy.uint64(1), numpy.uint64(63), numpy.uint64(32)
 
@@ -38,7 +38,7 @@ class Entries(NamedTuple):
 
 
 class Run:
-    """A sorted run, and when the oldest and the newest of its entries were processed. Never changed, compared by
+    """A sorted run, and when the oldest and the newest of its entries were processed, in ms. Immutable, compared by
     identity."""
 
     __slots__ = ("entries", "filter", "guide", "newest_ms", "oldest_ms", "words")
@@ -49,22 +49,22 @@ class Run:
         self.entries = entries
         self.filter = words
         self.words = words.data
-        """The filter again: one word is read from it ten times as fast as from an array."""
+        """The filter as a memoryview: reading one word is ten times as fast as from an array."""
         self.oldest_ms = oldest_ms
         self.newest_ms = newest_ms
         self.guide = guide
-        """Of a run in a file: every GUIDE_STEP-th fingerprint. Reading anything else of it may wait for the disk."""
+        """Of a mapped run: every GUIDE_STEP-th fingerprint. Reading its other entries may wait for the disk."""
 
     def __len__(self) -> int:
         return len(self.entries.fingerprints)
 
     @property
     def mapped(self) -> bool:
-        """Whether it is in a file."""
+        """Whether the run is in a file."""
         return self.guide is not None
 
     def places(self, fingerprints: Words) -> Places:
-        """Return, for each, the place of the first entry that is not less."""
+        """Return, for each fingerprint, the index of the first entry that is not less."""
         if self.guide is None:
             return self.entries.fingerprints.searchsorted(fingerprints)
         return _places_in_pages(self.entries.fingerprints, self.guide, fingerprints)
@@ -75,7 +75,7 @@ class Run:
 
 
 class Slice(NamedTuple):
-    """A part of a run in the making: entries, their words of the filter, and where both belong."""
+    """A part of a run being built: entries, their words of the filter, and where both belong."""
 
     place: int
     entries: Entries
@@ -83,8 +83,8 @@ class Slice(NamedTuple):
     filter: Words
 
 
-class Wanted:
-    """Fingerprints to be looked for, in order, so that neighbours share what they touch."""
+class Query:
+    """Fingerprints to look up, sorted, so that neighbours share the memory that they touch."""
 
     __slots__ = ("_high", "_masks", "fingerprints", "positions")
 
@@ -102,8 +102,8 @@ class Wanted:
         return self.fingerprints[places], self.positions[places]
 
 
-class WantedFew:
-    """The same for a handful: plain integers have no price of their own a call, as arrays have."""
+class SmallQuery:
+    """The same for a handful: plain integers avoid the fixed cost per call of arrays."""
 
     __slots__ = ("_wanted",)
 
@@ -138,8 +138,8 @@ def find(run: Run, fingerprints: Words, positions: Places) -> list[Hit]:
 
 
 def _places_in_pages(fingerprints: Words, guide: Words, wanted: Words) -> Places:
-    """As searchsorted, all of them a step at a time, each within one page. (`take` does not hold up other threads while
-    it waits for the disk, as an index in brackets does.)"""
+    """Do as searchsorted: a binary search for all at once, each within one page. (`take` lets other threads run while
+    it waits for the disk; indexing with brackets does not.)"""
     page = guide.searchsorted(wanted)
     low = numpy.maximum((page - 1) * GUIDE_STEP + 1, 0)
     high = numpy.minimum(page * GUIDE_STEP, len(fingerprints))
@@ -157,7 +157,7 @@ def sort(fingerprints: Words, numbers: Words) -> Entries:
 
 
 def build(parts: Sequence[Entries], oldest_ms: int, newest_ms: int) -> Run:
-    """Return a run in memory of everything in these."""
+    """Return a run in memory of all these entries."""
     count = sum(len(part.fingerprints) for part in parts)
     made = Entries(numpy.empty(count, numpy.uint64), numpy.empty(count, numpy.uint64))
     words = numpy.empty(filter_words(count), numpy.uint64)
@@ -170,12 +170,12 @@ def build(parts: Sequence[Entries], oldest_ms: int, newest_ms: int) -> Run:
 
 
 def filter_words(count: int) -> int:
-    """Return how many words the filter of so many entries has."""
+    """Return how many words the filter of this many entries has."""
     return count // ENTRIES_A_WORD + 1
 
 
 def merge(parts: Sequence[Entries]) -> Iterator[Slice]:
-    """Yield all entries, in order, slice by slice."""
+    """Yield all entries in order, slice by slice."""
     count = sum(len(part.fingerprints) for part in parts)
     words = filter_words(count)
     pieces = count // SLICE_ENTRIES + 1
@@ -207,7 +207,7 @@ def _first_of_word(word: int, words: int) -> int:
 
 
 def _filter(fingerprints: Words, words: int, low: int, high: int) -> Words:
-    """Return the words `low` .. `high - 1` of a filter of so many, from all the fingerprints that belong there."""
+    """Return the words `low` .. `high - 1` of a filter of `words`, from all the fingerprints that belong there."""
     made = numpy.zeros(high - low, numpy.uint64)
     if len(fingerprints):
         word = (((fingerprints >> _HALF) * numpy.uint64(words)) >> _HALF) - numpy.uint64(low)

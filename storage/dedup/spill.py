@@ -1,13 +1,13 @@
-"""Sorted runs of the dedup index that memory has no room for: written to a file without a name, mapped for reading.
+"""Sorted runs of the dedup index that do not fit in memory: written to an unnamed file, mapped for reading.
 
-A file without a name cannot be opened, cut or overwritten by anybody else, and is gone with the last map of it: when
-its run leaves the window, and after any end of the process. So nothing of an earlier process is ever read (the index is
-made anew from the store), and there is nothing to check or clear away. If a filesystem knows no such files, one is made
-with a name and unlinked at once; a crash between the two leaves an empty file, which the next start removes.
+Nobody else can open, truncate or overwrite an unnamed file, and it vanishes with its last mapping: when its run leaves
+the window, or when the process ends in any way. So nothing of an earlier process is ever read (the index is rebuilt
+from the store), and there is nothing to check or clean up. On a filesystem without unnamed files, one is created with a
+name and unlinked at once; a crash between the two leaves an empty file, which the next start removes.
 
-Written in steps, each brought to the disk: what the disk refuses is known before the file is trusted, and the commits
-of the store, on the same disk, never wait for more than one step. Written, not stored through the map, since a full
-disk would be SIGBUS there. Mapped pages belong to the page cache: the system takes them back when it needs memory.
+It is written in steps, each flushed to the disk: errors show before the file is used, and the commits of the store on
+the same disk never wait for more than one step. It is written with write calls, not through the mapping, where a full
+disk would be SIGBUS. Mapped pages belong to the page cache, so the system reclaims them when it needs memory.
 """
 
 import errno
@@ -28,12 +28,12 @@ from storage.lmdb_store import disk
 DISK_RESERVE_BYTES = 256 * 1024 * 1024
 """Left free on the disk: the store needs it more than the index does."""
 STEP_BYTES = 8 * 1024 * 1024
-"""Written between two waits for the disk."""
+"""Written between two flushes."""
 _PREFIX = "index-"
 
 
 def write(parts: Sequence[Entries], oldest_ms: int, newest_ms: int, directory: Path) -> Run:
-    """Return a mapped run of everything in these. Raises OSError if the disk has no room, or fails."""
+    """Return a mapped run of all these entries. Raises OSError if the disk is full or fails."""
     count = sum(len(part.fingerprints) for part in parts)
     words = filter_words(count)
     start = -(-8 * words // mmap.PAGESIZE) * mmap.PAGESIZE // 8  # of the fingerprints: a page
@@ -50,7 +50,7 @@ def write(parts: Sequence[Entries], oldest_ms: int, newest_ms: int, directory: P
 
 
 def remove_leftovers(directory: Path) -> None:
-    """Remove what a crash may have left in the directory, on a filesystem without files that have no name."""
+    """Remove what a crash may have left in the directory on a filesystem without unnamed files."""
     for path in directory.glob(f"{_PREFIX}*"):
         with suppress(OSError):
             path.unlink()
@@ -63,7 +63,7 @@ def _reserve(file: BinaryIO, size: int) -> None:
 
 
 def _write_slices(file: BinaryIO, parts: Sequence[Entries], start: int, count: int) -> Words:
-    """Write the filter, from `start` on the fingerprints, then the numbers; return the guide."""
+    """Write the filter, then from word `start` on the fingerprints, then the numbers; return the guide."""
     descriptor = file.fileno()
     dirty = 0
     guide = []

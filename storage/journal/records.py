@@ -1,8 +1,8 @@
-"""The bytes of the journal: its records, written one after the other, and read as far as they are of one run.
+"""The encoding of the journal: its records, written in sequence, and read as far as they belong to one run.
 
-A record: CRC-32 of what follows, length, the identity of the store, that of the run of its writer, first number, the
-number after its last; then for each append how many deliveries it holds, how many events are admitted and the status of
-the rest; then, for each record of the log, the lengths of its facts and bodies, and these.
+A record: CRC-32 of what follows, length, identity of the store, identity of the writer's run, first number, the number
+after its last; then, for each append, the number of its deliveries, of its admitted events, and the status of the rest;
+then, for each log record, the lengths of its facts and bodies, and these.
 """
 
 import os
@@ -19,8 +19,8 @@ from storage.codec.log_record import decode_log, encode_log, split_log
 from storage.codec.records import IDENTITY_BYTES, key_of
 from storage.deliveries import NumberedDeliveries
 from storage.errors import StoreDamaged, StoreError
+from storage.frozen import frozen
 from storage.model import Append
-from storage.record import record
 from storage.statuses import EventStatus
 
 JOURNAL_BYTES = 4 * 2**20
@@ -32,15 +32,15 @@ _APPEND = struct.Struct("<IIB")
 _RECORD = struct.Struct("<II")
 
 NO_RECORD = bytes(_HEAD.size)
-"""In place of a record's head."""
+"""A head that ends the journal: it is not a valid record."""
 
 
-@record
+@frozen
 class Journaled:
-    """One record."""
+    """One record of the journal."""
 
     at: int
-    """Where it begins, in bytes."""
+    """Its offset in the file, in bytes."""
     store: bytes
     run: bytes
     first: int
@@ -49,7 +49,7 @@ class Journaled:
     payload: bytes
 
     def appends(self) -> list[Append]:
-        """Return what was appended."""
+        """Decode and return what was appended."""
         (count,) = _COUNT.unpack_from(self.payload)
         at = _COUNT.size + count * _APPEND.size
         entries = _APPEND.iter_unpack(self.payload[_COUNT.size : at])
@@ -76,7 +76,7 @@ class Journaled:
 
 
 def encode(appends: Sequence[Append], store: bytes, run: bytes, compressor: zstandard.ZstdCompressor) -> bytes:
-    """Return one record, of deliveries whose numbers follow one another."""
+    """Return one record of deliveries with consecutive numbers."""
     parts = [_COUNT.pack(len(appends))]
     parts += [_APPEND.pack(len(each.numbered.deliveries.bodies), each.admitted, each.rest) for each in appends]
     for numbered in split_log([append.numbered for append in appends]):
@@ -90,19 +90,19 @@ def encode(appends: Sequence[Append], store: bytes, run: bytes, compressor: zsta
 
 
 class HasJournal(Protocol):
-    """A store."""
+    """A store, or what else has a journal."""
 
     path: Path
     identity: bytes
 
 
 def read_journal(store: HasJournal, number: int) -> Iterator[Journaled]:
-    """What it has of the events from this number on, the next one of the store; nothing where there is no journal.
+    """Yield the records with events from `number` on, the store's next one; none if there is no journal.
 
-    Its records are of one run, and their numbers rise: what does not go on so stands there from before. A damaged one
-    is passed over where one that the store does not have stands behind it, which shows that something is missing. It
-    may be read while another process writes to it: what was acknowledged before is found. Raises StoreError;
-    StoreDamaged where it belongs to another store.
+    Its records are of one run, and their numbers rise; a record that breaks this is left over from before and ends it.
+    A damaged record is skipped if one that the store lacks follows, so that the gap shows. May be read while another
+    process writes: everything acknowledged before is found. Raises StoreError; StoreDamaged if the journal belongs to
+    another store.
     """
     try:
         data = _read(store.path)
@@ -112,22 +112,22 @@ def read_journal(store: HasJournal, number: int) -> Iterator[Journaled]:
         raise StoreError(f"the journal cannot be read: {error}") from error
     at, run, end = 0, None, 0
     while True:
-        found = _record_at(data, at, run, end) or _record_at(data, _after(data, at), run, max(end, number))
+        found = _record_at(data, at, run, end) or _record_at(data, _end_of_record(data, at), run, max(end, number))
         if found is None:
             return
         if found.store != store.identity:
             raise StoreDamaged("the journal belongs to another store: put the right one there, or move it away")
         if found.first >= number:
             yield found
-        at, run, end = _after(data, found.at), found.run, found.end
+        at, run, end = _end_of_record(data, found.at), found.run, found.end
 
 
 def open_file(directory: Path, flags: int) -> int:
-    """The descriptor of the journal's file. Raises OSError, also where it is anything else than a file."""
+    """Open the journal's file; return its descriptor. Raises OSError, also if it is not a regular file."""
     opened = os.open(directory / "journal", flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
     if not stat.S_ISREG(os.fstat(opened).st_mode):
         os.close(opened)
-        raise OSError(f"{directory / 'journal'} is no file")
+        raise OSError(f"{directory / 'journal'} is not a regular file")
     return opened
 
 
@@ -137,8 +137,8 @@ def _read(directory: Path) -> bytes:
 
 
 def _record_at(data: bytes, at: int, run: bytes | None, number: int) -> Journaled | None:
-    """The whole record that begins there, if it is of this run and its first number is at least this one."""
-    to = _after(data, at)
+    """Return the complete record at this offset; None unless it is of this run and starts at `number` or later."""
+    to = _end_of_record(data, at)
     if to > len(data):
         return None
     crc, _, store, own_run, first, end = _HEAD.unpack_from(data, at)
@@ -147,8 +147,8 @@ def _record_at(data: bytes, at: int, run: bytes | None, number: int) -> Journale
     return Journaled(at, store, own_run, first, end, data[at + _HEAD.size : to])
 
 
-def _after(data: bytes, at: int) -> int:
-    """Where the next record begins, if there is one here; behind everything where there is no room for one."""
+def _end_of_record(data: bytes, at: int) -> int:
+    """Return where a record at this offset ends; beyond the data if no record fits there."""
     if at + _HEAD.size > len(data):
         return len(data) + 1
     _, length, *_ = _HEAD.unpack_from(data, at)

@@ -37,11 +37,11 @@ from storage.codec.records import (
 )
 from storage.codec.status_rows import encode_statuses
 from storage.errors import StoreDamaged, StoreError, StoreFull, StoreMissing, StoreOld
+from storage.frozen import frozen
 from storage.lmdb_store import disk, lock
 from storage.lmdb_store.environment import IDENTITY_KEY, Store
 from storage.migrate.format_1 import NUMBER, OldStore, appends_in
 from storage.model import Group
-from storage.record import record
 from storage.store_time import UNKNOWN_BOOT, HostTime, StoreTime, host_time
 from storage.write.writer import Writer, journaled
 
@@ -61,7 +61,7 @@ Record = tuple[str, bytes, bytes]
 """A database, a key and a value."""
 
 
-@record
+@frozen
 class Migrated:
     """What was done."""
 

@@ -1,1 +1,1 @@
-"""Everything that is read from the store, in short transactions."""
+"""All reading from the store, in short transactions."""

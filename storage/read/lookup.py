@@ -1,4 +1,4 @@
-"""Events by their id, by their delivery, and the dead: records for people and programs that ask."""
+"""Look-ups for people and programs: events by id, events of a delivery, and dead events."""
 
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
@@ -15,16 +15,16 @@ from storage.read.snapshot import Block, Snapshot, Snapshots
 from storage.statuses import EventStatus
 
 PAGE_EVENTS_MAX = 65536
-"""Behind a page of dead events: each brings what is known of its whole delivery."""
+"""In the deliveries of a page of dead events: each record brings its whole delivery."""
 RECORDS_IN_HAND_MAX = 16
-"""Read together by find_each: a record brings its whole delivery."""
+"""Read at a time by find_each: each record brings its whole delivery."""
 
 Numbers = NDArray[numpy.int64]
 Statuses = NDArray[Any]
 
 
 def find(snapshots: Snapshots, source_id: str, event_id: str, limit: int, *, bodies: bool = False) -> list[EventRecord]:
-    """Statuses are looked at before deliveries are unpacked: an id may have come a million times."""
+    """Return events of this id, see Reader. Filters by status before it unpacks: an id may have a million events."""
     processed: list[int] = []
     others: list[int] = []
     for numbers, statuses in _hits(snapshots, digest(source_id, event_id)):
@@ -33,7 +33,7 @@ def find(snapshots: Snapshots, source_id: str, event_id: str, limit: int, *, bod
         others += numbers[~is_processed][: limit - len(others)].tolist()
         if len(processed) == limit:
             break
-    found = _named(snapshots, (processed + others)[:limit], event_id, bodies=bodies)
+    found = _with_event_id(snapshots, (processed + others)[:limit], event_id, bodies=bodies)
     return sorted(found, key=lambda record: (record.status != EventStatus.PROCESSED, -record.number))
 
 
@@ -43,12 +43,12 @@ def find_each(
     for numbers, found in _hits(snapshots, digest(source_id, event_id)):
         wanted = numbers[numpy.isin(found, list(statuses))].tolist()
         for at in range(0, len(wanted), RECORDS_IN_HAND_MAX):
-            records = list(_named(snapshots, wanted[at : at + RECORDS_IN_HAND_MAX], event_id))
+            records = list(_with_event_id(snapshots, wanted[at : at + RECORDS_IN_HAND_MAX], event_id))
             yield from (record for record in reversed(records) if record.status in statuses)
 
 
 def _hits(snapshots: Snapshots, wanted: bytes) -> Iterator[tuple[Numbers, Statuses]]:
-    """Events with this digest, block by block, newest first: their numbers and statuses. No snapshot is open then."""
+    """Yield numbers and statuses of events with this digest, block by block, newest first. No snapshot stays open."""
     before: int | None = None
     more = True
     while more:
@@ -56,7 +56,7 @@ def _hits(snapshots: Snapshots, wanted: bytes) -> Iterator[tuple[Numbers, Status
         with snapshots.take() as snapshot:
             for first, digests in snapshot.digests_backward(before):
                 before = first
-                if places := list(_places(digests, wanted)):
+                if places := list(_find_all(digests, wanted)):
                     newest_first = numpy.array(places[::-1])
                     hits.append((newest_first + first, _statuses(snapshot, first)[newest_first]))
             more = snapshot.exhausted
@@ -70,8 +70,10 @@ def _statuses(snapshot: Snapshot, first: int) -> Statuses:
     return block.rows["status"]
 
 
-def _named(snapshots: Snapshots, numbers: list[int], event_id: str, *, bodies: bool = False) -> Iterator[EventRecord]:
-    """The ids are compared too, so that a hit is one beyond doubt."""
+def _with_event_id(
+    snapshots: Snapshots, numbers: list[int], event_id: str, *, bodies: bool = False
+) -> Iterator[EventRecord]:
+    """Yield the events whose id is really this one: equal digests are no proof."""
     found = _events(snapshots, numbers, bodies=bodies)
     return (record for record in found if record.numbered.event_id(record.position) == event_id)
 
@@ -89,7 +91,7 @@ def delivery(snapshots: Snapshots, delivery_id: str) -> list[EventRecord] | None
 
 
 def dead(snapshots: Snapshots, source_id: str | None, after: int, limit: int) -> list[EventRecord]:
-    page = _Page(limit)
+    page = _DeadPage(limit)
     start: int | None = after + 1
     while start is not None and not page.full:
         with snapshots.take() as snapshot:
@@ -97,8 +99,8 @@ def dead(snapshots: Snapshots, source_id: str | None, after: int, limit: int) ->
     return page.records
 
 
-class _Page:
-    """Records until there are enough of them, or their deliveries fill the memory that a page may take."""
+class _DeadPage:
+    """Records until there are enough, or their deliveries use up the memory for a page."""
 
     def __init__(self, limit: int) -> None:
         self.records: list[EventRecord] = []
@@ -115,8 +117,8 @@ class _Page:
         return len(self.records) >= self._limit or self._events >= PAGE_EVENTS_MAX
 
 
-def _collect_dead(snapshot: Snapshot, source_id: str | None, start: int, page: _Page) -> int | None:
-    """The number to go on from; None at the end of the store."""
+def _collect_dead(snapshot: Snapshot, source_id: str | None, start: int, page: _DeadPage) -> int | None:
+    """Add dead events to the page; return the number to go on from, None at the end of the store."""
     for block in snapshot.blocks(start):
         for number in (numpy.flatnonzero(block.rows["status"] == EventStatus.DEAD) + block.first).tolist():
             if number < start:
@@ -131,8 +133,8 @@ def _collect_dead(snapshot: Snapshot, source_id: str | None, start: int, page: _
     return None
 
 
-def _places(digests: bytes, wanted: bytes) -> Iterator[int]:
-    """Where the digest stands; what is found across two neighbours is none."""
+def _find_all(digests: bytes, wanted: bytes) -> Iterator[int]:
+    """Yield the indexes of the digest; a match across two neighbours is not one."""
     at = digests.find(wanted)
     while at >= 0:
         if at % DIGEST_BYTES == 0:
@@ -163,14 +165,14 @@ def _event(snapshot: Snapshot, block: Block, numbered: NumberedDeliveries, numbe
     row = block.rows[number - block.first]
     status = EventStatus(int(row["status"]))
     ref = int(row["ref"])
-    twin = snapshot.delivery_of(number - ref) if status == EventStatus.DUPLICATE and ref != number else None
+    original = snapshot.delivery_of(number - ref) if status == EventStatus.DUPLICATE and ref != number else None
     return EventRecord(
         numbered=numbered,
         position=number - numbered.first,
         status=status,
         attempts=int(row["attempts"]),
         at_ms=int(row["at_ms"]),
-        duplicate_of=twin.delivery_ids()[0] if twin else None,
+        duplicate_of=original.delivery_ids()[0] if original else None,
         detail=_detail(snapshot, ref, number) if ref and status != EventStatus.DUPLICATE else {},
     )
 
@@ -182,5 +184,5 @@ def _detail(snapshot: Snapshot, ref: int, number: int) -> Mapping[str, object]:
     try:
         found = orjson.loads(detail)
     except orjson.JSONDecodeError as error:
-        raise damaged(b"results", key_of(ref), f"the detail of the event {number} is no JSON") from error
+        raise damaged(b"results", key_of(ref), f"the detail of the event {number} is not JSON") from error
     return found if isinstance(found, dict) else {"result": found}

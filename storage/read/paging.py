@@ -1,4 +1,4 @@
-"""From blocks to spans: which events of a source wait, whole deliveries at a time, within limits."""
+"""From blocks to pages of spans: the pending events of a source, whole deliveries at a time, within limits."""
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ from storage.statuses import EventStatus
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class Pending:
     """The pending events in one log record: their numbers, and where their rows and digests are."""
 
     head: LogHead
@@ -29,8 +29,8 @@ class Waiting:
 
 def pending_in(
     snapshot: Snapshot, block: Block, start: int, end: int, source_id: str | None = None
-) -> Iterator[Waiting]:
-    """What waits in a block with `start` ≤ number < `end`, log record by log record."""
+) -> Iterator[Pending]:
+    """Yield the pending events of a block with `start` ≤ number < `end`, by log record."""
     low, high = max(start, block.first), min(end, block.end)
     if low >= high:
         return
@@ -38,25 +38,25 @@ def pending_in(
     numbers = (numpy.flatnonzero(is_pending(rows["status"])) + low).tolist()
     if not numbers:
         return
-    yield from waiting_at(snapshot, block, numbers, source_id)
+    yield from pending_at(snapshot, block, numbers, source_id)
 
 
-def waiting_at(
+def pending_at(
     snapshot: Snapshot, block: Block, numbers: Sequence[int], source_id: str | None = None
-) -> Iterator[Waiting]:
-    """The same for given numbers of a block, which ascend and are pending."""
+) -> Iterator[Pending]:
+    """Yield the same for these numbers of a block, which ascend and are pending."""
     for head in snapshot.heads(numbers[0], numbers[-1] + 1):
         if source_id is None or head.source_id == source_id:
             mine = numbers[bisect_left(numbers, head.first) : bisect_left(numbers, head.end)]
             if mine:
-                yield Waiting(head, block, mine)
+                yield Pending(head, block, mine)
 
 
 @dataclass(slots=True)
-class Taking:
-    """Spans collected so far, and whether more fit.
+class PageBuilder:
+    """Collects spans until they reach the limits.
 
-    With bodies deliveries are taken whole, at least one; without, events up to `events_max` exactly.
+    With bodies, adds whole deliveries, at least one; without, exactly up to `events_max` events.
     """
 
     events_max: int
@@ -66,63 +66,63 @@ class Taking:
     events: int = 0
     size: int = 0
     stopped_at: int | None = None
-    """The first pending number that was not taken."""
+    """The first pending number that did not fit."""
 
-    def take(self, snapshot: Snapshot, waiting: Waiting) -> None:
-        """Take what fits of one log record."""
+    def add(self, snapshot: Snapshot, pending: Pending) -> None:
+        """Add what fits of one log record."""
         if not self.bodies:
-            self._take_numbers(snapshot, waiting)
+            self._add_numbers(snapshot, pending)
             return
-        numbered = snapshot.deliveries(waiting.head, bodies=True)
-        taken: list[_Found] = []
-        for found in _by_delivery(numbered, waiting.numbers):
+        numbered = snapshot.deliveries(pending.head, bodies=True)
+        fitting: list[_PendingDelivery] = []
+        for found in _by_delivery(numbered, pending.numbers):
             if not self._fits(found):
-                self.stopped_at = waiting.numbers[found.start]
+                self.stopped_at = pending.numbers[found.start]
                 break
             self.events += found.stop - found.start
             self.size += found.size
-            taken.append(found)
-        for _, run in groupby(enumerate(taken), key=lambda pair: pair[1].place - pair[0]):  # neighbours
+            fitting.append(found)
+        for _, run in groupby(enumerate(fitting), key=lambda pair: pair[1].place - pair[0]):  # neighbours
             those = [found for _, found in run]
-            numbers = waiting.numbers[those[0].start : those[-1].stop]
-            self._add(snapshot, waiting, numbers, numbered.part(those[0].place, those[-1].place + 1))
+            numbers = pending.numbers[those[0].start : those[-1].stop]
+            self._add_spans(snapshot, pending, numbers, numbered.part(those[0].place, those[-1].place + 1))
 
-    def _take_numbers(self, snapshot: Snapshot, waiting: Waiting) -> None:
+    def _add_numbers(self, snapshot: Snapshot, pending: Pending) -> None:
         room = max(self.events_max - self.events, 0 if self.events else 1)
         if room:
-            taken = waiting.numbers[:room]
-            self.events += len(taken)
-            self._add(snapshot, waiting, taken, None)
-        if len(waiting.numbers) > room:
-            self.stopped_at = waiting.numbers[room]
+            fitting = pending.numbers[:room]
+            self.events += len(fitting)
+            self._add_spans(snapshot, pending, fitting, None)
+        if len(pending.numbers) > room:
+            self.stopped_at = pending.numbers[room]
 
-    def _fits(self, found: "_Found") -> bool:
+    def _fits(self, found: "_PendingDelivery") -> bool:
         events, size = self.events + found.stop - found.start, self.size + found.size
         return not self.events or (events <= self.events_max and size <= self.bytes_max)
 
-    def _add(
-        self, snapshot: Snapshot, waiting: Waiting, numbers: Sequence[int], numbered: NumberedDeliveries | None
+    def _add_spans(
+        self, snapshot: Snapshot, pending: Pending, numbers: Sequence[int], numbered: NumberedDeliveries | None
     ) -> None:
-        places = numpy.asarray(numbers) - waiting.block.first
-        rows = waiting.block.rows[places]
-        digests = numpy.frombuffer(snapshot.digests(waiting.block), f"V{DIGEST_BYTES}")[places]
-        for low, high in _alike(rows):
+        places = numpy.asarray(numbers) - pending.block.first
+        rows = pending.block.rows[places]
+        digests = numpy.frombuffer(snapshot.digests(pending.block), f"V{DIGEST_BYTES}")[places]
+        for low, high in _status_ranges(rows):
             held = numbered and numbered.holding(numbers[low], numbers[high - 1])
             self.spans.append(
                 Span(
                     numbered=held,
-                    source_id=waiting.head.source_id,
+                    source_id=pending.head.source_id,
                     numbers=numbers[low:high],
                     digests=digests[low:high].tobytes(),
                     attempts=rows["attempts"][low:high].tolist(),
                     deferred=bool(rows["status"][low] == EventStatus.DEFERRED),
-                    received_at_ms=held.deliveries.received_at_ms[0] if held else waiting.head.received_at_ms,
+                    received_at_ms=held.deliveries.received_at_ms[0] if held else pending.head.received_at_ms,
                 )
             )
 
 
-class _Found(NamedTuple):
-    """A delivery of which something waits: its place, the places of its numbers, and the bytes of its body."""
+class _PendingDelivery(NamedTuple):
+    """A delivery with pending events: its index, the range of their numbers, and the bytes of its body."""
 
     place: int
     start: int
@@ -130,24 +130,24 @@ class _Found(NamedTuple):
     size: int
 
 
-def _by_delivery(numbered: NumberedDeliveries, numbers: Sequence[int]) -> Iterator[_Found]:
+def _by_delivery(numbered: NumberedDeliveries, numbers: Sequence[int]) -> Iterator[_PendingDelivery]:
     ends = chain(numbered.firsts()[1:], [numbered.end])
     start = 0
     for place, (end, body) in enumerate(zip(ends, numbered.deliveries.bodies, strict=True)):
         stop = bisect_left(numbers, end, start)
         if stop > start:
-            yield _Found(place, start, stop, len(body))
+            yield _PendingDelivery(place, start, stop, len(body))
         start = stop
 
 
-def received_at(snapshot: Snapshot, waiting: Waiting) -> int:
-    """When the first of these events came, in ms."""
-    numbered = snapshot.delivery_of(waiting.numbers[0])
-    return numbered.deliveries.received_at_ms[0] if numbered else waiting.head.received_at_ms
+def received_at(snapshot: Snapshot, pending: Pending) -> int:
+    """Return when the first of these events was received, in ms."""
+    numbered = snapshot.delivery_of(pending.numbers[0])
+    return numbered.deliveries.received_at_ms[0] if numbered else pending.head.received_at_ms
 
 
-def _alike(rows: Rows) -> list[tuple[int, int]]:
-    """Where the status stays the same: starts and ends."""
+def _status_ranges(rows: Rows) -> list[tuple[int, int]]:
+    """Return the ranges of equal status, as starts and ends."""
     status: NDArray[numpy.uint32] = rows["status"]
     cuts = [0, *(numpy.flatnonzero(status[1:] != status[:-1]) + 1).tolist(), len(status)]
     return list(pairwise(cuts))

@@ -35,9 +35,9 @@ from storage.codec.records import (
 )
 from storage.codec.status_rows import Rows
 from storage.errors import IllegalStatusChange
+from storage.frozen import frozen
 from storage.lmdb_store.environment import Store
 from storage.model import Append, Group, StatusChange
-from storage.record import record
 from storage.statuses import NEW_MOVES, PENDING_STATUSES, EventStatus, Totals
 from storage.store_time import HostTime, StoreTime, store_time
 from storage.write.totals_delta import TotalsDelta, TotalsDeltas
@@ -46,7 +46,7 @@ BLOCK_EVENTS_MIN = 256
 """So that events that come alone stay packed; more would rewrite more for each of them."""
 
 
-@record
+@frozen
 class LastBlock:
     """The last block of `ids` and `statuses`, which the next group may join."""
 
@@ -59,7 +59,7 @@ class LastBlock:
         return self.first + len(self.rows)
 
 
-@record
+@frozen
 class WriterState:
     """What the writer knows of the committed store."""
 

@@ -55,7 +55,7 @@ def seen(store: Store) -> tuple[object, ...]:
     reader = Reader(store)
     totals = reader.totals()
     spans = [
-        reader.feed(source_id, 0, 1000, events_max=1000, bytes_max=1 << 30, bodies=False).spans for source_id in totals
+        reader.page(source_id, 0, 1000, events_max=1000, bytes_max=1 << 30, bodies=False).spans for source_id in totals
     ]
     return totals, spans, reader.dead(None), [chunk.numbers.tolist() for chunk in reader.processed_since(0)]
 

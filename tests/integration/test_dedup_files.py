@@ -97,7 +97,7 @@ def test_a_probe_does_not_read_files(index: DedupIndex) -> None:
     """`probe` leaves mapped entries to `candidates`, which may run later, when their run has left the index."""
     add(index, range(640))
     probe = index.probe(split_digests(digests(range(16))))
-    assert probe.unsure == []
+    assert probe.unconfirmed == []
     assert not probe.certain
     index.expire(WINDOW_MS + 1)
     assert len(index) == 0

@@ -28,7 +28,7 @@ class Log:
         self.numbers = numbers
         self.asked: list[tuple[int, int]] = []
 
-    def feed(self, source_id: str, start: int, end: int, **_: Any) -> Page:
+    def page(self, source_id: str, start: int, end: int, **_: Any) -> Page:
         self.asked.append((start, end))
         spans = [span(number) for number in self.numbers if start <= number < end]
         return Page(spans, end)
@@ -175,8 +175,8 @@ async def test_a_wait_for_tokens_may_be_endless() -> None:
     """At a rate of 1e-300 the seconds until the next token were no float, and the queue ended the server."""
 
     class Deferred(Log):
-        def feed(self, source_id: str, start: int, end: int, **keys: Any) -> Page:
-            page = super().feed(source_id, start, end, **keys)
+        def page(self, source_id: str, start: int, end: int, **keys: Any) -> Page:
+            page = super().page(source_id, start, end, **keys)
             return Page([replace(each, deferred=True) for each in page.spans], page.next)
 
     log = Deferred([1, 2])

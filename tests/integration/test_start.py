@@ -152,7 +152,7 @@ def test_start_with_a_backlog(children: Children) -> None:
 
 
 @pytest.mark.parametrize("limit", [{}, {"rate_limit_events_per_second": 1e-6}])
-def test_events_that_were_passed_over_are_fed(children: Children, limit: dict[str, float]) -> None:
+def test_skipped_events_are_fed(children: Children, limit: dict[str, float]) -> None:
     """Events before the oldest pending one that the totals name, as a bug had left them, are worked after a start."""
     child = children(source("worked", processor="processors:plain", **limit))
     child.start()

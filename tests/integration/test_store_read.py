@@ -14,7 +14,7 @@ from storage.errors import StoreDamaged
 from storage.lmdb_store.environment import Store
 from storage.model import Append, Group, Span
 from storage.read import reader as reader_module
-from storage.read.lookup import _places
+from storage.read.lookup import _find_all
 from storage.read.reader import Reader
 from storage.read.snapshot import SNAPSHOT_RECORDS_MAX, Snapshot
 from storage.statuses import EventStatus
@@ -35,7 +35,7 @@ def fed(reader: Reader, source_id: str, end: int, *, events_max: int, bodies: bo
     spans: list[Span] = []
     start = 0
     while start < end:
-        page = reader.feed(source_id, start, end, events_max=events_max, bytes_max=HUGE, bodies=bodies)
+        page = reader.page(source_id, start, end, events_max=events_max, bytes_max=HUGE, bodies=bodies)
         assert start < page.next <= end
         spans += page.spans
         start = page.next
@@ -104,7 +104,7 @@ def test_a_page_takes_whole_deliveries_within_its_limits(store_and_writer: tuple
     reader = Reader(store)
 
     def page(events_max: int, bytes_max: int) -> tuple[list[int], int]:
-        found = reader.feed("demo", 0, 51, events_max=events_max, bytes_max=bytes_max)
+        found = reader.page("demo", 0, 51, events_max=events_max, bytes_max=bytes_max)
         return [first for span in found.spans if span.numbered for first in span.numbered.firsts()], found.next
 
     assert page(30, HUGE) == ([1, 11, 21], 31)
@@ -119,7 +119,7 @@ def test_without_bodies_a_page_holds_events_exactly(store_and_writer: tuple[Stor
     """Without bodies events_max is exact and cuts deliveries."""
     store, writer = store_and_writer
     writer.write(Group([numbered(1, 10), numbered(11, 10)]))
-    page = Reader(store).feed("demo", 3, 18, events_max=12, bytes_max=0, bodies=False)
+    page = Reader(store).page("demo", 3, 18, events_max=12, bytes_max=0, bodies=False)
     assert numbers_of(list(page.spans)) == list(range(3, 15))
     assert page.next == 15
 
@@ -129,7 +129,7 @@ def test_a_span_is_of_neighbours_and_one_status(store_and_writer: tuple[Store, W
     store, writer = store_and_writer
     writer.write(Group([replace(numbered(1, 6), admitted=3, rest=EventStatus.DEFERRED), numbered(7, 2)]))
     writer.write(Group([], [outcome(EventStatus.PENDING, [2, 5], attempts=4)]))
-    spans = Reader(store).feed("demo", 0, 9, events_max=100, bytes_max=HUGE).spans
+    spans = Reader(store).page("demo", 0, 9, events_max=100, bytes_max=HUGE).spans
     shape = [(list(span.numbers), list(span.attempts), span.deferred) for span in spans]
     assert shape == [
         ([1, 2, 3], [0, 4, 0], False),
@@ -160,7 +160,7 @@ def test_deliveries_between_which_one_is_finished_are_apart(store_and_writer: tu
     bodies = [b"%d" % number for number in range(6)]
     writer.write(Group([Append(singles(1, list("abcdef"), bodies=bodies), 6, EventStatus.DEFERRED)]))
     writer.write(Group([], [outcome(EventStatus.PROCESSED, [1, 4])]))
-    spans = Reader(store).feed("demo", 0, 7, events_max=100, bytes_max=HUGE).spans
+    spans = Reader(store).page("demo", 0, 7, events_max=100, bytes_max=HUGE).spans
     assert [(list(span.numbers), span.numbered and span.numbered.deliveries.bodies) for span in spans] == [
         ([2, 3], [b"1", b"2"]),
         ([5, 6], [b"4", b"5"]),
@@ -178,7 +178,7 @@ def test_the_walk_is_bounded(store_and_writer: tuple[Store, Writer]) -> None:
     reader, end = Reader(store), writer.next_number
     start, calls, found = 0, 0, []
     while start < end:
-        page = reader.feed("rare", start, end, events_max=10, bytes_max=HUGE)
+        page = reader.page("rare", start, end, events_max=10, bytes_max=HUGE)
         assert page.next > start
         start, calls = page.next, calls + 1
         found += [number for span in page.spans for number in span.numbers]
@@ -306,7 +306,7 @@ def test_a_digest_across_two_neighbours_is_no_hit(store_and_writer: tuple[Store,
     wanted = digest("demo", "id-1")
     writer.write(Group([numbered(1, 3)]))
     packed = b"\0" * 8 + wanted + b"\0" * 8 + wanted
-    assert list(_places(packed, wanted)) == [2]
+    assert list(_find_all(packed, wanted)) == [2]
     assert [record.number for record in Reader(store).find("demo", "id-1")] == [1]
 
 
@@ -395,7 +395,7 @@ def test_what_is_read_outlives_the_store(tmp_path: Path) -> None:
     body = b'{"a":"' + b"x" * 100_000 + b'"}'
     with opened(tmp_path / "store") as (store, writer):
         written = writer.write(Group([numbered(1, 5, body=body)]))
-        page = Reader(store).feed("demo", 0, 6, events_max=10, bytes_max=HUGE)
+        page = Reader(store).page("demo", 0, 6, events_max=10, bytes_max=HUGE)
         found = Reader(store).find("demo", "id-2", bodies=True)
     (span,) = page.spans
     assert span.numbered == found[0].numbered
@@ -430,9 +430,9 @@ def test_the_first_skipped_event_is_found(tmp_path: Path, monkeypatch: pytest.Mo
         done = [*range(1, 250), *range(251, 301)]
         tried = outcome(EventStatus.PENDING, [250], attempts=3)
         writer.write(Group([numbered(601, 300, source_id="third")], [outcome(EventStatus.PROCESSED, done), tried]))
-        found = Reader(store).passed_over({"demo": 601, "other": 301, "third": 700, "nobody": 900})
+        found = Reader(store).skipped({"demo": 601, "other": 301, "third": 700, "nobody": 900})
         assert [(span.source_id, list(span.numbers), list(span.attempts)) for span in found] == [
             ("demo", [250], [3]),
             ("third", [601], [0]),
         ]
-        assert Reader(store).passed_over({}) == []
+        assert Reader(store).skipped({}) == []

@@ -41,13 +41,13 @@ EARLY_ANSWER = (
     "server/http/gate.py",
     "gate.acknowledger.append(state, self._admission, self._committed)",
     "gate.acknowledger.append(state, self._admission, lambda _: None); "
-    'answer(Answer(200, intake.answer(source, self._admission, "early")))',
+    'answer(Answer(200, intake.answer_body(source, self._admission, "early")))',
 )
 EARLY_ANSWERS = (
     "server/http/gate.py",
     "self.acknowledger.append(state, Admission(deliveries, deliveries.count), committed)",
     "self.acknowledger.append(state, Admission(deliveries, deliveries.count), lambda _: None); "
-    'reply.answer(taken, intake.answers(source, ["early"] * len(taken)))',
+    'reply.answer(plain, intake.answer_bodies(source, ["early"] * len(plain)))',
 )
 EARLY_BATCH = (
     "server/flow/acknowledger.py",

@@ -15,13 +15,13 @@ from server.base.refusal import STATUS, Refusal
 from server.base.source import Source
 from server.intake.events import build_events
 from server.intake.headers import scan
-from server.intake.intake import DeliveryHead, Limits, admit, answer, read
+from server.intake.intake import DeliveryHead, IntakeLimits, admit, answer_body, read
 from server.intake.rate_limit import Gcra
 from server.intake.read_many import read_many
 from storage.deliveries import Deliveries, NumberedDeliveries
 from storage.statuses import EventStatus
 
-LIMITS = Limits(body_bytes_max=1 << 20, decoded_bytes_max=20_000, json_containers_max=2_000, batch_events_max=8)
+LIMITS = IntakeLimits(body_bytes_max=1 << 20, decoded_bytes_max=20_000, json_containers_max=2_000, batch_events_max=8)
 FIELDS = "inbound_event_id source_config_id source_type provider_event_id event_type received_at payload headers meta"
 SECOND = 1_000_000_000
 
@@ -185,9 +185,9 @@ def test_the_four_numbers_add_up(source: Source, body: bytes, spent: int, deferr
     if isinstance(found, Refusal):
         return
     limiter = Gcra(source.rate_limit_events_per_second, source.rate_limit_burst_events)
-    limiter.take(spent, SECOND)
+    limiter.admit(spent, SECOND)
     admission = admit(found, source, limiter, deferring, SECOND)
-    said = orjson.loads(answer(source, admission, "0000000000001-abcdef"))
+    said = orjson.loads(answer_body(source, admission, "0000000000001-abcdef"))
     assert said["accepted"] + said["deferred"] + said["dropped"] + len(said["rejected"]) == found.batch_sizes[0]
     assert said["accepted"] == admission.admitted
     assert said["deferred"] == 0 or (source.over_limit == "defer" and admission.rest is EventStatus.DEFERRED)
@@ -220,7 +220,7 @@ def test_never_more_than_burst_and_rate(rate: float, burst: int, steps: list[tup
     for pause, n in steps:
         now += pause
         due = limiter.wait_ns(n, now)
-        admitted = limiter.take(n, now)
+        admitted = limiter.admit(n, now)
         assert 0 <= admitted <= n
         assert (due == 0) == (admitted >= min(n, size))
         taken.append((now, admitted))
@@ -241,7 +241,7 @@ def test_taking_in_parts_admits_the_same(
     for pause, n in steps:
         now += pause
         first = data.draw(st.integers(0, n))
-        assert whole.take(n, now) == parts.take(first, now) + parts.take(n - first, now)
+        assert whole.admit(n, now) == parts.admit(first, now) + parts.admit(n - first, now)
         assert whole.wait_ns(1, now) == parts.wait_ns(1, now)
 
 
@@ -253,12 +253,12 @@ def test_the_wait_is_exact(rate: float, burst: int, steps: list[tuple[int, int]]
     now = 10 * SECOND
     for pause, n in steps:
         now += pause
-        limiter.take(n, now)
+        limiter.admit(n, now)
         wait = limiter.wait_ns(n, now)
         if wait:
             assert limiter.wait_ns(n, now + wait - 1) == 1
         assert limiter.wait_ns(n, now + wait) == 0
-        assert limiter.take(min(n, size), now + wait) == min(n, size)
+        assert limiter.admit(min(n, size), now + wait) == min(n, size)
         now += wait
 
 

@@ -221,7 +221,7 @@ class StoreAndModel(RuleBasedStateMachine):
         start = min(self.writer.totals.get(source_id, Totals()).oldest, end)
         found: list[tuple[int, int, bool]] = []
         while start < end:
-            page = self.reader.feed(source_id, start, end, events_max=events_max, bytes_max=1 << 30, bodies=bodies)
+            page = self.reader.page(source_id, start, end, events_max=events_max, bytes_max=1 << 30, bodies=bodies)
             start = page.next
             for span in page.spans:
                 found += [(n, tried, span.deferred) for n, tried in zip(span.numbers, span.attempts, strict=True)]

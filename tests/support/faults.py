@@ -91,14 +91,14 @@ def break_journal(faults: Path) -> None:
 
 
 def break_intake() -> None:
-    alone = normalise.alone
+    single_item = normalise.single_item
 
     def broken(source: Source, header: HeaderId | None, item: Any) -> normalise.Row | str:
         if "fault" in item:
             raise ZeroDivisionError("a bug")
-        return alone(source, header, item)
+        return single_item(source, header, item)
 
-    normalise.alone = broken
+    normalise.single_item = broken
 
 
 def main() -> None:

@@ -14,9 +14,9 @@ def decoded(*pieces: bytes) -> tuple[bytes, bytes, bool]:
     decoder, buffer, body = ChunkDecoder(), bytearray(), b""
     for piece in pieces:
         buffer += piece
-        body += decoder.take(buffer)
+        body += decoder.decode(buffer)
         while decoder.has_more:
-            body += decoder.take(buffer)
+            body += decoder.decode(buffer)
     return body, bytes(buffer), decoder.done
 
 
@@ -64,7 +64,7 @@ def test_malformed_chunks_are_refused(sent: bytes) -> None:
 def test_tiny_chunks_are_taken_in_portions() -> None:
     """A body of very many chunks does not keep others waiting."""
     decoder, buffer = ChunkDecoder(), bytearray(b"1\r\nx\r\n" * (PIECES_MAX + 1))
-    assert len(decoder.take(buffer)) == PIECES_MAX
+    assert len(decoder.decode(buffer)) == PIECES_MAX
     assert decoder.has_more
-    assert len(decoder.take(buffer)) == 1
+    assert len(decoder.decode(buffer)) == 1
     assert not decoder.has_more

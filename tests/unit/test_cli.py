@@ -18,7 +18,7 @@ from server.cli.progress import Progress
 from server.cli.samples import sample
 from server.cli.send import Summary
 from server.intake.headers import scan
-from server.intake.intake import DeliveryHead, Limits, read
+from server.intake.intake import DeliveryHead, IntakeLimits, read
 from storage.deliveries import PAYLOAD_KEY, WHOLE_ITEM, Deliveries
 from storage.lmdb_store.environment import Store
 from storage.model import Append, Group
@@ -470,15 +470,15 @@ def test_the_summary_sums_the_answers() -> None:
     """The summary sums the answers; anything rejected, dropped or refused is no success, what is deferred is one."""
     summary = Summary()
     good = {"accepted": 2, "deferred": 1, "dropped": 0, "rejected": [], "delivery": "d"}
-    summary.take(ServerAnswer(200, good), ["a", "b"])
+    summary.add(ServerAnswer(200, good), ["a", "b"])
     assert (summary.ok, summary.last) == (True, {"delivery": "d", "event_id": "b"})
     rejecting = good | {"rejected": [{"index": 4, "code": "invalid_event", "message": "no id"}]}
     for _ in range(2):
-        summary.take(ServerAnswer(200, rejecting), [])
+        summary.add(ServerAnswer(200, rejecting), [])
     assert summary.ok is False
     for _ in range(2):
-        summary.take(ServerAnswer(503, {"code": "overloaded", "message": "full"}), [])
-    assert summary.complaints == ["rejected: item 4: no id", "503 overloaded: full"]
+        summary.add(ServerAnswer(503, {"code": "overloaded", "message": "full"}), [])
+    assert summary.problems == ["rejected: item 4: no id", "503 overloaded: full"]
     value = summary.value()
     assert (value["accepted"], value["deferred"], value["rejected"], value["failed"]) == (6, 3, 2, 2)
     assert value["errors"] == {"503 overloaded": 2}
@@ -492,7 +492,11 @@ def test_samples_pass_intake_as_events(kind: str, batched: bool) -> None:
     count = 5 if batched else 1
     body, ids = sample(made, count, batched=batched)
     reading = read(
-        made, DeliveryHead("demo", None, scan([]), len(body), "127.0.0.1"), body, 0, Limits(10**6, 10**6, 10**4, 100)
+        made,
+        DeliveryHead("demo", None, scan([]), len(body), "127.0.0.1"),
+        body,
+        0,
+        IntakeLimits(10**6, 10**6, 10**4, 100),
     )
     assert isinstance(reading, Deliveries)
     assert list(reading.ids) == ids

@@ -1,4 +1,4 @@
-"""The register of connections: who is idle, who goes, who may come in."""
+"""The register of connections: who is idle, who is evicted, who may connect."""
 
 from dataclasses import dataclass
 
@@ -7,32 +7,32 @@ from server.http.connections import Connections
 
 @dataclass(eq=False)
 class Fake:
-    """A connection that notes that it was sent away."""
+    """A connection that notes that it was evicted."""
 
-    is_known: bool = False
-    sent_away: bool = False
+    is_authenticated: bool = False
+    evicted: bool = False
 
     def stop_waiting(self) -> None:
-        self.sent_away = True
+        self.evicted = True
 
 
-def test_strangers_leave_before_known_ones() -> None:
-    """Strangers leave before known ones, each kind in the order in which they fell idle; busy ones never."""
+def test_unauthenticated_ones_are_evicted_first() -> None:
+    """Unauthenticated ones are evicted first, each kind in the order of becoming idle; busy ones never."""
     connections = Connections(100)
-    stranger, known_early, known_late, late_stranger, busy = (Fake() for _ in range(5))
-    for connection in (known_early, stranger, known_late, late_stranger, busy):
+    unauthenticated, early, late, late_unauthenticated, busy = (Fake() for _ in range(5))
+    for connection in (early, unauthenticated, late, late_unauthenticated, busy):
         assert connections.add(connection)
-    for connection in (known_early, known_late):
-        connections.fell_busy(connection)
-        connection.is_known = True
-        connections.fell_idle(connection)
-    connections.fell_busy(busy)
-    for expected in (stranger, late_stranger, known_early, known_late):
-        assert not expected.sent_away
+    for connection in (early, late):
+        connections.mark_busy(connection)
+        connection.is_authenticated = True
+        connections.mark_idle(connection)
+    connections.mark_busy(busy)
+    for expected in (unauthenticated, late_unauthenticated, early, late):
+        assert not expected.evicted
         assert connections.evict()
-        assert expected.sent_away
+        assert expected.evicted
     assert not connections.evict()
-    assert (len(connections), busy.sent_away) == (1, False)
+    assert (len(connections), busy.evicted) == (1, False)
 
 
 def test_a_full_listener_evicts_idle_ones() -> None:
@@ -41,21 +41,21 @@ def test_a_full_listener_evicts_idle_ones() -> None:
     first, second, third = Fake(), Fake(), Fake()
     assert connections.add(first)
     assert connections.add(second)
-    assert first.sent_away
-    connections.fell_busy(second)
+    assert first.evicted
+    connections.mark_busy(second)
     assert not connections.add(third)
     assert len(connections) == 1
 
 
-def test_sent_away_stays_away() -> None:
-    """A connection that was sent away and then says that it is idle takes no place, and may be removed again."""
+def test_an_evicted_one_stays_away() -> None:
+    """A connection that was evicted and then says that it is idle takes no place, and may be removed again."""
     connections = Connections(1)
     first, second = Fake(), Fake()
     connections.add(first)
     connections.add(second)
-    connections.fell_idle(first)
+    connections.mark_idle(first)
     connections.remove(first)
     assert len(connections) == 1
     connections.close_idle()
-    assert second.sent_away
+    assert second.evicted
     assert len(connections) == 0

@@ -73,7 +73,7 @@ def test_the_index_serves_while_a_job_runs() -> None:
     assert len(index) == 60
 
 
-@pytest.mark.parametrize("count", [1, module.FEW, module.FEW + 1, 300])
+@pytest.mark.parametrize("count", [1, module.SMALL_QUERY_MAX, module.SMALL_QUERY_MAX + 1, 300])
 def test_few_and_many_are_looked_up_alike(count: int) -> None:
     """Whether ids are asked for one by one or together, each that was sealed is a candidate, and hardly another."""
     index = DedupIndex(WINDOW_MS)
@@ -144,8 +144,8 @@ def test_equal_fingerprints_are_all_candidates() -> None:
         index.add(alike[turn : turn + 20], range(turn, turn + 20), 0)
         merged(index)
     probe = index.probe([alike[7]])
-    assert sorted(number for _, number in probe.unsure) == list(range(40))
-    assert {position for position, _ in probe.unsure} == {0}
+    assert sorted(number for _, number in probe.unconfirmed) == list(range(40))
+    assert {position for position, _ in probe.unconfirmed} == {0}
 
 
 def test_a_rebuilt_index_knows_the_same() -> None:

@@ -8,11 +8,13 @@ import orjson
 from server.base.source import Source
 from server.intake.events import build_events, rfc3339
 from server.intake.headers import scan
-from server.intake.intake import DeliveryHead, Limits, read
+from server.intake.intake import DeliveryHead, IntakeLimits, read
 from storage.deliveries import PAYLOAD_KEY, WHOLE_ITEM, Deliveries, NumberedDeliveries, merged
 from tests.support.store import changed
 
-LIMITS = Limits(body_bytes_max=1 << 20, decoded_bytes_max=1 << 20, json_containers_max=10_000, batch_events_max=100)
+LIMITS = IntakeLimits(
+    body_bytes_max=1 << 20, decoded_bytes_max=1 << 20, json_containers_max=10_000, batch_events_max=100
+)
 WEBHOOK = Source("hooks", "webhook", ())
 SEGMENT = Source("seg", "segment", ())
 NOW_MS = 1_782_907_200_123

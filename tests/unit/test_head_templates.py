@@ -17,7 +17,7 @@ from server.http.fast.head_templates import (
     TEMPLATE_LINES_MAX,
     TEMPLATES_MAX,
 )
-from server.http.fast.ingest_head import Elsewhere, IngestHead
+from server.http.fast.ingest_head import IngestHead, OtherRequest
 from server.http.head import HEAD, VALUE, RequestHead, complete_head
 
 TRUSTED = [ip_network("10.0.0.0/8")]
@@ -53,7 +53,7 @@ def taught(extra: bytes, length: bytes = b"Content-Length: %d") -> HeadCache:
     return heads
 
 
-def seen(found: IngestHead | Refusal | Elsewhere | None) -> object:
+def seen(found: IngestHead | Refusal | OtherRequest | None) -> object:
     """All that there is to say of it, the order of kept headers included."""
     if not isinstance(found, IngestHead):
         return found

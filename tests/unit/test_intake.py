@@ -10,13 +10,13 @@ import pytest
 from server.base.refusal import UNAUTHORIZED, Refusal
 from server.base.source import OverLimit, Source
 from server.intake.headers import scan
-from server.intake.intake import Admission, DeliveryHead, Limits, admit, answer, read
+from server.intake.intake import Admission, DeliveryHead, IntakeLimits, admit, answer_body, read
 from server.intake.parse import BODY_DEPTH_MAX
 from server.intake.rate_limit import Gcra
 from storage.deliveries import Deliveries
 from storage.statuses import EventStatus
 
-LIMITS = Limits(body_bytes_max=1 << 20, decoded_bytes_max=4096, json_containers_max=600, batch_events_max=20)
+LIMITS = IntakeLimits(body_bytes_max=1 << 20, decoded_bytes_max=4096, json_containers_max=600, batch_events_max=20)
 NOW_NS = 10**15
 
 
@@ -162,7 +162,7 @@ def test_deferring_leaves_the_tokens_alone(mode: OverLimit, rest: EventStatus) -
     limiter = Gcra(3)
     found = admit(reading(2), webhook(mode, 3), limiter, True, NOW_NS)
     assert (found.admitted, found.rest, found.over_limit) == (0, rest, 2)
-    assert limiter.take(5, NOW_NS) == 3
+    assert limiter.admit(5, NOW_NS) == 3
 
 
 def test_observe_admits_before_what_waits() -> None:
@@ -170,20 +170,20 @@ def test_observe_admits_before_what_waits() -> None:
     limiter = Gcra(3)
     found = admit(reading(2), webhook("observe", 3), limiter, True, NOW_NS)
     assert (found.admitted, found.over_limit) == (2, 0)
-    assert limiter.take(5, NOW_NS) == 1
+    assert limiter.admit(5, NOW_NS) == 1
 
 
 def test_body_kept_only_where_needed() -> None:
     """`drop` keeps no body where nothing was admitted; deferred events always keep theirs."""
     empty = Gcra(1, 1)
-    empty.take(1, NOW_NS)
+    empty.admit(1, NOW_NS)
     assert admit(reading(2), webhook("drop", 1), empty, False, NOW_NS).deliveries.bodies == [b""]
     assert admit(reading(2), webhook("drop", 1), Gcra(1), False, NOW_NS).deliveries.size
     assert admit(reading(2), webhook("defer", 1), empty, False, NOW_NS).deliveries.size
 
 
 def said(source: Source, admission: Admission) -> dict[str, Any]:
-    found: dict[str, Any] = orjson.loads(answer(source, admission, "d-1"))
+    found: dict[str, Any] = orjson.loads(answer_body(source, admission, "d-1"))
     return found
 
 

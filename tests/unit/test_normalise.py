@@ -11,10 +11,12 @@ from server.base.refusal import Refusal
 from server.base.source import Source
 from server.intake.events import build_events
 from server.intake.headers import scan
-from server.intake.intake import DeliveryHead, Limits, read
+from server.intake.intake import DeliveryHead, IntakeLimits, read
 from storage.deliveries import PAYLOAD_KEY, WHOLE_ITEM, Deliveries, NumberedDeliveries
 
-LIMITS = Limits(body_bytes_max=1 << 20, decoded_bytes_max=1 << 20, json_containers_max=10_000, batch_events_max=100)
+LIMITS = IntakeLimits(
+    body_bytes_max=1 << 20, decoded_bytes_max=1 << 20, json_containers_max=10_000, batch_events_max=100
+)
 WEBHOOK = Source("hooks", "webhook", ())
 SEGMENT = Source("seg", "segment", ())
 DELIVERY = "0000000000007-abcdef"

@@ -2,7 +2,7 @@
 
 from server.base.refusal import Refusal, refuse
 from server.http.fast.head_cache import HEADS_MAX, HeadCache
-from server.http.fast.ingest_head import ELSEWHERE, IngestHead
+from server.http.fast.ingest_head import OTHER_REQUEST, IngestHead
 from server.http.fast.protocol import IngestProtocol
 from server.http.frontend import BROKEN_BODY
 
@@ -53,11 +53,11 @@ def test_anything_else_is_elsewhere_at_its_first_byte() -> None:
     """Other methods, routes, versions; the bytes stay for whoever serves them."""
     for data in (b"G", b"PUT", b"POST /x", b"\r\n", b"\x16"):
         made = protocol(data)
-        assert made.next_head() is ELSEWHERE
+        assert made.next_head() is OTHER_REQUEST
         assert made.buffer == data
     for first in (b"/ingest/inbound/a/b HTTP/1.1", b"/ingest/inbound/ HTTP/1.1", b"/ingest/inbound/a HTTP/1.0"):
         made = protocol(b"POST " + first + b"\r\n" + LINES + b"\r\n")
-        assert made.next_head() is ELSEWHERE
+        assert made.next_head() is OTHER_REQUEST
         assert made.buffer.startswith(b"POST ")
 
 

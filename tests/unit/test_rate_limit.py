@@ -11,7 +11,7 @@ NOW = 5_000 * SECOND
 def test_rate_0_admits_everything() -> None:
     """Rate 0 admits everything at once and for ever."""
     limiter = Gcra(0, 0)
-    assert limiter.take(10**9, NOW) == 10**9
+    assert limiter.admit(10**9, NOW) == 10**9
     assert limiter.wait_ns(10**9, NOW) == 0
 
 
@@ -20,28 +20,28 @@ def test_rate_0_admits_everything() -> None:
 )
 def test_fresh_limiter_admits_exactly_its_burst(rate: float, burst: int, expected: int) -> None:
     """The burst goes at once; 0 stands for one second's worth, at least one event."""
-    assert Gcra(rate, burst).take(1000, NOW) == expected
+    assert Gcra(rate, burst).admit(1000, NOW) == expected
     limiter = Gcra(rate, burst)
-    assert sum(limiter.take(1, NOW) for _ in range(expected + 5)) == expected
+    assert sum(limiter.admit(1, NOW) for _ in range(expected + 5)) == expected
 
 
 def test_first_items_that_fit() -> None:
     """Of a batch that does not fit, what fits is admitted and charged, no more."""
     limiter = Gcra(10, 10)
-    assert limiter.take(4, NOW) == 4
-    assert limiter.take(100, NOW) == 6
-    assert limiter.take(1, NOW) == 0
+    assert limiter.admit(4, NOW) == 4
+    assert limiter.admit(100, NOW) == 6
+    assert limiter.admit(1, NOW) == 0
 
 
 def test_tokens_return_to_the_nanosecond() -> None:
     """At 3/s a token is there after a third of a second, not a nanosecond before, and nothing drifts."""
     limiter = Gcra(3, 1)
-    assert limiter.take(1, NOW) == 1
+    assert limiter.admit(1, NOW) == 1
     assert limiter.wait_ns(1, NOW) == 333_333_334
-    assert limiter.take(1, NOW + 333_333_333) == 0
-    assert limiter.take(1, NOW + 333_333_334) == 1
+    assert limiter.admit(1, NOW + 333_333_333) == 0
+    assert limiter.admit(1, NOW + 333_333_334) == 1
     limiter = Gcra(3, 3)
-    admitted = sum(limiter.take(3, NOW + tick * SECOND // 3) for tick in range(3_000 + 1))
+    admitted = sum(limiter.admit(3, NOW + tick * SECOND // 3) for tick in range(3_000 + 1))
     assert admitted == 3 + 3_000
 
 
@@ -49,18 +49,18 @@ def test_tokens_return_to_the_nanosecond() -> None:
 def test_very_low_and_very_high_rates(rate: float) -> None:
     """An event always costs something, and the wait for it is what the rate says."""
     limiter = Gcra(rate, 1)
-    assert limiter.take(2, NOW) == 1
+    assert limiter.admit(2, NOW) == 1
     wait = limiter.wait_ns(1, NOW)
     assert wait == max(1, round(SECOND / rate))
-    assert limiter.take(1, NOW + wait - 1) == 0
-    assert limiter.take(1, NOW + wait) == 1
+    assert limiter.admit(1, NOW + wait - 1) == 0
+    assert limiter.admit(1, NOW + wait) == 1
 
 
 def test_wait_is_for_a_full_burst_at_most() -> None:
     """More tokens than the bucket holds never come; the wait ends when it is full."""
     limiter = Gcra(10, 5)
     assert limiter.wait_ns(5, NOW) == 0
-    limiter.take(5, NOW)
+    limiter.admit(5, NOW)
     assert limiter.wait_ns(1, NOW) == SECOND // 10
     assert limiter.wait_ns(5, NOW) == limiter.wait_ns(50, NOW) == SECOND // 2
 
@@ -68,41 +68,41 @@ def test_wait_is_for_a_full_burst_at_most() -> None:
 def test_reload_gives_no_tokens_away() -> None:
     """After a reconfiguration an empty bucket is as good as empty, and never emptier than empty."""
     limiter = Gcra(10, 10)
-    limiter.take(10, NOW)
+    limiter.admit(10, NOW)
     limiter.reconfigure(20, 20)
-    assert limiter.take(20, NOW) == 0
-    assert limiter.take(20, NOW + SECOND) == 20
+    assert limiter.admit(20, NOW) == 0
+    assert limiter.admit(20, NOW + SECOND) == 20
     slow = Gcra(0.01, 100)
-    slow.take(100, NOW)
+    slow.admit(100, NOW)
     slow.reconfigure(100, 100)
     assert slow.wait_ns(100, NOW) == SECOND
-    assert slow.take(100, NOW + SECOND) == 100
+    assert slow.admit(100, NOW + SECOND) == 100
 
 
 def test_reload_to_and_from_no_limit() -> None:
     """Switching the limit off frees, switching it on gives one burst."""
     limiter = Gcra(1, 1)
-    limiter.take(1, NOW)
+    limiter.admit(1, NOW)
     limiter.reconfigure(0, 0)
-    assert limiter.take(50, NOW) == 50
+    assert limiter.admit(50, NOW) == 50
     limiter.reconfigure(5, 0)
-    assert limiter.take(50, NOW + SECOND) == 5
+    assert limiter.admit(50, NOW + SECOND) == 5
 
 
 def test_idle_time_counts_at_the_new_rate() -> None:
     """Time that passed before the first take after a reload has filled the bucket."""
     limiter = Gcra(0.01, 100)
-    limiter.take(100, NOW)
+    limiter.admit(100, NOW)
     limiter.reconfigure(100, 100)
-    assert limiter.take(100, NOW + SECOND // 2) == 50
+    assert limiter.admit(100, NOW + SECOND // 2) == 50
 
 
 def test_clock_that_steps_back() -> None:
     """A clock that goes back admits nothing and charges nothing; it never admits a negative number."""
     limiter = Gcra(10, 10)
-    limiter.take(10, NOW)
-    assert limiter.take(5, NOW - 3_000 * SECOND) == 0
-    assert limiter.take(10, NOW + SECOND) == 10
+    limiter.admit(10, NOW)
+    assert limiter.admit(5, NOW - 3_000 * SECOND) == 0
+    assert limiter.admit(10, NOW + SECOND) == 10
 
 
 @pytest.mark.parametrize(("rate", "burst"), [(-1, 0), (1, -1), (float("nan"), 0), (float("inf"), 0)])

@@ -56,13 +56,13 @@ ONLY: Mapping[str, frozenset[str]] = {
             "server.base.refusal",
             "storage.deliveries",
             "storage.model",
-            "storage.record",
+            "storage.frozen",
             "storage.statuses",
             "orjson",
             "zstandard",
         }
     ),
-    "server/base/": frozenset({"server.base", "storage.record", "orjson", "structlog", "trio"}),
+    "server/base/": frozenset({"server.base", "storage.frozen", "orjson", "structlog", "trio"}),
 }
 """All that a folder may import beside the standard library."""
 

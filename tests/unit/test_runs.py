@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.dedup import runs as module
-from storage.dedup.runs import Entries, Run, Wanted, WantedFew, Words, build, filter_words, find, merge, sort
+from storage.dedup.runs import Entries, Query, Run, SmallQuery, Words, build, filter_words, find, merge, sort
 
 ENDS = [0, 1, 2**32 - 1, 2**32, 2**63, 2**64 - 2**32, 2**64 - 1]
 fingerprints = st.one_of(st.integers(0, 2**64 - 1), st.sampled_from(ENDS), st.integers(2**64 - 100, 2**64 - 1))
@@ -31,7 +31,7 @@ def entries_of(parts: list[list[int]]) -> list[Entries]:
 
 
 def found_in(made: Run, asked: list[int], *, few: bool) -> set[tuple[int, int]]:
-    wanted = WantedFew(words(asked)) if few else Wanted(words(asked))
+    wanted = SmallQuery(words(asked)) if few else Query(words(asked))
     passing, positions = wanted.passing(made)
     return set(find(made, passing, positions)) if len(passing) else set()
 
@@ -66,4 +66,4 @@ def test_the_filter_keeps_others_away() -> None:
     rng = numpy.random.default_rng(1)
     there, others = rng.integers(0, 2**64, (2, 20000), numpy.uint64)
     made = build([sort(there, there)], 0, 0)
-    assert len(Wanted(others).passing(made)[0]) < 200
+    assert len(Query(others).passing(made)[0]) < 200

@@ -1,4 +1,4 @@
-"""What a request of the admin side asks for, by its path, query and body; a refusal if that is unclear."""
+"""Parses what an admin request asks for from its path, query and body; a refusal if that is unclear."""
 
 import re
 from urllib.parse import unquote_to_bytes
@@ -8,12 +8,12 @@ import orjson
 from server.base.refusal import Refusal, refuse
 
 REQUEUE_EVENT_IDS_MAX = 2500
-"""In one request; each is looked up. As many as a batch may have."""
+"""In one request, since each is looked up. As many as a batch may hold."""
 BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
 def requeue_command(body: bytes) -> tuple[str, list[str] | None] | Refusal:
-    """Return the source and the ids, None for all; `{"source","event_ids":[…]}` or `{"source","all":true}`."""
+    """Return the source and the ids (None for all) in `{"source","event_ids":[…]}` or `{"source","all":true}`."""
     try:
         command = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -31,7 +31,7 @@ def requeue_command(body: bytes) -> tuple[str, list[str] | None] | Refusal:
 
 
 def event_id(encoded: str | None, query: bytes) -> str | Refusal:
-    """Return the id from the path, else from `?event_id=`."""
+    """Return the event id from the path, else from `?event_id=`."""
     if encoded is not None:
         return decoded(encoded.encode("latin-1"))
     found = value(query, "event_id")
@@ -39,7 +39,7 @@ def event_id(encoded: str | None, query: bytes) -> str | Refusal:
 
 
 def value(query: bytes, name: str) -> str | Refusal | None:
-    """Return the first value of this name in the query; "+" is a space there, as forms and clients write it."""
+    """Return the first value of this name in the query, where "+" is a space; None if there is none."""
     for pair in query.split(b"&"):
         key, _, found = pair.partition(b"=")
         if key == name.encode():

@@ -1,8 +1,8 @@
-"""Who may ask the admin side what: a head in, a refusal or nothing out. No I/O.
+"""Access control of the admin side: a head in, a refusal or None out. No I/O.
 
-Without a token the only guard is that nobody else reaches loopback; a browser does, on behalf of any page that it
-shows. So a name that a page's owner could point at loopback is not a Host, another page's Origin is refused, and a POST
-has a type that no form can send.
+Without a token the only protection is that other hosts cannot reach loopback. A browser can, on behalf of any page that
+it shows. So a Host that a page's owner could point at loopback is refused, as is a foreign Origin, and a POST must have
+a type that no form can send.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from server.http.head import Fields
 from server.intake.auth import token_matches, token_of
 
 OPEN_PATHS = ("/livez", "/readyz")
-"""Answered without a token: whoever asks for health has none."""
+"""Answered without a token: health probes have none."""
 
 WRONG_TOKEN = refuse(UNAUTHORIZED.code, "wrong or missing admin token")
 WRONG_HOST = refuse("forbidden", "without an admin token, the Host must be localhost or an IP address")
@@ -40,7 +40,7 @@ def check(method: str, path: str, fields: Fields, token: bytes) -> Refusal | Non
 
 
 def _is_local(host: bytes | None) -> bool:
-    """Whether this Host is nobody else's name. A client without one (HTTP/1.0) is not a browser."""
+    """Return whether this Host is localhost or an IP address. A client without one (HTTP/1.0) is not a browser."""
     if host is None:
         return True
     name = _PORT.sub("", host.decode("latin-1")).lower()

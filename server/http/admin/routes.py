@@ -1,4 +1,4 @@
-"""The admin listener: health, metrics, sources, look-ups, requeue. Nothing here reads the store on the loop."""
+"""The admin listener: health, metrics, sources, look-ups, requeue. Nothing here reads the store on the event loop."""
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -25,22 +25,22 @@ from storage.errors import StoreError
 from storage.read.reader import Reader
 
 REQUEUE_BODY_BYTES_MAX = 8 * 2**20
-"""Room for the most ids of 512 bytes, escaped."""
+"""Room for the largest request: the most ids, of 512 bytes each, escaped."""
 RECEIPTS_IN_HAND_MAX = 500
-"""Of a list of receipts: read and sent at a time."""
+"""Receipts of a list that are read and sent at a time."""
 
-CONVERTED = re.compile("<(?:[^<>]*:)?([^<>]+)>")
-VARIABLE = r"{\1}"
-"""A variable part of a route, as werkzeug writes it, and as people do."""
+WERKZEUG_VARIABLE = re.compile("<(?:[^<>]*:)?([^<>]+)>")
+SHOWN_VARIABLE = r"{\1}"
+"""A variable part of a route, in werkzeug's notation and as shown to people."""
 NO_EVENT = refuse("not_found", "there is no event of this id")
 NO_DELIVERY = refuse("not_found", "there is no delivery of this id")
 NO_SOURCE = refuse("not_found", "there is no source of this id")
 
-Finding = Callable[..., Any]
+Lookup = Callable[..., Any]
 
 
 class RequeueReport(Protocol):
-    """How many events were given back, and the ids of which none is dead."""
+    """How many events were requeued, and the ids without a dead event."""
 
     @property
     def requeued(self) -> int: ...
@@ -49,24 +49,24 @@ class RequeueReport(Protocol):
 
 
 Requeue = Callable[[str, Sequence[str] | None], Awaitable[RequeueReport | Refusal]]
-"""Gives a source's dead events of these ids back to its processor; None: all of them."""
+"""Requeues a source's dead events with these ids; None: all of them."""
 Sources = Callable[[], Sequence[lookups.Value]]
-"""Every source, as `/sources` shows it; `id` is its id."""
+"""Returns every source as `/sources` shows it; the key `id` holds its id."""
 
 
 T = TypeVar("T")
 
 
 class Refused(Exception):
-    """Ends a view with this refusal. Only here: whatever views call returns it."""
+    """Ends a view with this refusal. Raised by views alone; what they call returns refusals."""
 
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.message)
         self.refusal = refusal
 
 
-def granted(found: T | Refusal) -> T:
-    """Return what was asked for, in a view; raise `Refused` if it is a refusal."""
+def unwrap(found: T | Refusal) -> T:
+    """Return what was found, for a view; raise `Refused` if it is a refusal."""
     if isinstance(found, Refusal):
         raise Refused(found)
     return found
@@ -84,8 +84,11 @@ def build_admin_app(
     token: Callable[[], bytes],
     body_timeout_seconds: float,
 ) -> QuartTrio:
-    """Make the application of `admin_bind`. `reader` is used in `worker` only; `flushed` returns when all that was
-    acknowledged before is there to be shown; `token` gives the admin token in force."""
+    """Return the application of `admin_bind`.
+
+    `reader` is used in `worker` only. `flushed` returns when all that was acknowledged before is in the store; `token`
+    returns the admin token in force.
+    """
     app = quiet_quart(body_timeout_seconds, _uncounted)
     app.url_map.converters["event_id"] = EventIdConverter
     _add_guard(app, token, flushed)
@@ -98,14 +101,14 @@ def build_admin_app(
 
 
 class EventIdConverter(BaseConverter):
-    """All that is left of the path, slashes included; still percent-encoded."""
+    """Matches the rest of the path, slashes included; still percent-encoded."""
 
     part_isolating = False
     regex = ".+"
 
 
 def _uncounted(status: int, code: str, seconds: float, remote_addr: str = "", source: str = "", /) -> None:
-    """Count nothing: whoever watches the server is not traffic."""
+    """Count nothing: monitoring is not traffic."""
 
 
 def _add_guard(app: QuartTrio, token: Callable[[], bytes], flushed: Callable[[], Awaitable[None]]) -> None:
@@ -140,9 +143,9 @@ def _add_reports(app: QuartTrio, metrics: Callable[[], Awaitable[bytes]], source
 
 
 def _add_root(app: QuartTrio) -> None:
-    """Add `/`, which lists the routes that the others have added: so it comes last."""
+    """Add `/`, which lists all routes added so far; so it comes last."""
     routes = [
-        f"{method} {CONVERTED.sub(VARIABLE, rule.rule)}"
+        f"{method} {WERKZEUG_VARIABLE.sub(SHOWN_VARIABLE, rule.rule)}"
         for rule in app.url_map.iter_rules()
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})
     ]
@@ -154,33 +157,33 @@ def _add_root(app: QuartTrio) -> None:
 
 
 def _add_lookups(app: QuartTrio, reader: Reader, worker: Worker) -> None:
-    async def find(finding: Finding, missing: Refusal, *key: str) -> Response:
-        body = await worker.run(_found, finding, reader, *key)
-        return response(Answer(200, granted(missing if body is None else body)))
+    async def find(lookup: Lookup, missing: Refusal, *key: str) -> Response:
+        body = await worker.run(_look_up, lookup, reader, *key)
+        return response(Answer(200, unwrap(missing if body is None else body)))
 
     async def receipts(source_id: str, event_id: str | None = None) -> Response:
-        wants_all = granted(commands.value(_query(), "all")) == "true"
-        found_id = granted(commands.event_id(event_id, _query()))
+        wants_all = unwrap(commands.value(_query(), "all")) == "true"
+        found_id = unwrap(commands.event_id(event_id, _query()))
         if wants_all:
             return await every_receipt(source_id, found_id)
         return await find(lookups.receipt, NO_EVENT, source_id, found_id)
 
     async def every_receipt(source_id: str, event_id: str) -> Response:
         found = lookups.receipts(reader, source_id, event_id)
-        first = granted(await worker.run(_receipts, found) or NO_EVENT)  # what fails here is still answered
+        first = unwrap(await worker.run(_receipts, found) or NO_EVENT)  # what fails here is still answered
         return Response(_receipt_list(worker, first, found), 200, {"content-type": "application/json"})
 
     async def events(source_id: str, event_id: str | None = None) -> Response:
         try:
-            return await find(lookups.event, NO_EVENT, source_id, granted(commands.event_id(event_id, _query())))
+            return await find(lookups.event, NO_EVENT, source_id, unwrap(commands.event_id(event_id, _query())))
         except lookups.BodyNotKept as error:
             raise Refused(refuse("not_found", str(error))) from None
 
     async def deliveries(delivery_id: str) -> Response:
-        return await find(lookups.delivery, NO_DELIVERY, granted(commands.decoded(delivery_id.encode("latin-1"))))
+        return await find(lookups.delivery, NO_DELIVERY, unwrap(commands.decoded(delivery_id.encode("latin-1"))))
 
     async def dead() -> Response:
-        source_id = granted(commands.value(_query(), "source"))
+        source_id = unwrap(commands.value(_query(), "source"))
         page, after = await worker.run(lookups.dead_page, reader, source_id, 0)  # what fails here is still answered
         lines = _dead_lines(reader, worker, source_id, page, after)
         return Response(lines, 200, {"content-type": "application/x-ndjson"})
@@ -192,19 +195,19 @@ def _add_lookups(app: QuartTrio, reader: Reader, worker: Worker) -> None:
     app.add_url_rule("/dead", view_func=dead, methods=["GET"])
 
 
-def _found(finding: Finding, reader: Reader, *key: str) -> bytes | None:
-    """Return what is found, as JSON; in the worker, since the text of a large event takes its time too."""
-    value = finding(reader, *key)
+def _look_up(lookup: Lookup, reader: Reader, *key: str) -> bytes | None:
+    """Return what the look-up finds, as JSON; runs in the worker, since encoding a large event takes time too."""
+    value = lookup(reader, *key)
     return None if value is None else json_text(value)
 
 
 def _receipts(found: Iterator[lookups.Value]) -> bytes:
-    """Return the next receipts of a list, b"" at its end; in the worker."""
+    """Return the next receipts of a list as JSON, b"" at its end; runs in the worker."""
     return b",\n".join(json_text(value) for value in islice(found, RECEIPTS_IN_HAND_MAX))
 
 
 async def _receipt_list(worker: Worker, piece: bytes, found: Iterator[lookups.Value]) -> AsyncIterator[bytes]:
-    """Write the list as it is read: an id may have come a million times."""
+    """Yield the list as it is read: an id may have a million receipts."""
     yield b"["
     while piece:
         following = await worker.run(_receipts, found)
@@ -223,16 +226,16 @@ async def _dead_lines(
 
 
 def _add_requeue(app: QuartTrio, requeue: Requeue, sources: Sources, health: Health) -> None:
-    async def give_back() -> Response:
-        body = granted(await body_reader().read(up_to(REQUEUE_BODY_BYTES_MAX)))
-        source_id, event_ids = granted(commands.requeue_command(body))
-        granted(health.refusal())
+    async def requeue_events() -> Response:
+        body = unwrap(await body_reader().read(up_to(REQUEUE_BODY_BYTES_MAX)))
+        source_id, event_ids = unwrap(commands.requeue_command(body))
+        unwrap(health.refusal())
         if all(source["id"] != source_id for source in sources()):
             raise Refused(NO_SOURCE)
-        done = granted(await requeue(source_id, event_ids))
+        done = unwrap(await requeue(source_id, event_ids))
         return response(Answer(200, json_text({"requeued": done.requeued, "unknown": list(done.unknown)})))
 
-    app.add_url_rule("/requeue", view_func=give_back, methods=["POST"])
+    app.add_url_rule("/requeue", view_func=requeue_events, methods=["POST"])
 
 
 def _query() -> bytes:

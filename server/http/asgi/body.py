@@ -1,8 +1,8 @@
-"""The request's body, read by us and not by Quart: only when asked for, counted as it grows, within one time limit.
+"""The request's body, read by us and not by Quart: on demand, counted as it arrives, within one time limit.
 
-Quart would read every body before and beside the handler, whoever sent it. So Quart is given an empty one, and the
-handler finds a `BodyReader` in its scope. The connection sends `100 Continue` on the first read, hence never to a
-sender who is refused at the head.
+Quart would read every body before and beside the handler, whoever sent it. So Quart gets an empty one, and the handler
+finds a `BodyReader` in its scope. The connection sends `100 Continue` on the first read, so never to a sender that is
+refused at the head.
 """
 
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -18,8 +18,9 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Any, Any, Any], Awaitable[None]]
-"""An ASGI application: (Scope, Receive, Send). Quart's own types for the same differ."""
+"""An ASGI application: (Scope, Receive, Send). Quart has other types for these."""
 Grow = Callable[[int], Refusal | None]
+"""Called with the size of each piece of a body as it arrives; may refuse it."""
 
 READER = "tidegate.body"
 """The key of the `BodyReader` in the scope."""
@@ -33,7 +34,7 @@ class BodyReader:
         self._timeout_seconds = timeout_seconds
 
     async def read(self, grow: Grow) -> bytes | Refusal:
-        """Return the whole body, or why there is none. `grow` hears of every piece before the next, and may refuse."""
+        """Return the whole body, or a refusal. `grow` is called for every piece before the next is read."""
         with trio.move_on_after(self._timeout_seconds):
             return await self._read(grow)
         return SLOW_BODY
@@ -53,7 +54,7 @@ class BodyReader:
 
 
 def up_to(bytes_max: int) -> Grow:
-    """Return a `grow` that refuses what goes over `bytes_max`."""
+    """Return a `grow` that refuses a body of more than `bytes_max`."""
     left = bytes_max
 
     def grow(count: int) -> Refusal | None:
@@ -65,14 +66,14 @@ def up_to(bytes_max: int) -> Grow:
 
 
 def with_body_reader(app: App, timeout_seconds: float) -> App:
-    """ASGI: return `app` with a BodyReader in its scope, an empty body for itself, and the raw target as its path.
+    """Wrap an ASGI `app`: it gets a BodyReader in its scope, an empty body itself, and the raw target as its path.
 
-    The path stays percent-encoded, so that routes match byte for byte; a handler decodes what it wants decoded.
+    The path stays percent-encoded, so that routes match byte for byte; handlers decode what they need.
     """
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            raise NotImplementedError(f"no {scope['type']} here")
+            raise NotImplementedError(f"{scope['type']} is not supported")
         reader = BodyReader(receive, timeout_seconds)
         own = {**scope, "path": scope["raw_path"].decode("latin-1"), READER: reader}
         await app(own, _empty_body(), send)
@@ -86,7 +87,7 @@ def _empty_body() -> Receive:
     async def receive() -> Message:
         nonlocal given
         if given:
-            await trio.sleep_forever()  # the app never hears of a disconnect: it finishes what it has begun
+            await trio.sleep_forever()  # the app is never told of a disconnect: it finishes what it has begun
         given = True
         return {"type": "http.request", "body": b"", "more_body": False}
 

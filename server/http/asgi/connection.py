@@ -1,12 +1,12 @@
-"""One HTTP/1.1 connection: requests are pulled from the socket one after the other, each under a clock.
+"""One HTTP/1.1 connection: requests are pulled from the socket one at a time, each with a deadline.
 
-Hypercorn's own TCPServer pushes: its reader runs beside the application and hands it what comes, so that early
-answers, half-closed and silent clients, pipelining and shutdown are races between tasks. Here one task reads a head,
-has the request served, and only then looks for the next head.
+Hypercorn's own TCPServer pushes: its reader runs beside the application and feeds it, so that early answers,
+half-closed and silent clients, pipelining and shutdown are races between tasks. Here one task reads a head, has the
+request served, and only then looks for the next head.
 
-Guarantees: no exception leaves `run` but cancellation; no wait on the client is without a deadline; the connection is
-closed when `run` returns; an answer that was written can be read (what still comes is discarded before closing, since
-closing over unread bytes is a reset that takes the answer along).
+Guarantees: nothing but cancellation is raised by `run`; every wait for the client has a deadline; the connection is
+closed when `run` returns; the client can read an answer that was sent (later input is discarded before closing, since
+closing with unread bytes resets the connection and destroys the answer).
 """
 
 import socket
@@ -16,19 +16,19 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from server.base.refusal import Refusal
-from server.http.answer import refusal_answer, written
+from server.http.answer import encode_answer, refusal_answer
 from server.http.frontend import BROKEN_HEAD, FULL, LINGER_SECONDS, READ_BYTES, WRITE_BYTES, Listener
 from server.http.head import TOO_SLOW, RequestHead, complete_head, skip_empty_lines
 
 TURN_AWAY_SECONDS = 0.5
 
 
-class Gone(Exception):
-    """The client is no longer there, or does not read: nothing can be done for it, and nobody is to blame."""
+class ClientGone(Exception):
+    """The client is gone, or does not read. Not an error of ours."""
 
 
 ServeRequest = Callable[["Connection", RequestHead], Awaitable[bool]]
-"""Serves the request whose head is at the front of `received`. True: the connection can take another."""
+"""Serves the request whose head is at the front of `received`; returns whether the connection can serve another."""
 
 
 class Connection:
@@ -38,32 +38,32 @@ class Connection:
         self.listener = listener
         self._serve_request = serve_request
         self.stream = stream
-        self.is_known = False
+        self.is_authenticated = False
         self.received = bytearray()
-        """Read and not yet taken: the front of the next request."""
+        """Read and not consumed yet: the start of the next request."""
         self.client: tuple[str, int] | None = None
         self.server: tuple[str, int] | None = None
         self._unsent = bytearray()
-        self._sent_away = False
+        self._is_evicted = False
         self._waiting: trio.CancelScope | None = None
         self._answers = 0
 
-    def resume(self, received: bytes, answers: int, *, is_known: bool) -> None:
-        """Go on where another front end left off, which read these bytes and gave so many answers."""
+    def resume(self, received: bytes, answers: int, *, is_authenticated: bool) -> None:
+        """Continue where another front end left off, which read these bytes and sent this many answers."""
         self.received += received
         self._answers = answers
-        self.is_known = is_known
+        self.is_authenticated = is_authenticated
 
     async def run(self) -> None:
-        """Serve until either side has had enough. Raise nothing but cancellation."""
+        """Serve until either side ends the connection. Raises nothing but cancellation."""
         try:
             if self.listener.connections.add(self):
                 await self._serve()
             else:
                 await self._turn_away()
-        except* Gone:
+        except* ClientGone:
             self._reset_on_close()
-        except* Exception as errors:  # noqa: BLE001 (contained: reported below, never the server's end)
+        except* Exception as errors:  # noqa: BLE001 (contained: reported below, never ends the server)
             self._reset_on_close()
             self.listener.on_error(errors)
         finally:
@@ -75,35 +75,35 @@ class Connection:
         if self.is_ending:
             return
         while True:
-            head = None if self._sent_away else await self._next_head()
+            head = None if self._is_evicted else await self._next_head()
             if head is None:
                 return
             if isinstance(head, Refusal):
                 await self.refuse(head)
                 break
-            self.listener.connections.fell_busy(self)
+            self.listener.connections.mark_busy(self)
             if not await self._serve_request(self, head) or self.is_ending:
                 break
         await self._linger()
 
     @property
     def is_ending(self) -> bool:
-        """Whether the server is draining: this answer is the connection's last."""
+        """Whether the server is draining, so that this answer is the connection's last."""
         return self.listener.is_draining
 
-    def has_answered(self) -> None:
-        """Wait for the next request from now on; call when the answer has left."""
+    def on_answer_sent(self) -> None:
+        """Become idle; call when the answer has been sent."""
         self._answers += 1
-        self.listener.connections.fell_idle(self)
+        self.listener.connections.mark_idle(self)
 
     def stop_waiting(self) -> None:
         """End the wait for a request, or for the client to close."""
-        self._sent_away = True
+        self._is_evicted = True
         if self._waiting is not None:
             self._waiting.cancel()
 
     async def _next_head(self) -> RequestHead | Refusal | None:
-        """Return the next head, and leave it in `received`; None if nothing came, and nobody is owed an answer."""
+        """Return the next head, and leave it in `received`; None if no request came and no answer is due."""
         limits = self.listener.limits
         started = trio.current_time()
         is_first = self._answers == 0
@@ -114,7 +114,7 @@ class Connection:
                 has_begun, deadline = True, trio.current_time() + limits.header_timeout_seconds
             data = await self._wait_for_data(deadline)
             if data is None:
-                return TOO_SLOW if self.received and not self._sent_away else None
+                return TOO_SLOW if self.received and not self._is_evicted else None
             if data == b"":
                 return BROKEN_HEAD if self.received else None
             self.received += data
@@ -125,41 +125,41 @@ class Connection:
         return complete_head(self.received)
 
     async def _wait_for_data(self, deadline: float) -> bytes | None:
-        """Return what the client sends next, b"" at its end; None at the deadline, or if this connection must go."""
+        """Return what the client sends next, b"" at EOF; None at the deadline or if evicted."""
         data = None
         with trio.CancelScope(deadline=deadline) as self._waiting:
-            if self._sent_away:
+            if self._is_evicted:
                 self._waiting.cancel()
             data = await self.read()
         self._waiting = None
-        return None if self._sent_away else data
+        return None if self._is_evicted else data
 
     async def read(self) -> bytes:
-        """Return what the client sends next; b"" at its end."""
+        """Return what the client sends next; b"" at EOF. Raises ClientGone."""
         try:
             return bytes(await self.stream.receive_some(READ_BYTES))
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            raise Gone from error
+            raise ClientGone from error
 
     async def send(self, data: bytes) -> None:
-        """Take bytes to send; they leave when they are many, or with `flush`."""
+        """Buffer bytes to send; they leave once there are many, or with `flush`."""
         self._unsent += data
         if len(self._unsent) >= WRITE_BYTES:
             await self.flush()
 
     async def flush(self) -> None:
-        """Send what waits. A client that takes longer than body_timeout_seconds to read it is gone."""
+        """Send what is buffered. Raises ClientGone if the client takes longer than body_timeout_seconds to read it."""
         data, self._unsent = bytes(self._unsent), bytearray()
         try:
             with trio.fail_after(self.listener.limits.body_timeout_seconds):
                 await self.stream.send_all(data)
         except (trio.TooSlowError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            raise Gone from error
+            raise ClientGone from error
 
     async def refuse(self, refusal: Refusal, *, with_body: bool = True) -> None:
-        """Answer what no application will see. The connection ends after it."""
+        """Refuse a request that no application sees. The connection ends after it."""
         answer = refusal_answer(refusal, close=True)
-        data = written(answer, last=True)
+        data = encode_answer(answer, last=True)
         self._unsent += data if with_body else data[: -len(answer.body)]
         self.listener.observe(answer.status, answer.code, 0.0, self.client[0] if self.client else "")
         await self.flush()
@@ -170,8 +170,8 @@ class Connection:
             await self._send_eof()
 
     async def _linger(self) -> None:
-        """Say that nothing more will come, and discard what the client still sends, until it closes or time is up."""
-        self.listener.connections.fell_idle(self)
+        """Send EOF and discard what the client still sends, until it closes or LINGER_SECONDS have passed."""
+        self.listener.connections.mark_idle(self)
         await self._send_eof()
         deadline = trio.current_time() + LINGER_SECONDS
         while await self._wait_for_data(deadline):
@@ -181,16 +181,16 @@ class Connection:
         try:
             await self.stream.send_eof()
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            raise Gone from error
+            raise ClientGone from error
 
     def _look_up_addresses(self) -> None:
         sock = self.stream.socket
         try:
             self.client = sock.getpeername()[:2]
             self.server = sock.getsockname()[:2]
-        except OSError as error:  # reset before we came to it
-            raise Gone from error
+        except OSError as error:  # reset already
+            raise ClientGone from error
 
     def _reset_on_close(self) -> None:
-        """Leave the kernel nothing to go on sending to a client that does not read."""
+        """Close with a reset, so that the kernel does not go on sending to a client that does not read."""
         self.stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

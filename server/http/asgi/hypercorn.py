@@ -1,8 +1,8 @@
-"""Hypercorn's home: one request on a connection, from its head to its answer, served by an ASGI application.
+"""The use of Hypercorn: one request on a connection, from its head to its answer, served by an ASGI application.
 
-Hypercorn keeps what it is good at: the states of ASGI (HTTPStream) and of HTTP/1.1 (H11Protocol). Its server, its
-reader, its lifespan, HTTP/2 and WebSocket are not used: an exception on one connection ends its whole server, its
-connections do not time out after a Quart response, its shutdown waits a fixed time, and h2c cannot be switched off.
+Used are its state machines of ASGI (HTTPStream) and HTTP/1.1 (H11Protocol). Its server, reader, lifespan, HTTP/2 and
+WebSocket are not: an exception on one connection ends its whole server, its connections do not time out after a Quart
+response, its shutdown waits a fixed time, and h2c cannot be switched off.
 """
 
 import importlib.metadata
@@ -22,28 +22,28 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import AppWrapper, ConnectionState, TaskGroup
 
 from server.base.refusal import refuse
-from server.http.answer import CHUNKED, CONTINUE, written_head
+from server.http.answer import CHUNKED, CONTINUE, encode_head
 from server.http.asgi.body import App, Message
 from server.http.asgi.connection import Connection
 from server.http.frontend import BROKEN_HEAD
 from server.http.head import Fields, RequestHead
 
 VERSION = "0.18.0"
-"""We build on internals: another version is another server until its tests have passed here."""
+"""This relies on internals: another version must first pass the tests here."""
 PIECES_MAX = 256
-"""Chunks taken at a time, about 2 ms of parsing: then others have their turn, since a chunk may be one byte."""
+"""Chunks parsed at a time, about 2 ms: then other tasks run, since a chunk may be one byte."""
 NO_ROUTE = refuse("not_found", "no such route")
 
 
 def check_version() -> None:
-    """Raise RuntimeError if Hypercorn is not the one that this was built on."""
+    """Raise RuntimeError unless the installed Hypercorn is VERSION."""
     found = importlib.metadata.version("hypercorn")
     if found != VERSION:
         raise RuntimeError(f"hypercorn {VERSION} is needed, {found} is installed")
 
 
 def _config() -> Config:
-    """Make Hypercorn's settings: no logs of its own, no headers of its own, no limit on requests a connection."""
+    """Return settings for Hypercorn: no logs or headers of its own, no limit on requests per connection."""
     config = Config()
     config.accesslog = None
     config.errorlog = None
@@ -79,7 +79,7 @@ class Exchange(H11Protocol):
         self._scope: Any = None
 
     async def run(self) -> bool:
-        """Serve the request, whose head is at the front of `link.received`. True: the connection can take another."""
+        """Serve the request whose head is at the front of `link.received`; return whether it can serve another."""
         self.parser.receive_data(self._head.raw)
         del self.link.received[: len(self._head.raw)]
         try:
@@ -96,7 +96,7 @@ class Exchange(H11Protocol):
         return self._end()
 
     def _begin_body(self) -> None:
-        """Give the parser what has come of the body. A request without one is complete at once."""
+        """Pass the parser what has arrived of the body. A request without one is complete at once."""
         if self._head.length != 0:
             self._feed(bytes(self.link.received))
         else:
@@ -126,10 +126,10 @@ class Exchange(H11Protocol):
         )
         await self.asgi_app(self._scope, self.receive, cast(Any, stream.app_send))
         if stream.state is not ASGIHTTPState.CLOSED:
-            raise RuntimeError("the application returned without a whole answer")
+            raise RuntimeError("the application returned without a complete answer")
 
     async def spawn_app(self, _app: object, _config: object, scope: object, _send: object) -> None:
-        """Keep the scope; HTTPStream calls this when it has made it."""
+        """Keep the scope; called by HTTPStream once it has made it."""
         self._scope = scope
 
     def _end(self) -> bool:
@@ -139,8 +139,8 @@ class Exchange(H11Protocol):
         return True
 
     async def receive(self) -> Message:
-        """ASGI: return the next of the body. It is read for admitted senders, so the connection is a known one now."""
-        self.link.is_known = True
+        """Return the next ASGI message of the body. Only admitted requests are read, so the sender is authenticated."""
+        self.link.is_authenticated = True
         pieces: list[bytes] = []
         while not self._is_complete and len(pieces) < PIECES_MAX:
             try:
@@ -167,22 +167,22 @@ class Exchange(H11Protocol):
         self.parser.receive_data(await self.link.read())
 
     async def _to_link(self, event: ConnectionEvent) -> None:
-        """Take what Hypercorn sends; its other events are about its own way of closing."""
+        """Send what Hypercorn sends; its other events concern only its own way of closing."""
         if isinstance(event, RawData):
             await self.link.send(event.data)
 
     async def stream_send(self, event: StreamEvent) -> None:
-        """Send the next part of the answer. It leaves whole, at its end."""
+        """Send the next part of the answer; the whole leaves at its end."""
         if isinstance(event, Response):
-            await self.link.send(self._written_head(event))
+            await self.link.send(self._encode_head(event))
         else:
             await super().stream_send(event)
         if isinstance(event, EndBody):
             await self.link.flush()
-            self.link.has_answered()
+            self.link.on_answer_sent()
 
-    def _written_head(self, event: Response) -> bytes:
-        """Return the head of the answer, written as by the other front end. h11 is told for the sake of its states."""
+    def _encode_head(self, event: Response) -> bytes:
+        """Return the head of the answer, encoded as in the other front end. h11 is told to keep its state in step."""
         fields = Fields(event.headers)
         length = fields.only(b"content-length")
         is_last = self._head.is_last or self.link.is_ending or not self._is_complete
@@ -194,7 +194,7 @@ class Exchange(H11Protocol):
             framing = b"content-length: %b\r\n" % length
         else:
             framing = CHUNKED if self._head.is_http_1_1 else b""
-        return written_head(event.status_code, headers, framing, last=is_last)
+        return encode_head(event.status_code, headers, framing, last=is_last)
 
     async def _maybe_recycle(self) -> None:
-        """Do nothing: this is Hypercorn's way to the next request; ours is the return of `run`."""
+        """Do nothing: Hypercorn goes on to the next request here; we return from `run` instead."""

@@ -34,7 +34,7 @@ def build_public_app(
     body_timeout_seconds: float,
     trusted_proxies: Sequence[Network] = (),
 ) -> QuartTrio:
-    """Make the application of `bind`. `observe` hears of every answer that it gives."""
+    """Return the application of `bind`. `observe` is called for every answer."""
     app = quiet_quart(body_timeout_seconds, observe, trusted_proxies)
 
     async def ingest(source_id: str) -> Response:
@@ -58,7 +58,7 @@ def build_public_app(
 
 
 async def _answer(entry: Entry) -> Answer:
-    """Read the current request's body, submit it, and return the answer once it is decided; close the entry."""
+    """Read and submit the current request's body, and return the answer; close the entry in any case."""
     try:
         body = await body_reader().read(entry.grow)
         if isinstance(body, Refusal):
@@ -91,14 +91,14 @@ def _head(source_id: str, trusted_proxies: Sequence[Network]) -> DeliveryHead:
 
 
 def body_reader() -> BodyReader:
-    """Return the current request's body, not read yet."""
+    """Return the reader of the current request's body."""
     reader = cast(Scope, request.scope)[READER]
     assert isinstance(reader, BodyReader)
     return reader
 
 
 def response(answer: Answer) -> Response:
-    """Return the answer as Quart sends it."""
+    """Convert the answer for Quart."""
     result = Response(answer.body, answer.status)
     result.headers.pop("content-type")
     for name, value in answer.headers:
@@ -109,7 +109,7 @@ def response(answer: Answer) -> Response:
 
 
 def add_health(app: QuartTrio, health: HealthChecks, observe: Observe) -> None:
-    """Add `/livez` and `/readyz`; on either listener."""
+    """Add `/livez` and `/readyz`, which both listeners serve."""
 
     async def livez() -> Response:
         is_live = health.live()
@@ -128,13 +128,13 @@ def add_health(app: QuartTrio, health: HealthChecks, observe: Observe) -> None:
 
 
 class SourceIdConverter(BaseConverter):
-    """A source id as the contract has it; any other segment is not a route."""
+    """Matches a source id; no route has any other segment there."""
 
     regex = "[A-Za-z0-9_-]{1,64}"
 
 
 class QuietQuart(QuartTrio):
-    """Quart without what answers, waits, redirects or logs by itself; routes match the raw path, whatever the Host."""
+    """Quart that never answers, redirects or logs by itself; routes match the raw path, whatever the Host."""
 
     def create_url_adapter(self, request: BaseRequestWebsocket | None) -> MapAdapter | None:
         if request is None:
@@ -143,16 +143,16 @@ class QuietQuart(QuartTrio):
         path, method = scope["path"], scope["method"]
         return self.url_map.bind(
             "localhost",
-            path_info=NO_PATH if path.startswith("//") else path,  # the router takes many leading slashes for one
-            default_method=method if method.isupper() else NO_METHOD,  # and `post` for `POST`
+            path_info=NO_PATH if path.startswith("//") else path,  # the router merges leading slashes
+            default_method=method if method.isupper() else NO_METHOD,  # and takes `post` for `POST`
         )
 
 
 def quiet_quart(body_timeout_seconds: float, observe: Observe, trusted_proxies: Sequence[Network] = ()) -> QuietQuart:
-    """Make an application without routes that refuses in JSON. Bodies come through `body_reader()` alone.
+    """Return an application without routes that refuses in JSON. Bodies come through `body_reader()` alone.
 
-    A handler's exception ends in the server, which contains and logs it: no traceback page, no status outside the
-    contract's list.
+    A handler's exception propagates to the connection, which logs it: no traceback page, no status that is not
+    documented.
     """
     app = QuietQuart(__name__, static_folder=None)
     app.config.update(
@@ -178,7 +178,7 @@ def quiet_quart(body_timeout_seconds: float, observe: Observe, trusted_proxies: 
 
 
 def http_answer(error: HTTPException) -> Answer:
-    """Return what Quart refuses in the contract's words."""
+    """Convert a refusal by Quart into one of ours."""
     if isinstance(error, MethodNotAllowed):
         methods = ", ".join(sorted(error.valid_methods or ()))
         answer = refusal_answer(refuse("method_not_allowed", f"this route takes {methods}"), close=False)

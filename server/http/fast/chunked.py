@@ -3,13 +3,13 @@
 import re
 
 CHUNK_LINE_BYTES_MAX = 1024
-"""Size and extensions of a chunk; nobody sends extensions, and they are ignored."""
+"""Size and extensions of a chunk. Extensions are ignored; hardly any client sends them."""
 
 TRAILER_BYTES_MAX = 16384
-"""All trailer lines together; they are ignored."""
+"""All trailer lines together. They are ignored."""
 
 PIECES_MAX = 256
-"""Chunks taken at a time, in well under a millisecond: then others have their turn, since a chunk may be one byte."""
+"""Chunks decoded at a time, in well under a millisecond: then others are served, since a chunk may be one byte."""
 
 SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?[ \t]*")
 TRAILER_LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[^\x00-\x08\x0a-\x1f\x7f]*")
@@ -20,19 +20,19 @@ class MalformedChunks(Exception):
 
 
 class ChunkDecoder:
-    """One body. `done` after its end; then the buffer holds what follows it."""
+    """Decodes one body. `done` is set at its end; then the buffer holds what follows it."""
 
     def __init__(self) -> None:
         self.done = False
         self.has_more = False
-        """Whether `take` has left pieces in the buffer for its next call."""
+        """Whether `decode` left pieces in the buffer for its next call."""
         self._left = 0
         self._in_chunk = False
         self._in_trailer = False
         self._trailer_bytes = 0
 
-    def take(self, buffer: bytearray) -> bytes:
-        """Take the next pieces of the body out of the front of `buffer`, as far as it goes; PIECES_MAX at a time."""
+    def decode(self, buffer: bytearray) -> bytes:
+        """Remove the next pieces of the body from the front of `buffer`, at most PIECES_MAX; return them joined."""
         pieces: list[bytes] = []
         at = 0
         while not self.done and len(pieces) < PIECES_MAX:
@@ -80,7 +80,7 @@ class ChunkDecoder:
             raise MalformedChunks
 
     def _check_unfinished(self, buffer: bytearray, at: int) -> None:
-        """Raise MalformedChunks unless what has come can still become a line."""
+        """Raise MalformedChunks unless what has arrived can still become a line."""
         rest = bytes(buffer[at : at + CHUNK_LINE_BYTES_MAX])
         after_data = self._in_chunk and rest not in (b"", b"\r")
         if len(rest) >= CHUNK_LINE_BYTES_MAX or b"\n" in rest or after_data:

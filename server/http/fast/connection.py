@@ -1,6 +1,6 @@
 """One connection of the fast lane: what to do when it is readable, answered, or out of time.
 
-Its states, and how bytes leave, are in `socket.py`. All of it is synchronous and runs in the lane's one task.
+Its states, and how bytes are sent, are in `socket.py`. All of it is synchronous and runs in the lane's one task.
 """
 
 import socket
@@ -8,9 +8,9 @@ import time
 from typing import Protocol
 
 from server.base.refusal import Refusal
-from server.http.answer import CONTINUE, Answer, refusal_answer, written
+from server.http.answer import CONTINUE, Answer, encode_answer, refusal_answer
 from server.http.fast.head_cache import HeadCache
-from server.http.fast.ingest_head import Elsewhere, IngestHead
+from server.http.fast.ingest_head import IngestHead, OtherRequest
 from server.http.fast.socket import FastSocket, SocketLane, State
 from server.http.frontend import (
     BROKEN_BODY,
@@ -28,7 +28,7 @@ from server.intake.intake import DeliveryHead
 
 
 class ConnectionLane(SocketLane, Protocol):
-    """What a connection needs of its lane."""
+    """What a connection needs from its lane."""
 
     listener: Listener
     observe: Observe
@@ -41,7 +41,7 @@ class ConnectionLane(SocketLane, Protocol):
 
 
 class FastConnection(FastSocket):
-    """One accepted socket. Its owner, the lane, calls it; it calls the lane to be watched, handed over or forgotten."""
+    """One accepted socket. The lane owns and calls it; it calls the lane to be watched, handed over or forgotten."""
 
     __slots__ = ("_entry", "_ingest", "answers", "body", "head", "started")
 
@@ -54,14 +54,14 @@ class FastConnection(FastSocket):
         self._entry: Entry | None = None
         self.head: DeliveryHead
         self.body = b""
-        """Of a request in the lane's batch, until it is admitted or goes alone."""
+        """Of a request in the lane's batch, until it is admitted or served alone."""
         self.started = lane.now
-        """When the request in hand came."""
+        """When the current request arrived; monotonic seconds."""
 
-    def readable(self) -> None:
-        """Read, and go as far as that reaches; call when the client sent something, or closed.
+    def on_readable(self) -> None:
+        """Read once and process what arrived; call when the client sent something, or closed.
 
-        A request that comes in one piece, as most do, joins the batch of this turn.
+        A request that arrives in one piece, as most do, joins the batch of this turn.
         """
         try:
             data = self.sock.recv(READ_BYTES)
@@ -71,18 +71,18 @@ class FastConnection(FastSocket):
             self.close()
             return
         if self.state is State.IDLE:
-            if self.is_known and (plain := self.protocol.plain_request(data)) is not None:
+            if self.is_authenticated and (plain := self.protocol.plain_request(data)) is not None:
                 self._ingest, self.body = plain
                 self.head = self._ingest.head
-                self.protocol.buffer = data  # in case it goes alone
+                self.protocol.buffer = data  # in case it is served alone
                 self.started = self._lane.now
                 self._lane.batch.append(self)
                 return
             self._enter(State.HEAD)
-        self._received(data)
+        self._on_data(data)
         self._watch()
 
-    def _received(self, data: bytes) -> None:
+    def _on_data(self, data: bytes) -> None:
         if self.state is State.LINGER:
             if not data:
                 self.close()
@@ -91,14 +91,14 @@ class FastConnection(FastSocket):
             self.protocol.receive(data)
         else:
             self.at_end = True
-        self._go_on()
+        self._process_buffer()
 
     def advance(self) -> None:
-        """Go as far as the bytes in hand reach; a request of the batch goes alone."""
+        """Process the buffered bytes; a request of the batch is served alone."""
         self.body = b""
         if self.state is State.IDLE:
             self._enter(State.HEAD)
-        self._go_on()
+        self._process_buffer()
         self._watch()
 
     def wait_for_answer(self) -> None:
@@ -107,7 +107,7 @@ class FastConnection(FastSocket):
         self._enter(State.ANSWER)
 
     def reply(self, data: bytes) -> bool:
-        """Send the answer to a request of the batch. False if it has not left whole."""
+        """Send the answer to a request of the batch; return whether all of it was sent."""
         if self.state is State.CLOSED:
             return False
         left = self._send_now(data)
@@ -115,11 +115,11 @@ class FastConnection(FastSocket):
             self._keep(left)
             self._watch()
         elif left is not None:
-            self._has_answered()
+            self._on_answer_sent()
         return left == b""
 
-    def out_of_time(self) -> None:
-        """Refuse what has begun, or close; call when the deadline has passed."""
+    def on_deadline(self) -> None:
+        """Refuse the request that has begun, or close; call when the deadline has passed."""
         if self.state is State.HEAD and self.protocol.buffer:
             self._refuse(HEAD_TOO_SLOW)
         elif self.state is State.BODY:
@@ -129,12 +129,12 @@ class FastConnection(FastSocket):
         self._watch()
 
     def close(self) -> None:
-        """Close at once. What was submitted goes on."""
-        if self.state not in (State.ANSWER, State.CLOSED):  # what was submitted leaves with its answer
-            self._leave()
+        """Close at once. A submitted request is still committed."""
+        if self.state not in (State.ANSWER, State.CLOSED):  # a submitted entry is closed with its answer
+            self._close_entry()
         super().close()
 
-    def _go_on(self) -> None:
+    def _process_buffer(self) -> None:
         if self.state is State.HEAD:
             self._next_head()
         if self.state is State.BODY:
@@ -147,25 +147,25 @@ class FastConnection(FastSocket):
                 self._refuse(BROKEN_HEAD) if self.protocol.buffer else self.close()
         elif isinstance(found, IngestHead):
             self._ask_gate(found)
-        elif isinstance(found, Elsewhere):
+        elif isinstance(found, OtherRequest):
             self._lane.hand_over(self)
         else:
             self._refuse(found)
 
     def _ask_gate(self, ingest: IngestHead) -> None:
         lane, head = self._lane, ingest.head
-        lane.connections.fell_busy(self)
+        lane.connections.mark_busy(self)
         self.started = lane.now
         entry = lane.gate.enter(head)
         if isinstance(entry, Denial):
             self._refuse(entry.refusal, head.remote_addr, entry.source_id)
             return
-        self.is_known = True
+        self.is_authenticated = True
         self._ingest, self._entry = ingest, entry
         self._enter(State.BODY)
         invites = ingest.expects_continue and not self.protocol.buffer and head.content_length != 0
         if invites and self._send_now(CONTINUE):
-            self.close()  # a client that reads nothing: the rest of this line would run into its answer
+            self.close()  # the client reads nothing: the rest of this line would end up in its answer
 
     def _next_body(self) -> None:
         assert self._entry is not None
@@ -179,12 +179,12 @@ class FastConnection(FastSocket):
             self._refuse_body(body)
         else:
             self._enter(State.ANSWER)
-            self._entry.submit(body, self.answered)
+            self._entry.submit(body, self.on_answer)
 
-    def answered(self, answer: Answer) -> None:
-        """Answer the request in hand; the gate calls this."""
+    def on_answer(self, answer: Answer) -> None:
+        """Send the answer to the current request; called by the gate."""
         assert self._ingest is not None
-        self._leave()
+        self._close_entry()
         lane, head = self._lane, self._ingest.head
         seconds = time.monotonic() - self.started
         if answer.code:
@@ -194,7 +194,7 @@ class FastConnection(FastSocket):
         if self.state is State.CLOSED:
             return
         self._is_last = answer.close or self._ingest.is_last or lane.listener.is_draining
-        self._send(written(answer, last=self._is_last))
+        self._send(encode_answer(answer, last=self._is_last))
         self._watch()
 
     def _refuse_body(self, refusal: Refusal) -> None:
@@ -202,15 +202,15 @@ class FastConnection(FastSocket):
         self._refuse(refusal, self._ingest.head.remote_addr, self._ingest.head.source_id)
 
     def _refuse(self, refusal: Refusal, remote_addr: str = "", source_id: str = "") -> None:
-        """Answer before all of the request was read: this answer is the connection's last."""
-        self._leave()
+        """Refuse before the whole request was read, so this answer is the connection's last."""
+        self._close_entry()
         answer = refusal_answer(refusal, close=True)
         seconds = time.monotonic() - self.started
         self._lane.observe(answer.status, answer.code, seconds, remote_addr or self.protocol.peer, source_id)
         self._is_last = True
-        self._send(written(answer, last=True))
+        self._send(encode_answer(answer, last=True))
 
-    def _has_answered(self) -> None:
+    def _on_answer_sent(self) -> None:
         lane = self._lane
         self.answers += 1
         if self._is_last or lane.listener.is_draining:
@@ -221,8 +221,8 @@ class FastConnection(FastSocket):
         else:
             self._enter(State.IDLE)
 
-    def _leave(self) -> None:
-        """Give up the request in hand, whatever became of it."""
+    def _close_entry(self) -> None:
+        """Close the entry of the current request, if there is one."""
         if self._entry is not None:
             self._entry.close()
             self._entry = None

@@ -1,11 +1,11 @@
 """The fast lane: deliveries on plain HTTP/1.1, all connections served by one task.
 
 The lane has an epoll of its own and waits for that one descriptor; when it is readable, every ready socket is served
-synchronously. So a delivery costs no task switch of trio, and a burst of them costs one. What is not a delivery goes to
-the complete front end, with the bytes that came already. Policy is the gate's; here are sockets, epoll and deadlines.
+synchronously. So a burst of deliveries costs one task switch of trio, not one each. Any other request is handed over to
+the complete front end, with the bytes already received. Policy is the gate's; here are sockets, epoll and deadlines.
 
 Fair: a turn serves each ready socket once (one read, one request), at most READY_MAX of them; then trio's other tasks
-have theirs.
+run.
 """
 
 import errno
@@ -21,7 +21,7 @@ from typing import Protocol
 import trio
 
 from server.base.wakeup import Wakeup
-from server.http.answer import Answer, written
+from server.http.answer import Answer, encode_answer
 from server.http.fast.connection import FastConnection
 from server.http.fast.head_cache import HeadCache
 from server.http.fast.socket import FastSocket, seconds_by_state
@@ -35,29 +35,29 @@ ACCEPT_MAX = 64
 """Connections accepted in one turn."""
 
 SWEEP_SECONDS = 0.1
-"""How late a deadline may be noticed: far less than any sensible timeout, and cheap for thousands of connections."""
+"""How late a deadline may be noticed: far below any sensible timeout, and cheap for thousands of connections."""
 
 OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 
 HandOver = Callable[[socket.socket, bytes, int, bool], None]
-"""A socket, the bytes that came already, how many answers it had, and whether its sender is known."""
+"""Called with a socket, the bytes received already, the number of answers sent, and whether it is authenticated."""
 
 
 class BatchGate(RequestGate, Protocol):
-    """What the lane asks of the gate."""
+    """What the lane needs from the gate."""
 
     def submit_batch(self, requests: Sequence[FastConnection], reply: "FastLane", /) -> Sequence[FastConnection]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class FastIntake:
-    """What the fast lane needs to take deliveries by itself."""
+    """What the fast lane needs to serve deliveries by itself."""
 
     gate: BatchGate
     trusted_proxies: Sequence[Network]
     accepted: Callable[[int, float], None]
-    """Hears of deliveries that were answered together: how many, and in how many seconds. Of the others the listener's
-    `observe` hears."""
+    """Called for deliveries that were answered together: how many, and in how many seconds. For the others the
+    listener's `observe` is called."""
 
 
 class FastLane:
@@ -70,15 +70,15 @@ class FastLane:
         self.observe: Observe = listener.observe
         self.connections = listener.connections
         self.now = time.monotonic()
-        """Of this turn."""
+        """When this turn began; monotonic seconds."""
         self.batch: list[FastConnection] = []
-        """Those whose request came whole in this turn."""
+        """Those whose request arrived whole in this turn."""
         self.listener = listener
         self._hand_over = hand_over
         self._heads = HeadCache(fast.trusted_proxies)
         self._epoll = select.epoll()
         self._alarm = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        """Readable while a connection waits for the next turn."""
+        """Readable while a connection is scheduled for the next turn."""
         self._epoll.register(self._alarm, select.EPOLLIN)
         self._listening: dict[int, socket.socket] = {}
         self._open: dict[int, FastConnection] = {}
@@ -87,7 +87,7 @@ class FastLane:
         self._changed = Wakeup()
 
     def listen(self, sockets: Sequence[socket.socket]) -> None:
-        """Accept the connections of these listening sockets."""
+        """Accept connections on these listening sockets."""
         for sock in sockets:
             self._listening[sock.fileno()] = sock
             self._epoll.register(sock.fileno(), select.EPOLLIN)
@@ -105,7 +105,7 @@ class FastLane:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._sweep)
-                nursery.start_soon(self._take_turns)
+                nursery.start_soon(self._serve_turns)
                 while self._listening or self._open:
                     await self._changed.wait()
                 nursery.cancel_scope.cancel()
@@ -116,36 +116,36 @@ class FastLane:
             self._epoll.close()
             os.close(self._alarm)
 
-    async def _take_turns(self) -> None:
+    async def _serve_turns(self) -> None:
         while True:
             await trio.lowlevel.wait_readable(self._epoll.fileno())
             self.now = time.monotonic()
             self._turn()
 
     def watch(self, connection: FastSocket, *, reading: bool, writing: bool = False) -> None:
-        """Wait for this on the connection, and for nothing else."""
+        """Wait for these events on the connection, and for no others."""
         events = (select.EPOLLIN if reading else 0) | (select.EPOLLOUT if writing else 0)
         self._epoll.modify(connection.file, events)
 
     def reschedule(self, connection: FastConnection) -> None:
-        """Serve it in the next turn: it has bytes in hand."""
+        """Serve it in the next turn without new input; call when it has bytes left to process."""
         if not self._rescheduled:
             os.eventfd_write(self._alarm, 1)
         self._rescheduled[connection] = None
 
     def admit(self, connections: Sequence[FastConnection]) -> None:
-        """Let these wait for their answers: their requests, which came whole, are on their way to the disk."""
-        self.connections.known_fell_busy(connections)
+        """Let these wait for their answers; call when their requests are being committed."""
+        self.connections.mark_all_busy(connections)
         for connection in connections:
             connection.wait_for_answer()
 
     def answer(self, connections: Sequence[FastConnection], bodies: Sequence[bytes]) -> None:
-        """Answer each with a 200 and its body; call when all are on disk. The bodies have one length."""
+        """Answer each with a 200 and its body; call when all are on disk. The bodies have equal lengths."""
         if self.listener.is_draining:
             self.answer_each(connections, [Answer(200, body) for body in bodies])
             return
         self._accepted(len(connections), time.monotonic() - connections[0].started)
-        head = written(Answer(200, bodies[0]), last=False)[: -len(bodies[0])]
+        head = encode_answer(Answer(200, bodies[0]), last=False)[: -len(bodies[0])]
         idle = []
         for connection, body in zip(connections, bodies, strict=True):
             try:
@@ -154,23 +154,25 @@ class FastLane:
             except Exception as error:  # noqa: BLE001  # contained, as in `_serve`
                 self.listener.on_error(error)
                 connection.close()
-        self.connections.known_fell_idle(idle)
+        self.connections.mark_all_idle(idle)
 
     def answer_each(self, connections: Sequence[FastConnection], answers: Sequence[Answer]) -> None:
-        """Answer each with whatever it gets."""
+        """Answer each with its own answer."""
         for connection, answer in zip(connections, answers, strict=True):
-            self._serve(connection, partial(connection.answered, answer))
+            self._serve(connection, partial(connection.on_answer, answer))
 
     def forget(self, connection: FastSocket) -> None:
-        """Forget it; call when it is about to be closed, or handed over."""
+        """Remove it; call when it is about to be closed, or handed over."""
         self._epoll.unregister(connection.file)
         del self._open[connection.file]
         self.connections.remove(connection)
         self._changed.notify()
 
     def hand_over(self, connection: FastConnection) -> None:
-        """Give it to the complete front end: what comes on it is not a delivery."""
-        self._hand_over(connection.release(), connection.protocol.buffer, connection.answers, connection.is_known)
+        """Hand it to the complete front end: its request is not a delivery."""
+        self._hand_over(
+            connection.release(), connection.protocol.buffer, connection.answers, connection.is_authenticated
+        )
 
     def _turn(self) -> None:
         ready = self._epoll.poll(0, READY_MAX)
@@ -181,9 +183,9 @@ class FastLane:
             if connection is None:
                 continue
             if events & select.EPOLLIN:
-                self._serve(connection, connection.readable)
+                self._serve(connection, connection.on_readable)
             elif events & select.EPOLLOUT:
-                self._serve(connection, connection.writable)
+                self._serve(connection, connection.on_writable)
             else:
                 self._serve(connection, connection.close)
         if self.batch:
@@ -193,7 +195,7 @@ class FastLane:
                 self._accept(file, self._listening[file])
 
     def _submit_batch(self) -> None:
-        """Submit together what came whole in this turn; serve what is left as any other."""
+        """Submit together the requests that arrived whole in this turn; serve the rest one by one."""
         batch, self.batch = self.batch, []
         try:
             alone = self.gate.submit_batch(batch, self)
@@ -212,7 +214,7 @@ class FastLane:
             self._serve(connection, connection.advance)
 
     def _accept(self, file: int, listening: socket.socket) -> None:
-        """Accept those that wait; one a turn when each takes another's place, so that those can be served first."""
+        """Accept what is waiting; when full only one per turn, so that the ones to be evicted are served first."""
         for _ in range(ACCEPT_MAX):
             try:
                 sock, address = listening.accept()
@@ -220,7 +222,7 @@ class FastLane:
                 return
             except OSError as error:
                 if error.errno not in OUT_OF_RESOURCES:
-                    continue  # that one client is gone already
+                    continue  # that client is gone already
                 self.connections.evict()
                 self._pause_accepting(file)
                 return
@@ -233,7 +235,7 @@ class FastLane:
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._epoll.register(sock.fileno(), select.EPOLLIN)
-        except OSError:  # gone already, or the machine has no room for one more
+        except OSError:  # gone already, or the host is out of resources
             sock.close()
             return
         connection = FastConnection(self, sock, peer, self._heads)
@@ -244,14 +246,14 @@ class FastLane:
             self._hand_over(sock, b"", 0, False)  # to be turned away
 
     def _pause_accepting(self, file: int) -> None:
-        """Accept again with the next sweep; call when the machine has no room for one more connection."""
+        """Stop accepting until the next sweep; call when the host is out of resources."""
         self._epoll.modify(file, 0)
         self._paused.append(file)
 
     def _serve(self, connection: FastConnection, step: Callable[[], None]) -> None:
         try:
             step()
-        except Exception as error:  # noqa: BLE001  # contained: reported, and never the server's end
+        except Exception as error:  # noqa: BLE001  # contained: reported, never ends the server
             self.listener.on_error(error)
             connection.close()
 
@@ -264,4 +266,4 @@ class FastLane:
                     self._epoll.modify(file, select.EPOLLIN)
             self._paused.clear()
             for late in [each for each in self._open.values() if each.deadline <= self.now]:
-                self._serve(late, late.out_of_time)
+                self._serve(late, late.on_deadline)

@@ -1,24 +1,24 @@
-"""Heads that came before: the same bytes from the same peer are not parsed again.
+"""A cache of heads: the same bytes from the same peer are not parsed again.
 
-A head that varies each time is not kept, but the template that it shares with others.
+Of a head that varies each time, the template that it shares with others is kept instead.
 """
 
 from collections.abc import Iterator, Sequence
 
 from server.base.refusal import Refusal
 from server.http.fast.head_templates import TEMPLATE_BYTES_MAX, HeadTemplates
-from server.http.fast.ingest_head import Elsewhere, IngestHead, ingest_head
+from server.http.fast.ingest_head import IngestHead, OtherRequest, ingest_head
 from server.http.head import RequestHead, complete_head
 from server.http.remote import Network
 
 HEADS_MAX = 1024
-"""Heads remembered, and as many older ones: senders repeat theirs, but for the length of the body."""
+"""Recent heads, and as many older ones: senders repeat theirs, except for the body's length."""
 HEAD_BYTES_REMEMBERED_MAX = 1024
-"""A longer head is parsed each time; so what is remembered takes a few MB at most."""
+"""A longer head is parsed each time, so that the cache takes a few MB at most."""
 
 
 class HeadCache:
-    """Heads by the peer and their exact bytes. Bounded: when it is full, the older half is forgotten."""
+    """Heads by peer and exact bytes. Bounded: when full, the older half is dropped."""
 
     def __init__(self, trusted_proxies: Sequence[Network]) -> None:
         self._trusted_proxies = trusted_proxies
@@ -32,8 +32,8 @@ class HeadCache:
     def __iter__(self) -> Iterator[IngestHead]:
         yield from (*self._young.values(), *self._old.values())
 
-    def read(self, peer: str, raw: bytes) -> IngestHead | Refusal | Elsewhere | None:
-        """Return what this complete head asks for."""
+    def read(self, peer: str, raw: bytes) -> IngestHead | Refusal | OtherRequest | None:
+        """Return what this complete head asks for. `raw` ends with its blank line."""
         key = (peer, raw)
         found = self._young.get(key) or self._old.get(key)
         if found is not None:
@@ -46,8 +46,8 @@ class HeadCache:
             return filled
         return self._parse(key, lines)
 
-    def _parse(self, key: tuple[str, bytes], lines: Sequence[bytes]) -> IngestHead | Refusal | Elsewhere | None:
-        """Do the same for a head that is neither remembered nor like others."""
+    def _parse(self, key: tuple[str, bytes], lines: Sequence[bytes]) -> IngestHead | Refusal | OtherRequest | None:
+        """Do the same for a head that neither the cache nor a template has."""
         peer, raw = key
         request = complete_head(raw)
         if not isinstance(request, RequestHead):

@@ -1,8 +1,8 @@
-"""Heads like one that was checked, but for values that decide nothing: a trace, a signature, an id, a length.
+"""Templates for heads that equal a checked one except in values that decide nothing: a trace, signature, id or length.
 
-A sender's heads have the same lines in the same order, most of them byte for byte. Of a head like that only the lines
-that vary are looked at: the same name at the same place, and a value of the right characters. All else that `head.py`
-checks is as in the head that the template was made from. A test compares the two ways byte by byte.
+A sender's heads have the same lines in the same order, most of them byte for byte. Of such a head only the lines that
+vary are checked: the same name in the same place, and a value of valid characters. All else that `head.py` checks is as
+in the head that the template was made from. A test compares the two byte by byte.
 """
 
 import re
@@ -11,33 +11,33 @@ from collections.abc import Sequence
 from server.http.fast.ingest_head import IngestHead
 from server.http.head import LENGTH_DIGITS_MAX, VALUE, Header
 from server.http.remote import Network, remote_address
-from server.intake.headers import varied
+from server.intake.headers import with_changed
 from server.intake.intake import DeliveryHead
 
 TEMPLATE_BYTES_MAX = 2048
 TEMPLATE_LINES_MAX = 32
-"""A head beyond either has no template: small to remember, and far from the limits of heads and of kept headers."""
+"""A head beyond either has no template. Cheap to keep, and far below the limits on heads and on kept headers."""
 TEMPLATES_MAX = 512
 PIECES_MAX = 4096
 PIECE_BYTES_MAX = 256
-"""Of pieces that came twice, and of pieces that came once; a longer one counts as new each time."""
+"""Of pieces seen twice, and of pieces seen once; a longer one counts as new each time."""
 LEARN_EVERY = 8
-"""One head in so many is learned from: it takes as long as to check one, and a flood without templates pays too."""
+"""One head in this many is learned from: learning costs as much as checking, even if heads never share a template."""
 
 CONTENT_LENGTH = b"content-length"
 DECISIVE = frozenset(
     b"authorization connection content-encoding content-type expect host transfer-encoding".split(),
 )
-"""How a request is read, and whether it is admitted, depends on these: another value is another template."""
+"""These decide how a request is read and whether it is admitted: another value needs another template."""
 
 Varying = tuple[int, bytes, bytes]
-"""A line that varies: which, how it starts, and the header's name."""
+"""A line that varies: its index, its start, and the header's name."""
 
 _is_value = re.compile(VALUE).fullmatch
 
 
 class HeadTemplate:
-    """What the heads that fit it have in common, and where they differ."""
+    """What the matching heads have in common, and where they differ."""
 
     __slots__ = ("_headers", "_length_at", "_length_start", "_model", "_varying", "is_repeated")
 
@@ -48,10 +48,10 @@ class HeadTemplate:
         lengths = [(at, start) for at, start, name in varying if name == CONTENT_LENGTH]
         self._length_at, self._length_start = lengths[0] if lengths else (0, b"")
         self.is_repeated = not self._varying
-        """Its heads differ in the length at most, so each of them may come again."""
+        """Whether its heads differ at most in the length, so that each may be repeated."""
 
     def fill(self, peer: str, lines: Sequence[bytes], trusted_proxies: Sequence[Network]) -> IngestHead | None:
-        """Return the head of these lines; None if it does not fit after all."""
+        """Return the head of these lines; None if they do not match after all."""
         model = self._model.head
         headers = list(self._headers)
         changed = []
@@ -72,7 +72,7 @@ class HeadTemplate:
         head = DeliveryHead(
             model.source_id,
             model.authorization,
-            varied(model.scanned, changed) if changed else model.scanned,
+            with_changed(model.scanned, changed) if changed else model.scanned,
             length,
             remote_address(peer, headers, trusted_proxies),
         )
@@ -80,43 +80,43 @@ class HeadTemplate:
 
 
 class HeadTemplates:
-    """Templates, by the lines that do not vary: those that came twice.
+    """Templates by the lines that do not vary, which are those seen twice.
 
-    Bounded: what is full is forgotten and learned anew. What never comes again pushes out nothing that does.
+    Bounded: a full table is cleared and learned anew. Lines that are never repeated do not displace those that are.
     """
 
     def __init__(self) -> None:
         self._templates: dict[tuple[bytes | None, ...], HeadTemplate] = {}
-        self._once: set[bytes] = set()
-        self._twice = {b"": b""}
-        self._offered = 0
+        self._seen_once: set[bytes] = set()
+        self._seen_twice = {b"": b""}
+        self._heads_seen = 0
 
     @property
     def counts(self) -> tuple[int, int, int]:
-        """How much is remembered: templates, pieces that came once, pieces that came again."""
-        return len(self._templates), len(self._once), len(self._twice)
+        """The numbers of templates, of pieces seen once, and of pieces seen twice."""
+        return len(self._templates), len(self._seen_once), len(self._seen_twice)
 
     def find(self, lines: Sequence[bytes]) -> HeadTemplate | None:
-        """Return the template that these lines may fit, those between line ends."""
-        return self._templates.get(tuple(map(self._twice.get, lines)))
+        """Return the template that these lines, without their line ends, may match."""
+        return self._templates.get(tuple(map(self._seen_twice.get, lines)))
 
     def learn(self, lines: Sequence[bytes], head: IngestHead, headers: Sequence[Header]) -> None:
-        """Make a template of a checked head, once its lines and names are known; of one head in LEARN_EVERY."""
-        self._offered += 1
-        if self._offered % LEARN_EVERY:
+        """Make a template from a checked head once its lines and names were seen; looks at one head in LEARN_EVERY."""
+        self._heads_seen += 1
+        if self._heads_seen % LEARN_EVERY:
             return
         is_plain = 0 < len(lines) <= TEMPLATE_LINES_MAX and len(dict(headers)) == len(headers)
-        if not is_plain or not self._came_before(lines[0]):
+        if not is_plain or not self._seen_before(lines[0]):
             return
         key: list[bytes | None] = [*lines]
         varying: list[Varying] = []
         fits_others = True
         for at, (name, _) in enumerate(headers, 1):
             line = lines[at]
-            if name != CONTENT_LENGTH and self._came_before(line):
+            if name != CONTENT_LENGTH and self._seen_before(line):
                 continue
             start = line[: len(name) + 1]
-            fits_others &= name not in DECISIVE and self._came_before(start)
+            fits_others &= name not in DECISIVE and self._seen_before(start)
             key[at] = None
             varying.append((at, start, name))
         if fits_others:
@@ -124,19 +124,19 @@ class HeadTemplates:
                 self._templates.clear()
             self._templates[tuple(key)] = HeadTemplate(head, headers, varying)
 
-    def _came_before(self, piece: bytes) -> bool:
-        """Whether this line, or this start of one, has come before. Now it has."""
-        if piece in self._twice:
+    def _seen_before(self, piece: bytes) -> bool:
+        """Return whether this line, or start of a line, was seen before; note that it was seen now."""
+        if piece in self._seen_twice:
             return True
-        if piece in self._once:
-            self._once.remove(piece)
-            if len(self._twice) >= PIECES_MAX:
-                self._twice = {b"": b""}
+        if piece in self._seen_once:
+            self._seen_once.remove(piece)
+            if len(self._seen_twice) >= PIECES_MAX:
+                self._seen_twice = {b"": b""}
                 self._templates.clear()
-            self._twice[piece] = piece
+            self._seen_twice[piece] = piece
             return True
         if len(piece) <= PIECE_BYTES_MAX:
-            if len(self._once) >= PIECES_MAX:
-                self._once.clear()
-            self._once.add(piece)
+            if len(self._seen_once) >= PIECES_MAX:
+                self._seen_once.clear()
+            self._seen_once.add(piece)
         return False

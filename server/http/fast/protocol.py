@@ -1,7 +1,7 @@
 """HTTP/1.1 on one connection of the fast lane, without a socket: bytes in, deliveries out.
 
-It knows one kind of request, `POST /ingest/inbound/SOURCE`. Whatever else begins is `ELSEWHERE`: the complete front
-end's, with the bytes that came already. The same code checks heads there and here.
+It knows one request, `POST /ingest/inbound/SOURCE`. Anything else is `OTHER_REQUEST`, for the complete front end, with
+the bytes received already. The same code checks heads there and here.
 """
 
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from server.base.refusal import Refusal
 from server.http.fast.chunked import ChunkDecoder, MalformedChunks
 from server.http.fast.head_cache import HeadCache
-from server.http.fast.ingest_head import ELSEWHERE, Elsewhere, IngestHead
+from server.http.fast.ingest_head import OTHER_REQUEST, IngestHead, OtherRequest
 from server.http.frontend import BROKEN_BODY
 from server.http.head import complete_head
 
@@ -25,7 +25,7 @@ class IngestProtocol:
         self._heads = heads
         self.peer = peer
         self.buffer = b""
-        """Received, and not used yet."""
+        """Received, and not consumed yet."""
         self._pieces: list[bytes] = []
         self._left = 0
         self._chunks: ChunkDecoder | None = None
@@ -33,13 +33,13 @@ class IngestProtocol:
     def receive(self, data: bytes) -> None:
         self.buffer = self.buffer + data if self.buffer else data
 
-    def next_head(self) -> IngestHead | Refusal | Elsewhere | None:
-        """Take the head of the next request out of the buffer; None while it is incomplete."""
+    def next_head(self) -> IngestHead | Refusal | OtherRequest | None:
+        """Return the head of the next request; None while it is incomplete. A delivery's is removed from the buffer."""
         buffer = self.buffer
         if not buffer.startswith(PREFIX):
             if not buffer or PREFIX.startswith(buffer):
                 return None
-            return ELSEWHERE
+            return OTHER_REQUEST
         end = buffer.find(b"\r\n\r\n") + 4
         if end < 4:
             found = complete_head(buffer)
@@ -53,9 +53,9 @@ class IngestProtocol:
         return head
 
     def plain_request(self, data: bytes) -> tuple[IngestHead, bytes] | None:
-        """Return head and body if the data are one whole delivery without anything special about it, else None.
+        """Return head and body if `data` is exactly one delivery that needs no special treatment, else None.
 
-        The buffer is left as it is.
+        The buffer is left unchanged.
         """
         end = data.find(b"\r\n\r\n") + 4
         if end < 4 or not data.startswith(PREFIX):
@@ -67,11 +67,11 @@ class IngestProtocol:
 
     @property
     def has_more(self) -> bool:
-        """Whether `next_body` left bytes for its next call, without having looked at them."""
+        """Whether `next_body` left bytes unread for its next call."""
         return self._chunks is not None and self._chunks.has_more
 
     def next_body(self, grow: Callable[[int], Refusal | None]) -> bytes | Refusal | None:
-        """Return the whole body, once it has come. `grow` hears of every piece as it comes, and may refuse."""
+        """Return the whole body; None while it is incomplete. `grow` is called for every piece, and may refuse."""
         if self._chunks is not None:
             return self._chunked(self._chunks, grow)
         buffer = self.buffer
@@ -85,7 +85,7 @@ class IngestProtocol:
     def _chunked(self, chunks: ChunkDecoder, grow: Callable[[int], Refusal | None]) -> bytes | Refusal | None:
         buffer = bytearray(self.buffer)
         try:
-            piece = chunks.take(buffer)
+            piece = chunks.decode(buffer)
         except MalformedChunks:
             return BROKEN_BODY
         self.buffer = bytes(buffer)

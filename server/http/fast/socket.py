@@ -1,7 +1,7 @@
-"""The socket of one connection of the fast lane: its states, what is said on it, and how it ends.
+"""The socket of one connection of the fast lane: its states, how it sends, and how it ends.
 
-Nothing here blocks. What the client does not take at once is kept until it reads again (FLUSH). After the last answer
-it says nothing more and discards what comes (LINGER), then it is CLOSED.
+Nothing here blocks. What cannot be sent at once is kept until the client reads again (FLUSH). After the last answer it
+sends no more and discards what arrives (LINGER), then it is CLOSED.
 """
 
 import math
@@ -17,14 +17,14 @@ from server.http.fast.protocol import IngestProtocol
 from server.http.frontend import LINGER_SECONDS, ConnectionLimits
 
 BUFFER_BYTES_MAX = 262144
-"""Of a pipelining client's next requests; beyond it nothing is read until an answer has left."""
+"""Of a pipelining client's next requests; beyond it nothing is read until an answer has been sent."""
 
 
 class State(IntEnum):
-    """Where the connection is. Numbers, since each is a place in the lane's `seconds`."""
+    """The state of a connection. Integers, since each indexes the lane's `seconds`."""
 
     HEAD = 0
-    """Waits for the rest of a request's head; a new connection, for its first byte too."""
+    """Waits for the rest of a request's head; if new, for its first byte."""
     BODY = auto()
     """Admitted: waits for the rest of the body."""
     ANSWER = auto()
@@ -34,12 +34,12 @@ class State(IntEnum):
     IDLE = auto()
     """Waits for the next request."""
     LINGER = auto()
-    """Says nothing more: waits for the client to close, and discards what comes."""
+    """Sends no more: waits for the client to close, and discards what arrives."""
     CLOSED = auto()
 
 
-class Stay(NamedTuple):
-    """How long a connection may stay in a state, and where it may go from there."""
+class StateRule(NamedTuple):
+    """How long a connection may stay in a state, and which states may follow."""
 
     seconds: Callable[[ConnectionLimits], float]
     following: frozenset[State]
@@ -48,16 +48,16 @@ class Stay(NamedTuple):
 _after_answer = {State.IDLE, State.HEAD, State.LINGER, State.CLOSED}
 _refused = {State.FLUSH, State.LINGER, State.CLOSED}
 
-STATES: Mapping[State, Stay] = {
-    State.HEAD: Stay(lambda limits: limits.header_timeout_seconds, frozenset(_refused | {State.BODY})),
-    State.BODY: Stay(lambda limits: limits.body_timeout_seconds, frozenset(_refused | {State.ANSWER})),
-    State.ANSWER: Stay(lambda _: math.inf, frozenset(_after_answer | {State.FLUSH})),
-    State.FLUSH: Stay(lambda limits: limits.body_timeout_seconds, frozenset(_after_answer)),
-    State.IDLE: Stay(
+STATES: Mapping[State, StateRule] = {
+    State.HEAD: StateRule(lambda limits: limits.header_timeout_seconds, frozenset(_refused | {State.BODY})),
+    State.BODY: StateRule(lambda limits: limits.body_timeout_seconds, frozenset(_refused | {State.ANSWER})),
+    State.ANSWER: StateRule(lambda _: math.inf, frozenset(_after_answer | {State.FLUSH})),
+    State.FLUSH: StateRule(lambda limits: limits.body_timeout_seconds, frozenset(_after_answer)),
+    State.IDLE: StateRule(
         lambda limits: limits.keep_alive_timeout_seconds, frozenset({State.HEAD, State.ANSWER, State.CLOSED})
     ),
-    State.LINGER: Stay(lambda _: LINGER_SECONDS, frozenset({State.CLOSED})),
-    State.CLOSED: Stay(lambda _: math.inf, frozenset()),
+    State.LINGER: StateRule(lambda _: LINGER_SECONDS, frozenset({State.CLOSED})),
+    State.CLOSED: StateRule(lambda _: math.inf, frozenset()),
 }
 
 
@@ -67,7 +67,7 @@ def seconds_by_state(limits: ConnectionLimits) -> Sequence[float]:
 
 
 class SocketLane(Protocol):
-    """What a socket needs of its lane."""
+    """What a socket needs from its lane."""
 
     connections: Connections
     now: float
@@ -78,8 +78,8 @@ class SocketLane(Protocol):
 
 
 class FastSocket(ABC):
-    """One accepted socket, and what came on it and is not used yet. A base class: a connection that held its socket
-    as a part would cost two more look-ups a request."""
+    """One accepted socket with its unread input. A base class, since a connection that held its socket as a part would
+    cost two more look-ups a request."""
 
     __slots__ = (
         "_is_last",
@@ -89,7 +89,7 @@ class FastSocket(ABC):
         "at_end",
         "deadline",
         "file",
-        "is_known",
+        "is_authenticated",
         "protocol",
         "sock",
         "state",
@@ -103,43 +103,43 @@ class FastSocket(ABC):
         self.sock = sock
         self.file = sock.fileno()
         self.protocol = IngestProtocol(heads, peer)
-        self.is_known = False
-        """A sender on it has passed the gate."""
+        self.is_authenticated = False
+        """Whether the gate has authenticated a sender on it."""
         self.at_end = False
-        """The client will send no more."""
+        """Whether the client will send no more."""
         self._unsent = b""
         self._is_last = False
         self._watched = (True, False)
         self._enter(State.HEAD)
 
-    def writable(self) -> None:
-        """Send what waits; call when the client reads again."""
+    def on_writable(self) -> None:
+        """Send what is kept; call when the client reads again."""
         self._send(self._unsent)
         self._watch()
 
     def stop_waiting(self) -> None:
-        """Close; called when it has no request in hand and its place is needed."""
+        """Close; called while idle, when its place is needed."""
         self.close()
 
     def close(self) -> None:
-        """Close at once; an open connection or a closed one."""
+        """Close at once. Idempotent."""
         if self.state is not State.CLOSED:
             self.release().close()
 
     def release(self) -> socket.socket:
-        """Leave the lane, and return the socket, still open; only once."""
+        """Leave the lane and return the socket, still open. Call only once."""
         self._enter(State.CLOSED)
         self._lane.forget(self)
         return self.sock
 
     def _enter(self, state: State) -> None:
-        """Go into a state that may follow; the time that it may take begins now."""
+        """Enter a state; its deadline counts from now."""
         self.state = state
         self.deadline = self._lane.now + self._lane.seconds[state]
 
     @abstractmethod
-    def _has_answered(self) -> None:
-        """Go on, or linger; called when the answer has left whole."""
+    def _on_answer_sent(self) -> None:
+        """Continue, or linger; called when the whole answer has been sent."""
 
     def _send(self, data: bytes) -> None:
         left = self._send_now(data)
@@ -149,17 +149,17 @@ class FastSocket(ABC):
             self._keep(left)
             return
         self._unsent = b""
-        self._lane.connections.fell_idle(self)
-        self._has_answered()
+        self._lane.connections.mark_idle(self)
+        self._on_answer_sent()
 
     def _keep(self, left: bytes) -> None:
-        """Keep it until the client reads again. The time for that begins once, not with each piece."""
+        """Keep unsent bytes until the client reads again. The deadline counts from the first, not from each piece."""
         if self.state is not State.FLUSH:
             self._enter(State.FLUSH)
         self._unsent = left
 
     def _send_now(self, data: bytes) -> bytes | None:
-        """Return what could not be sent yet; None if the client is gone."""
+        """Send without blocking; return the rest, or None if the client is gone."""
         try:
             sent = self.sock.send(data)
         except (BlockingIOError, InterruptedError):
@@ -170,7 +170,7 @@ class FastSocket(ABC):
         return data[sent:] if sent < len(data) else b""
 
     def _linger(self) -> None:
-        """Close only after the client has, or a while later: closing over unread bytes would take the answer along."""
+        """Close after the client has, or after a while: closing with unread bytes would destroy the answer."""
         self._enter(State.LINGER)
         self.protocol.buffer = b""
         try:
@@ -182,7 +182,7 @@ class FastSocket(ABC):
             self.close()
 
     def _watch(self) -> None:
-        """Wait for what can be used now: nothing is read while much waits to be served, or the client does not read."""
+        """Watch for useful events only: nothing is read while the buffer is full or the client does not read."""
         if self.state is State.CLOSED:
             return
         writing = bool(self._unsent)

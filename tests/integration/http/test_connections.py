@@ -212,7 +212,7 @@ async def test_no_request_is_begun_too_late(how: str) -> None:
         nonlocal served
         served += 1
         del connection.received[: len(head.raw)]
-        connection.has_answered()
+        connection.on_answer_sent()
         if how == "evicted after the answer":
             assert listener.connections.evict()
         elif how == "drained after the answer":
