@@ -1,8 +1,8 @@
 """What may become of an event: its statuses, which of them follow which, and what each change moves in the totals.
 
 This is the one list of statuses. To add one, add it to `EventStatus` with its row in `RULES`, and the counter that the
-row names to `Totals`, behind the others: the writer, `verify`, metrics, `/sources` and receipts read these, and a store
-that does not have the counter yet has 0. Who makes events so calls `OutcomeWriter` in `server/flow/`.
+row names to `Totals`, right before `oldest`: the writer, `verify`, metrics, `/sources` and receipts read these, and a
+store that does not have the counter yet has 0. Who gives an event the status calls `OutcomeWriter` in `server/flow/`.
 """
 
 from collections import Counter

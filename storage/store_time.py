@@ -1,4 +1,4 @@
-"""The store's own time, for what expires to go by, and not by a wall clock that somebody may set.
+"""The store's own time, for what expires to go by, and not by a wall clock that somebody may set. Nothing does yet.
 
 It is written with every outcome and only rises. While one boot of the host lasts it goes on with CLOCK_BOOTTIME, over
 restarts too. Over a reboot it goes on by what the wall clock has moved since the newest record, if that is 0 to 24

@@ -62,9 +62,11 @@ class StorageConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class LimitsConfig:  # limits of a head are fixed: server/http/head.py
+class LimitsConfig:
     """What one request, one connection and all of them together may cost."""
 
+    # Where they are enforced: a head's, which are fixed, in http/head.py; a body's in intake/intake.py (IntakeLimits)
+    # and intake/read_many.py; a connection's in http/frontend.py (ConnectionLimits).
     body_bytes_max: int = setting(2**20, count(1, GIB), "A body as received. Twice a full batch of the Segment SDKs.")
     decoded_bytes_max: int = setting(4 * 2**20, count(1, GIB), "A body after Content-Encoding.")
     json_containers_max: int = setting(

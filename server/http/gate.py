@@ -76,7 +76,10 @@ class Gate:
         self.body_bytes_max = limits.body_bytes_max
         self.in_flight = ByteBudget(limits.in_flight_bytes_max)
         self.intake_limits = intake.IntakeLimits(
-            limits.body_bytes_max, limits.decoded_bytes_max, limits.json_containers_max, limits.batch_events_max
+            body_bytes_max=limits.body_bytes_max,
+            decoded_bytes_max=limits.decoded_bytes_max,
+            json_containers_max=limits.json_containers_max,
+            batch_events_max=limits.batch_events_max,
         )
 
     def enter(self, head: DeliveryHead) -> "AdmittedRequest | Denial":

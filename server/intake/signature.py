@@ -1,4 +1,7 @@
-"""Signatures of bodies: the header, and HMAC-SHA256 of the body under a secret, made and compared in constant time."""
+"""Signatures of bodies: the header, and HMAC-SHA256 of the body under a secret, made and compared in constant time.
+
+`headers.py` picks the header from a head, `intake.py` checks it, and `tidegate send` makes it.
+"""
 
 import hmac
 import re

@@ -148,7 +148,7 @@ class Snapshot:
     def deliveries(self, head: LogHead, *, bodies: bool) -> NumberedDeliveries:
         """Return all deliveries of the log record with this head; kept until others are asked for.
 
-        Bodies leave the store with their facts only: that they are missing is damage.
+        Nothing leaves the store yet: that bodies are missing is damage.
         """
         first, had_bodies, found = self._unpacked
         if found is None or first != head.first or had_bodies < bodies:

@@ -12,8 +12,8 @@ from werkzeug.routing import BaseConverter
 from server.base.json_text import json_text
 from server.base.refusal import Refusal, refuse
 from server.base.worker import Worker
-from server.http.admin import commands
 from server.http.admin import guard as admin_guard
+from server.http.admin import params
 from server.http.answer import Answer, refusal_answer
 from server.http.asgi.body import Scope, up_to
 from server.http.asgi.routes import add_health, body_reader, quiet_quart, response
@@ -162,8 +162,8 @@ def _add_lookups(app: QuartTrio, reader: Reader, worker: Worker) -> None:
         return response(Answer(200, unwrap(missing if body is None else body)))
 
     async def receipts(source_id: str, event_id: str | None = None) -> Response:
-        wants_all = unwrap(commands.value(_query(), "all")) == "true"
-        found_id = unwrap(commands.event_id(event_id, _query()))
+        wants_all = unwrap(params.value(_query(), "all")) == "true"
+        found_id = unwrap(params.event_id(event_id, _query()))
         if wants_all:
             return await every_receipt(source_id, found_id)
         return await find(lookups.receipt, NO_EVENT, source_id, found_id)
@@ -175,15 +175,15 @@ def _add_lookups(app: QuartTrio, reader: Reader, worker: Worker) -> None:
 
     async def events(source_id: str, event_id: str | None = None) -> Response:
         try:
-            return await find(lookups.event, NO_EVENT, source_id, unwrap(commands.event_id(event_id, _query())))
+            return await find(lookups.event, NO_EVENT, source_id, unwrap(params.event_id(event_id, _query())))
         except lookups.BodyNotKept as error:
             raise Refused(refuse("not_found", str(error))) from None
 
     async def deliveries(delivery_id: str) -> Response:
-        return await find(lookups.delivery, NO_DELIVERY, unwrap(commands.decoded(delivery_id.encode("latin-1"))))
+        return await find(lookups.delivery, NO_DELIVERY, unwrap(params.decoded(delivery_id.encode("latin-1"))))
 
     async def dead() -> Response:
-        source_id = unwrap(commands.value(_query(), "source"))
+        source_id = unwrap(params.value(_query(), "source"))
         page, after = await worker.run(lookups.dead_page, reader, source_id, 0)  # what fails here is still answered
         lines = _dead_lines(reader, worker, source_id, page, after)
         return Response(lines, 200, {"content-type": "application/x-ndjson"})
@@ -228,7 +228,7 @@ async def _dead_lines(
 def _add_requeue(app: QuartTrio, requeue: Requeue, sources: Sources, health: Health) -> None:
     async def requeue_events() -> Response:
         body = unwrap(await body_reader().read(up_to(REQUEUE_BODY_BYTES_MAX)))
-        source_id, event_ids = unwrap(commands.requeue_command(body))
+        source_id, event_ids = unwrap(params.requeue_command(body))
         unwrap(health.refusal())
         if all(source["id"] != source_id for source in sources()):
             raise Refused(NO_SOURCE)
