@@ -76,7 +76,7 @@ def measure(seconds: float, rate: float, core: int | None = SERVER_CORE) -> dict
         samples: list[tuple[float, float]] = []
         began = time.monotonic()
         try:
-            while (now := time.monotonic() - began) < seconds * (1 + WARM_SHARE):
+            while (now := time.monotonic() - began) < seconds * (1 + WARM_SHARE) or not samples:
                 load = opened(port, requests, CONNECTIONS, min(SAMPLE_SECONDS, seconds), rate)
                 if load.refused:
                     raise RuntimeError(f"{load.refused} answers were no 200")

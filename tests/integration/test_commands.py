@@ -1,10 +1,14 @@
 """The commands beside a real server: sending, requeueing, reading, verifying; and what a closed pipe does."""
 
+import errno
 import json
 import os
 import pty
 import subprocess
+import threading
 from collections.abc import Iterator
+from functools import partial
+from io import RawIOBase
 from typing import Any
 
 import pytest
@@ -124,22 +128,30 @@ def test_send_with_a_wrong_token(server: Child) -> None:
 def test_progress_on_a_terminal(server: Child) -> None:
     """On a terminal a bar is drawn on stderr and wiped at the end; stdout has the summary alone."""
     ours, theirs = pty.openpty()
-    try:
-        child = subprocess.run(
-            [*server.command, "send", "--config", str(server.config), "demo", "--count", "300"],
-            stdout=subprocess.PIPE,
-            stderr=theirs,
-            env=server.environment | {"COLUMNS": "100"},
-            timeout=HANG_SECONDS,
-            check=False,
-        )
+    command = [*server.command, "send", "--config", str(server.config), "demo", "--count", "300"]
+    environment = server.environment | {"COLUMNS": "100"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, env=environment) as child:
         os.close(theirs)
-        drawn = os.read(ours, 65536).decode()
-    finally:
-        os.close(ours)
-    assert json.loads(child.stdout)["accepted"] == 300
+        hang = threading.Timer(HANG_SECONDS, child.kill)
+        hang.start()
+        with os.fdopen(ours, "rb", buffering=0) as terminal:
+            drawn = b"".join(iter(partial(_read_terminal, terminal), b"")).decode()
+        assert child.stdout
+        said = child.stdout.read()
+        hang.cancel()
+    assert json.loads(said)["accepted"] == 300
     assert "of 300 requests" in drawn
     assert drawn.endswith("\r\x1b[K")
+
+
+def _read_terminal(terminal: RawIOBase) -> bytes:
+    """Some of what was written; nothing once nobody has the other side any more."""
+    try:
+        return terminal.read(65536) or b""
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        return b""
 
 
 def test_requeue_by_the_server(server: Child) -> None:
