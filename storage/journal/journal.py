@@ -17,6 +17,7 @@ from storage import sync
 from storage.codec.log_record import COMPRESSION_LEVEL
 from storage.codec.records import IDENTITY_BYTES
 from storage.journal.records import JOURNAL_BYTES, NO_RECORD, encode, open_file
+from storage.lmdb_store.disk import give_to_owner
 from storage.lmdb_store.environment import Store
 from storage.model import Append
 
@@ -46,6 +47,7 @@ class Journal:
         """Why nothing can be appended until the store is opened again."""
         try:
             self._file = open_file(store.path, os.O_RDWR | os.O_CREAT)
+            give_to_owner(store.path / "journal")
             _allocate(self._file, self.bytes_max)
             sync.flush_directory(store.path)
         except OSError as error:

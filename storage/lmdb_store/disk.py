@@ -1,7 +1,11 @@
-"""The disk under a store: is an I/O error a full disk, and is there room for the file that LMDB maps to write in?"""
+"""The disk under a store: is an I/O error a full disk, is there room for the file that LMDB maps to write in, and whose
+are its files?
+"""
 
+import contextlib
 import errno
 import os
+import stat
 from pathlib import Path
 
 from storage.errors import StoreError, StoreFull
@@ -35,6 +39,16 @@ def free_bytes(path: Path | int) -> int:
     """Return how many bytes this process may still write beside this path or open file."""
     found = os.statvfs(path)
     return found.f_bavail * found.f_frsize
+
+
+def give_to_owner(file: Path) -> None:
+    """Give a file that root made in a directory of somebody else's to that owner, who could not open it otherwise."""
+    if os.geteuid() != 0:
+        return
+    with contextlib.suppress(OSError):
+        found, owner = file.lstat(), file.parent.stat()
+        if found.st_uid == 0 and owner.st_uid != 0 and stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
+            os.chown(file, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 def allocate_lock_file(path: Path) -> None:

@@ -115,6 +115,7 @@ class Store:
             env = _open(path, open_environment, map_size=0, readonly=True)
         except Unwritable:  # no lock can be taken where nothing can be written, and nobody can write either
             env = _open(path, open_environment, map_size=0, readonly=True, lock=False)
+        disk.give_to_owner(path / "lock.mdb")
         try:
             with lmdb_errors():
                 if truncation_check:
@@ -252,6 +253,7 @@ def _settle(path: Path, lock_file: int) -> None:
     """Make the files private and their names durable, and note that there is a store."""
     for name in ("data.mdb", "lock.mdb", "writer.lock"):
         (path / name).chmod(0o600)
+        disk.give_to_owner(path / name)
     for directory in (path, path.parent):
         sync.flush_directory(directory)
     if not os.fstat(lock_file).st_size:

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from storage.errors import StoreError, StoreLocked
+from storage.lmdb_store.disk import give_to_owner
 
 LOCK_POLL_SECONDS = 0.02
 
@@ -16,6 +17,7 @@ def take(path: Path, wait_seconds: float) -> int:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.chmod(0o700)
         lock_file = os.open(path / "writer.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        give_to_owner(path / "writer.lock")
     except OSError as error:
         raise StoreError(f"the directory of the store cannot be used: {error}") from error
     until = time.monotonic() + wait_seconds

@@ -247,6 +247,7 @@ def _put_in_place(path: Path, done: Migrated, on_progress: OnProgress) -> None:
     sync.flush_directory(path)
     with _alone(path, lambda: on_progress(WAITING, 0, 0)):
         (path / "data.mdb.migrating" / "data.mdb").replace(data)
+        disk.give_to_owner(data)
         (path / "lock.mdb").unlink()
     sync.flush_directory(path)
     journal.unlink(missing_ok=True)
@@ -258,6 +259,7 @@ def _copy(file: Path, to: Path) -> None:
         shutil.copyfileobj(source, target)
         target.flush()
         sync.flush_file(target.fileno())
+    disk.give_to_owner(to)
 
 
 @contextmanager

@@ -27,10 +27,13 @@ from storage.errors import (
     StoreMissing,
     StoreVersion,
 )
+from storage.journal.journal import Journal
 from storage.lmdb_store import disk, lock
 from storage.lmdb_store.environment import RESERVE_BYTES_MIN, Store
 from storage.lmdb_store.errors import lmdb_errors
+from storage.migrate.convert import migrate
 from storage.model import Group
+from tests.support.format_1 import old_store
 from tests.support.store import MAP_SIZE_BYTES, filled, numbered, opened
 from tests.support.waiting import HANG_SECONDS
 
@@ -282,3 +285,31 @@ def test_the_lock_file_has_no_holes(tmp_path: Path) -> None:
     with opened(path):
         found = (path / "lock.mdb").stat()
         assert (found.st_size, found.st_blocks * 512 >= found.st_size) == (disk.LOCK_FILE_BYTES, True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files of its own in somebody's directory")
+def test_files_of_root_go_to_the_owner(tmp_path: Path) -> None:
+    """A command that root runs in a service's store leaves nothing there that the service cannot open."""
+    path = tmp_path / "store"
+    filled(path, [Group([numbered(1, 3)])])
+    for each in (path, *path.iterdir()):
+        os.chown(each, 65534, 65534)
+    (path / "lock.mdb").unlink()
+    Store.open(path, mode="read").close()
+    assert owners(path) == {65534}
+    for name in ("lock.mdb", "writer.lock"):
+        (path / name).unlink()
+    store = Store.open(path, map_size_bytes=MAP_SIZE_BYTES, mode="write")
+    Journal(store).close()
+    store.close()
+    assert owners(path) == {65534}
+    old = old_store(tmp_path)
+    for each in (old, *old.iterdir()):
+        os.chown(each, 65534, 65534)
+    migrate(old, MAP_SIZE_BYTES, lambda *_: None)
+    Store.open(old, mode="read").close()
+    assert owners(old) == {65534}
+
+
+def owners(path: Path) -> set[int]:
+    return {each.lstat().st_uid for each in path.iterdir()}
