@@ -97,6 +97,8 @@ class Server:
         nursery.start_soon(self._rebuild_index)
         nursery.start_soon(self._check_readers)
         nursery.start_soon(self.reload.on_sighup)
+        if not any(state.totals.received for state in self.engine.states):
+            await self.index_ready.wait()  # an empty store: no warning that would last for a moment
         await nursery.start(self._serve_admin, admin)
         await nursery.start(self._serve_public, public)
         tune()
