@@ -60,7 +60,7 @@ OUTCOMES = tuple(status for status in RULES if status not in PENDING_STATUSES)
 
 
 def _exported(words: str) -> Any:
-    """A counter with a metric of its own; the words say what it counts."""
+    """Declare a counter with a metric of its own; the words say what it counts."""
     return field(default=0, metadata={"words": words})
 
 
@@ -129,5 +129,5 @@ CANNOT_FOLLOW = tuple(
 
 
 def held(counter: str, events: Sequence[int]) -> int:
-    """The value of one of the GAUGES, from how many events have each status."""
+    """Return the value of one of the GAUGES, from how many events have each status."""
     return sum(events[status] for status, rule in RULES.items() if counter in rule.held)

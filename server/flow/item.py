@@ -24,7 +24,7 @@ class Item:
 
 
 def items_of(spans: Sequence[Span]) -> list[Item]:
-    """The events of these spans, in order."""
+    """Return the events of these spans, in order."""
     return [
         Item(number, digest, attempts, span.received_at_ms, span.numbered)
         for span in spans

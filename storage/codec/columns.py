@@ -80,7 +80,7 @@ def decode_columns(source_id: str, first: int, packed: bytes | memoryview, bodie
 
 
 def _folded(values: Sequence[object]) -> object:
-    """One value, which is not a list, if all are the same; else the list."""
+    """Return one value, which is not a list, if all are the same; else the list."""
     return values[0] if values.count(values[0]) == len(values) else values
 
 
@@ -106,7 +106,7 @@ def _in_one(ids: Any) -> Any:
 
 
 def _counting(counts: Sequence[int]) -> list[int]:
-    """The indexes of deliveries of which no item was rejected."""
+    """Return the indexes of deliveries of which no item was rejected."""
     if len(counts) == 1:
         return list(range(counts[0]))
     if max(counts) == 1:
@@ -115,7 +115,7 @@ def _counting(counts: Sequence[int]) -> list[int]:
 
 
 def _flat(rejected: Sequence[Sequence[Rejection]]) -> list[object]:
-    """[place of the delivery, index, code, message] for each."""
+    """Return [place of the delivery, index, code, message] for each."""
     return [[place, *each] for place, those in enumerate(rejected) for each in those]
 
 

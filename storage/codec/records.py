@@ -37,7 +37,7 @@ _fields = attrgetter("oldest", *COUNTERS)
 
 
 def key_of(number: int) -> bytes:
-    """The key of the record that starts with this number: big-endian, so that keys sort as numbers do."""
+    """Return the key of the record that starts with this number: big-endian, so that keys sort as numbers do."""
     return number.to_bytes(KEY_BYTES, "big")
 
 
@@ -57,7 +57,7 @@ def seal(database: bytes, key: bytes, payload: bytes) -> bytes:
 
 
 def unseal(database: bytes, key: bytes, value: bytes) -> bytes:
-    """The payload, once its checksum is found to be right."""
+    """Return the payload, once its checksum is found to be right."""
     payload = value[CRC.size :]
     if len(value) <= CRC.size or seal(database, key, payload)[: CRC.size] != value[: CRC.size]:
         raise damaged(database, key, "the checksum is wrong")
@@ -68,7 +68,7 @@ def unseal(database: bytes, key: bytes, value: bytes) -> bytes:
 
 
 def digest(source_id: str, event_id: str) -> bytes:
-    """What deduplication compares: BLAKE2b-128 of the source id, NUL, and the event id."""
+    """Return what deduplication compares: BLAKE2b-128 of the source id, NUL, and the event id."""
     return hashlib.blake2b(f"{source_id}\0{event_id}".encode(), digest_size=DIGEST_BYTES).digest()
 
 
@@ -81,7 +81,7 @@ def digests_of(numbered: NumberedDeliveries) -> bytes:
 
 
 def split_digests(digests: bytes) -> list[bytes]:
-    """Packed digests, one by one."""
+    """Return packed digests one by one."""
     return [digests[at : at + DIGEST_BYTES] for at in range(0, len(digests), DIGEST_BYTES)]
 
 
@@ -90,7 +90,7 @@ def encode_ids(key: bytes, digests: bytes) -> bytes:
 
 
 def decode_ids(key: bytes, value: bytes) -> bytes:
-    """The packed digests of a block of events."""
+    """Return the packed digests of a block of events."""
     digests = unseal(b"ids", key, value)
     if len(digests) % DIGEST_BYTES:
         raise damaged(b"ids", key, "the length is no multiple of a digest's")
@@ -105,7 +105,7 @@ RESULTS_RECORD_BYTES_MAX = 1024 * 1024
 
 
 def split_results(details: Iterable[tuple[int, bytes]]) -> Iterator[dict[int, bytes]]:
-    """What goes into one record each: as many as fit."""
+    """Yield what goes into one record each: as many as fit."""
     chunk: dict[int, bytes] = {}
     size = 0
     for number, detail in details:

@@ -30,12 +30,12 @@ _IS_PENDING = numpy.array([status in PENDING_STATUSES for status in EventStatus]
 
 
 def is_pending(statuses: NDArray[Any]) -> NDArray[numpy.bool_]:
-    """For each status of this column whether it is a pending one."""
+    """Return for each status of this column whether it is a pending one."""
     return _IS_PENDING.take(statuses)
 
 
 def new_rows(appends: Sequence[Append], store_ms: int) -> Rows:
-    """Rows of new deliveries: of each, the first `admitted` events are pending, the others have the status `rest`."""
+    """Return rows of new deliveries: of each, the first `admitted` events are pending, the others have `rest`."""
     rows = numpy.zeros(sum([append.numbered.count for append in appends]), ROW)
     at = 0
     for append in appends:
@@ -51,7 +51,7 @@ def new_rows(appends: Sequence[Append], store_ms: int) -> Rows:
 
 
 def joined(rows: Rows, more: Rows) -> Rows:
-    """Those and then these, as rows of their own."""
+    """Return those and then these, as rows of their own."""
     return numpy.concatenate((rows.view(_WHOLE), more.view(_WHOLE))).view(ROW)
 
 
@@ -65,13 +65,13 @@ def encode_statuses(key: bytes, rows: Rows) -> bytes:
 
 
 def decode_statuses(key: bytes, value: bytes) -> Rows:
-    """The rows of a block, writable and the caller's own."""
+    """Return the rows of a block, writable and the caller's own."""
     counts, runs = decode_runs(key, value)
     return runs.repeat(counts)
 
 
 def decode_runs(key: bytes, value: bytes) -> tuple[NDArray[numpy.uint32], Rows]:
-    """The runs as stored, to look at without unrolling them: how many events each stands for, and their row."""
+    """Return the runs as stored, to look at without unrolling them: how many events each stands for, and their row."""
     payload = unseal(b"statuses", key, value)
     count = _COUNT.unpack_from(payload)[0] if len(payload) >= _COUNT.size else 0
     if count == 0 or len(payload) != _COUNT.size + count * (4 + ROW.itemsize):

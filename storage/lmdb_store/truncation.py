@@ -44,7 +44,7 @@ def _is_whole(path: Path) -> bool:
 
 
 def main(path: str) -> int:
-    """The child. It opens no lock file: its parent may be the writer that has just opened the store."""
+    """Run the child. It opens no lock file: its parent may be the writer that has just opened the store."""
     try:
         env = lmdb.open(path, lib_version=0, readonly=True, lock=False, create=False, map_size=0)
         env.copyfd(sys.stdout.fileno(), compact=True)

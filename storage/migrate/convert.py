@@ -165,7 +165,7 @@ def _write(path: Path, new: Path, map_size_bytes: int, on_progress: OnProgress) 
 
 
 def _check_room(path: Path, used_bytes: int) -> None:
-    """The new file is as large as what the old one holds, or half as large again: values round up to pages."""
+    """Ask for half as much again as the old store holds, and a reserve: values round up to pages. Raises StoreFull."""
     needed, free = used_bytes * 3 // 2 + 2 * disk.LOW_BYTES, disk.free_bytes(path)
     if free < needed:
         raise StoreFull(f"converting takes {_mib(needed)} of the disk of {path}, where {_mib(free)} are free")

@@ -66,7 +66,7 @@ class Snapshot:
     # Blocks of statuses.
 
     def blocks(self, start: int) -> Iterator[Block]:
-        """The blocks from the one that holds `start` on. Ends early where the snapshot is exhausted."""
+        """Yield the blocks from the one that holds `start` on. Ends early where the snapshot is exhausted."""
         cursor = self._txn.cursor(db=self._store.statuses)
         found = _seek(cursor, start)
         while found:
@@ -78,11 +78,11 @@ class Snapshot:
             found = cursor.next()
 
     def block_at(self, first: int) -> Block:
-        """The block that starts with this number, which is known to be there."""
+        """Return the block that starts with this number, which is known to be there."""
         return Block(first, decode_statuses(key_of(first), self._value(b"statuses", self._store.statuses, first)))
 
     def block_of(self, number: int) -> Block | None:
-        """The block that holds the number; None where there is no such event."""
+        """Return the block that holds the number; None if there is no such event."""
         cursor = self._txn.cursor(db=self._store.statuses)
         if not _seek(cursor, number):
             return None
@@ -97,7 +97,7 @@ class Snapshot:
     # Digests.
 
     def digests(self, block: Block) -> bytes:
-        """The digests of a block's events."""
+        """Return the digests of a block's events."""
         if self._ids[0] != block.first:
             key = key_of(block.first)
             self._ids = (block.first, decode_ids(key, self._value(b"ids", self._store.ids, block.first)))
@@ -106,7 +106,7 @@ class Snapshot:
         return self._ids[1]
 
     def digests_backward(self, before: int | None) -> Iterator[tuple[int, bytes]]:
-        """First numbers and digests of the blocks that start before this number, the newest first."""
+        """Yield first numbers and digests of the blocks that start before this number, the newest first."""
         cursor = self._txn.cursor(db=self._store.ids)
         found = cursor.last() if before is None or not cursor.set_range(key_of(before)) else cursor.prev()
         while found:
@@ -124,7 +124,7 @@ class Snapshot:
     # Deliveries.
 
     def heads(self, start: int, end: int) -> Iterator[LogHead]:
-        """The heads of the log records that hold any of the numbers `start` .. `end - 1`, in order."""
+        """Yield the heads of the log records that hold any of the numbers `start` .. `end - 1`, in order."""
         cursor = self._txn.cursor(db=self._store.facts)
         found = _seek(cursor, start)
         while found:
@@ -139,7 +139,7 @@ class Snapshot:
             found = cursor.next()
 
     def head_at(self, first: int) -> LogHead:
-        """The head of the log record that starts with this number, which is known to be there."""
+        """Return the head of the log record that starts with this number, which is known to be there."""
         return decode_log_head(key_of(first), self._value(b"facts", self._store.facts, first))
 
     def head_of(self, number: int) -> LogHead | None:
@@ -184,11 +184,11 @@ class Snapshot:
     # Details.
 
     def detail(self, ref: int, number: int) -> bytes | None:
-        """The detail of an event, as JSON, from the `results` record that its row refers to."""
+        """Return the detail of an event, as JSON, from the `results` record that its row refers to."""
         return self.results(ref).get(number)
 
     def results(self, ref: int) -> dict[int, bytes]:
-        """The details in one record; kept until another is asked for."""
+        """Return the details in one record; kept until another is asked for."""
         if self._results[0] != ref:
             self._results = (ref, decode_results(key_of(ref), self._value(b"results", self._store.results, ref)))
         return self._results[1]
@@ -196,7 +196,7 @@ class Snapshot:
     # Anything.
 
     def totals(self) -> dict[str, Totals]:
-        """The totals of every source."""
+        """Return the totals of every source."""
         found: dict[str, Totals] = {}
         cursor = self._txn.cursor(db=self._store.meta)
         more = cursor.set_range(TOTALS_PREFIX)
@@ -206,14 +206,14 @@ class Snapshot:
         return found
 
     def store_time(self) -> StoreTime | None:
-        """The store's time as it was written last; None before the first group."""
+        """Return the store's time as it was written last; None before the first group."""
         found = self._txn.get(TIME_KEY, db=self._store.meta)
         return None if found is None else decode_time(bytes(found))
 
     def first_numbers(
         self, database: Literal["facts", "bodies", "ids", "statuses", "results"], start: int
     ) -> Iterator[int]:
-        """The keys of a database from `start` on; values are not touched. Does not look at `exhausted`."""
+        """Yield the keys of a database from `start` on; values are not touched. Does not look at `exhausted`."""
         name = database.encode()
         cursor = self._txn.cursor(db=getattr(self._store, database))
         found = cursor.set_range(key_of(start))
@@ -231,7 +231,7 @@ class Snapshot:
             found = cursor.next()
 
     def last_number(self, database: Literal["ids", "results"]) -> int | None:
-        """The last key of a database; None if it is empty."""
+        """Return the last key of a database; None if it is empty."""
         cursor = self._txn.cursor(db=getattr(self._store, database))
         return number_of(database.encode(), bytes(cursor.key())) if cursor.last() else None
 
@@ -244,7 +244,7 @@ class Snapshot:
 
 
 def _seek(cursor: Any, number: int) -> bool:
-    """To the record that may hold this number: the last one whose key is not greater, else the first one."""
+    """Go to the record that may hold this number: the last one whose key is not greater, else the first one."""
     found = cursor.set_range(key_of(number))
     if found and bytes(cursor.key()) == key_of(number):
         return True
