@@ -4,7 +4,9 @@ SIGTERM and SIGINT are plain signal handlers, not trio's receiver: a processor t
 signal from that one. The handler wakes trio and starts a daemon timer which ends the process at the deadline.
 """
 
+import contextlib
 import os
+import select
 import signal
 import socket
 import threading
@@ -27,12 +29,12 @@ def drain_on_signals(drain: Callable[[], None], timeout_seconds: float, in_hand:
     signalled = threading.Event()
 
     def give_up() -> None:
-        os.write(2, f"the drain deadline of {timeout_seconds:g} s is over; left in hand: {in_hand()}\n".encode())
+        _say(f"the drain deadline of {timeout_seconds:g} s is over; left in hand: {in_hand()}")
         os._exit(0)
 
     def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  # the signature of a handler
         if signalled.is_set():
-            os.write(2, f"a second signal ends the drain; left in hand: {in_hand()}\n".encode())
+            _say(f"a second signal ends the drain; left in hand: {in_hand()}")
             os._exit(1)
         signalled.set()
         timer = threading.Timer(timeout_seconds, give_up)
@@ -46,6 +48,15 @@ def drain_on_signals(drain: Callable[[], None], timeout_seconds: float, in_hand:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _say(line: str) -> None:
+    """Write a last line to stderr, unless nobody reads that or it is gone: neither may keep the process from ending."""
+    writable = select.poll()
+    with contextlib.suppress(OSError):
+        writable.register(2, select.POLLOUT)
+        if writable.poll(0) == [(2, select.POLLOUT)]:
+            os.write(2, f"{line}\n".encode()[: select.PIPE_BUF])
 
 
 def notify(state: str) -> None:

@@ -133,6 +133,7 @@ class Audit:
                 head = snapshot.head_at(first)
                 expected = head.end
                 self._count(block, head, totals)
+                snapshot.check_pieces(head)
                 self._check_deliveries(snapshot, block, head, digests)
         if expected != block.end:
             self._problem(f"facts: the events {expected} to {block.end - 1} are missing")

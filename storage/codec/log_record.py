@@ -109,12 +109,15 @@ def encode_log(numbered: NumberedDeliveries, compressor: zstandard.ZstdCompresso
 
 def in_pieces(key: bytes, facts: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Yield the keys and values that a value of `facts` is put as, in ascending order."""
-    count = 1
-    if SHARED_PAGE_BYTES_MAX < len(facts) <= IN_PIECES_BYTES_MAX:
-        count = -(-len(facts) // PIECE_BYTES_MAX)
+    count = pieces_count(len(facts))
     step = -(-len(facts) // count)
     for place in range(count):
         yield piece_key(key, place), facts[place * step : (place + 1) * step]
+
+
+def pieces_count(size: int) -> int:
+    """Return in how many pieces a value of `facts` of so many bytes is put."""
+    return -(-size // PIECE_BYTES_MAX) if SHARED_PAGE_BYTES_MAX < size <= IN_PIECES_BYTES_MAX else 1
 
 
 def piece_key(key: bytes, place: int) -> bytes:

@@ -15,6 +15,8 @@ The old store is never written to.
 import fcntl
 import os
 import shutil
+import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -39,7 +41,9 @@ from storage.codec.status_rows import encode_statuses
 from storage.errors import StoreDamaged, StoreError, StoreFull, StoreMissing, StoreOld
 from storage.frozen import frozen
 from storage.lmdb_store import disk, lock
+from storage.lmdb_store.child import command, environment
 from storage.lmdb_store.environment import IDENTITY_KEY, Store
+from storage.lmdb_store.errors import lmdb_errors
 from storage.migrate.format_1 import NUMBER, OldStore, appends_in
 from storage.model import Group
 from storage.store_time import UNKNOWN_BOOT, HostTime, StoreTime, host_time
@@ -81,7 +85,8 @@ def is_old(path: Path) -> bool:
 
 def kept_files(path: Path) -> list[Path]:
     """Return the files of older formats that were kept in this directory."""
-    return sorted(path.glob("*.format-*"))
+    found = (path / f"{name}.format-{NUMBER}" for name in ("data.mdb", "journal"))
+    return [each for each in found if each.is_file()]
 
 
 def discard_old(path: Path) -> list[Path]:
@@ -123,13 +128,15 @@ def migrate(path: Path, map_size_bytes: int, on_progress: OnProgress) -> Migrate
 @contextmanager
 def _kept(data: Path, kept: Path) -> Iterator[None]:
     """Give the old file its second name, for good once another has taken the first."""
-    if not kept.exists():
+    if data.is_symlink():
+        raise StoreError(f"{data} is a symbolic link: put the file itself there, or make the directory a link")
+    if not os.path.lexists(kept):
         try:
             kept.hardlink_to(data)
         except OSError as error:
             words = f"the old file cannot be kept as {kept}: {error.strerror}; it takes a file system with hard links"
             raise StoreError(words) from error
-    elif not kept.samefile(data):
+    elif kept.is_symlink() or not kept.samefile(data):
         raise StoreError(f"{kept} is there already, and is not the store that is to be converted: move it away")
     try:
         yield
@@ -148,7 +155,8 @@ def _kept_journal(path: Path) -> Path:
 
 
 def _write(path: Path, new: Path, map_size_bytes: int, on_progress: OnProgress) -> Migrated:
-    with closing(OldStore(path)) as old:
+    with lmdb_errors(path), closing(OldStore(path)) as old:
+        _check_readable(path)
         events = old.end - 1
         _check_room(path, old.used_bytes)
         map_size_bytes = max(map_size_bytes, 2 * old.used_bytes, MAP_BYTES_MIN)
@@ -162,6 +170,15 @@ def _write(path: Path, new: Path, map_size_bytes: int, on_progress: OnProgress) 
         found = report.problems or [f"it has {report.events} events, not {done.events}"]
         raise StoreDamaged(f"what was converted is not right: {found[0]}")
     return done
+
+
+def _check_readable(path: Path) -> None:
+    """Read the old store in a child: bad damage ends its reader by a signal, which must not be this process."""
+    ended = subprocess.run(  # noqa: S603 - our own interpreter and module
+        command("storage.migrate.format_1", path), stderr=subprocess.DEVNULL, env=environment(), check=False
+    ).returncode
+    if ended < 0:
+        raise StoreDamaged(f"reading it ends by {signal.Signals(-ended).name}")
 
 
 def _check_room(path: Path, used_bytes: int) -> None:

@@ -14,8 +14,10 @@ present form has to come here.
 """
 
 import struct
+import sys
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
@@ -100,29 +102,30 @@ class OldStore:
         return number_of(b"ids", key) + len(decode_ids(key, bytes(cursor.value()))) // DIGEST_BYTES
 
     def totals(self) -> Iterator[tuple[str, Totals]]:
-        for key, value in self._values("meta"):
+        for key, value in self.values("meta"):
             if key.startswith(TOTALS_PREFIX):
                 yield key[len(TOTALS_PREFIX) :].decode(), _decode_totals(key, value)
 
     def log(self) -> Iterator[list[NumberedDeliveries]]:
         """Yield what stands in one record each, entry by entry."""
-        for key, value in self._values("log"):
+        for key, value in self.values("log"):
             yield decode_log(key, value, self._decompressor)
 
     def digests(self) -> Iterator[tuple[int, bytes]]:
-        for key, value in self._values("ids"):
+        for key, value in self.values("ids"):
             yield number_of(b"ids", key), decode_ids(key, value)
 
     def statuses(self) -> Iterator[tuple[int, Rows]]:
         """Yield rows of today; their `store_ms` is 0."""
-        for key, value in self._values("fates"):
+        for key, value in self.values("fates"):
             yield number_of(b"fates", key), decode_rows(key, value)
 
     def results(self) -> Iterator[tuple[int, dict[int, bytes]]]:
-        for key, value in self._values("results"):
+        for key, value in self.values("results"):
             yield number_of(b"results", key), decode_results(key, value)
 
-    def _values(self, name: str) -> Iterator[tuple[bytes, bytes]]:
+    def values(self, name: str) -> Iterator[tuple[bytes, bytes]]:
+        """Yield all keys and values of a database."""
         with lmdb_errors():
             for key, value in self._txn.cursor(db=self._databases[name]):
                 yield bytes(key), bytes(value)
@@ -272,3 +275,15 @@ def _payload_from(source_type: str, body: bytes, indexes: Sequence[int], *, batc
     parsed = orjson.loads(body)
     items = parsed if batched else [parsed]
     return [PAYLOAD_KEY if "payload" in items[index] else WHOLE_ITEM for index in indexes]
+
+
+def main(path: str) -> None:
+    """Read every record of the store in this directory, so that it is known whether that can be done."""
+    with closing(OldStore(Path(path))) as old:
+        for name in _DATABASES:
+            for _ in old.values(name):
+                pass
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import zstandard
 
-from storage.codec.log_record import LogHead, decode_log, decode_log_head, piece_key, record_key
+from storage.codec.log_record import LogHead, decode_log, decode_log_head, piece_key, pieces_count, record_key
 from storage.codec.records import (
     DIGEST_BYTES,
     TIME_KEY,
@@ -160,15 +160,21 @@ class Snapshot:
     def _facts(self, head: LogHead) -> bytes:
         """Return a whole value of `facts`."""
         pieces = [self._value(b"facts", self._store.facts, head.first)]
-        missing = head.value_bytes - len(pieces[0])
-        while missing > 0:
-            key = piece_key(key_of(head.first), len(pieces))
-            piece = self._txn.get(key, db=self._store.facts)
-            if not piece:
-                raise damaged(b"facts", key_of(head.first), f"the piece {len(pieces)} is missing")
+        for place in range(1, pieces_count(head.value_bytes)):
+            piece = self._piece(head, place)
+            if piece is None:
+                raise damaged(b"facts", key_of(head.first), f"the piece {place} is missing")
             pieces.append(bytes(piece))
-            missing -= len(piece)
         return b"".join(pieces)
+
+    def check_pieces(self, head: LogHead) -> None:
+        """Raise StoreDamaged if there are more pieces of the facts than the head asks for."""
+        count = pieces_count(head.value_bytes)
+        if self._piece(head, count) is not None:
+            raise damaged(b"facts", key_of(head.first), f"the piece {count} is one too many")
+
+    def _piece(self, head: LogHead, place: int) -> Any:
+        return self._txn.get(piece_key(key_of(head.first), place), db=self._store.facts)
 
     def delivery_of(self, number: int, *, bodies: bool = False) -> NumberedDeliveries | None:
         """Return the one delivery that holds the event with this number; None if there is no such event."""

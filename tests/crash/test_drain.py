@@ -1,8 +1,11 @@
 """The end of a server: SIGTERM under load, with processors that hang, with requests in hand; and the start after it."""
 
+import contextlib
 import json
+import os
 import signal
 import socket
+import subprocess
 from contextlib import ExitStack
 from random import Random
 
@@ -13,7 +16,7 @@ from tests.support.config import TOKEN, source
 from tests.support.ledger import NO_BOOKS, calls, check_identity, pending, read_books, shut_gate, statuses, totals
 from tests.support.load import SECTIONS, SOURCES, Load, check_books, check_calls
 from tests.support.server import Children
-from tests.support.waiting import eventually
+from tests.support.waiting import HANG_SECONDS, eventually
 
 SHORT_DEADLINE = "[limits]\ndrain_timeout_seconds = 1\n"
 
@@ -90,6 +93,36 @@ def test_a_second_signal_ends_the_drain(children: Children, second: signal.Signa
         assert child.wait() == 1
     [line] = child.errors
     assert line.startswith("a second signal ends the drain; left in hand: processors of worked")
+
+
+@pytest.mark.parametrize(("signals", "status"), [(1, 0), (2, 1)])
+def test_a_full_stderr_stops_no_end(children: Children, signals: int, status: int) -> None:
+    """Where nobody reads the log any more, the deadline and a second signal end the server all the same."""
+    child = children(SHORT_DEADLINE + source("archive"))
+    reading, writing = os.pipe()
+    serve = [*child.command, "serve", "--config", str(child.config)]
+    with (
+        os.fdopen(reading, "rb", buffering=0) as log,
+        os.fdopen(writing, "wb", buffering=0) as theirs,
+        subprocess.Popen(serve, stderr=theirs, env=child.environment, cwd=child.directory) as process,
+    ):
+        said = b""
+        while b'"ready"' not in said:
+            said += log.read(65536)
+        fill_up(theirs.fileno())
+        for each in (signal.SIGTERM, signal.SIGINT)[:signals]:
+            process.send_signal(each)
+        assert process.wait(HANG_SECONDS) == status
+
+
+def fill_up(pipe: int) -> None:
+    """Write until nothing fits any more."""
+    os.set_blocking(pipe, False)
+    for size in (65536, 1):
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(pipe, b"x" * size)
+    os.set_blocking(pipe, True)
 
 
 def test_a_request_in_hand_is_answered(children: Children) -> None:

@@ -110,12 +110,15 @@ def test_old_file_stays_until_it_is_discarded(tmp_path: Path, lines: Callable[[]
     assert lines() == ["converting ...", "verifying ...", done, kept]
     assert {each.name: each.stat().st_mode & 0o777 for each in path.iterdir()} == dict.fromkeys(files(path), 0o600)
     assert [files(path)[name] for name in KEPT] == [before["data.mdb"], before["journal"]]
+    others = {"data.mdb.format-1.mine": b"", "notes.format-1": b"", "data.mdb.format-9": b""}
+    for name, content in others.items():
+        (path / name).write_bytes(content)
     after = files(path)
     assert (tidegate(tmp_path, "migrate"), files(path)) == (0, after)
     assert lines() == [f"the store in {path} has the format of this version: nothing to do", kept]
     assert tidegate(tmp_path, "migrate", "--discard-old") == 0
     assert lines() == ["removed: data.mdb.format-1 (168 KiB), journal.format-1 (4 MiB)"]
-    assert files(path).keys() == {"data.mdb", "writer.lock"}
+    assert files(path).keys() == {"data.mdb", "writer.lock", *others}
     assert tidegate(tmp_path, "migrate", "--discard-old") == 0
     assert lines() == ["nothing was kept of an older format"]
 
@@ -272,6 +275,28 @@ def test_a_damaged_store_is_not_converted(tmp_path: Path, lines: Callable[[], li
     said = lines()
     assert said[-2].startswith("the store is damaged: log, key 1: ")
     assert said[-1] == "nothing was changed; `tidegate verify` of the version that wrote it says more"
+
+
+@pytest.mark.parametrize("page", [10, 11, 21, 40])
+def test_a_damaged_page_is_said_in_words(tmp_path: Path, lines: Callable[[], list[str]], page: int) -> None:
+    """Whatever LMDB makes of a page that was overwritten, its assertions included: a line, and nothing changes."""
+    path = old_store(tmp_path)
+    with (path / "data.mdb").open("r+b") as data:
+        data.seek(page * 4096)
+        data.write(bytes(4096))
+    before = files(path)
+    assert (tidegate(tmp_path, "migrate"), files(path)) == (1, before)
+    assert lines()[-1].startswith("nothing was changed")
+
+
+def test_a_symbolic_link_is_not_converted(tmp_path: Path, lines: Callable[[], list[str]]) -> None:
+    """It would be kept in place of the file, which nobody would remove then."""
+    path = old_store(tmp_path)
+    (path / "data.mdb").rename(tmp_path / "elsewhere.mdb")
+    (path / "data.mdb").symlink_to(tmp_path / "elsewhere.mdb")
+    assert tidegate(tmp_path, "migrate") == 1
+    assert "data.mdb is a symbolic link" in lines()[-2]
+    assert not (path / KEPT[0]).exists()
 
 
 def test_another_kept_file_is_not_overwritten(tmp_path: Path, lines: Callable[[], list[str]]) -> None:

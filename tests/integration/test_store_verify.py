@@ -241,6 +241,14 @@ def test_a_key_in_excess_is_found(in_three_pieces: Path, key: bytes) -> None:
     assert any(re.search("facts, .*the key is not a number", problem) for problem in verify(in_three_pieces).problems)
 
 
+@pytest.mark.parametrize("key", [piece_key(key_of(1), 1), piece_key(key_of(2), 3)])
+def test_a_piece_in_excess_is_found(in_three_pieces: Path, key: bytes) -> None:
+    """A piece behind the last that a record has."""
+    change(in_three_pieces, "facts", key, lambda _: b"excess")
+    problems = verify(in_three_pieces).problems
+    assert any(re.search("facts, key [12]: the piece [13] is one too many", problem) for problem in problems)
+
+
 def test_the_walk_goes_on_behind_damage(path: Path) -> None:
     """Two damaged records are both found."""
     for key in (key_of(1), key_of(607)):

@@ -78,10 +78,12 @@ def sized(source: str, body: bytes, *lines: str, token: str = TOKEN) -> bytes:
 def chunked(draw: st.DrawFn, source: str, body: bytes) -> bytes:
     """The body in chunks of any sizes, perhaps with extensions and trailers."""
     cuts = sorted({0, len(body), *draw(st.lists(st.integers(0, len(body)), max_size=4))})
-    extension = draw(st.sampled_from([b"", b";a=b", b" "]))
+    extension = draw(st.sampled_from([b"", b";a=b", b" ", b";" + b"x" * 1100, b";" + b"x" * 20_000]))
+    zeros = b"0" * draw(st.sampled_from([0, 0, 0, 12, 16, 19, 30]))
     pieces = [body[start:end] for start, end in itertools.pairwise(cuts)]
-    chunks = b"".join(b"%x%b\r\n%b\r\n" % (len(piece), extension, piece) for piece in pieces)
-    trailer = draw(st.sampled_from([b"", b"X-Sum: 1\r\n"]))
+    chunks = b"".join(b"%b%x%b\r\n%b\r\n" % (zeros, len(piece), extension, piece) for piece in pieces)
+    line = b"X-Sum: %b\r\n" % (b"1" * draw(st.sampled_from([1, 500, 1100])))
+    trailer = line * draw(st.sampled_from([0, 1, 40]))
     return head(source, "Transfer-Encoding: chunked") + chunks + b"0\r\n" + trailer + b"\r\n"
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.http.fast.chunked import CHUNK_LINE_BYTES_MAX, PIECES_MAX, TRAILER_BYTES_MAX, ChunkDecoder, MalformedChunks
+from server.http.chunked import CHUNK_LINE_BYTES_MAX, PIECES_MAX, TRAILER_BYTES_MAX, ChunkDecoder, MalformedChunks
 
 
 def decoded(*pieces: bytes) -> tuple[bytes, bytes, bool]:

@@ -7,7 +7,7 @@ the bytes received already. The same code checks heads there and here.
 from collections.abc import Callable
 
 from server.base.refusal import Refusal
-from server.http.fast.chunked import ChunkDecoder, MalformedChunks
+from server.http.chunked import ChunkDecoder, MalformedChunks
 from server.http.fast.head_cache import HeadCache
 from server.http.fast.ingest_head import OTHER_REQUEST, IngestHead, OtherRequest
 from server.http.frontend import BROKEN_BODY
