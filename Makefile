@@ -23,8 +23,8 @@ install: $(RUNS) ## make .venv with what running needs, pinned, and the tidegate
 
 run: $(RUNS) ## serve config/tidegate.toml with its demo sources
 	@echo "When the server says that it is ready, try in another shell:"
-	@echo "  curl -i -H 'Authorization: Bearer for-trying-only' -d '{\"inbound_event_id\":\"order-1\",\"event_type\":\"order.created\"}'" \
-		"http://127.0.0.1:8080/ingest/inbound/demo"
+	@printf '%s\n' "  curl -sS -w '\n' -H 'Authorization: Bearer for-trying-only' \
+	-d '{\"inbound_event_id\":\"order-1\",\"event_type\":\"order.created\"}' http://127.0.0.1:8080/ingest/inbound/demo"
 	@echo "  $(BIN)/tidegate receipt --config config/tidegate.toml demo order-1"
 	@exec $(BIN)/tidegate serve --config config/tidegate.toml
 

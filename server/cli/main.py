@@ -12,7 +12,8 @@ from server.config.load import ConfigError
 from storage.errors import StoreDamaged, StoreError, StoreOld
 
 EXIT_CODES = """\
-exit codes: 0 done; 1 not done, or it does not exist; 2 the arguments or the configuration cannot be used.
+exit codes: 0 done; 1 not done, or it does not exist; 2 the arguments or the configuration cannot be used, or the store
+must be converted first.
 JSON for programs goes to stdout, words for people to stderr.
 """
 

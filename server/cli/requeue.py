@@ -30,7 +30,7 @@ def add(commands: Subparsers) -> None:
     parser = new_command(
         commands,
         "requeue",
-        "give dead events back to the processor, with all their attempts",
+        "give dead events back to the processor: their attempts start at 0 again",
         "Through the admin side of the running server, or directly if none runs. Exits 1 if an id has no dead "
         "event. An id that starts with - goes after --.",
     )

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from bench.peers import PEERS
+from storage.dedup.runs import ENTRY_BYTES
 from tests.support.pages import ROOT, page
 
 RESULTS = ROOT / "bench" / "results"
@@ -71,6 +72,14 @@ def test_latencies_are_the_newest(name: str) -> None:
     open_loop, text = newest("latency")["results"]["open_loop"], " ".join(page(name).text.split())
     for rate in (1000, 3000):
         assert f"{open_loop[f'{rate} requests/s']['tidegate']['p99_ms']:.2f} ms" in text
+
+
+def test_memory_of_an_id_is_the_newest() -> None:
+    """The bytes that the dedup index takes for an id in memory are those of the newest results, of 10 million ids."""
+    found = newest("growth")["results"]["growth"]["10 M ids"]["memory_bytes_per_id"]
+    assert f"takes {found} bytes an id in memory (measured with 10 million) and {ENTRY_BYTES} in files" in " ".join(
+        page("README.md").text.split()
+    )
 
 
 if __name__ == "__main__":

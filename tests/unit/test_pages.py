@@ -31,6 +31,17 @@ def test_readme_has_180_lines_at_most() -> None:
     assert len(page("README.md").text.splitlines()) <= README_LINES_MAX
 
 
+def test_home_page_promises_what_readme_promises() -> None:
+    """The first of the built pages has the README's promises, and the heads of the list of who it is not for."""
+    readme, home = page("README.md").text, page("docs/index.md").text
+    promises = readme.partition("**What it promises**\n\n")[2].partition("\n## ")[0]
+    assert promises
+    assert f"## What it promises\n\n{promises}\n" in home
+    not_for = re.findall(r"^- \*\*(.+?)\*\*", readme.partition("\n## Who it is not for\n")[2], re.MULTILINE)
+    assert not_for
+    assert "## Who it is not for\n\n" + "".join(f"- {each}\n" for each in not_for) + "\n" in home
+
+
 @pytest.mark.parametrize("each", PAGES)
 def test_cells_of_tables_are_short(each: Page) -> None:
     """No cell of a table has more than 120 characters: what needs more is a heading or a list."""
