@@ -133,7 +133,7 @@ class Audit:
                 head = snapshot.head_at(first)
                 expected = head.end
                 self._count(block, head, totals)
-                snapshot.check_pieces(head)
+                snapshot.check_pieces("facts", first)
                 self._check_deliveries(snapshot, block, head, digests)
         if expected != block.end:
             self._problem(f"facts: the events {expected} to {block.end - 1} are missing")
@@ -142,6 +142,8 @@ class Audit:
                 break
             if first not in known:
                 self._problem(f"bodies, key {first}: there are no facts for it")
+            with self._reported():
+                snapshot.check_pieces("bodies", first)
 
     def _count(self, block: Block, head: LogHead, totals: dict[str, Totals]) -> None:
         found = block.rows["status"][head.first - block.first : head.end - block.first]

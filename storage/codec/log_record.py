@@ -7,9 +7,6 @@ themselves, by decompressing the first part alone.
 A value of `facts` is sealed in two parts, so that its head is checked without touching the rest: the head names the
 source and counts the events, and holds the CRC-32 of what is packed behind it. Without bodies there is no value in
 `bodies`.
-
-A value of `facts` that is too large for a page that others share, and too small to fill pages of its own, is put in
-pieces: the first under the record's key, each further one under that key and a byte that counts.
 """
 
 import struct
@@ -21,7 +18,7 @@ import orjson
 import zstandard
 
 from storage.codec.columns import decode_columns, encode_columns
-from storage.codec.records import CRC, KEY_BYTES, damaged, key_of, number_of, seal, unseal
+from storage.codec.records import CRC, damaged, key_of, number_of, seal, unseal
 from storage.deliveries import NumberedDeliveries, merged
 
 COMPRESSION_LEVEL = 1
@@ -30,16 +27,9 @@ COMPRESSION_LEVEL = 1
 LOG_RECORD_BYTES_MAX = 1024 * 1024
 """Of bodies in one record, unless one delivery alone has more: what feeding must unpack for one event."""
 
-SHARED_PAGE_BYTES_MAX = 2022
-"""Of a value beside which LMDB puts others into a page of 4 KiB; a larger one gets pages of its own."""
-PIECE_BYTES_MAX = 1340
-"""Three fill a page of 4 KiB."""
-IN_PIECES_BYTES_MAX = 8192
-"""Of a value in pieces: a larger one wastes little of its pages, and each piece is another call of LMDB."""
-
-_HEAD = struct.Struct("<BIQIIII")
-"""Bytes of the source id, events, received_at_ms, decoded bytes of the facts and of the bodies, bytes of the packed
-facts and their CRC-32."""
+_HEAD = struct.Struct("<BIQIII")
+"""Bytes of the source id, events, received_at_ms, decoded bytes of the facts and of the bodies, CRC-32 of the packed
+facts."""
 _HEAD_BYTES_MAX = CRC.size + _HEAD.size + 255
 
 
@@ -56,17 +46,11 @@ class LogHead:
     """Where the packed facts begin in the value."""
     facts_bytes: int
     bodies_bytes: int
-    packed_bytes: int
     packed_crc: int
 
     @property
     def end(self) -> int:
         return self.first + self.count
-
-    @property
-    def value_bytes(self) -> int:
-        """Of the whole value of `facts`."""
-        return self.packed_at + self.packed_bytes
 
 
 def split_log(group: Sequence[NumberedDeliveries]) -> Iterator[NumberedDeliveries]:
@@ -101,33 +85,10 @@ def encode_log(numbered: NumberedDeliveries, compressor: zstandard.ZstdCompresso
     rest = stream.compress(bodies) + stream.flush()
     source = numbered.source_id.encode()
     at_ms = numbered.deliveries.received_at_ms[0]
-    sizes = len(facts), len(bodies), len(packed), zlib.crc32(packed)
+    sizes = len(facts), len(bodies), zlib.crc32(packed)
     key = key_of(numbered.first)
     head = seal(b"facts", key, _HEAD.pack(len(source), numbered.count, at_ms, *sizes) + source)
     return head + packed, seal(b"bodies", key, rest) if bodies else None
-
-
-def in_pieces(key: bytes, facts: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the keys and values that a value of `facts` is put as, in ascending order."""
-    count = pieces_count(len(facts))
-    step = -(-len(facts) // count)
-    for place in range(count):
-        yield piece_key(key, place), facts[place * step : (place + 1) * step]
-
-
-def pieces_count(size: int) -> int:
-    """Return in how many pieces a value of `facts` of so many bytes is put."""
-    return -(-size // PIECE_BYTES_MAX) if SHARED_PAGE_BYTES_MAX < size <= IN_PIECES_BYTES_MAX else 1
-
-
-def piece_key(key: bytes, place: int) -> bytes:
-    """Return the key of a piece of the value with this key."""
-    return key + bytes([place]) if place else key
-
-
-def record_key(key: bytes) -> bytes:
-    """Return the key of the record that the piece with this key belongs to."""
-    return key[:KEY_BYTES] if len(key) == KEY_BYTES + 1 else key
 
 
 def decode_log_head(key: bytes, value: bytes | memoryview) -> LogHead:

@@ -26,7 +26,8 @@ import zstandard
 
 from storage import sync
 from storage.check.verify import verify
-from storage.codec.log_record import COMPRESSION_LEVEL, encode_log, in_pieces, split_log
+from storage.codec.log_record import COMPRESSION_LEVEL, encode_log, split_log
+from storage.codec.pieces import in_pieces
 from storage.codec.records import (
     TIME_KEY,
     encode_ids,
@@ -216,10 +217,9 @@ def _records(old: OldStore, on_event: Callable[[int], None]) -> Iterator[Record]
         for numbered in split_log(entries):
             key = key_of(numbered.first)
             facts, bodies = encode_log(numbered, compressor)
-            for piece_key, piece in in_pieces(key, facts):
-                yield "facts", piece_key, piece
+            yield from (("facts", *piece) for piece in in_pieces(key, facts))
             if bodies is not None:
-                yield "bodies", key, bodies
+                yield from (("bodies", *piece) for piece in in_pieces(key, bodies))
     for first, digests in old.digests():
         key = key_of(first)
         yield "ids", key, encode_ids(key, digests)

@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 import zstandard
 
-from storage.codec.log_record import LogHead, decode_log, decode_log_head, piece_key, pieces_count, record_key
+from storage.codec.log_record import LogHead, decode_log, decode_log_head
+from storage.codec.pieces import PIECE_BYTES_MAX, PIECES_MAX, piece_key, pieces_count, record_key
 from storage.codec.records import (
     DIGEST_BYTES,
     TIME_KEY,
@@ -152,29 +153,29 @@ class Snapshot:
         """
         first, had_bodies, found = self._unpacked
         if found is None or first != head.first or had_bodies < bodies:
-            packed = self._value(b"bodies", self._store.bodies, head.first) if bodies and head.bodies_bytes else None
-            found = decode_log(key_of(head.first), self._facts(head), packed, self._decompressor, head)
+            packed = self._joined("bodies", head.first) if bodies and head.bodies_bytes else None
+            facts = self._joined("facts", head.first)
+            found = decode_log(key_of(head.first), facts, packed, self._decompressor, head)
             self._unpacked, self._delivery = (head.first, bodies, found), None
         return found
 
-    def _facts(self, head: LogHead) -> bytes:
-        """Return a whole value of `facts`."""
-        pieces = [self._value(b"facts", self._store.facts, head.first)]
-        for place in range(1, pieces_count(head.value_bytes)):
-            piece = self._piece(head, place)
-            if piece is None:
-                raise damaged(b"facts", key_of(head.first), f"the piece {place} is missing")
-            pieces.append(bytes(piece))
+    def _joined(self, database: Literal["facts", "bodies"], first: int) -> bytes:
+        """Return a whole value, of all its pieces."""
+        store = getattr(self._store, database)
+        pieces = [self._value(database.encode(), store, first)]
+        if len(pieces[0]) <= PIECE_BYTES_MAX:
+            for place in range(1, PIECES_MAX):
+                piece = self._txn.get(piece_key(key_of(first), place), db=store)
+                if piece is None:
+                    break
+                pieces.append(bytes(piece))
         return b"".join(pieces)
 
-    def check_pieces(self, head: LogHead) -> None:
-        """Raise StoreDamaged if there are more pieces of the facts than the head asks for."""
-        count = pieces_count(head.value_bytes)
-        if self._piece(head, count) is not None:
-            raise damaged(b"facts", key_of(head.first), f"the piece {count} is one too many")
-
-    def _piece(self, head: LogHead, place: int) -> Any:
-        return self._txn.get(piece_key(key_of(head.first), place), db=self._store.facts)
+    def check_pieces(self, database: Literal["facts", "bodies"], first: int) -> None:
+        """Raise StoreDamaged if there are more pieces than the value with this key has."""
+        count = pieces_count(len(self._joined(database, first)))
+        if self._txn.get(piece_key(key_of(first), count), db=getattr(self._store, database)) is not None:
+            raise damaged(database.encode(), key_of(first), f"the piece {count} is one too many")
 
     def delivery_of(self, number: int, *, bodies: bool = False) -> NumberedDeliveries | None:
         """Return the one delivery that holds the event with this number; None if there is no such event."""
@@ -228,7 +229,7 @@ class Snapshot:
             key = bytes(cursor.key())
             if key <= last:  # pages that refer to one another in a circle would be walked for ever
                 raise damaged(name, key, "the keys do not ascend")
-            if pieces and database == "facts" and key == piece_key(record_key(last), pieces):
+            if pieces and database in {"facts", "bodies"} and key == piece_key(record_key(last), pieces):
                 pieces += 1
             else:
                 yield number_of(name, key)

@@ -20,7 +20,8 @@ import numpy
 import zstandard
 
 from storage.codec import status_rows
-from storage.codec.log_record import encode_log, in_pieces, split_log
+from storage.codec.log_record import encode_log, split_log
+from storage.codec.pieces import in_pieces
 from storage.codec.records import (
     TIME_KEY,
     digests_of,
@@ -105,8 +106,8 @@ class Transaction:
         for key, facts, bodies in self._log:
             for piece_key, piece in in_pieces(key, facts):
                 txn.put(piece_key, piece, db=store.facts, append=True)
-            if bodies is not None:
-                txn.put(key, bodies, db=store.bodies, append=True)
+            for piece_key, piece in () if bodies is None else in_pieces(key, bodies):
+                txn.put(piece_key, piece, db=store.bodies, append=True)
         if self._last and self._group.appends:
             key = key_of(self._last.first)
             txn.put(key, encode_ids(key, self._last.digests), db=store.ids)

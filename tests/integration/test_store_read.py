@@ -5,6 +5,7 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import orjson
 import pytest
 
 from storage.codec.records import digest, digests_of, key_of
@@ -49,16 +50,18 @@ def numbers_of(spans: list[Span]) -> list[int]:
 
 
 @pytest.mark.parametrize("count", [100, 150, 250, 350])
-def test_facts_in_pieces_are_read_whole(store_and_writer: tuple[Store, Writer], count: int) -> None:
+def test_values_in_pieces_are_read_whole(store_and_writer: tuple[Store, Writer], count: int) -> None:
     """Whichever event of whichever record is asked for, its delivery is found, with the ids that were put."""
     store, writer = store_and_writer
     made = []
     for turn in range(3):
         ids = random_ids(count, turn)
-        made.append(delivery(writer.next_number, ids))
+        body = orjson.dumps(random_ids(2 * count, -1 - turn))
+        made.append(delivery(writer.next_number, ids, body=body))
         writer.write(Group([Append(made[-1], count, EventStatus.DEFERRED)]))
     with store.read_transaction() as txn:
         assert txn.stat(store.facts)["entries"] >= 2 * len(made)
+        assert txn.stat(store.bodies)["entries"] >= 2 * len(made)
     reader = Reader(store)
     for one in made:
         ids = list(one.event_ids())
@@ -67,6 +70,7 @@ def test_facts_in_pieces_are_read_whole(store_and_writer: tuple[Store, Writer], 
         assert [record.number for each in ids for record in reader.find("demo", each)] == list(
             range(one.first, one.end)
         )
+        assert reader.find("demo", ids[-1], bodies=True)[0].numbered.deliveries.bodies == one.deliveries.bodies
     assert numbers_of(reader.spans(range(1, writer.next_number))) == list(range(1, writer.next_number))
     assert reader.delivery(delivery_id(writer.next_number, SUFFIX)) is None
 

@@ -16,7 +16,7 @@ import pytest
 
 from storage.check.audit import Audit
 from storage.check.verify import PROBLEMS_MAX, Report, verify
-from storage.codec.log_record import piece_key
+from storage.codec.pieces import piece_key
 from storage.codec.records import encode_ids, encode_results, encode_totals, key_of, seal, totals_key
 from storage.codec.status_rows import encode_statuses
 from storage.errors import StoreMissing
@@ -205,33 +205,35 @@ def test_a_flipped_byte_is_found_and_placed(path: Path, database: str, key: byte
 
 @pytest.fixture
 def in_three_pieces(tmp_path: Path) -> Path:
-    """A store in which the facts of the second of three records are in three pieces."""
+    """A store in which the facts of the second of three records are in three pieces, and the bodies too."""
     path = tmp_path / "pieces"
-    whole = Append(delivery(2, random_ids(150)), 150, EventStatus.DEFERRED)
+    body = "".join(random_ids(200, seed=6)).encode()
+    whole = Append(delivery(2, random_ids(150), body=body), 150, EventStatus.DEFERRED)
     filled(path, [Group([numbered(1, 1)]), Group([whole]), Group([numbered(152, 1)])])
     with opened(path) as (store, _), store.read_transaction() as txn:
-        keys = [bytes(key) for key in txn.cursor(db=store.facts).iternext(keys=True, values=False)]
-    assert keys == [key_of(1), *(piece_key(key_of(2), place) for place in range(3)), key_of(152)]
+        for db in (store.facts, store.bodies):
+            keys = [bytes(key) for key in txn.cursor(db=db).iternext(keys=True, values=False)]
+            assert keys == [key_of(1), *(piece_key(key_of(2), place) for place in range(3)), key_of(152)]
     return path
 
 
-def test_facts_in_pieces_are_right(in_three_pieces: Path) -> None:
+def test_values_in_pieces_are_right(in_three_pieces: Path) -> None:
     """Pieces are no records: all events are counted, and nothing is wrong."""
     report = verify(in_three_pieces)
     assert (report.problems, report.events, report.deliveries) == ([], 152, 3)
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])
-def test_a_damaged_piece_is_found(in_three_pieces: Path, place: int) -> None:
-    """A piece of the facts that was changed, or shortened, or is missing, is a problem that says where."""
+@pytest.mark.parametrize("database", ["facts", "bodies"])
+def test_a_damaged_piece_is_found(in_three_pieces: Path, database: str, place: int) -> None:
+    """A piece that was changed, or shortened, or is missing, is a problem that says where."""
     key = piece_key(key_of(2), place)
     for changed in (lambda value: value[:-1] + bytes([value[-1] ^ 1]), lambda value: value[:-1], lambda _: None):
         damaged = Path(shutil.copytree(in_three_pieces, in_three_pieces.with_name("damaged"), dirs_exist_ok=True))
-        change(damaged, "facts", key, changed)
+        change(damaged, database, key, changed)
         problems = verify(damaged).problems
-        assert any(
-            problem.startswith(("facts, key 2", f"facts, key {piece_key(key_of(2), 1)!r}")) for problem in problems
-        )
+        places = (f"{database}, key 2", f"{database}, key {piece_key(key_of(2), 1)!r}")
+        assert any(problem.startswith(places) for problem in problems)
 
 
 @pytest.mark.parametrize("key", [piece_key(key_of(1), 2), piece_key(key_of(2), 4), key_of(2) + b"\1\1", b"odd"])
@@ -241,12 +243,13 @@ def test_a_key_in_excess_is_found(in_three_pieces: Path, key: bytes) -> None:
     assert any(re.search("facts, .*the key is not a number", problem) for problem in verify(in_three_pieces).problems)
 
 
-@pytest.mark.parametrize("key", [piece_key(key_of(1), 1), piece_key(key_of(2), 3)])
-def test_a_piece_in_excess_is_found(in_three_pieces: Path, key: bytes) -> None:
-    """A piece behind the last that a record has."""
-    change(in_three_pieces, "facts", key, lambda _: b"excess")
-    problems = verify(in_three_pieces).problems
-    assert any(re.search("facts, key [12]: the piece [13] is one too many", problem) for problem in problems)
+@pytest.mark.parametrize("key", [piece_key(key_of(1), 1), piece_key(key_of(2), 3), piece_key(key_of(152), 1)])
+@pytest.mark.parametrize("database", ["facts", "bodies"])
+def test_a_piece_in_excess_is_found(in_three_pieces: Path, database: str, key: bytes) -> None:
+    """A piece behind the last that a value has: its checksum is wrong then, or the piece is left over."""
+    change(in_three_pieces, database, key, lambda _: b"excess")
+    number = int.from_bytes(key[:8], "big")
+    assert any(problem.startswith(f"{database}, key {number}: ") for problem in verify(in_three_pieces).problems)
 
 
 def test_the_walk_goes_on_behind_damage(path: Path) -> None:

@@ -13,17 +13,20 @@ from hypothesis import strategies as st
 
 from storage.codec import records
 from storage.codec.log_record import (
-    IN_PIECES_BYTES_MAX,
     LOG_RECORD_BYTES_MAX,
-    PIECE_BYTES_MAX,
-    SHARED_PAGE_BYTES_MAX,
     decode_log,
     decode_log_head,
     encode_log,
+    split_log,
+)
+from storage.codec.pieces import (
+    IN_PIECES_BYTES_MAX,
+    PIECE_BYTES_MAX,
+    PIECES_MAX,
+    SHARED_PAGE_BYTES_MAX,
     in_pieces,
     piece_key,
     record_key,
-    split_log,
 )
 from storage.codec.records import RESULTS_RECORD_BYTES_MAX, key_of
 from storage.codec.status_rows import ROW, BlockChange, apply, decode_statuses, encode_statuses, new_rows
@@ -205,11 +208,11 @@ def test_random_ids_are_packed_once() -> None:
         (SHARED_PAGE_BYTES_MAX + 1, 2),
         (PIECE_BYTES_MAX * 3, 3),
         (PIECE_BYTES_MAX * 3 + 1, 4),
-        (IN_PIECES_BYTES_MAX, 7),
+        (IN_PIECES_BYTES_MAX, PIECES_MAX),
         (IN_PIECES_BYTES_MAX + 1, 1),
     ],
 )
-def test_facts_that_waste_a_page_are_split(size: int, count: int) -> None:
+def test_values_that_waste_a_page_are_split(size: int, count: int) -> None:
     """Pieces are of nearly one size, ascend, belong to their record's key, and are the value again when joined."""
     value = bytes(at % 251 for at in range(size))
     pieces = list(in_pieces(KEY, value))
