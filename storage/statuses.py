@@ -2,7 +2,8 @@
 
 This is the one list of statuses. To add one, add it to `EventStatus` with its row in `RULES`, and the counter that the
 row names to `Totals`, right before `oldest`: the writer, `verify`, metrics, `/sources` and receipts read these, and a
-store that does not have the counter yet has 0. Who gives an event the status calls `OutcomeWriter` in `server/flow/`.
+store that does not have the counter yet has 0 (an older version takes the new one for damage). An event gets its first
+status from `server/intake/intake.py`, later ones from `OutcomeWriter` in `server/flow/`.
 """
 
 from collections import Counter

@@ -65,8 +65,9 @@ class StorageConfig:
 class LimitsConfig:
     """What one request, one connection and all of them together may cost."""
 
-    # Where they are enforced: a head's, which are fixed, in http/head.py; a body's in intake/intake.py (IntakeLimits)
-    # and intake/read_many.py; a connection's in http/frontend.py (ConnectionLimits).
+    # Where they are enforced: a head's, which are fixed, in http/head.py; a body's bytes in http/gate.py, what is in it
+    # in intake (IntakeLimits: decode.py, parse.py, normalise.py); a connection's in both front ends, which get them as
+    # ConnectionLimits (http/frontend.py), and in http/connections.py.
     body_bytes_max: int = setting(2**20, count(1, GIB), "A body as received. Twice a full batch of the Segment SDKs.")
     decoded_bytes_max: int = setting(4 * 2**20, count(1, GIB), "A body after Content-Encoding.")
     json_containers_max: int = setting(

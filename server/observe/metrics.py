@@ -1,8 +1,9 @@
 """Metrics: plain numbers that others count, exported in Prometheus' text format when somebody asks.
 
-Each is counted where it happens: answers by `Requests`; what is admitted in `http/gate.py`, a request by itself in
-`AdmittedRequest.submit`, those that came together in `Gate._submit_plain`; deliveries in `flow/acknowledger.py`; events
-by the table in `storage/statuses.py`. To add one, count it there, copy it into `Numbers`, and export it below.
+Each is counted where it happens: answers by `Requests`, events by the table in `storage/statuses.py`, what a source
+does in its `SourceState`, commits in `flow/committer.py`. What is to be known of an admitted request belongs into
+`http/gate.py`: into `AdmittedRequest.submit`, and into `Gate._submit_plain` for those that came together. To add one,
+count it there, give `Metrics` its owner in `runtime/app.py`, copy it into `Numbers`, and export it below.
 
 The numbers are copied on the trio thread, all at one moment; the text is made in the look-ups' thread, since it takes
 about 16 ms per 1000 series.

@@ -1,1 +1,1 @@
-"""The admin side: metrics, health, look-ups and commands."""
+"""The admin side: metrics, health, look-ups and commands. What they do comes from `runtime/app.py`, as callables."""
