@@ -217,7 +217,7 @@ def test_the_wait_between_tries_is_short() -> None:
     assert RETRY_SECONDS <= 1
 
 
-async def test_a_lost_store_ends_a_wait(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_lost_store_ends_a_wait(tmp_path: Path) -> None:
     """Who waits until all outcomes are on disk does not wait for what nobody will write."""
     async with committing(tmp_path) as (acknowledger, committer, writer, _):
         state = SourceState("demo", Totals())
