@@ -156,8 +156,8 @@ def _kept_journal(path: Path) -> Path:
 
 
 def _write(path: Path, new: Path, map_size_bytes: int, on_progress: OnProgress) -> Migrated:
+    _check_readable(path)
     with lmdb_errors(path), closing(OldStore(path)) as old:
-        _check_readable(path)
         events = old.end - 1
         _check_room(path, old.used_bytes)
         map_size_bytes = max(map_size_bytes, 2 * old.used_bytes, MAP_BYTES_MIN)
