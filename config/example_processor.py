@@ -31,8 +31,8 @@ ANSWER_SECONDS = 5
 def forward(events: list[dict[str, Any]]) -> list[object]:
     """One entry an event: what the service said, or an exception for an event that it refused.
 
-    Raises ConnectionError, TimeoutError or another OSError where the service is away: then nothing is counted against
-    the events, and they are tried again until it is back.
+    Raises ConnectionError or TimeoutError where the service is away: then nothing is counted against the events, and
+    they are tried again until it is back.
     """
     connection = HTTPConnection(ADDRESS, timeout=ANSWER_SECONDS)
     try:

@@ -26,6 +26,7 @@ class Source:
     processor_batch_events_max: int = 500
     processor_timeout_seconds: float = 30
     processor_attempts_max: int = 12
+    processor_outages: tuple[str, ...] = ()
 
     @property
     def archive_only(self) -> bool:

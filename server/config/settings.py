@@ -13,6 +13,7 @@ from server.config.values import (
     ADDRESS,
     ADMIN_TOKEN,
     BOOLEAN,
+    CLASSES,
     EVENT_TYPE,
     NETWORKS,
     PATH,
@@ -176,6 +177,9 @@ SOURCE_SETTINGS: Mapping[str, Setting] = {
         "processor_attempts_max",
         count(1, 65535),
         "Failed attempts until an event is dead. 12 of them span about 38 minutes.",
+    ),
+    "processor_outages": Setting(
+        [], CLASSES, "Exceptions that say that what is behind the processor is away, beside those that always do."
     ),
 }
 

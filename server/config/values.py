@@ -181,6 +181,12 @@ def _processor(value: str) -> bool:
     return value == "" or (all(part.isidentifier() for part in module.split(".")) and function.isidentifier())
 
 
+def _class_name(value: object, _: SecretContext) -> str:
+    if isinstance(value, str) and "." in value and all(part.isidentifier() for part in value.split(".")):
+        return value
+    raise InvalidValue(f'must be the name of a class such as "module.Class", not {show(value)}')
+
+
 ADDRESS = Kind('an IP address or localhost, and a port, such as "127.0.0.1:8080" or "[::1]:8080"', _address)
 PATH = Kind("a path", _path)
 NETWORKS = list_of('a list of networks, such as ["10.0.0.0/8"]', _network, empty=True)
@@ -197,4 +203,5 @@ ADMIN_TOKEN = Kind(
 BOOLEAN = Kind("true or false", lambda value, _: value if isinstance(value, bool) else _not_a_boolean())
 EVENT_TYPE = text("a string of at most 256 bytes", lambda value: len(value.encode()) <= 256)
 PROCESSOR = text('"module:function", or "" for none', _processor)
+CLASSES = list_of('a list of names of classes, such as ["module.Class"]', _class_name, empty=True)
 NO_CONTEXT = SecretContext({}, Path())

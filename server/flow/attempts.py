@@ -3,7 +3,7 @@
 - A failed batch of two or more: the source waits, then that batch goes on one event at a time, so that a poisonous
   event takes none of its neighbours with it; nothing is counted.
 - An event that failed alone, or by its own entry: one attempt is counted, and it is parked for its own retries.
-- An outage (`OSError`): the source waits and tries the same again; nothing is counted, since an outage must not kill
+- An outage (`outages.py`): the source waits and tries the same again; nothing is counted, since an outage must not kill
   events.
 Any success resets the source's wait.
 """
@@ -90,7 +90,9 @@ class Attempts:
             raise Stopped
         started = trio.current_time()
         try:
-            entries = await self._processor(events_of(items), self.source.processor_timeout_seconds)
+            entries = await self._processor(
+                events_of(items), self.source.processor_timeout_seconds, self.source.processor_outages
+            )
         except BatchFailed as failure:
             self._state.processor_failed([failure.error], self._clock.now_ms(), outage=failure.outage)
             raise

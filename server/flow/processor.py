@@ -2,7 +2,8 @@
 
 A processor is async or plain. An async one runs in its source's consumer task; a plain one in a thread of its
 source's own, where a second call never starts beside one that hangs, and what a hanging one returns late is discarded.
-The answers of both are read in that thread: they may be large, and looking at a foreign object runs its methods.
+What both return or raise is looked at in that thread: it may be large, and looking at a foreign object runs its
+methods.
 
 Nothing that a processor raises or returns ends the server, whatever its methods do when they are looked at.
 """
@@ -11,7 +12,7 @@ import importlib
 import inspect
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -23,15 +24,13 @@ import trio
 
 from server.base.printable import one_line
 from server.base.worker import Worker
+from server.flow.outages import is_outage
 
 RESULT_BYTES_MAX = 65536
 """Of one event's result as JSON: a result is a note beside the event, not a second payload."""
 
 ERROR_CHARACTERS_MAX = 1000
 """Of an error kept with a dead event: enough for the last line of a traceback."""
-
-FILE_ERRORS = (FileNotFoundError, PermissionError, FileExistsError, IsADirectoryError, NotADirectoryError)
-"""`OSError`s that say something about this host's files, not that the world is away."""
 
 PLAIN = (str, int, float, bool)
 """Types whose values need no second look: what orjson writes for them it can read."""
@@ -62,9 +61,16 @@ class Succeeded:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The event failed by its own entry."""
+    """The event failed by its own entry. `outage`: as of a failed batch."""
 
     error: str
+    outage: bool = False
+
+
+Entries = list[Succeeded | Failed] | BatchFailed
+
+Job = Callable[[int, Collection[str]], Entries]
+"""Runs in the worker; takes how many entries there must be, and names for `is_outage`."""
 
 
 def load(spec: str, directory: Path) -> Callable[..., Any]:
@@ -103,31 +109,33 @@ class Processor:
         """Return when no plain call is running."""
         await self._worker.idle()
 
-    async def __call__(self, events: list[dict[str, Any]], timeout_seconds: float) -> list[Succeeded | Failed]:
-        """Return one entry for each event. Raises `BatchFailed`."""
-        count = len(events)
-        call: Callable[[], object] = partial(self._function, events)
+    async def __call__(
+        self, events: list[dict[str, Any]], timeout_seconds: float, outages: Collection[str] = ()
+    ) -> list[Succeeded | Failed]:
+        """Return one entry for each event. Raises `BatchFailed`. `outages`: names for `is_outage`."""
+        job: Job | None = partial(_call, self._function, events)
         if self._is_async:
-            returned = await self._awaited(events, timeout_seconds)
-            if returned is None:
-                return [Succeeded()] * count
-            call = partial(_same, returned)
+            job = await self._awaited(events, timeout_seconds)
+        if job is None:
+            return [Succeeded()] * len(events)
         try:
-            entries = await self._worker.run(_entries, call, count, timeout_seconds=timeout_seconds)
+            entries = await self._worker.run(job, len(events), outages, timeout_seconds=timeout_seconds)
         except trio.TooSlowError as error:
             raise _outran(timeout_seconds) from error
         if isinstance(entries, BatchFailed):
             raise entries
         return entries
 
-    async def _awaited(self, events: list[dict[str, Any]], timeout_seconds: float) -> object:
+    async def _awaited(self, events: list[dict[str, Any]], timeout_seconds: float) -> Job | None:
+        """Call the function; return the job that looks at what it returned or raised, or None if that is None."""
         try:
             with trio.move_on_after(timeout_seconds):
-                return await self._function(events)
+                returned = await self._function(events)
+                return None if returned is None else partial(_read, returned)
         except BaseException as error:  # noqa: BLE001  # whatever foreign code raises is its failure
             if trio.current_effective_deadline() == -math.inf:  # cancelled from outside: what it raised says nothing
                 await trio.lowlevel.checkpoint()
-            raise _failure(error) from None
+            return partial(_failed, error)
         raise _outran(timeout_seconds)
 
 
@@ -140,22 +148,25 @@ def _is_async(function: Callable[..., Any]) -> bool:
         return False
 
 
-def _same(returned: object) -> object:
-    return returned
-
-
 def _outran(timeout_seconds: float) -> BatchFailed:
     return BatchFailed(f"outran its timeout of {timeout_seconds:g} s")
 
 
-def _failure(error: BaseException) -> BatchFailed:
-    return BatchFailed(describe(error), outage=is_outage(error))
-
-
-def _entries(call: Callable[[], object], count: int) -> list[Succeeded | Failed] | BatchFailed:
-    """In the worker: return what `call` returns, as entries. Raises nothing."""
+def _call(function: Callable[..., Any], events: list[dict[str, Any]], count: int, outages: Collection[str]) -> Entries:
+    """In the worker, as what follows: return what the function returns, as entries. Raises nothing."""
     try:
-        returned = call()
+        returned = function(events)
+    except BaseException as error:  # noqa: BLE001  # whatever foreign code raises is its failure
+        return _failed(error, count, outages)
+    return _read(returned, count, outages)
+
+
+def _failed(error: BaseException, _: int, outages: Collection[str]) -> BatchFailed:
+    return BatchFailed(describe(error), outage=is_outage(error, outages))
+
+
+def _read(returned: object, count: int, outages: Collection[str]) -> Entries:
+    try:
         if returned is None:
             return [Succeeded()] * count
         if inspect.iscoroutine(returned):
@@ -164,17 +175,18 @@ def _entries(call: Callable[[], object], count: int) -> list[Succeeded | Failed]
         if isinstance(returned, Sequence) and not isinstance(returned, (str, bytes)):
             entries = list(islice(returned, count + 1))  # its length is what it yields, not what it says
             if len(entries) == count:
-                return [_entry(entry) for entry in entries]
-    except BaseException as error:  # noqa: BLE001  # in its answer's methods too
-        return _failure(error)
+                return [_entry(entry, outages) for entry in entries]
+    except BaseException as error:  # noqa: BLE001  # the methods of its answer may raise anything
+        return _failed(error, count, outages)
     return BatchFailed(f"returned neither None nor one entry for each of {count} events")
 
 
-def _entry(entry: object) -> Succeeded | Failed:
+def _entry(entry: object, outages: Collection[str]) -> Succeeded | Failed:
     if entry is None:
         return Succeeded()
     if issubclass(type(entry), BaseException):
-        return Failed(describe(entry))
+        assert isinstance(entry, BaseException)
+        return Failed(describe(entry), outage=is_outage(entry, outages))
     try:
         result = _json(entry)
     except BaseException as error:  # noqa: BLE001  # a foreign object may raise anything while it is looked at
@@ -190,22 +202,6 @@ def _json(entry: object) -> bytes:
     if type(entry) in PLAIN or len(text) > RESULT_BYTES_MAX:
         return text
     return orjson.dumps(orjson.loads(text))
-
-
-def is_outage(error: BaseException) -> bool:
-    """Return whether this exception says that the world behind the processor is away. Of a group, all of it must.
-
-    By type alone, without asking the exception: its methods are not ours.
-    """
-    todo = [error]
-    while todo:
-        each = todo.pop()
-        kind = type(each)
-        if issubclass(kind, BaseExceptionGroup):
-            todo += BaseExceptionGroup.exceptions.__get__(each)
-        elif not issubclass(kind, OSError) or issubclass(kind, FILE_ERRORS):
-            return False
-    return True
 
 
 def describe(error: object) -> str:

@@ -139,6 +139,11 @@ def test_all_mistakes_come_at_once(read: Load) -> None:
         ("sources.demo", "rate_limit_events_per_second = 9e-7"),
         ("sources.demo", "rate_limit_burst_events = 0.5"),
         ("sources.demo", "processor_attempts_max = 0"),
+        ("sources.demo", 'processor_outages = "redis.RedisError"'),
+        ("sources.demo", 'processor_outages = ["RedisError"]'),
+        ("sources.demo", 'processor_outages = ["redis.RedisError", "redis:RedisError"]'),
+        ("sources.demo", 'processor_outages = ["redis..RedisError"]'),
+        ("sources.demo", "processor_outages = [7]"),
     ],
 )
 def test_an_impossible_value_is_named_by_its_key(read: Load, section: str, line: str) -> None:

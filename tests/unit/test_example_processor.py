@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from server.flow.processor import is_outage, load
+from server.flow.outages import is_outage
+from server.flow.processor import load
 
 ROOT = Path(__file__).parents[2]
 

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,6 @@ from server.flow.processor import (
     Processor,
     ProcessorError,
     Succeeded,
-    is_outage,
     load,
 )
 from tests.support.waiting import HANG_SECONDS
@@ -29,8 +28,10 @@ from tests.support.waiting import HANG_SECONDS
 EVENTS: list[dict[str, Any]] = [{"inbound_event_id": "a"}, {"inbound_event_id": "b"}]
 
 
-async def call(function: Callable[..., Any], timeout_seconds: float = 30) -> list[Succeeded | Failed]:
-    return await Processor(function, Worker("test"))(EVENTS, timeout_seconds)
+async def call(
+    function: Callable[..., Any], timeout_seconds: float = 30, outages: Collection[str] = ()
+) -> list[Succeeded | Failed]:
+    return await Processor(function, Worker("test"))(EVENTS, timeout_seconds, outages)
 
 
 async def test_nothing_returned_means_all_are_done() -> None:
@@ -319,22 +320,50 @@ async def test_a_late_async_call_is_cancelled() -> None:
         await call(function, 0.01)
 
 
-@pytest.mark.parametrize(
-    ("error", "expected"),
-    [
-        (ConnectionRefusedError(), True),
-        (TimeoutError(), True),
-        (OSError(), True),
-        (FileNotFoundError(), False),
-        (PermissionError(), False),
-        (ValueError(), False),
-        (ExceptionGroup("", [TimeoutError(), ConnectionResetError()]), True),
-        (ExceptionGroup("", [TimeoutError(), ValueError()]), False),
-    ],
-)
-def test_an_outage_is_not_a_mistake(error: BaseException, expected: bool) -> None:
-    """File errors are this host's; of a group, all must be outages."""
-    assert is_outage(error) is expected
+@pytest.mark.parametrize("plain", [True, False])
+async def test_an_outage_is_told_from_a_failure(plain: bool) -> None:
+    """Of a whole batch and of an entry alike; a class that the source names is one."""
+
+    def function(events: list[dict[str, Any]]) -> None:
+        raise error
+
+    async def asynchronous(events: list[dict[str, Any]]) -> None:
+        raise error
+
+    found = []
+    for error, names in [(TimeoutError(), ()), (KeyError(), ()), (KeyError(), ("builtins.LookupError",))]:
+        with pytest.raises(BatchFailed) as caught:
+            await call(function if plain else asynchronous, outages=names)
+        failed, _ = await call(lambda events: [error, 1], outages=names)  # noqa: B023  # called at once
+        assert isinstance(failed, Failed)
+        found.append((caught.value.outage, failed.outage))
+    assert found == [(True, True), (False, False), (True, True)]
+
+
+@pytest.mark.parametrize("plain", [True, False])
+async def test_an_exception_is_looked_at_off_the_loop(plain: bool) -> None:
+    """One whose attributes block held up every source when it came from an async processor."""
+    threads = []
+
+    class Own(Exception):
+        @property
+        def response(self) -> None:
+            threads.append(threading.get_ident())
+
+        def __str__(self) -> str:
+            threads.append(threading.get_ident())
+            return "own"
+
+    def function(events: list[dict[str, Any]]) -> None:
+        raise Own
+
+    async def asynchronous(events: list[dict[str, Any]]) -> None:
+        raise Own
+
+    with pytest.raises(BatchFailed, match="own"):
+        await call(function if plain else asynchronous)
+    assert len(threads) > 1
+    assert threading.get_ident() not in threads
 
 
 async def test_a_returned_coroutine_is_a_failure() -> None:
