@@ -62,7 +62,7 @@ def _write(path: Path, pool: Sequence[bytes], *, deliveries: int = 1 << 31, used
         for numbered in _deliveries(pool, deliveries, writer):
             writer.write(Group([Append(numbered, EVENTS, EventStatus.DEFERRED)], outcomes))
             numbers, at_ms = range(numbered.first, numbered.end), numbered.deliveries.received_at_ms[0]
-            outcomes = (StatusChange(SOURCE.id, EventStatus.PROCESSED, numbers, [0] * EVENTS, at_ms),)
+            outcomes = (StatusChange(SOURCE.id, EventStatus.PROCESSED, numbers, [0] * EVENTS, at_ms, at_ms),)
             written += 1
             if store.used_bytes() >= used_bytes:
                 break

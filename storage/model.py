@@ -1,6 +1,7 @@
 """What the store holds, as values: changes of statuses, groups, and what is read.
 
-An event's number is its place in the log: rising, never reused once committed. Times are milliseconds since the epoch.
+An event's number is its place in the log: rising, never reused once committed. Times are milliseconds: `at_ms` of the
+wall clock, since the epoch, for people to read; `store_ms` of the store's time, for what expires.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,8 @@ class Append:
     admitted: int
     rest: EventStatus
     """DEFERRED or DROPPED; of no meaning where all are admitted."""
+    store_ms: int = 0
+    """When it was received, to the minute; 0 if that is not known."""
 
 
 @frozen
@@ -39,6 +42,8 @@ class StatusChange:
     numbers: Sequence[int]
     attempts: Sequence[int]
     at_ms: int
+    store_ms: int
+    """When it was decided; of no meaning for a pending status."""
     originals: Sequence[int] = ()
     details: Mapping[int, bytes] = field(default_factory=dict)
 
@@ -81,6 +86,8 @@ class Span:
     """The stored status of all of them is DEFERRED; otherwise PENDING."""
     received_at_ms: int
     """Of the first of them."""
+    store_ms: int = 0
+    """When all of them were received, to the minute; 0 if they are requeued."""
 
 
 @frozen

@@ -105,7 +105,7 @@ def _in_store(store: Store, source_id: str, event_ids: Sequence[str] | None) -> 
     found = _all_dead(reader, source_id) if event_ids is None else _dead(reader, source_id, event_ids, unknown)
     count = 0
     while numbers := list(islice(found, REQUEUE_EVENTS_MAX)):
-        outcomes = StatusChange(source_id, EventStatus.PENDING, numbers, [0] * len(numbers), Clock().now_ms())
+        outcomes = StatusChange(source_id, EventStatus.PENDING, numbers, [0] * len(numbers), Clock().now_ms(), 0)
         writer.write(Group(changes=[outcomes]))
         count += len(numbers)
     return count, unknown

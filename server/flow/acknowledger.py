@@ -36,6 +36,7 @@ from server.flow.source_state import SourceState
 from server.intake.intake import Admission
 from storage.journal.journal import Journal
 from storage.statuses import EventStatus
+from storage.store_time import to_the_minute
 
 MANY_REQUESTS = 32
 """In a batch. So many wait for their transaction, which takes hardly longer than the journal would, and writes them
@@ -84,7 +85,8 @@ class Acknowledger:
                 continue
             if self._committer.is_settled:
                 self._journal.rewind()
-            batch = numbered(self._committer.numbered_end, self._suffix, waiting)
+            store_ms = to_the_minute(self._committer.store_clock.now_ms())
+            batch = numbered(self._committer.numbered_end, self._suffix, waiting, store_ms)
             requests = batch.requests
             if requests < MANY_REQUESTS and self._journal.has_room(batch.size, batch.events):
                 await self._put_into_journal(batch)

@@ -147,7 +147,7 @@ class Attempts:
             detail = orjson.dumps({"error": error})
             self._outcomes.dead(item.number, item.digest, attempts, item.received_at_ms, detail)
         else:
-            event = ParkedEvent(item.number, item.digest, item.received_at_ms, attempts, holds=True)
+            event = ParkedEvent(item.number, item.digest, item.received_at_ms, attempts, True, item.store_ms)
             self._outcomes.attempted(event, wait_seconds(item.attempts))
 
 

@@ -82,8 +82,11 @@ def split_off(waiting: list[PendingAppend]) -> tuple[list[PendingAppend], list[P
     return waiting[:count], waiting[count:]
 
 
-def numbered(first: int, suffix: str, waiting: Sequence[PendingAppend]) -> Batch:
-    """Return the batch whose first event has this number: source by source, each in the order in which it came."""
+def numbered(first: int, suffix: str, waiting: Sequence[PendingAppend], store_ms: int) -> Batch:
+    """Return the batch whose first event has this number: source by source, each in the order in which it came.
+
+    `store_ms`: the store's time, to the minute.
+    """
     by_source: dict[str, list[PendingAppend]] = {}
     for each in waiting:
         by_source.setdefault(each.state.id, []).append(each)
@@ -92,6 +95,6 @@ def numbered(first: int, suffix: str, waiting: Sequence[PendingAppend]) -> Batch
     for each in ordered:
         admission = each.admission
         numbered = NumberedDeliveries(number, suffix, admission.deliveries)
-        appends.append(Append(numbered, admission.admitted, admission.rest))
+        appends.append(Append(numbered, admission.admitted, admission.rest, store_ms))
         number += numbered.count
     return Batch(ordered, appends, first, number)

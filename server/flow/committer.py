@@ -58,6 +58,7 @@ class Committer:
     def __init__(self, writer: Writer, store: Store) -> None:
         self._writer, self._writing = writer, SoleWorker("writer")
         self._store = store
+        self.store_clock = writer.clock
         self._batches: list[Batch] = []
         """Not in the store yet. All but the last are answered."""
         self._changes: list[PendingChange] = []
@@ -214,7 +215,10 @@ def _group_of(batches: Sequence[Batch], changes: Sequence[PendingChange]) -> Gro
 def _into_queue(state: SourceState, run: list[tuple[PendingAppend, Append, bytes]]) -> None:
     """Put deliveries of one source that are in the store into its queue."""
     state.appended(
-        [Committed(append.numbered, append.admitted, waiting.pending, packed) for waiting, append, packed in run]
+        [
+            Committed(append.numbered, append.admitted, waiting.pending, packed, append.store_ms)
+            for waiting, append, packed in run
+        ]
     )
     for waiting, append, _ in run:
         if waiting.admission.over_limit:

@@ -10,6 +10,7 @@ ids need not be held.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from operator import itemgetter
 
 import trio
 
@@ -192,13 +193,14 @@ class Consumer:
             digests = split_digests(b"".join([span.digests for span in parts]))
             if not self._parked.holds_any and len(set(digests)) == len(digests):
                 numbers = [number for span in parts for number in span.numbers]
-                await self._archive(numbers, digests, [0] * len(numbers), held=False)
+                received = [each for span in parts for each in [span.store_ms] * len(span.numbers)]
+                await self._archive(numbers, digests, [0] * len(numbers), received, held=False)
                 return
         await self._process([item for item in items_of(parts) if self._hold(item)])
 
     def _hold(self, item: Item) -> bool:
         """Hold the item's id; if it is held already, or a restart cut a retry short, park the item and return False."""
-        event = ParkedEvent(item.number, item.digest, item.received_at_ms, item.attempts)
+        event = ParkedEvent(item.number, item.digest, item.received_at_ms, item.attempts, store_ms=item.store_ms)
         if not self._parked.hold(event):
             return False
         if item.attempts:
@@ -229,22 +231,25 @@ class Consumer:
             return
         if self._attempts is None:
             numbers, digests = [item.number for item in items], [item.digest for item in items]
-            await self._archive(numbers, digests, [item.attempts for item in items], held=True)
+            received = [item.store_ms for item in items]
+            await self._archive(numbers, digests, [item.attempts for item in items], received, held=True)
             return
-        known = await self._known([item.digest for item in items])
+        known = await self._known([item.digest for item in items], [item.store_ms for item in items])
         seen = [(items[at], known[at]) for at in sorted(known)]
         if seen:
-            found = [Duplicate(item.number, item.digest, item.attempts, original) for item, original in seen]
+            found = [Duplicate(item.number, item.digest, item.attempts, twin, item.store_ms) for item, twin in seen]
             self._outcomes.duplicates(found, self._hand_received_at_ms, held=True)
         fresh = [item for at, item in enumerate(items) if at not in known]
         if fresh:
             await self._attempts.process(fresh)
 
-    async def _archive(self, numbers: list[int], digests: list[bytes], attempts: list[int], *, held: bool) -> None:
+    async def _archive(
+        self, numbers: list[int], digests: list[bytes], attempts: list[int], received: list[int], *, held: bool
+    ) -> None:
         """Do the same without a processor: what is not a duplicate is done. `held`: their ids are."""
-        known = await self._known(digests)
+        known = await self._known(digests, received)
         if known:
-            found = [Duplicate(numbers[at], digests[at], attempts[at], known[at]) for at in sorted(known)]
+            found = [Duplicate(numbers[at], digests[at], attempts[at], known[at], received[at]) for at in sorted(known)]
             self._outcomes.duplicates(found, self._hand_received_at_ms, held=held)
             fresh = [at for at in range(len(numbers)) if at not in known]
             numbers, digests = [numbers[at] for at in fresh], [digests[at] for at in fresh]
@@ -256,15 +261,20 @@ class Consumer:
     def _hand_received_at_ms(self) -> int:
         return self._hand[1] if self._hand is not None else 0
 
-    async def _known(self, digests: Sequence[bytes]) -> dict[int, int]:
-        """Return, of these ids, by position, the number of the event of that id that was processed."""
-        probe = self._index.probe(digests)
+    async def _known(self, digests: Sequence[bytes], received: Sequence[int]) -> dict[int, int]:
+        """Return, by position, the number of the event of that id that was processed, of which the one asked for is a
+        duplicate: it was received before the window after that outcome ended. `received`: when, by the store's time."""
+        probe = self._index.probe(digests, max(received))
         if probe.certain:
             return probe.known
-        return probe.known | await self._reading.run(self._confirmed, probe, digests)
+        return await self._reading.run(self._confirmed, probe, digests, received) | probe.known
 
-    def _confirmed(self, probe: Probe, digests: Sequence[bytes]) -> dict[int, int]:
-        """Return those of the candidates whose whole digest is the one asked for; reads files of the index too."""
-        candidates = probe.candidates()
-        same = self._reader.confirm([(digests[at], number) for at, number in candidates])
-        return {at: number for (at, number), is_same in zip(candidates, same, strict=True) if is_same}
+    def _confirmed(self, probe: Probe, digests: Sequence[bytes], received: Sequence[int]) -> dict[int, int]:
+        """Return the same of the candidates; reads files of the index too."""
+        candidates = sorted(probe.candidates(), key=itemgetter(1))  # by number: the newest is named
+        times = self._reader.processed_at([(digests[at], number) for at, number in candidates])
+        return {
+            at: number
+            for (at, number), at_ms in zip(candidates, times, strict=True)
+            if at_ms is not None and received[at] < at_ms + self._index.window_ms
+        }

@@ -9,6 +9,7 @@ from server.base import log
 from server.base.refusal import Refusal
 from server.base.source import Source
 from server.base.worker import Worker
+from server.flow.horizon import Horizon
 from server.flow.processor import load
 from server.flow.requeue import Requeued, Requeueing
 from server.flow.runner import Function, Runner, Shared
@@ -35,6 +36,7 @@ class Engine:
         self._runners: dict[str, Runner] = {}
         self._nursery: trio.Nursery | None = None
         self._stopped = trio.Event()
+        self.horizon = Horizon(shared.committer, shared.reader, shared.reading, list(totals.values()))
         for source_id, counts in totals.items():
             self._add(SourceState(source_id, counts))
 
@@ -100,7 +102,7 @@ class Engine:
             runner = self._runners[span.source_id]
             status = EventStatus.DEFERRED if span.deferred else EventStatus.PENDING
             now_ms = self._shared.clock.now_ms()
-            change = StatusChange(span.source_id, status, span.numbers, span.attempts, now_ms)
+            change = StatusChange(span.source_id, status, span.numbers, span.attempts, now_ms, 0)
             self._shared.committer.change_status(runner.state, change, runner.read_again)
 
     async def requeue(self, source_id: str, event_ids: Sequence[str] | None) -> Requeued | Refusal:
@@ -113,9 +115,8 @@ class Engine:
         told = ""
         await self._shared.index_ready.wait()
         while True:
-            dropped = index.expire(self._shared.clock.now_ms())
-            if dropped:
-                await worker.run(dropped.clear)
+            if index.is_due(self._shared.committer.store_clock.now_ms()):
+                await worker.run(index.expire(await self.horizon.find()).clear)
             job = index.merge_job()
             if job is not None:
                 await worker.run(job.run)

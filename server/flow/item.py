@@ -19,6 +19,8 @@ class Item:
     digest: bytes
     attempts: int
     received_at_ms: int
+    store_ms: int
+    """When it was received, by the store's time, to the minute; 0 if it is requeued."""
     numbered: NumberedDeliveries | None
     """The deliveries of its span; None if it need not be built."""
 
@@ -26,7 +28,7 @@ class Item:
 def items_of(spans: Sequence[Span]) -> list[Item]:
     """Return the events of these spans, in order."""
     return [
-        Item(number, digest, attempts, span.received_at_ms, span.numbered)
+        Item(number, digest, attempts, span.received_at_ms, span.store_ms, span.numbered)
         for span in spans
         for number, digest, attempts in zip(span.numbers, split_digests(span.digests), span.attempts, strict=True)
     ]

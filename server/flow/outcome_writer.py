@@ -5,6 +5,7 @@ in-flight duplicate gets its own outcome, or its turn, only then; an event that 
 attempt is on disk.
 """
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,12 @@ from storage.statuses import EventStatus
 FLUSH_BYTES = 2**20
 """Of results that wait: a transaction of so many gains nothing from more, and would need memory for all of them."""
 
+EVER = sys.maxsize
+"""Until when an event is received that waits for the one of its id that is processed: it is its duplicate anyway."""
+
+NO_ORIGINAL = (0, -1)
+"""Of an id whose event is dead: nothing is received until then."""
+
 
 @dataclass(frozen=True, slots=True)
 class Duplicate:
@@ -30,6 +37,8 @@ class Duplicate:
     digest: bytes
     attempts: int
     original: int
+    store_ms: int
+    """When it was received."""
 
 
 class OutcomeWriter:
@@ -88,11 +97,12 @@ class OutcomeWriter:
         """
         change = self._change(EventStatus.PROCESSED, numbers, attempts, details=details)
         if not held:
-            self._index.add(digests, numbers, change.at_ms)
+            self._index.add(digests, numbers, change.store_ms)
 
         def on_disk() -> None:
-            self._index.add(digests, numbers, change.at_ms)
-            self._release(digests, dict(zip(digests, numbers, strict=True)) if self._parked else {})
+            self._index.add(digests, numbers, change.store_ms)
+            pairs = zip(digests, numbers, strict=True) if self._parked else ()
+            self._release(digests, {digest: (number, EVER) for digest, number in pairs})
 
         self._hand_over(change, received_at_ms, on_disk if held else _nothing)
 
@@ -104,7 +114,7 @@ class OutcomeWriter:
     def duplicates(self, found: Sequence[Duplicate], received_at_ms: int, *, held: bool) -> None:
         """Write that these events are duplicates. Their numbers ascend."""
         digests = [each.digest for each in found]
-        originals = {each.digest: each.original for each in found}
+        originals = {each.digest: (each.original, each.store_ms) for each in found}
         release = (lambda: self._release(digests, originals)) if held else _nothing
         self._hand_over(self._duplicates(found), received_at_ms, release)
 
@@ -118,15 +128,18 @@ class OutcomeWriter:
         change = self._change(EventStatus.PENDING, [event.number], [event.attempts])
         self._hand_over(change, event.received_at_ms, on_disk)
 
-    def _release(self, digests: Sequence[bytes], originals: Mapping[bytes, int]) -> None:
-        """Let go of the ids; what waited for one is a duplicate of its original, or next in line if it is dead."""
+    def _release(self, digests: Sequence[bytes], originals: Mapping[bytes, tuple[int, int]]) -> None:
+        """Let go of the ids; what waited for one is a duplicate of its original if it was received until the time given
+        with that, else next in line."""
         for digest, waited in self._parked.release(digests):
-            original = originals.get(digest)
-            if original is None:
-                self._parked.promote(waited)
-                continue
-            found = [Duplicate(event.number, digest, event.attempts, original) for event in waited]
-            self._hand_over(self._duplicates(found), waited[0].received_at_ms, _nothing)
+            original, until_ms = originals.get(digest, NO_ORIGINAL)
+            same = [event for event in waited if event.store_ms <= until_ms]
+            later = [event for event in waited if event.store_ms > until_ms]
+            if same:
+                found = [Duplicate(event.number, digest, event.attempts, original, event.store_ms) for event in same]
+                self._hand_over(self._duplicates(found), same[0].received_at_ms, _nothing)
+            if later:
+                self._parked.promote(later)
 
     def _duplicates(self, found: Sequence[Duplicate]) -> StatusChange:
         ordered = sorted(found, key=lambda each: each.number)
@@ -142,7 +155,8 @@ class OutcomeWriter:
         originals: Sequence[int] = (),
         details: Mapping[int, bytes] | None = None,
     ) -> StatusChange:
-        return StatusChange(self._state.id, status, numbers, attempts, self._clock.now_ms(), originals, details or {})
+        at_ms, store_ms = self._clock.now_ms(), self._committer.store_clock.now_ms()
+        return StatusChange(self._state.id, status, numbers, attempts, at_ms, store_ms, originals, details or {})
 
     def _hand_over(self, change: StatusChange, received_at_ms: int, then: Callable[[], None]) -> None:
         count = len(change.numbers)

@@ -24,6 +24,8 @@ class ParkedEvent:
     received_at_ms: int
     attempts: int
     holds: bool = False
+    store_ms: int = 0
+    """When it was received, by the store's time, to the minute; 0 if it is requeued."""
 
 
 class ParkedEvents:

@@ -225,6 +225,7 @@ class SourceQueue:
             attempts=(0,) * count,
             deferred=False,
             received_at_ms=numbered.deliveries.received_at_ms[0],
+            store_ms=committed.store_ms,
         )
 
     def _push(self, span: Span) -> None:
@@ -235,9 +236,12 @@ class SourceQueue:
 
 
 def _joined(source_id: str, run: Sequence[Committed]) -> Span | None:
-    """Return all events of these deliveries as one span without bodies; None if some are not to go on at once."""
+    """Return all events of these deliveries as one span without bodies; None if some are not to go on at once, or came
+    in another minute."""
     first, end = run[0].numbered.first, run[-1].end
     if first == end or sum([committed.admitted for committed in run]) != end - first:
+        return None
+    if run[0].store_ms != run[-1].store_ms:
         return None
     return Span(
         numbered=None,
@@ -247,6 +251,7 @@ def _joined(source_id: str, run: Sequence[Committed]) -> Span | None:
         attempts=(0,) * (end - first),
         deferred=False,
         received_at_ms=run[0].numbered.deliveries.received_at_ms[0],
+        store_ms=run[0].store_ms,
     )
 
 

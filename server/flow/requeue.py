@@ -108,7 +108,7 @@ class Requeueing:
     async def _give_back(self, command: _Command, events: Sequence[ParkedEvent]) -> None:
         state = self._runner.state
         numbers = [event.number for event in events]
-        change = StatusChange(state.id, EventStatus.PENDING, numbers, [0] * len(numbers), self._now_ms())
+        change = StatusChange(state.id, EventStatus.PENDING, numbers, [0] * len(numbers), self._now_ms(), 0)
         on_disk = trio.Event()
 
         def give_back() -> None:

@@ -24,6 +24,8 @@ class Committed:
     admitted: int
     pending: int
     digests: bytes
+    store_ms: int
+    """When it was received, by the store's time, to the minute."""
 
     @property
     def end(self) -> int:

@@ -1,6 +1,5 @@
 """Answers: status, JSON body, headers; and the one function that encodes them in HTTP/1.1."""
 
-import time
 from collections.abc import Iterable
 from email.utils import formatdate
 from functools import lru_cache
@@ -8,6 +7,7 @@ from http.client import responses
 
 import orjson
 
+from server.base.clock import wall_ms
 from server.base.refusal import Refusal
 from server.http.head import Header
 from storage.frozen import frozen
@@ -59,7 +59,7 @@ def encode_head(status: int, headers: Iterable[Header], framing: bytes, *, last:
         PHRASES[status],
         lines,
         framing,
-        _date(int(time.time())),
+        _date(wall_ms() // 1000),
         CLOSE if last else b"",
     )
 

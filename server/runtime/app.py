@@ -214,11 +214,10 @@ class Server:
         )
 
     async def _rebuild_index(self) -> None:
-        now_ms = self.clock.now_ms()
-        since_ms = now_ms - int(self.config.dedup.window_hours * HOUR_MS)
-        chunks = Reader(self.store).processed_since(since_ms)
+        horizon_ms = await self.engine.horizon.find()
+        chunks = Reader(self.store).processed_since(max(0, horizon_ms - self.index.window_ms))
         worker = Worker("index")
-        await worker.run(self.index.rebuild, chunks, now_ms)
+        await worker.run(self.index.rebuild, chunks, horizon_ms)
         await self._feed_skipped(worker)
         self.index_ready.set()
         self.log.info("index ready", known_ids=len(self.index), in_files=self.index.mapped_ids)

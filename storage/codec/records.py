@@ -150,17 +150,22 @@ TIME_KEY = b"time"
 _TIME = struct.Struct(f"<QQQ{BOOT_ID_BYTES}s")
 
 
+_WITHHELD = struct.Struct("<q")
+
+
 def encode_time(time: StoreTime) -> bytes:
     host = time.host
-    return seal(b"meta", TIME_KEY, _TIME.pack(time.store_ms, host.wall_ms, host.boot_ms, host.boot_id))
+    withheld = b"" if time.withheld_from is None else _WITHHELD.pack(time.withheld_from)
+    return seal(b"meta", TIME_KEY, _TIME.pack(time.store_ms, host.wall_ms, host.boot_ms, host.boot_id) + withheld)
 
 
 def decode_time(value: bytes) -> StoreTime:
     payload = unseal(b"meta", TIME_KEY, value)
-    if len(payload) != _TIME.size:
+    withheld = payload[_TIME.size :]
+    if len(payload) not in (_TIME.size, _TIME.size + _WITHHELD.size):
         raise damaged(b"meta", TIME_KEY, "the time has another length")
-    store_ms, *host = _TIME.unpack(payload)
-    return StoreTime(store_ms, HostTime(*host))
+    store_ms, *host = _TIME.unpack_from(payload)
+    return StoreTime(store_ms, HostTime(*host), _WITHHELD.unpack(withheld)[0] if withheld else None)
 
 
 TOTALS_PREFIX = b"totals/"

@@ -1,8 +1,9 @@
 """The statuses of a block of events: rows for computing, run-length bytes for the disk.
 
-A row holds a status, the attempts, when the outcome was recorded (by the wall clock, and by the store's time), and a
-reference: for a duplicate the distance to the event that was processed (number - original), so that a batch sent again
-stays one run; otherwise the key of the `results` record that holds the event's detail, 0 if there is none.
+A row holds a status, the attempts, when the outcome was recorded, the store's time (of the outcome; of the receipt
+while it is pending, or 0 once it was requeued), and a reference: for a duplicate the distance to the event that was
+processed (number - original), so that a batch sent again stays one run; otherwise the key of the `results` record that
+holds the event's detail, 0 if there is none.
 """
 
 import struct
@@ -34,18 +35,18 @@ def is_pending(statuses: NDArray[Any]) -> NDArray[numpy.bool_]:
     return _IS_PENDING.take(statuses)
 
 
-def new_rows(appends: Sequence[Append], store_ms: int) -> Rows:
+def new_rows(appends: Sequence[Append]) -> Rows:
     """Return rows of new deliveries: of each, the first `admitted` events are pending, the others have `rest`."""
     rows = numpy.zeros(sum([append.numbered.count for append in appends]), ROW)
     at = 0
     for append in appends:
         end = at + append.numbered.count
+        rows["store_ms"][at:end] = append.store_ms
         if append.admitted < end - at:
             rest = rows[at + append.admitted : end]
             rest["status"] = append.rest
             if append.rest not in PENDING_STATUSES:
                 rest["at_ms"] = append.numbered.deliveries.received_at_ms[0]
-                rest["store_ms"] = store_ms
         at = end
     return rows
 
@@ -92,7 +93,6 @@ class BlockChange:
     stop: int
     refs: Rows | None
     """For each event what its row refers to; None: nothing."""
-    store_ms: int
 
 
 def apply(rows: Rows, first: int, part: BlockChange) -> Sequence[int]:
@@ -102,12 +102,15 @@ def apply(rows: Rows, first: int, part: BlockChange) -> Sequence[int]:
     Raises IllegalStatusChange.
     """
     change = part.change
-    at_ms, store_ms = (0, 0) if change.status in PENDING_STATUSES else (change.at_ms, part.store_ms)
+    pends = change.status in PENDING_STATUSES
+    at_ms = 0 if pends else change.at_ms
     if part.stop - part.start == 1:  # one is put as it is: columns of one take three times as long
         number, attempts = change.numbers[part.start], change.attempts[part.start]
         one = [0] * _STATUSES
-        one[rows["status"][number - first]] = 1
+        row = rows[number - first]
+        one[row["status"]] = 1
         _check(one, change)
+        store_ms = _kept_ms(row) if pends else change.store_ms
         rows[number - first] = (change.status, attempts, at_ms, store_ms, 0 if part.refs is None else part.refs[0])
         return one
     places = numpy.asarray(change.numbers[part.start : part.stop], "i8") - first
@@ -115,12 +118,17 @@ def apply(rows: Rows, first: int, part: BlockChange) -> Sequence[int]:
         raise IllegalStatusChange(f"{change.source_id}: the numbers of a change do not ascend")
     before: list[int] = numpy.bincount(rows["status"][places], minlength=_STATUSES).tolist()
     _check(before, change)
+    rows["store_ms"][places] = _kept_ms(rows[places]) if pends else change.store_ms
     rows["status"][places] = change.status
     rows["attempts"][places] = change.attempts[part.start : part.stop]
     rows["at_ms"][places] = at_ms
-    rows["store_ms"][places] = store_ms
     rows["ref"][places] = 0 if part.refs is None else part.refs
     return before
+
+
+def _kept_ms(rows: Rows) -> NDArray[numpy.uint64]:
+    """Return the store's time of what these events are pending from: their receipt, or 0 if they were dead."""
+    return numpy.where(is_pending(rows["status"]), rows["store_ms"], numpy.uint64(0))
 
 
 def _check(before: Sequence[int], change: StatusChange) -> None:

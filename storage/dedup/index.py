@@ -2,9 +2,10 @@
 
 A log-structured merge index, exact in two steps. New entries are in the memtable, a dict by whole digest; sealed ones
 in immutable sorted runs (`runs.py`) of (8 bytes of the digest, number), so a hit there must be confirmed against the
-digests on disk (`Reader.confirm`), and a miss needs nothing. An entry is kept for at least the window: a run is dropped
-whole when its newest entry leaves the window, and runs are merged only while together they span an eighth of it, so
-that what is kept longer is bounded.
+store (`Reader.processed_at`), and a miss needs nothing. All times are the store's. An entry is kept for at least the
+window: a run is dropped whole when its newest entry leaves the window of all that may yet be asked for, and runs are
+merged only while together they span an eighth of it. So an entry that is found may have left the window: whoever asks
+compares, and needs no look into the store where `probe` says that all is inside it.
 
 If more than `memory_ids_max` entries are in memory, the oldest runs are spilled into mapped files (`spill.py`). If the
 disk has no room they stay in memory, `spill_error` says why, and every job tries again. Reading a file may wait for the
@@ -54,7 +55,7 @@ class Probe:
     """The result for some digests, by their positions in the query."""
 
     known: dict[int, int]
-    """Position to the number of the processed event, for certain hits."""
+    """Position to the number of the processed event, for certain hits inside the window."""
     unconfirmed: list[Hit]
     """Positions with candidates: a hit if the event of this number has this digest. A position may occur twice."""
     wanted: Query | None
@@ -79,7 +80,7 @@ class DedupIndex:
     """The index of all sources. Without a directory, all of it stays in memory."""
 
     def __init__(self, window_ms: int, memory_ids_max: int = sys.maxsize, directory: Path | None = None) -> None:
-        self._window_ms = window_ms
+        self.window_ms = window_ms
         self._span_ms = max(window_ms // SPANS, 1)
         self._memory_ids_max = memory_ids_max
         self._run_events_max = max(min(RUN_EVENTS_MAX, memory_ids_max // MEMORY_RUNS_MIN), SEAL_EVENTS)
@@ -107,7 +108,7 @@ class DedupIndex:
         return dicts + sum(run.nbytes for run in self._runs)
 
     def add(self, digests: Sequence[bytes], numbers: Sequence[int], at_ms: int) -> None:
-        """Add these ids; call when their events are processed. `at_ms` is when."""
+        """Add these ids; call when their events are processed. `at_ms` is when, by the store's time."""
         memtable = self._memtable
         if not memtable.numbers:
             memtable.oldest_ms = memtable.newest_ms = at_ms
@@ -115,33 +116,47 @@ class DedupIndex:
         memtable.newest_ms = max(memtable.newest_ms, at_ms)
         memtable.numbers.update(zip(digests, numbers, strict=True))
 
-    def probe(self, digests: Sequence[bytes]) -> Probe:
-        """Return which of these digests are known. Cheaper for many at once."""
+    def probe(self, digests: Sequence[bytes], received_ms: int = 0) -> Probe:
+        """Return which of these digests are known. Cheaper for many at once.
+
+        `received_ms`: when the last of their events was received.
+        """
         known: dict[int, int] = {}
+        unsure: list[Hit] = []
         for memtable in self._memtables():
-            numbers = memtable.numbers
-            if not numbers.keys().isdisjoint(digests):
-                for position, digest in enumerate(digests):
-                    if digest in numbers:
-                        known.setdefault(position, numbers[digest])
+            hits = memtable.hits(digests)
+            if memtable.oldest_ms + self.window_ms > received_ms:
+                known = dict(hits) | known
+            else:
+                unsure += hits
         if not (self._runs or self._mapped) or len(known) >= len(digests):
-            return Probe(known, [], None, [])
+            return Probe(known, unsure, None, [])
         wanted = fingerprints(b"".join(digests))
         many = Query(wanted) if self._mapped or len(wanted) > SMALL_QUERY_MAX else None
         asked = many if many is not None and len(wanted) > SMALL_QUERY_MAX else SmallQuery(wanted)
         unconfirmed = [hit for run in reversed(self._runs) for hit in _hits(run, asked, known)]
-        return Probe(known, unconfirmed, many, self._mapped[::-1])
+        return Probe(known, unsure + unconfirmed, many, self._mapped[::-1])
 
-    def expire(self, now_ms: int) -> list[Run]:
-        """Drop and return the runs that left the window, to be freed on another thread: that takes milliseconds."""
-        bound = now_ms - self._window_ms
-        dropped = [run for run in chain(self._runs, self._mapped) if run.newest_ms < bound]
+    def is_due(self, received_ms: int) -> bool:
+        """Return whether `expire` would drop anything."""
+        parts: list[Run | Memtable] = [*self._runs, *self._mapped, self._memtable]
+        return any(self._left(part, received_ms) for part in parts)
+
+    def expire(self, received_ms: int) -> list[Run]:
+        """Drop and return the runs that left the window, to be freed on another thread: that takes milliseconds.
+
+        `received_ms`: what may yet be asked for was not received before.
+        """
+        dropped = [run for run in chain(self._runs, self._mapped) if self._left(run, received_ms)]
         if dropped:
             self._runs = _without(self._runs, dropped)
             self._mapped = _without(self._mapped, dropped)
-        if self._memtable.numbers and self._memtable.newest_ms < bound:
+        if self._left(self._memtable, received_ms):
             self._memtable = Memtable()
         return dropped
+
+    def _left(self, part: Run | Memtable, received_ms: int) -> bool:
+        return len(part) > 0 and part.newest_ms + self.window_ms <= received_ms
 
     # Sealing, merging and spilling.
 
@@ -166,25 +181,25 @@ class DedupIndex:
         self._runs = [*_without(self._runs, job.merged), job.result]
         self._install_spill(job.spill)
 
-    def rebuild(self, chunks: Iterable[tuple[bytes, Words, int]], now_ms: int) -> None:
-        """Fill an empty index from chunks of (digests, numbers, at_ms of the newest), roughly in order of time.
+    def rebuild(self, chunks: Iterable[tuple[bytes, Words, int, int]], received_ms: int) -> None:
+        """Fill an empty index from chunks as `Reader.processed_since` gives them, roughly in order of time.
 
-        Slow; for any thread. Until it returns, nothing else of the index may be used.
+        Slow; for any thread. Until it returns, nothing else of the index may be used. `received_ms` as for `expire`.
         """
         if len(self):
             raise ValueError("only an empty index can be rebuilt")
         if self._directory is not None:
             spill.remove_leftovers(self._directory)
         builder = RunBuilder()
-        for digests, numbers, at_ms in chunks:
+        for digests, numbers, oldest_ms, newest_ms in chunks:
             full = builder.count + len(numbers) > self._run_events_max
-            if builder.count and (full or at_ms - builder.oldest_ms >= self._span_ms):
+            if builder.count and (full or newest_ms - builder.oldest_ms >= self._span_ms):
                 self._append(builder.build())
                 builder = RunBuilder()
-            builder.add(digests, numbers, at_ms)
+            builder.add(digests, numbers, oldest_ms, newest_ms)
         if builder.count:
             self._append(builder.build())
-        self.expire(now_ms)
+        self.expire(received_ms)
 
     def _append(self, run: Run) -> None:
         self._runs.append(run)

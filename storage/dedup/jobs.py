@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy
 
 from storage.dedup import spill
-from storage.dedup.runs import Entries, Run, Words, build, sort
+from storage.dedup.runs import Entries, Hit, Run, Words, build, sort
 
 
 @dataclass(slots=True)
@@ -17,6 +17,16 @@ class Memtable:
     numbers: dict[bytes, int] = field(default_factory=dict)
     oldest_ms: int = 0
     newest_ms: int = 0
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def hits(self, digests: Sequence[bytes]) -> list[Hit]:
+        """Return which of these digests it has."""
+        numbers = self.numbers
+        if numbers.keys().isdisjoint(digests):
+            return []
+        return [(position, numbers[digest]) for position, digest in enumerate(digests) if digest in numbers]
 
     def entries(self) -> Entries:
         numbers = numpy.fromiter(self.numbers.values(), numpy.uint64, len(self.numbers))
@@ -75,9 +85,9 @@ class RunBuilder:
     oldest_ms: int = 0
     newest_ms: int = 0
 
-    def add(self, digests: bytes, numbers: Words, at_ms: int) -> None:
-        self.oldest_ms = min(self.oldest_ms, at_ms) if self.count else at_ms
-        self.newest_ms = max(self.newest_ms, at_ms)
+    def add(self, digests: bytes, numbers: Words, oldest_ms: int, newest_ms: int) -> None:
+        self.oldest_ms = min(self.oldest_ms, oldest_ms) if self.count else oldest_ms
+        self.newest_ms = max(self.newest_ms, newest_ms)
         self.parts.append(sort(fingerprints(digests), numbers))
         self.count += len(numbers)
 

@@ -1,8 +1,8 @@
 """The encoding of the journal: its records, written in sequence, and read as far as they belong to one run.
 
 A record: CRC-32 of what follows, length, identity of the store, identity of the writer's run, first number, the number
-after its last; then, for each append, the number of its deliveries, of its admitted events, and the status of the rest;
-then, for each log record, the lengths of its facts and bodies, and these.
+after its last; then, for each append, the number of its deliveries, of its admitted events, the status of the rest, and
+the store's time of its receipt; then, for each log record, the lengths of its facts and bodies, and these.
 """
 
 import os
@@ -28,7 +28,7 @@ JOURNAL_BYTES = 4 * 2**20
 
 _HEAD = struct.Struct(f"<II{IDENTITY_BYTES}s{IDENTITY_BYTES}sQQ")
 _COUNT = struct.Struct("<I")
-_APPEND = struct.Struct("<IIB")
+_APPEND = struct.Struct("<IIBQ")
 _RECORD = struct.Struct("<II")
 
 NO_RECORD = bytes(_HEAD.size)
@@ -57,8 +57,9 @@ class Journaled:
         for numbered in self._log_records(at):
             place, places = 0, len(numbered.deliveries.bodies)
             while place < places:
-                requests, admitted, rest = next(entries)
-                found.append(Append(numbered.part(place, place + requests), admitted, EventStatus(rest)))
+                requests, admitted, rest, store_ms = next(entries)
+                part = numbered.part(place, place + requests)
+                found.append(Append(part, admitted, EventStatus(rest), store_ms))
                 place += requests
         return found
 
@@ -78,7 +79,9 @@ class Journaled:
 def encode(appends: Sequence[Append], store: bytes, run: bytes, compressor: zstandard.ZstdCompressor) -> bytes:
     """Return one record of deliveries with consecutive numbers."""
     parts = [_COUNT.pack(len(appends))]
-    parts += [_APPEND.pack(len(each.numbered.deliveries.bodies), each.admitted, each.rest) for each in appends]
+    parts += [
+        _APPEND.pack(len(each.numbered.deliveries.bodies), each.admitted, each.rest, each.store_ms) for each in appends
+    ]
     for numbered in split_log([append.numbered for append in appends]):
         facts, bodies = encode_log(numbered, compressor)
         bodies = bodies or b""

@@ -106,7 +106,7 @@ class PageBuilder:
         places = numpy.asarray(numbers) - pending.block.first
         rows = pending.block.rows[places]
         digests = numpy.frombuffer(snapshot.digests(pending.block), f"V{DIGEST_BYTES}")[places]
-        for low, high in _status_ranges(rows):
+        for low, high in _ranges(rows):
             held = numbered and numbered.holding(numbers[low], numbers[high - 1])
             self.spans.append(
                 Span(
@@ -117,6 +117,7 @@ class PageBuilder:
                     attempts=rows["attempts"][low:high].tolist(),
                     deferred=bool(rows["status"][low] == EventStatus.DEFERRED),
                     received_at_ms=held.deliveries.received_at_ms[0] if held else pending.head.received_at_ms,
+                    store_ms=int(rows["store_ms"][low]),
                 )
             )
 
@@ -146,8 +147,9 @@ def received_at(snapshot: Snapshot, pending: Pending) -> int:
     return numbered.deliveries.received_at_ms[0] if numbered else pending.head.received_at_ms
 
 
-def _status_ranges(rows: Rows) -> list[tuple[int, int]]:
-    """Return the ranges of equal status, as starts and ends."""
+def _ranges(rows: Rows) -> list[tuple[int, int]]:
+    """Return the ranges of equal status and time of receipt, as starts and ends."""
     status: NDArray[numpy.uint32] = rows["status"]
-    cuts = [0, *(numpy.flatnonzero(status[1:] != status[:-1]) + 1).tolist(), len(status)]
-    return list(pairwise(cuts))
+    store_ms: NDArray[numpy.uint64] = rows["store_ms"]
+    differ = (status[1:] != status[:-1]) | (store_ms[1:] != store_ms[:-1])
+    return list(pairwise([0, *(numpy.flatnonzero(differ) + 1).tolist(), len(status)]))

@@ -12,6 +12,7 @@ import numpy
 from numpy.typing import NDArray
 
 from storage.codec.records import DIGEST_BYTES
+from storage.codec.status_rows import Rows, is_pending
 from storage.lmdb_store.environment import Store
 from storage.model import EventRecord, Page, Span
 from storage.read import lookup
@@ -21,6 +22,8 @@ from storage.statuses import PENDING_STATUSES, EventStatus, Totals
 
 PROCESSED_EVENTS_MAX = 1 << 17
 """A chunk of `processed_since` ends with the block that reaches it: 3 MB plus one block."""
+ON_ITS_WAY = sys.maxsize
+"""When an event was processed whose outcome is not in the store yet: later than all that is there."""
 _DIGEST = f"V{DIGEST_BYTES}"
 
 
@@ -30,8 +33,10 @@ class Processed(NamedTuple):
     digests: bytes
     """16 bytes an event."""
     numbers: NDArray[numpy.uint64]
-    at_ms: int
-    """When the last of them was processed, in ms."""
+    oldest_ms: int
+    """When the first of them was processed, by the store's time."""
+    newest_ms: int
+    """When the last of them was."""
 
 
 class Reader:
@@ -97,9 +102,10 @@ class Reader:
 
     # Deduplication.
 
-    def confirm(self, pairs: Sequence[tuple[bytes, int]]) -> list[bool]:
-        """Return, for each (digest, number), whether the event with this number has this digest."""
-        verdicts = [False] * len(pairs)
+    def processed_at(self, pairs: Sequence[tuple[bytes, int]]) -> list[int | None]:
+        """Return, for each (digest, number) of the index, when the event was processed, by the store's time; None if it
+        has another digest. An outcome that is still on its way is ON_ITS_WAY."""
+        verdicts: list[int | None] = [None] * len(pairs)
         order = sorted(range(len(pairs)), key=lambda at: pairs[at][1])
         while order:
             with self._snapshots.take() as snapshot:
@@ -107,19 +113,52 @@ class Reader:
                     order = _confirm_block(snapshot, pairs, order, verdicts)
         return verdicts
 
-    def processed_since(self, at_ms: int) -> Iterator[Processed]:
-        """Yield all events processed at `at_ms` or later, in chunks, in order of their numbers. No transaction is open
-        between chunks; what is processed meanwhile may be missing."""
+    def waits_since(self, start: int) -> tuple[int, int | None]:
+        """Return the number of the first event from `start` on that has been pending since its receipt, and when that
+        was, by the store's time; the end of the store and None if there is none.
+
+        The time of every later one is not before it. Requeued events are passed over, for good: no other event becomes
+        pending again, so whoever asks again begins at the number.
+        """
+        while True:
+            with self._snapshots.take() as snapshot:
+                for block in snapshot.blocks(start):
+                    places = _waiting(block.rows)
+                    places = places[places >= start - block.first]
+                    if len(places):
+                        return block.first + int(places[0]), int(block.rows["store_ms"][places[0]])
+                    start = block.end
+                if not snapshot.exhausted:
+                    return start, None
+
+    def count_processed(self, after_ms: int, until_ms: int) -> int:
+        """Return how many events were processed after the one and until the other, by the store's time. Reads the
+        statuses of all events."""
+        count, start = 0, 0
+        while True:
+            with self._snapshots.take() as snapshot:
+                for block in snapshot.blocks(start):
+                    rows = block.rows
+                    times = rows["store_ms"][rows["status"] == EventStatus.PROCESSED]
+                    count += int(((times > after_ms) & (times <= until_ms)).sum())
+                    start = block.end
+                if not snapshot.exhausted:
+                    return count
+
+    def processed_since(self, store_ms: int) -> Iterator[Processed]:
+        """Yield all events processed after this, by the store's time, in chunks, in order of their numbers. No
+        transaction is open between chunks; what is processed meanwhile may be missing."""
         start: int | None = 0
         while start is not None:
             chunks: list[Processed] = []
             with self._snapshots.take() as snapshot:
-                start = _collect_processed(snapshot, start, at_ms, chunks)
+                start = _collect_processed(snapshot, start, store_ms, chunks)
             if chunks:
                 yield Processed(
                     b"".join(chunk.digests for chunk in chunks),
                     numpy.concatenate([chunk.numbers for chunk in chunks]),
-                    max(chunk.at_ms for chunk in chunks),
+                    min(chunk.oldest_ms for chunk in chunks),
+                    max(chunk.newest_ms for chunk in chunks),
                 )
 
     # Look-ups.
@@ -181,34 +220,42 @@ def _add_block(snapshot: Snapshot, numbers: list[int], builder: PageBuilder) -> 
 
 
 def _confirm_block(
-    snapshot: Snapshot, pairs: Sequence[tuple[bytes, int]], order: list[int], verdicts: list[bool]
+    snapshot: Snapshot, pairs: Sequence[tuple[bytes, int]], order: list[int], verdicts: list[int | None]
 ) -> list[int]:
     """Check the pairs in the first block that holds any; return the positions of those after it."""
     block = snapshot.block_of(pairs[order[0]][1])
     if block is None:
         return order[1:]
-    digests = snapshot.digests(block)
+    digests, rows = snapshot.digests(block), block.rows
     done = 0
     for place in order:
         digest, number = pairs[place]
         if number >= block.end:
             break
-        at = (number - block.first) * DIGEST_BYTES
-        verdicts[place] = digests[at : at + DIGEST_BYTES] == digest
+        at = number - block.first
+        if digests[at * DIGEST_BYTES : (at + 1) * DIGEST_BYTES] == digest:
+            is_written = rows["status"][at] == EventStatus.PROCESSED
+            verdicts[place] = int(rows["store_ms"][at]) if is_written else ON_ITS_WAY
         done += 1
     return order[done:]
 
 
-def _collect_processed(snapshot: Snapshot, start: int, at_ms: int, chunks: list[Processed]) -> int | None:
+def _waiting(rows: Rows) -> NDArray[numpy.intp]:
+    """Return the places of what is pending since its receipt."""
+    return numpy.flatnonzero(is_pending(rows["status"]) & (rows["store_ms"] > 0))
+
+
+def _collect_processed(snapshot: Snapshot, start: int, store_ms: int, chunks: list[Processed]) -> int | None:
     """Add processed events to `chunks`; return the number to go on from, None at the end of the store."""
     count = 0
     for block in snapshot.blocks(start):
         rows = block.rows
-        places = numpy.flatnonzero((rows["status"] == EventStatus.PROCESSED) & (rows["at_ms"] >= at_ms))
+        places = numpy.flatnonzero((rows["status"] == EventStatus.PROCESSED) & (rows["store_ms"] > store_ms))
         if len(places):
             digests = numpy.frombuffer(snapshot.digests(block), _DIGEST)[places].tobytes()
             numbers = (places + block.first).astype(numpy.uint64)
-            chunks.append(Processed(digests, numbers, int(rows["at_ms"][places].max())))
+            times = rows["store_ms"][places]
+            chunks.append(Processed(digests, numbers, int(times.min()), int(times.max())))
             count += len(numbers)
         if snapshot.exhausted or count >= PROCESSED_EVENTS_MAX:
             return block.end

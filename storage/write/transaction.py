@@ -40,7 +40,7 @@ from storage.frozen import frozen
 from storage.lmdb_store.environment import Store
 from storage.model import Append, Group, StatusChange
 from storage.statuses import NEW_MOVES, PENDING_STATUSES, EventStatus, Totals
-from storage.store_time import HostTime, StoreTime, store_time
+from storage.store_time import StoreTime
 from storage.write.totals_delta import TotalsDelta, TotalsDeltas
 
 BLOCK_EVENTS_MIN = 256
@@ -68,17 +68,17 @@ class WriterState:
     next_number: int
     next_result: int
     last: LastBlock | None
-    time: StoreTime | None
-    """As written last; None before the first group."""
 
 
 class Transaction:
     """One group: `run` inside a write transaction, and once that is committed `state()` is what holds."""
 
-    def __init__(self, before: WriterState, group: Group, host: HostTime, compressor: zstandard.ZstdCompressor) -> None:
+    def __init__(
+        self, before: WriterState, group: Group, time: StoreTime, compressor: zstandard.ZstdCompressor
+    ) -> None:
         """Do everything that needs no transaction."""
         self._before = before
-        self._time = store_time(before.time, host)
+        self._time = time
         self._group = group
         self._next_number = _checked_end(before.next_number, group.appends)
         self._next_result = before.next_result
@@ -127,7 +127,7 @@ class Transaction:
         last = self._last
         if last and last.first in self._blocks:
             last = LastBlock(last.first, self._blocks[last.first], last.digests)
-        return WriterState(self._before.totals | self.totals, self._next_number, self._next_result, last, self._time)
+        return WriterState(self._before.totals | self.totals, self._next_number, self._next_result, last)
 
     # New events.
 
@@ -137,7 +137,7 @@ class Transaction:
         last = self._before.last
         if not appends:
             return last
-        rows, digests = status_rows.new_rows(appends, self._time.store_ms), b"".join(self.digests)
+        rows, digests = status_rows.new_rows(appends), b"".join(self.digests)
         first = appends[0].numbered.first
         if last and len(last.rows) < BLOCK_EVENTS_MIN:
             first, rows, digests = last.first, status_rows.joined(last.rows, rows), last.digests + digests
@@ -172,7 +172,7 @@ class Transaction:
             first, rows = self._block_with(numbers[at], cursor)
             stop = bisect_left(numbers, first + len(rows), at)
             own_refs = None if refs is None else refs[at:stop]
-            part = status_rows.BlockChange(change, at, stop, own_refs, self._time.store_ms)
+            part = status_rows.BlockChange(change, at, stop, own_refs)
             delta = self._deltas.of(change.source_id)
             delta.change(status_rows.apply(rows, first, part), change.status)
             if change.status in PENDING_STATUSES:

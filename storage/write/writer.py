@@ -16,22 +16,23 @@ from storage.lmdb_store.environment import Store
 from storage.model import Append, Group, Written
 from storage.read.snapshot import Snapshots
 from storage.statuses import Totals
-from storage.store_time import host_time, read_boot_id
+from storage.store_time import HostTime, StoreClock, StoreTime
 from storage.write.transaction import LastBlock, Transaction, WriterState
 
 
 class Writer:
-    """The only writer of a store. All calls on one thread; `totals` and `next_number` may be read by any."""
+    """The only writer of a store. All calls on one thread; `totals`, `next_number` and `clock` are for any."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, host: Callable[[], HostTime] | None = None) -> None:
         """Read what is committed, and recover: commit what only the journal has, acknowledged and cut off by a crash.
 
-        Raises StoreDamaged if the end of the store cannot be read, or if the journal does not follow it.
+        `host`: reads the clocks of the host; given by tests. Raises StoreDamaged if the end of the store cannot be
+        read, or if the journal does not follow it.
         """
         self._store = store
         self._compressor = zstandard.ZstdCompressor(level=COMPRESSION_LEVEL)
-        self._boot_id = read_boot_id()
-        self._state = _load(store)
+        self._state, newest = _load(store)
+        self.clock = StoreClock(newest, host)
         self.recovered = 0
         """Events that only the journal had."""
         appends = journaled(store, self.next_number)
@@ -56,7 +57,7 @@ class Writer:
         Raises IllegalStatusChange (our bug), StoreFull, StoreFailed, StoreError; then nothing was written. A delivery
         that does not follow the last one raises ValueError.
         """
-        work = Transaction(self._state, group, host_time(self._boot_id), self._compressor)
+        work = Transaction(self._state, group, self.clock.now(), self._compressor)
         with self._store.write_transaction() as txn:
             used_bytes = work.run(txn, self._store)
         self._state = work.state()
@@ -82,13 +83,14 @@ def journaled(
     return appends
 
 
-def _load(store: Store) -> WriterState:
+def _load(store: Store) -> tuple[WriterState, StoreTime | None]:
+    """Return the state of the store, and its time as written last."""
     with Snapshots(store).take() as snapshot:
         totals, time = snapshot.totals(), snapshot.store_time()
         next_result = (snapshot.last_number("results") or 0) + 1
         first = snapshot.last_number("ids")
         if first is None:
-            return WriterState(totals, 1, next_result, None, time)
+            return WriterState(totals, 1, next_result, None), time
         block = snapshot.block_at(first)
         last = LastBlock(first, block.rows, snapshot.digests(block))
-    return WriterState(totals, last.end, next_result, last, time)
+    return WriterState(totals, last.end, next_result, last), time

@@ -138,7 +138,7 @@ async def test_outcomes_outlive_a_failed_group(tmp_path: Path, autojump_clock: t
         writer.failures = [StoreFull("full")] * 3
         finished: list[str] = []
         committer.change_status(
-            state, StatusChange("demo", EventStatus.PROCESSED, [1], [0], 5), lambda: finished.append("yes")
+            state, StatusChange("demo", EventStatus.PROCESSED, [1], [0], 5, 5), lambda: finished.append("yes")
         )
         committer.flush()
         await until(lambda: committer.failure is not None)
@@ -170,7 +170,7 @@ async def test_outcomes_that_do_not_fit_are_split(tmp_path: Path, autojump_clock
         await acknowledger.settled()
         finished: list[int] = []
         for number in range(1, 6):
-            outcomes = StatusChange("demo", EventStatus.PROCESSED, [number], [0], 5)
+            outcomes = StatusChange("demo", EventStatus.PROCESSED, [number], [0], 5, 5)
             committer.change_status(state, outcomes, partial(finished.append, number))
         await acknowledger.settled()
         assert finished == [1, 2, 3, 4, 5]
@@ -243,7 +243,7 @@ async def test_outcomes_ride_along_with_a_delivery(tmp_path: Path, mock_clock: t
         finished: list[int] = []
 
         def finish(number: int) -> None:
-            outcomes = StatusChange("demo", EventStatus.PROCESSED, [number], [0], 5)
+            outcomes = StatusChange("demo", EventStatus.PROCESSED, [number], [0], 5, 5)
             committer.change_status(state, outcomes, lambda: finished.append(number))
 
         finish(1)

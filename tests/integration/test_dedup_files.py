@@ -62,11 +62,11 @@ def add(index: DedupIndex, numbers: Sequence[int], at_ms: int = 0) -> None:
             index.install(job)
 
 
-def chunks(count: int, newest_ms: int = 0) -> Iterator[tuple[bytes, Words, int]]:
+def chunks(count: int, newest_ms: int = 0) -> Iterator[tuple[bytes, Words, int, int]]:
     """What a reader gives of a store: events one a millisecond, or all at once."""
     for first in range(0, count, 50):
         numbers = range(first, first + 50)
-        yield digests(numbers), numpy.array(numbers, numpy.uint64), min(first + 49, newest_ms)
+        yield digests(numbers), numpy.array(numbers, numpy.uint64), min(first, newest_ms), min(first + 49, newest_ms)
 
 
 def test_memory_has_a_limit(index: DedupIndex) -> None:

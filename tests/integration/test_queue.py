@@ -40,7 +40,7 @@ def span(number: int) -> Span:
 
 def committed(first: int, count: int = 1, *, admitted: int | None = None) -> Committed:
     stored = delivery(first, [f"id-{first + at}" for at in range(count)])
-    return Committed(stored, count if admitted is None else admitted, count, bytes(16 * count))
+    return Committed(stored, count if admitted is None else admitted, count, bytes(16 * count), store_ms=0)
 
 
 @asynccontextmanager
@@ -137,7 +137,7 @@ async def test_deliveries_that_came_together_go_in_together() -> None:
     async with feeding(Log([]), start=1, end=1) as (queue, state):
         queue.keep_bodies = True
         together = singles(1, ["a", "b", "c"], bodies=[b"1", b"2", b"3"])
-        queue.offer([Committed(together, 3, 3, bytes(48))])
+        queue.offer([Committed(together, 3, 3, bytes(48), store_ms=0)])
         span = await queue.receive()
         assert (list(span.numbers), span.numbered) == ([1, 2, 3], together)
         queue.taken_off(span)

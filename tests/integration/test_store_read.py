@@ -16,11 +16,11 @@ from storage.lmdb_store.environment import Store
 from storage.model import Append, Group, Span
 from storage.read import reader as reader_module
 from storage.read.lookup import _find_all
-from storage.read.reader import Reader
+from storage.read.reader import ON_ITS_WAY, Reader
 from storage.read.snapshot import SNAPSHOT_RECORDS_MAX, Snapshot
 from storage.statuses import EventStatus
 from storage.write.writer import Writer
-from tests.support.store import AT_MS, SUFFIX, delivery, numbered, opened, outcome, random_ids, singles
+from tests.support.store import AT_MS, STORE_MS, SUFFIX, delivery, numbered, opened, outcome, random_ids, singles
 
 HUGE = 1 << 40
 
@@ -206,14 +206,17 @@ def test_spans_of_given_numbers(store_and_writer: tuple[Store, Writer]) -> None:
     assert reader.spans([]) == []
 
 
-def test_confirm_compares_whole_digests(store_and_writer: tuple[Store, Writer]) -> None:
-    """A pair is confirmed where the event with this number has this digest, and nowhere else."""
+def test_processed_at_compares_whole_digests(store_and_writer: tuple[Store, Writer]) -> None:
+    """The time of an outcome is told where the event with this number has this digest, and nowhere else; one that is
+    not in the store yet comes after all that are."""
     store, writer = store_and_writer
     for _ in range(3):
         writer.write(Group([numbered(writer.next_number, 300)]))
+    writer.write(Group(changes=[outcome(EventStatus.PROCESSED, [1, 300, 800])]))
     pairs = [(digest("demo", f"id-{number}"), number) for number in (800, 1, 300, 301)]
     wrong = [(digest("demo", "id-5"), 6), (digest("demo", "id-5"), 9999), (digest("demo", "id-5"), 0)]
-    assert Reader(store).confirm([*wrong, *pairs]) == [False] * 3 + [True] * 4
+    done = STORE_MS + 1
+    assert Reader(store).processed_at([*wrong, *pairs]) == [None] * 3 + [done, done, done, ON_ITS_WAY]
 
 
 def test_received_at_is_of_the_first_that_waits(store_and_writer: tuple[Store, Writer]) -> None:
@@ -371,15 +374,15 @@ def test_processed_since_gives_what_the_index_needs(store_and_writer: tuple[Stor
     for turn in range(20):
         writer.write(Group([numbered(writer.next_number, 100)]))
         done = outcome(EventStatus.PROCESSED, range(turn * 100 + 1, turn * 100 + 51))
-        writer.write(Group([], [replace(done, at_ms=AT_MS + turn)]))
+        writer.write(Group([], [replace(done, store_ms=STORE_MS + turn)]))
     reader = Reader(store)
-    chunks = list(reader.processed_since(AT_MS + 10))
+    chunks = list(reader.processed_since(STORE_MS + 9))
     numbers = [int(number) for chunk in chunks for number in chunk.numbers]
     assert numbers == [turn * 100 + at for turn in range(10, 20) for at in range(1, 51)]
     packed = b"".join(chunk.digests for chunk in chunks)
     assert packed == b"".join(digest("demo", f"id-{number}") for number in numbers)
-    assert max(chunk.at_ms for chunk in chunks) == AT_MS + 19
-    assert list(reader.processed_since(AT_MS + 20)) == []
+    assert max(chunk.newest_ms for chunk in chunks) == STORE_MS + 19
+    assert list(reader.processed_since(STORE_MS + 19)) == []
 
 
 def test_processed_since_gives_bounded_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

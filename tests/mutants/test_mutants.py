@@ -62,7 +62,7 @@ EAGER_REWIND = (
 )
 FORGETFUL_INDEX = (
     "server/runtime/app.py",
-    "await worker.run(self.index.rebuild, chunks, now_ms)",
+    "await worker.run(self.index.rebuild, chunks, horizon_ms)",
     "chunks.close()",
 )
 
@@ -101,7 +101,7 @@ MUTANTS = [
         "server/flow/outcome_writer.py",
         "self._hand_over(change, received_at_ms, on_disk if held else _nothing)",
         "self._release(digests, {}); "
-        "self._hand_over(change, received_at_ms, lambda: self._index.add(digests, numbers, change.at_ms))",
+        "self._hand_over(change, received_at_ms, lambda: self._index.add(digests, numbers, change.store_ms))",
         test_processing.test_an_id_is_held_until_its_outcome,
         "second call",
     ),

@@ -18,7 +18,7 @@ from storage.model import Append, Group, StatusChange
 from storage.read.reader import Reader
 from storage.statuses import PENDING_STATUSES, EventStatus, Totals
 from storage.write.writer import Writer
-from tests.support.store import AT_MS, MAP_SIZE_BYTES, Faults, delivery, outcome
+from tests.support.store import MAP_SIZE_BYTES, STORE_MS, Faults, delivery, outcome
 
 SOURCES = ("demo", "other", "third")
 IDS = st.sampled_from(["a", "b", "c", None])
@@ -265,12 +265,12 @@ class StoreAndModel(RuleBasedStateMachine):
     @rule()
     def index(self) -> None:
         """What the index would be built from is what was processed."""
-        chunks = list(self.reader.processed_since(AT_MS))
+        chunks = list(self.reader.processed_since(STORE_MS))
         numbers = [int(number) for chunk in chunks for number in chunk.numbers]
         assert numbers == [n for n, event in self.events.items() if event.status == EventStatus.PROCESSED]
         pairs = [(digest(self.events[n].source_id, self.events[n].id), n) for n in numbers]
         assert b"".join(found for found, _ in pairs) == b"".join(chunk.digests for chunk in chunks)
-        assert all(self.reader.confirm(pairs))
+        assert self.reader.processed_at(pairs) == [STORE_MS + 1] * len(pairs)
 
 
 TestStoreAndModel = StoreAndModel.TestCase

@@ -3,7 +3,7 @@
 `--waits`: the seconds between attempts. `--faults`: while this file exists, every commit of the store fails as it says:
 `full` (the map is full), `no space` (the disk is full), `eio` (fsync failed), `short write` (as a full disk
 does it), `other`, `bug` (our own); and the journal takes nothing, unless `--journal-holds`. `--no-journal`: none
-can be made. `--broken-intake`:
+can be made. `--clocks`: this file says what the clocks of the host say, see `Clocks`. `--broken-intake`:
 a body that is an object with `fault` is our bug.
 """
 
@@ -12,6 +12,7 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from storage.journal.journal import Journal
 from storage.lmdb_store import disk
 from storage.lmdb_store.environment import Store
 from storage.model import Append
+from tests.support import clocks
 
 FAULTS: dict[str, Exception] = {
     "full": lmdb.MapFullError("mdb_put: Environment mapsize limit reached"),
@@ -108,6 +110,7 @@ def main() -> None:
     parser.add_argument("--journal-holds", action="store_true")
     parser.add_argument("--no-journal", action="store_true")
     parser.add_argument("--broken-intake", action="store_true")
+    parser.add_argument("--clocks", type=Path)
     options, command = parser.parse_known_args()
     if options.broken_intake:
         break_intake()
@@ -128,7 +131,8 @@ def main() -> None:
         if not options.journal_holds:
             break_journal(options.faults)
     sys.argv = ["tidegate", *command]
-    sys.exit(server.cli.main.main())
+    with clocks.faked(options.clocks) if options.clocks else nullcontext():
+        sys.exit(server.cli.main.main())
 
 
 if __name__ == "__main__":

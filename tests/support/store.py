@@ -17,6 +17,8 @@ from storage.write.writer import Writer
 
 MAP_SIZE_BYTES = 1 << 28
 AT_MS = 1_700_000_000_000
+STORE_MS = 1_600_000_020_000
+"""The store's time is another than the wall clock."""
 SUFFIX = "abcdef"
 """What the ids of deliveries end with."""
 
@@ -90,7 +92,7 @@ def numbered(first: int, count: int, *, source_id: str = "demo", body: bytes = b
 def outcome(
     status: EventStatus, numbers: Sequence[int], *, source_id: str = "demo", attempts: int = 0, **rest: Any
 ) -> StatusChange:
-    return StatusChange(source_id, status, numbers, [attempts] * len(numbers), AT_MS + 1, **rest)
+    return StatusChange(source_id, status, numbers, [attempts] * len(numbers), AT_MS + 1, STORE_MS + 1, **rest)
 
 
 @contextmanager

@@ -151,9 +151,10 @@ def test_equal_fingerprints_are_all_candidates() -> None:
 def test_a_rebuilt_index_knows_the_same() -> None:
     """From chunks as a reader gives them the index knows everything inside the window."""
 
-    def chunks() -> Iterator[tuple[bytes, "numpy.typing.NDArray[numpy.uint64]", int]]:
+    def chunks() -> Iterator[tuple[bytes, "numpy.typing.NDArray[numpy.uint64]", int, int]]:
         for first in range(0, 2000, 100):
-            yield digests(range(first, first + 100)), numpy.arange(first, first + 100, dtype=numpy.uint64), first + 99
+            numbers = range(first, first + 100)
+            yield digests(numbers), numpy.array(numbers, numpy.uint64), first, first + 99
 
     index = DedupIndex(WINDOW_MS)
     index.rebuild(chunks(), 2000)

@@ -56,7 +56,7 @@ AT_EIGHT, _ = log_record(delivery(8, ["a", None]), singles(10, ["c", None], bodi
 
 KINDS: dict[str, tuple[bytes, Callable[[bytes, bytes], object]]] = {
     "ids": (records.encode_ids(KEY, bytes(range(64))), records.decode_ids),
-    "statuses": (encode_statuses(KEY, new_rows([SOME_DROPPED], 5)), decode_statuses),
+    "statuses": (encode_statuses(KEY, new_rows([SOME_DROPPED])), decode_statuses),
     "results": (records.encode_results(KEY, {7: b'{"result":1}', 9: b'{"error":"x"}'}), records.decode_results),
     "facts": (FACTS, lambda key, value: decode_log(key, value, None, UNPACK)),
     "bodies": (BODIES, lambda key, value: decode_log(key, FACTS if key == KEY else AT_EIGHT, value, UNPACK)),
@@ -307,12 +307,12 @@ def test_rows_are_read_back_whatever_their_runs(values: list[tuple[int, ...]]) -
 
 def test_a_batch_of_one_fate_is_one_run() -> None:
     """A thousand events that went the same way, or that repeat another batch, take the bytes of one."""
-    rows = new_rows([numbered(1, 1000)], 5)
+    rows = new_rows([numbered(1, 1000)])
     alone = len(encode_statuses(KEY, rows[:1]))
     assert len(encode_statuses(KEY, rows)) == alone
     resent = outcome(EventStatus.DUPLICATE, range(2001, 3001), originals=range(1, 1001))
     distances = numpy.asarray(resent.numbers) - numpy.asarray(resent.originals)
-    apply(rows, 2001, BlockChange(resent, 0, 1000, distances, 5))
+    apply(rows, 2001, BlockChange(resent, 0, 1000, distances))
     assert len(encode_statuses(KEY, rows)) == alone
 
 
@@ -327,7 +327,7 @@ def test_only_a_pending_event_may_have_an_outcome(had: EventStatus, becomes: Eve
         (had, becomes) == (EventStatus.DEAD, EventStatus.PENDING),
     )
     legal = requeued or (waits and not (had == EventStatus.PENDING and becomes == EventStatus.DEFERRED))
-    part = BlockChange(outcome(becomes, [5]), 0, 1, None, 5)
+    part = BlockChange(outcome(becomes, [5]), 0, 1, None)
     if legal:
         assert apply(rows, 4, part) == [int(status is had) for status in EventStatus]
         assert rows["status"].tolist() == [had, becomes, had]
@@ -339,4 +339,4 @@ def test_only_a_pending_event_may_have_an_outcome(had: EventStatus, becomes: Eve
 def test_numbers_of_outcomes_must_ascend() -> None:
     """An outcome that names an event twice is our bug."""
     with pytest.raises(IllegalStatusChange):
-        apply(new_rows([numbered(1, 3)], 0), 1, BlockChange(outcome(EventStatus.DEAD, [2, 2]), 0, 2, None, 5))
+        apply(new_rows([numbered(1, 3)]), 1, BlockChange(outcome(EventStatus.DEAD, [2, 2]), 0, 2, None))
