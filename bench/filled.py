@@ -14,7 +14,7 @@ from bench.workload import batch, track, with_serial
 from server.base.refusal import Refusal
 from server.intake.headers import scan
 from server.intake.normalise import delivery
-from server.intake.parse import parse
+from server.intake.parse import Body
 from storage.deliveries import NumberedDeliveries
 from storage.lmdb_store.environment import Store
 from storage.model import Append, Group, StatusChange
@@ -79,8 +79,7 @@ def _deliveries(pool: Sequence[bytes], count: int, writer: Writer) -> Iterator[N
         found = delivery(
             SOURCE,
             scan(HEADERS),
-            parse(body, CONTAINERS_MAX),
-            body,
+            Body(orjson.loads(body), body),
             received_at_ms=time.time_ns() // 1_000_000,
             remote_addr="127.0.0.1",
             batch_events_max=EVENTS,

@@ -25,7 +25,7 @@ from server.http.fast.head_cache import HeadCache
 from server.intake.headers import scan
 from server.intake.intake import DeliveryHead, IntakeLimits
 from server.intake.normalise import delivery
-from server.intake.parse import parse
+from server.intake.parse import Body, parse
 from server.intake.rate_limit import Gcra
 from server.intake.read_many import read_many
 from storage.codec.log_record import COMPRESSION_LEVEL, encode_log
@@ -80,7 +80,7 @@ class Steps:
     def __init__(self, events: int, store: Store) -> None:
         self.events = events
         self._body = batch(random.Random(SEED), events)
-        self._parsed = orjson.loads(self._body)
+        self._parsed = Body(orjson.loads(self._body), self._body)
         self._compressor = zstandard.ZstdCompressor(level=COMPRESSION_LEVEL)
         self._limiter = Gcra(10**9)
         self._writer = Writer(store)
@@ -125,7 +125,6 @@ class Steps:
             SOURCE,
             scan(HEADERS),
             self._parsed,
-            self._body,
             received_at_ms=NOW_MS,
             remote_addr="127.0.0.1",
             batch_events_max=self.events,

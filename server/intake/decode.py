@@ -20,6 +20,9 @@ ZSTD_WINDOW_BYTES_MAX = 8 * 1024 * 1024
 PARTS_MAX = 20_000
 """gzip members, zstd frames and blocks of one body. Each costs some µs even if empty; senders make dozens."""
 
+_NO_ENCODINGS = (b"", b"identity", b"utf-8", b"utf8")
+"""A charset is no content encoding, but senders write it here."""
+
 Buffer = bytes | bytearray | memoryview
 
 
@@ -31,9 +34,9 @@ class _DecodeError(Exception):
 
 
 def decode(body: Buffer, content_encoding: bytes | None, decoded_bytes_max: int) -> bytes | Refusal:
-    """Return the decoded body. Exactly one encoding: gzip, x-gzip, deflate (zlib or raw), zstd or identity."""
-    name = (content_encoding or b"").strip(b" \t").lower()
-    if name in (b"", b"identity"):
+    """Return the decoded body. At most one encoding: gzip, x-gzip, deflate (zlib or raw) or zstd."""
+    name = _encodings(content_encoding)
+    if not name:
         return bytes(body) if len(body) <= decoded_bytes_max else _too_large(decoded_bytes_max)
     view = memoryview(body)
     if name in (b"gzip", b"x-gzip"):
@@ -45,6 +48,12 @@ def decode(body: Buffer, content_encoding: bytes | None, decoded_bytes_max: int)
     else:
         return refuse("unsupported_encoding", "Content-Encoding must be one of gzip, deflate, zstd")
     return _collect(pieces, decoded_bytes_max)
+
+
+def _encodings(content_encoding: bytes | None) -> bytes:
+    """Return the header's list in lower case, without the members that stand for no encoding."""
+    members = [each.strip(b" \t") for each in (content_encoding or b"").lower().split(b",")]
+    return b",".join([each for each in members if each not in _NO_ENCODINGS])
 
 
 def _collect(pieces: Iterator[bytes], decoded_bytes_max: int) -> bytes | Refusal:

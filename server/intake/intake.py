@@ -23,6 +23,10 @@ from storage.deliveries import Deliveries, Rejection
 from storage.frozen import frozen
 from storage.statuses import EventStatus
 
+_FORM_ADVICE = (
+    "its Content-Type is a form's, and only JSON is taken: choose application/json as the content type at the sender"
+)
+
 
 @frozen
 class DeliveryHead:
@@ -73,7 +77,6 @@ def read(source: Source, head: DeliveryHead, body: Buffer, now_ms: int, limits: 
         source,
         scanned,
         parsed,
-        decoded,
         received_at_ms=now_ms,
         remote_addr=head.remote_addr,
         batch_events_max=limits.batch_events_max,
@@ -82,7 +85,7 @@ def read(source: Source, head: DeliveryHead, body: Buffer, now_ms: int, limits: 
 
 def _form_refusal(refusal: Refusal) -> Refusal:
     """Return the refusal of a body labelled as a form: it may be one, or bad JSON from a client that labels all so."""
-    return refuse("unsupported_media_type", f"{refusal.message}; its Content-Type is a form's, and only JSON is taken")
+    return refuse("unsupported_media_type", f"{refusal.message}; {_FORM_ADVICE}")
 
 
 def admit(deliveries: Deliveries, source: Source, limiter: Gcra, deferring: bool, now_ns: int) -> Admission:

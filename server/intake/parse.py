@@ -1,27 +1,77 @@
-"""Parses JSON at a cost that is bounded before the parser starts."""
+"""Parses JSON as senders write it, at a cost that is bounded before the parser starts.
+
+A byte order mark before it is skipped. Half a surrogate pair as an escape, which is left where a text was cut by its
+length, becomes U+FFFD: JSON's grammar allows it, UTF-8 and orjson do not, and one such item must not cost its batch.
+"""
+
+import re
 
 import orjson
 
 from server.base.refusal import Refusal, refuse
+from storage.frozen import frozen
 
 BODY_DEPTH_MAX = 250
 """How deep a body may nest. orjson reads 1024 levels and writes 254; what is accepted must be printable."""
 
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
-def parse(body: bytes, json_containers_max: int) -> object | Refusal:
+_HIGH = rb"\\u[dD][89abAB][0-9a-fA-F]{2}"
+_LOW = rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+_HALF = re.compile(rb"%b(?!%b)|(?<!%b)%b" % (_HIGH, _LOW, _HIGH, _LOW))
+_ESCAPED_BACKSLASH = rb"\\"
+_MASK = b"\0\0"
+"""Takes the place of an escaped backslash, so that any other one begins an escape; no JSON holds these bytes."""
+_REPLACEMENT = rb"\\ufffd"
+_NONCHARACTER = rb"\\ufffe"
+"""Templates of what replaces a half: an escape of the same length, so that no limit is passed by it."""
+
+
+@frozen
+class Body:
+    """A body that is JSON."""
+
+    value: object
+    text: bytes
+    """What is archived: without a byte order mark, and repaired."""
+    as_sent: bytes | None = None
+    """The text before it was repaired; None if it needed no repair."""
+    other_value: object = None
+    """The value under another repair: a string that differs from that of `value` held half a surrogate pair."""
+
+
+def parse(text: bytes, json_containers_max: int) -> Body | Refusal:
     """Return the parsed body; `invalid_json` if it is not JSON or nests too deep, `too_large` for too many containers.
 
     Brackets inside strings count as containers: this bounds the work without parsing.
     """
-    if len(body) > json_containers_max and body.count(b"[") + body.count(b"{") > json_containers_max:
+    text = text.removeprefix(_BYTE_ORDER_MARK)
+    if len(text) > json_containers_max and text.count(b"[") + text.count(b"{") > json_containers_max:
         return refuse("too_large", f"the body holds more than {json_containers_max} arrays and objects")
     try:
-        parsed: object = orjson.loads(body)
+        body = _load(text)
     except ValueError as error:
-        return refuse("invalid_json", f"the body is not JSON: {error}" if body else "the body is empty")
-    if len(body) > 2 * BODY_DEPTH_MAX and not _printable(parsed):
+        return refuse("invalid_json", f"the body is not JSON in UTF-8: {error}" if text else "the body is empty")
+    if len(text) > 2 * BODY_DEPTH_MAX and not _printable(body.value):
         return refuse("invalid_json", f"the body nests deeper than {BODY_DEPTH_MAX} levels")
-    return parsed
+    return body
+
+
+def _load(text: bytes) -> Body:
+    try:
+        return Body(orjson.loads(text), text)
+    except ValueError:
+        repaired = _repair(text, _REPLACEMENT)
+        if repaired == text:
+            raise
+    return Body(orjson.loads(repaired), repaired, text, orjson.loads(_repair(text, _NONCHARACTER)))
+
+
+def _repair(text: bytes, replacement: bytes) -> bytes:
+    """Replace each half of a surrogate pair, all at C speed."""
+    if _MASK[:1] in text:
+        return text
+    return _HALF.sub(replacement, text.replace(_ESCAPED_BACKSLASH, _MASK)).replace(_MASK, _ESCAPED_BACKSLASH)
 
 
 def _printable(parsed: object) -> bool:

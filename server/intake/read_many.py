@@ -15,9 +15,10 @@ from server.base.source import Source
 from server.intake import normalise
 from server.intake.headers import Scanned
 from server.intake.intake import DeliveryHead, IntakeLimits
-from server.intake.normalise import Columns, Item
-from server.intake.parse import BODY_DEPTH_MAX
-from storage.deliveries import WHOLE_ITEM, Deliveries
+from server.intake.items import FROM_EVENT_ID, Item, Row
+from server.intake.normalise import Columns
+from server.intake.parse import BODY_DEPTH_MAX, Body
+from storage.deliveries import PAYLOAD_KEY, WHOLE_ITEM, Deliveries
 
 BODY_BYTES_MAX = 4096
 """Of a body that is read here. A larger one costs so much by itself that it gains nothing from this."""
@@ -122,8 +123,10 @@ def _plain_webhook(source: Source, scanned: Sequence[Scanned], items: Sequence[I
     if _any_has(items, "id") or _any_has(items, "provider_event_id") or any(map(_header_id, scanned)):
         return None
     count = len(ids)
-    payload = list(map(normalise.payload_from, items)) if _any_has(items, "payload") else [WHOLE_ITEM] * count
-    return ids, [normalise.FROM_EVENT_ID] * count, [None] * count, normalise.overridden(source, types), payload
+    payload = [WHOLE_ITEM] * count
+    if _any_has(items, "payload"):  # beside an id
+        payload = [PAYLOAD_KEY if "payload" in item else WHOLE_ITEM for item in items]
+    return ids, [FROM_EVENT_ID] * count, [None] * count, normalise.overridden(source, types), payload
 
 
 def _any_has(items: Sequence[Item], key: str) -> bool:
@@ -136,10 +139,10 @@ def _one_by_one(
     """Read one by one: return the requests that hold an event, their items and columns, and the other requests."""
     plain: list[R] = []
     kept: list[Item] = []
-    rows: list[normalise.Row] = []
+    rows: list[Row] = []
     others: list[R] = []
     for request, item in zip(requests, items, strict=True):
-        found = normalise.single_item(source, request.head.scanned.event_id, item)
+        found = normalise.single_item(source, request.head.scanned.event_id, Body(item, request.body))
         if isinstance(found, str):
             others.append(request)
         else:

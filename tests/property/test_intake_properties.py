@@ -25,9 +25,16 @@ LIMITS = IntakeLimits(body_bytes_max=1 << 20, decoded_bytes_max=20_000, json_con
 FIELDS = "inbound_event_id source_config_id source_type provider_event_id event_type received_at payload headers meta"
 SECOND = 1_000_000_000
 
-scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text()
+texts = st.text() | st.sampled_from(["cut", "a cut"])
+scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | texts
 values = st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8)
-ids = st.text(max_size=5) | st.integers(-1, 2**64 - 1) | st.sampled_from(["x" * 512, "é" * 257]) | values
+ids = (
+    st.text(max_size=5)
+    | st.sampled_from(["cut"])
+    | st.integers(-1, 2**64 - 1)
+    | st.sampled_from(["x" * 512, "é" * 257])
+    | values
+)
 types = st.sampled_from(["track", "identify", "page", "screen", "group", "alias", "other"]) | values
 items = st.fixed_dictionaries(
     {},
@@ -55,7 +62,13 @@ deep = st.builds(
     st.sampled_from([(b"[", b"]"), (b'{"payload":', b"}"), (b'{"type":"page","context":', b"}")]),
     st.integers(240, 1100),
 )
-bodies = documents.map(orjson.dumps) | st.binary(max_size=200) | st.text().map(str.encode) | deep
+as_senders_write = st.builds(
+    lambda document, mark, half: mark + orjson.dumps(document).replace(b"cut", half),
+    documents,
+    st.sampled_from([b"", b"\xef\xbb\xbf"]),
+    st.sampled_from([b"cut", rb"\ud83d", rb"\uDE00\\", rb"\ufffd"]),
+)
+bodies = documents.map(orjson.dumps) | as_senders_write | st.binary(max_size=200) | st.text().map(str.encode) | deep
 
 
 def deflated(data: bytes) -> bytes:

@@ -23,6 +23,8 @@ from server.base.source import Source
 from server.flow import attempts
 from server.intake import normalise
 from server.intake.headers import HeaderId
+from server.intake.items import Row
+from server.intake.parse import Body
 from storage.journal import journal
 from storage.journal.journal import Journal
 from storage.lmdb_store import disk
@@ -95,10 +97,10 @@ def break_journal(faults: Path) -> None:
 def break_intake() -> None:
     single_item = normalise.single_item
 
-    def broken(source: Source, header: HeaderId | None, item: Any) -> normalise.Row | str:
-        if "fault" in item:
+    def broken(source: Source, header: HeaderId | None, body: Body) -> Row | str:
+        if isinstance(body.value, dict) and "fault" in body.value:
             raise ZeroDivisionError("a bug")
-        return single_item(source, header, item)
+        return single_item(source, header, body)
 
     normalise.single_item = broken
 

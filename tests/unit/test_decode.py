@@ -48,9 +48,11 @@ def code(result: bytes | Refusal) -> str:
     return result.code if isinstance(result, Refusal) else "decoded"
 
 
-@pytest.mark.parametrize("name", [None, b"", b"identity", b" Identity "])
+@pytest.mark.parametrize(
+    "name", [None, b"", b"identity", b" Identity ", b"utf-8", b"UTF8", b"Utf-8, identity", b",\t,", b"identity,,utf8 "]
+)
 def test_an_unencoded_body_is_itself(name: bytes | None) -> None:
-    """A body without an encoding is itself, under the same limit."""
+    """A body without an encoding is itself, under the same limit; a charset is none."""
     assert decode(TEXT, name, len(TEXT)) == TEXT
     assert code(decode(TEXT, name, len(TEXT) - 1)) == "too_large"
 
@@ -106,7 +108,13 @@ def test_several_members_and_frames() -> None:
     assert code(decode(zlib.compress(b"[") + zlib.compress(b"]"), b"deflate", LIMIT)) == "invalid_encoding"
 
 
-@pytest.mark.parametrize("name", [b"br", b"gzip, gzip", b"gzip,", b"zstd, gzip", b"identity, gzip", b"\xff", b"*"])
+@pytest.mark.parametrize("name", [b"identity, gzip", b"GZIP,", b" , gzip,utf-8", b"utf8 ,\tgzip"])
+def test_no_encoding_beside_one_is_nothing(name: bytes) -> None:
+    """What stands for no encoding, and an empty member of the list, change nothing beside an encoding."""
+    assert decode(gzip.compress(TEXT), name, LIMIT) == TEXT
+
+
+@pytest.mark.parametrize("name", [b"br", b"gzip, gzip", b"zstd, gzip", b"utf-16", b"\xff", b"*", b"utf-8 gzip"])
 def test_unknown_or_stacked_encodings_are_unsupported(name: bytes) -> None:
     """One encoding of the list at a time; others are named as unsupported."""
     assert code(decode(TEXT, name, LIMIT)) == "unsupported_encoding"

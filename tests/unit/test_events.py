@@ -34,19 +34,19 @@ def payloads(source: Source, body: object) -> list[Any]:
 
 
 def test_the_payload_or_the_whole_item() -> None:
-    """The payload is the body's `payload` where that is present, null included; else the whole item."""
+    """The payload is the body's `payload` where the body is an envelope, null included; else the whole item."""
     assert payloads(WEBHOOK, {"id": 1}) == [{"id": 1}]
-    assert payloads(WEBHOOK, {"payload": None}) == [None]
-    assert payloads(WEBHOOK, {"payload": 5}) == [5]
+    assert payloads(WEBHOOK, {"event_type": "t", "payload": None}) == [None]
+    assert payloads(WEBHOOK, {"event_type": "t", "payload": 5}) == [5]
     assert payloads(SEGMENT, {"type": "page", "payload": 5}) == [{"type": "page", "payload": 5}]
 
 
 def test_payload_is_chosen_once() -> None:
     """How the payload was chosen stands with the delivery, and is not decided again when the event is read."""
-    kept = stored(WEBHOOK, [{"payload": 5}, {"id": 1}])
+    kept = stored(WEBHOOK, [{"event_type": "t", "payload": 5}, {"id": 1}])
     assert kept.deliveries.payload_from == [PAYLOAD_KEY, WHOLE_ITEM]
     other = changed(kept, payload_from=[WHOLE_ITEM, WHOLE_ITEM])
-    assert [event["payload"] for event in build_events(other, [0, 1])] == [{"payload": 5}, {"id": 1}]
+    assert [event["payload"] for event in build_events(other, [0, 1])] == [{"event_type": "t", "payload": 5}, {"id": 1}]
 
 
 def test_many_deliveries_build_their_own_events() -> None:

@@ -65,6 +65,17 @@ def test_signature_is_over_the_body_as_received() -> None:
     assert code(take(webhook(), body, [(header[0], b"junk"), encoding])) == "read"
 
 
+def test_signature_comes_before_any_repair() -> None:
+    """What is signed is the body with its byte order mark and its halves of pairs, also inside a compressed one."""
+    body = b'\xef\xbb\xbf{"a":"\\ud83d"}'
+    encoding = (b"content-encoding", b"gzip")
+    for sent, headers in ((body, []), (gzip.compress(body), [encoding])):
+        header = (b"x-convertmax-signature", hmac.digest(b"k", sent, "sha256").hex().encode())
+        found = take(webhook(secrets=(b"k",)), sent, [header, *headers])
+        assert isinstance(found, Deliveries)
+        assert found.bodies == [b'{"a":"\\ufffd"}']
+
+
 def test_reading_holds_the_decoded_body() -> None:
     """What is archived is the body as decoded, byte for byte, not as JSON writes it again."""
     body = b' {"a" : 1e2, "a":\t"\\u00e9"} '
@@ -74,21 +85,41 @@ def test_reading_holds_the_decoded_body() -> None:
 
 
 def test_two_content_encodings_are_stacked() -> None:
-    """Two header lines are one list, and a list of encodings is not supported."""
+    """Two header lines are one list, and two encodings in it are not supported; one beside `utf-8` is."""
     encoding = (b"content-encoding", b"gzip")
+    assert code(take(webhook(), gzip.compress(b"{}"), [encoding, (b"content-encoding", b"UTF-8")])) == "read"
     assert code(take(webhook(), gzip.compress(b"{}"), [encoding, encoding])) == "unsupported_encoding"
 
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"a=1&b=2", b"{", b"\xff", b'"\\ud800"', b"NaN", b"[1e999]", b"[18" + b"0" * 307 + b"]", b"\xef\xbb\xbf{}"],
+    [
+        b"",
+        b"\xef\xbb\xbf",
+        b"\xef\xbb\xbf" * 2 + b"{}",
+        b" \xef\xbb\xbf{}",
+        b"a=1&b=2",
+        b"{",
+        b"\xff",
+        "{}".encode("utf-16"),
+        b'"\xed\xa0\x80"',
+        b'{"a":"\\ud800"',
+        b'"\0\0\\ud800"',
+        b'"\\ud80g"',
+        b"NaN",
+        b"[1e999]",
+        b"[18" + b"0" * 307 + b"]",
+    ],
 )
 def test_what_is_not_json_is_named(body: bytes) -> None:
     """What is no JSON is named so, and as a media type where it came as a form."""
     assert code(take(webhook(), body)) == "invalid_json"
     assert code(take(webhook(), body, [(b"content-type", b"text/plain")])) == "invalid_json"
     for form in (b"application/x-www-form-urlencoded", b"Multipart/form-data; boundary=x"):
-        assert code(take(webhook(), body, [(b"content-type", form)])) == "unsupported_media_type"
+        found = take(webhook(), body, [(b"content-type", form)])
+        assert code(found) == "unsupported_media_type"
+        assert isinstance(found, Refusal)
+        assert "choose application/json as the content type at the sender" in found.message
 
 
 def test_no_json_says_why() -> None:

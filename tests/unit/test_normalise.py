@@ -97,12 +97,27 @@ def test_a_webhook_event_has_nine_fields() -> None:
 
 
 def test_where_the_payload_is() -> None:
-    """It is decided when the event comes: what the item has under `payload`, null too, else the item; of Segment's
-    items always the item."""
-    batch = [{"id": 1}, {"payload": None}, {"payload": {}}, {"Payload": 1}]
-    assert stored(WEBHOOK, batch).deliveries.payload_from == [WHOLE_ITEM, PAYLOAD_KEY, PAYLOAD_KEY, WHOLE_ITEM]
-    for item, expected in zip(batch, [WHOLE_ITEM, PAYLOAD_KEY, PAYLOAD_KEY, WHOLE_ITEM], strict=True):
-        assert stored(WEBHOOK, item).deliveries.payload_from == [expected]
+    """It is decided when the event comes: what the item has under `payload`, null too, where one of the envelope's
+    keys stands beside it; else the item; of Segment's items always the item."""
+    envelopes: list[dict[str, object]] = [
+        {"payload": None, "event_type": "t"},
+        {"payload": {}, "inbound_event_id": "i"},
+        {"payload": 1, "provider_event_id": 7, "event_type": None},
+        {"payload": 1, "provider_event_id": {}},
+    ]
+    others: list[dict[str, object]] = [
+        {"id": 1},
+        {"Payload": 1, "event_type": "t"},
+        {"payload": {"id": "i", "event_type": "t"}},
+        {"payload": {}, "triggerEvent": "BOOKING_CREATED", "createdAt": "2026-07-01T12:00:00Z", "id": "i"},
+        {"payload": 1, "inbound_event_id": None, "event_type": None, "provider_event_id": None},
+    ]
+    expected = [PAYLOAD_KEY] * len(envelopes) + [WHOLE_ITEM] * len(others)
+    headers = [(b"webhook-id", b"h")]
+    for source in (WEBHOOK, with_source(WEBHOOK, event_type_override="mine")):
+        assert stored(source, [*envelopes, *others]).deliveries.payload_from == expected
+        alone = [stored(source, item, headers).deliveries.payload_from for item in (*envelopes, *others)]
+        assert alone == [[each] for each in expected]
     page = {"type": "page", "messageId": "m", "payload": 1}
     assert stored(SEGMENT, page).deliveries.payload_from == [WHOLE_ITEM]
     assert stored(SEGMENT, {"batch": [page, page]}).deliveries.payload_from == [WHOLE_ITEM] * 2
@@ -171,6 +186,25 @@ def test_ids_are_short_texts_or_numbers(value: object, expected: str | None) -> 
 def test_integers_that_are_none(number: bytes) -> None:
     """What JSON writes as a number beyond 64 bits, or with an exponent, is no id."""
     assert refused(WEBHOOK, b'{"inbound_event_id":%b}' % number) == "invalid_event"
+
+
+def test_an_id_cut_in_half_is_none() -> None:
+    """An id with half a surrogate pair is none: the item is rejected for it alone; U+FFFD itself may be in an id."""
+    items = rb'[{"inbound_event_id":"a\ud83d"},{"inbound_event_id":"a\ufffd"},{"inbound_event_id":"b"}]'
+    assert rejected(WEBHOOK, items) == [0]
+    assert [one["inbound_event_id"] for one in events(WEBHOOK, items)] == ["a\ufffd", "b"]
+    assert refused(WEBHOOK, rb'{"inbound_event_id":"\uDE00"}') == "invalid_event"
+    batch = rb'{"batch":[{"type":"page","messageId":"\ud83d"},{"type":"page","messageId":"m","name":"\ud83d"}]}'
+    assert rejected(SEGMENT, batch) == [0]
+    assert events(SEGMENT, batch)[0]["payload"] == {"type": "page", "messageId": "m", "name": "\ufffd"}
+    assert refused(SEGMENT, rb'{"type":"page","messageId":"\ud83d"}') == "invalid_event"
+
+
+def test_a_provider_id_cut_in_half() -> None:
+    """As the provider's id such a one counts as absent, and a type keeps U+FFFD in its place."""
+    found = event(WEBHOOK, rb'{"inbound_event_id":"i","provider_event_id":"\ud83d","id":"p","event_type":"t\ude00"}')
+    assert (found["provider_event_id"], found["event_type"]) == ("p", "t\ufffd")
+    assert event(WEBHOOK, rb'{"id":"\ud83d"}', [(b"webhook-id", b"h")])["provider_event_id"] == "h"
 
 
 @pytest.mark.parametrize(
