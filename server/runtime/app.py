@@ -34,8 +34,9 @@ from storage.lmdb_store.environment import Store
 from storage.read.reader import Reader
 from storage.write.writer import Writer
 
-READER_CHECK_SECONDS = 60
-"""How often the slots of readers that were killed are freed: each pins pages, and the store would grow."""
+READER_CHECK_SECONDS = 5
+"""How often the places of readers that were killed are freed: each may pin pages, so that the store would grow; and a
+command that finds no place waits a little longer than this."""
 
 HOUR_MS = 3_600_000
 

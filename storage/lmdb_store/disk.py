@@ -4,6 +4,7 @@ are its files?
 
 import contextlib
 import errno
+import fcntl
 import os
 import stat
 from pathlib import Path
@@ -13,8 +14,8 @@ from storage.errors import StoreError, StoreFull
 LOW_BYTES = 16 * 2**20
 """A disk with less is full: it was a write of some MiB at most that found no room."""
 
-LOCK_FILE_BYTES = 8192
-"""Of lock.mdb: LMDB's table of 126 readers."""
+LOCK_FILE_BYTES = 65536
+"""Of lock.mdb: LMDB's table of `READERS_MAX` readers."""
 
 
 def is_full(path: Path) -> bool:
@@ -60,8 +61,9 @@ def allocate_lock_file(path: Path) -> None:
         opened = os.open(path / "lock.mdb", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             found = os.fstat(opened)
-            if min(found.st_size, found.st_blocks * 512) < LOCK_FILE_BYTES:
-                os.posix_fallocate(opened, 0, LOCK_FILE_BYTES)
+            size = found.st_size if _is_in_use(opened) else LOCK_FILE_BYTES
+            if min(found.st_size, found.st_blocks * 512) < size:
+                os.posix_fallocate(opened, 0, size)
         finally:
             os.close(opened)
     except OSError as error:
@@ -69,3 +71,12 @@ def allocate_lock_file(path: Path) -> None:
             return
         words = f"{path / 'lock.mdb'} cannot be made: {error.strerror}"
         raise (StoreFull if error.errno in {errno.ENOSPC, errno.EDQUOT} else StoreError)(words) from error
+
+
+def _is_in_use(lock_file: int) -> bool:
+    """Return whether another process maps lock.mdb: it would not see places that are added to the table."""
+    try:
+        fcntl.lockf(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1)
+    except BlockingIOError:
+        return True
+    return False

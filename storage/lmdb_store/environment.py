@@ -23,6 +23,7 @@ from storage.codec.records import FORMAT, IDENTITY_BYTES, OLD_FORMATS, seal, uns
 from storage.errors import StoreDamaged, StoreMissing, StoreOld, StoreVersion
 from storage.lmdb_store import disk, lock
 from storage.lmdb_store.errors import Unwritable, lmdb_errors, says, translated
+from storage.lmdb_store.readers import PLACES_KEPT, READERS_MAX, ReadTransactions, when_there_is_a_place
 from storage.lmdb_store.truncation import check_truncation
 
 DATABASES = ("meta", "facts", "bodies", "ids", "statuses", "results")
@@ -54,6 +55,7 @@ class Store:
             max(map_size_bytes // RESERVE_SHARE, RESERVE_BYTES_MIN), map_size_bytes // RESERVE_SHARE_OF_TINY
         )
         self._lock_file = lock_file
+        self._reads = ReadTransactions(env)
         self.page_bytes: int = env.stat()["psize"]
         self.meta, self.facts, self.bodies, self.ids, self.statuses, self.results = (
             env.open_db(name.encode(), create=False) for name in DATABASES
@@ -97,6 +99,7 @@ class Store:
                     _settle(path, lock_file)
                     env.reader_check()
                     store = cls(env, path, map_size_bytes, lock_file)
+                    store._reads.keep(PLACES_KEPT)
                     store.is_new = is_new
                     return store
             except BaseException:
@@ -121,6 +124,7 @@ class Store:
                 if truncation_check:
                     check_truncation(env, path)
                 _check_format(env)
+                env.reader_check()
                 return cls(env, path, env.info()["map_size"], None)
         except BaseException:
             env.close()
@@ -142,15 +146,11 @@ class Store:
     def read_transaction(self) -> Iterator[Any]:
         """Begin a short read. Its values are buffers inside the map: copy what shall outlive the block."""
         with lmdb_errors():
-            try:
-                txn = self.env.begin(buffers=True)
-            except lmdb.MapResizedError:  # the writer was started again with a larger map
-                self.env.set_mapsize(0)
-                txn = self.env.begin(buffers=True)
+            txn = self._reads.begin()
             try:
                 yield txn
             finally:
-                txn.abort()
+                self._reads.end(txn)
 
     @contextmanager
     def write_transaction(self) -> Iterator[Any]:
@@ -190,14 +190,17 @@ class Store:
 
 def _open(path: Path, open_environment: OpenEnvironment, **options: Any) -> Any:
     try:
-        return open_environment(
-            str(path),
-            lib_version=0,
-            mode=0o600,
-            max_dbs=DATABASES_MAX,
-            create=not options.get("readonly", False),
-            **sync.COMMIT_FLAGS,
-            **options,
+        return when_there_is_a_place(
+            lambda: open_environment(
+                str(path),
+                lib_version=0,
+                mode=0o600,
+                max_dbs=DATABASES_MAX,
+                max_readers=READERS_MAX,
+                create=not options.get("readonly", False),
+                **sync.COMMIT_FLAGS,
+                **options,
+            )
         )
     except lmdb.Error as error:
         if options.get("lock", True) and options.get("readonly") and says(str(error), errno.EACCES, errno.EROFS):

@@ -35,6 +35,8 @@ def translated(error: lmdb.Error, written: Path | None) -> StoreError:
         if written is not None and disk.is_full(written):
             return StoreFull(f"{words}, and the disk is full")
         return StoreFailed(words)
+    if isinstance(error, lmdb.ReadersFullError):
+        return StoreError("too many processes read the store at once: end some of them, or try again later")
     if isinstance(error, lmdb.VersionMismatchError):
         return StoreVersion(words)
     if isinstance(error, (lmdb.InvalidError, lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.NotFoundError)):
