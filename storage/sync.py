@@ -10,7 +10,7 @@ When is decided by two tasks: `Acknowledger.run` (server/flow/acknowledger.py) f
   (fdatasync), then writes the meta page that names it through a descriptor opened with O_DSYNC. What the group holds is
   acknowledged, and its outcomes hold, after that only.
 - **Names**: a new file is lost in a power cut as long as its directory is not flushed. `flush_directory` follows the
-  making of the store (its directory, and the one that names it) and of the journal, and each step of a conversion that
+  making of the store (its directory, and those above it) and of the journal, and each step of a conversion that
   gives a file its name (`storage/migrate/convert.py`).
 - **Files of the dedup index** (`storage/dedup/spill.py`) need not survive anything: they are flushed in steps, so that
   what the disk refuses is known before a file is trusted, and a commit never waits for more than one step.
@@ -46,8 +46,12 @@ def flush_file(file: int) -> None:
 
 
 def flush_directory(path: Path) -> None:
-    """Return when the names in this directory are on the disk."""
-    opened = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    """Return when the names in this directory are on the disk; with everything else, if it may not be listed."""
+    try:
+        opened = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    except PermissionError:
+        os.sync()
+        return
     try:
         os.fsync(opened)
     finally:

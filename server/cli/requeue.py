@@ -47,8 +47,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandFailed(MISTAKE, "name the events to be requeued, or say --all")
     event_ids = None if arguments.all else list(dict.fromkeys(arguments.event_ids))
     storage = load_section(arguments.config, StorageConfig)
-    Store.open(storage.path, mode="read").close()  # opening for writing would create a store
     try:
+        Store.open(storage.path, mode="read").close()  # opening for writing would create a store
         store = Store.open(storage.path, map_size_bytes=storage.map_size_bytes, mode="write")
     except StoreLocked:
         count, unknown = _by_server(arguments.config, arguments.source, event_ids)

@@ -15,7 +15,10 @@ LOW_BYTES = 16 * 2**20
 """A disk with less is full: it was a write of some MiB at most that found no room."""
 
 LOCK_FILE_BYTES = 65536
-"""Of lock.mdb: LMDB's table of `READERS_MAX` readers."""
+"""Of lock.mdb: LMDB's table of 1022 readers. The usual 126 are soon taken by commands that run side by side."""
+
+LOCK_FILE_BYTES_MIN = 8192
+"""Of 126 readers. LMDB enlarges a smaller file, without allocating it."""
 
 
 def is_full(path: Path) -> bool:
@@ -42,6 +45,13 @@ def free_bytes(path: Path | int) -> int:
     return found.f_bavail * found.f_frsize
 
 
+def is_writable(file: Path) -> bool:
+    """Return whether this process can write to the file, or make it if there is none."""
+    if file.exists():
+        return os.access(file, os.R_OK | os.W_OK, effective_ids=True)
+    return os.access(file.parent, os.W_OK | os.X_OK, effective_ids=True)
+
+
 def give_to_owner(file: Path) -> None:
     """Give a file that root made in a directory of somebody else's to that owner, who could not open it otherwise."""
     if os.geteuid() != 0:
@@ -55,15 +65,12 @@ def give_to_owner(file: Path) -> None:
 def allocate_lock_file(path: Path) -> None:
     """Give lock.mdb its room on the disk before LMDB stores through a map of it, which a full disk ends by SIGBUS.
 
-    Raises StoreFull, StoreError. What is in the file stays.
+    LMDB takes the size of its table from the file. Raises StoreFull, StoreError. What is in the file stays.
     """
     try:
         opened = os.open(path / "lock.mdb", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            found = os.fstat(opened)
-            size = found.st_size if _is_in_use(opened) else LOCK_FILE_BYTES
-            if min(found.st_size, found.st_blocks * 512) < size:
-                os.posix_fallocate(opened, 0, size)
+            _allocate(opened)
         finally:
             os.close(opened)
     except OSError as error:
@@ -71,6 +78,17 @@ def allocate_lock_file(path: Path) -> None:
             return
         words = f"{path / 'lock.mdb'} cannot be made: {error.strerror}"
         raise (StoreFull if error.errno in {errno.ENOSPC, errno.EDQUOT} else StoreError)(words) from error
+
+
+def _allocate(lock_file: int) -> None:
+    found = os.fstat(lock_file)
+    allocated = min(found.st_size, found.st_blocks * 512)
+    needed = found.st_size if _is_in_use(lock_file) else LOCK_FILE_BYTES
+    if allocated < needed:
+        try:
+            os.posix_fallocate(lock_file, 0, needed)
+        except OSError:
+            os.posix_fallocate(lock_file, 0, min(needed, LOCK_FILE_BYTES_MIN))
 
 
 def _is_in_use(lock_file: int) -> bool:

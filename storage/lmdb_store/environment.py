@@ -8,25 +8,23 @@ What a commit flushes, and when: `storage/sync.py`. When the map is full even a 
 kept for outcomes: see `has_room`.
 """
 
-import errno
 import os
-import secrets
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import lmdb
 
 from storage import sync
-from storage.codec.records import FORMAT, IDENTITY_BYTES, OLD_FORMATS, seal, unseal
-from storage.errors import StoreDamaged, StoreMissing, StoreOld, StoreVersion
+from storage.codec.records import FORMAT, IDENTITY_BYTES, OLD_FORMATS, unseal
+from storage.errors import StoreMissing, StoreOld, StoreVersion
 from storage.lmdb_store import disk, lock
-from storage.lmdb_store.errors import Unwritable, lmdb_errors, says, translated
-from storage.lmdb_store.readers import PLACES_KEPT, READERS_MAX, ReadTransactions, when_there_is_a_place
+from storage.lmdb_store.errors import lmdb_errors, translated
+from storage.lmdb_store.making import DATABASES, FORMAT_KEY, IDENTITY_KEY, check_data, initialise, settle
+from storage.lmdb_store.readers import PLACES_KEPT, ReadTransactions, when_there_is_a_place
 from storage.lmdb_store.truncation import check_truncation
 
-DATABASES = ("meta", "facts", "bodies", "ids", "statuses", "results")
 DATABASES_MAX = 16
 """LMDB fixes this when it opens; more than there are, so that a later format may add some."""
 RESERVE_SHARE = 20
@@ -34,10 +32,6 @@ RESERVE_BYTES_MIN = 256 * 1024 * 1024
 RESERVE_SHARE_OF_TINY = 4
 
 OpenEnvironment = Callable[..., Any]
-_FORMAT_KEY = b"format"
-IDENTITY_KEY = b"identity"
-_MADE = b"a store was made here\n"
-"""In `writer.lock` from then on: an empty data.mdb beside it is a loss, not a start that was interrupted."""
 _FIXED_PAGES = 3
 """Two meta pages, and the one that names the databases."""
 
@@ -79,56 +73,52 @@ class Store:
         """Open the store in the directory `path`; `write` makes it if there is none.
 
         `read` works beside a running writer in another process, on a stopped store and on a copy; it takes the size of
-        the map from the file. One process opens a store once. Without `truncation_check` a cut file is opened too:
-        reading it may end the process by SIGBUS. `lock_wait_seconds`: a command that looks at a stopped store may hold
-        its lock for a moment. Raises StoreMissing, StoreLocked, StoreVersion, StoreDamaged, StoreError.
+        the map from the file. Where it cannot write, it has no place in lock.mdb and keeps writers away instead. One
+        process opens a store once. Without `truncation_check` a cut file is opened too: reading it may end the process
+        by SIGBUS. `lock_wait_seconds`: a command that looks at a stopped store may hold its lock for a moment. Raises
+        StoreMissing, StoreLocked, StoreVersion, StoreDamaged, StoreError.
         """
         if mode == "read":
             return cls._open_to_read(path, open_environment, truncation_check=truncation_check)
-        lock_file = lock.take(path, lock_wait_seconds)
-        try:
-            if os.fstat(lock_file).st_size:
-                _check_data(path)
+        with ExitStack() as undo:
+            lock_file = lock.take(path, lock_wait_seconds)
+            undo.callback(os.close, lock_file)
+            check_data(path, mode)
             disk.allocate_lock_file(path)
             env = _open(path, open_environment, map_size=map_size_bytes)
-            try:
-                with lmdb_errors(path):
-                    check_truncation(env, path)
-                    is_new = _initialise(env)
-                    _check_format(env)
-                    _settle(path, lock_file)
-                    env.reader_check()
-                    store = cls(env, path, map_size_bytes, lock_file)
-                    store._reads.keep(PLACES_KEPT)
-                    store.is_new = is_new
-                    return store
-            except BaseException:
-                env.close()
-                raise
-        except BaseException:
-            os.close(lock_file)
-            raise
+            undo.callback(env.close)
+            with lmdb_errors(path):
+                check_truncation(env, path)
+                is_new = initialise(env)
+                _check_format(env)
+                settle(path, lock_file)
+                env.reader_check()
+                store = cls(env, path, map_size_bytes, lock_file)
+                store._reads.keep(PLACES_KEPT)
+            store.is_new = is_new
+            undo.pop_all()
+            return store
 
     @classmethod
     def _open_to_read(cls, path: Path, open_environment: OpenEnvironment, *, truncation_check: bool) -> "Store":
-        _check_data(path)
-        if not (path / "data.mdb").exists():
-            raise StoreMissing(f"there is no store in {path}")
-        try:
-            env = _open(path, open_environment, map_size=0, readonly=True)
-        except Unwritable:  # no lock can be taken where nothing can be written, and nobody can write either
-            env = _open(path, open_environment, map_size=0, readonly=True, lock=False)
-        disk.give_to_owner(path / "lock.mdb")
-        try:
+        check_data(path, "read")
+        with ExitStack() as undo:
+            lock_file = None
+            if has_places := disk.is_writable(path / "lock.mdb"):
+                disk.allocate_lock_file(path)
+                disk.give_to_owner(path / "lock.mdb")
+            elif (lock_file := lock.keep_writers_away(path)) is not None:
+                undo.callback(os.close, lock_file)
+            env = _open(path, open_environment, map_size=0, readonly=True, lock=has_places)
+            undo.callback(env.close)
             with lmdb_errors():
                 if truncation_check:
                     check_truncation(env, path)
                 _check_format(env)
                 env.reader_check()
-                return cls(env, path, env.info()["map_size"], None)
-        except BaseException:
-            env.close()
-            raise
+                store = cls(env, path, env.info()["map_size"], lock_file)
+            undo.pop_all()
+            return store
 
     @property
     def lock_path(self) -> Path:
@@ -196,40 +186,13 @@ def _open(path: Path, open_environment: OpenEnvironment, **options: Any) -> Any:
                 lib_version=0,
                 mode=0o600,
                 max_dbs=DATABASES_MAX,
-                max_readers=READERS_MAX,
                 create=not options.get("readonly", False),
                 **sync.COMMIT_FLAGS,
                 **options,
             )
         )
     except lmdb.Error as error:
-        if options.get("lock", True) and options.get("readonly") and says(str(error), errno.EACCES, errno.EROFS):
-            raise Unwritable(str(error)) from error
         raise translated(error, None if options.get("readonly") else path) from error
-
-
-def _check_data(path: Path) -> None:
-    data = path / "data.mdb"
-    if data.exists():
-        if not data.stat().st_size:
-            raise StoreDamaged(f"data.mdb in {path} is empty: what it held is gone")
-    elif any(path.glob("data.mdb.format-*")):
-        raise StoreMissing(
-            f"there is no data.mdb in {path}: put it back, or take .format-N off the names of what was kept there of "
-            "an older format"
-        )
-
-
-def _initialise(env: Any) -> bool:
-    """Make the databases and the format, in one transaction; return False, and do nothing, if there are any."""
-    if env.stat()["entries"]:
-        return False
-    with env.begin(write=True) as txn:
-        databases = [env.open_db(name.encode(), txn=txn) for name in DATABASES]
-        txn.put(_FORMAT_KEY, seal(b"meta", _FORMAT_KEY, FORMAT), db=databases[0])
-        identity = secrets.token_bytes(IDENTITY_BYTES)
-        txn.put(IDENTITY_KEY, seal(b"meta", IDENTITY_KEY, identity), db=databases[0])
-    return True
 
 
 def _check_format(env: Any) -> None:
@@ -240,24 +203,13 @@ def _check_format(env: Any) -> None:
     except lmdb.NotFoundError as error:
         raise StoreVersion("this is an LMDB environment, but not a store of Tidegate") from error
     with env.begin() as txn:
-        value = txn.get(_FORMAT_KEY, db=meta)
+        value = txn.get(FORMAT_KEY, db=meta)
     if value is None:
         raise StoreVersion("the store does not say its format")
-    found = unseal(b"meta", _FORMAT_KEY, value)
+    found = unseal(b"meta", FORMAT_KEY, value)
     if found != FORMAT:
         theirs, ours = found.decode(errors="replace"), FORMAT.decode()
         words = f"the store has the format {theirs!r}, this version reads {ours!r}"
         if found in OLD_FORMATS:
             raise StoreOld(f"{words}; `tidegate migrate --config FILE` converts it")
         raise StoreVersion(words)
-
-
-def _settle(path: Path, lock_file: int) -> None:
-    """Make the files private and their names durable, and note that there is a store."""
-    for name in ("data.mdb", "lock.mdb", "writer.lock"):
-        (path / name).chmod(0o600)
-        disk.give_to_owner(path / name)
-    for directory in (path, path.parent):
-        sync.flush_directory(directory)
-    if not os.fstat(lock_file).st_size:
-        os.write(lock_file, _MADE)

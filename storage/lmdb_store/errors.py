@@ -12,10 +12,6 @@ from storage.errors import StoreDamaged, StoreError, StoreFailed, StoreFull, Sto
 from storage.lmdb_store import disk
 
 
-class Unwritable(StoreError):
-    """The directory cannot be written, so LMDB cannot make or lock its lock file."""
-
-
 @contextmanager
 def lmdb_errors(written: Path | None = None) -> Iterator[None]:
     """Raise every lmdb.Error as a StoreError. `written`: the directory of the store, if something is written."""

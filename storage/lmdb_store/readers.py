@@ -16,10 +16,6 @@ from typing import Any
 
 import lmdb
 
-READERS_MAX = 1022
-"""Places in the table: lmdb's default of 126 are taken too soon by commands that a script runs side by side, and these
-fill 64 KiB."""
-
 PLACES_KEPT = 8
 """More than a server has threads that read."""
 

@@ -43,8 +43,9 @@ from storage.errors import StoreDamaged, StoreError, StoreFull, StoreMissing, St
 from storage.frozen import frozen
 from storage.lmdb_store import disk, lock
 from storage.lmdb_store.child import command, environment
-from storage.lmdb_store.environment import IDENTITY_KEY, Store
+from storage.lmdb_store.environment import Store
 from storage.lmdb_store.errors import lmdb_errors
+from storage.lmdb_store.making import IDENTITY_KEY
 from storage.migrate.format_1 import NUMBER, OldStore, appends_in
 from storage.model import Group
 from storage.store_time import UNKNOWN_BOOT, HostTime, StoreTime, host_time

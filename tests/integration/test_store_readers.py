@@ -14,11 +14,13 @@ import pytest
 from storage.errors import StoreError
 from storage.lmdb_store import disk, readers
 from storage.lmdb_store.environment import Store
-from storage.lmdb_store.readers import PLACES_KEPT, READERS_MAX
+from storage.lmdb_store.readers import PLACES_KEPT
 from storage.model import Group
 from storage.read.reader import Reader
 from tests.support.store import filled, numbered, opened
 from tests.support.waiting import eventually
+
+READERS_MAX = 1022
 
 TAKE_PLACES = """
 import sys, lmdb

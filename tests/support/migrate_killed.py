@@ -20,7 +20,8 @@ from storage.check import verify
 from storage.check.audit import Audit
 from storage.codec.records import number_of
 from storage.codec.status_rows import decode_statuses
-from storage.lmdb_store.environment import DATABASES, Store
+from storage.lmdb_store.environment import Store
+from storage.lmdb_store.making import DATABASES
 from storage.migrate import convert
 
 CHANGES = {"os.link", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.chmod", "os.truncate"}

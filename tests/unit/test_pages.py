@@ -14,7 +14,8 @@ from server.config.values import settings_of
 from server.http.fast.socket import STATES, State
 from storage.codec.records import FORMAT
 from storage.deliveries import Deliveries
-from storage.lmdb_store.environment import DATABASES, RESERVE_BYTES_MIN, RESERVE_SHARE
+from storage.lmdb_store.environment import RESERVE_BYTES_MIN, RESERVE_SHARE
+from storage.lmdb_store.making import DATABASES
 from storage.statuses import COUNTERS, RULES, EventStatus
 from tests.support.diagrams import PICTURES, diagrams, path_of
 from tests.support.pages import DOCS, ROOT, Page, all_text, page, pages

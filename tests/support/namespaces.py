@@ -1,0 +1,49 @@
+"""Programs in namespaces of their own, as in a container: another set of process numbers, other mounts. Takes root."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.support.waiting import HANG_SECONDS
+
+ROOT = Path(__file__).parents[2]
+
+
+def _possible(*options: str) -> bool:
+    try:
+        return subprocess.run(["unshare", *options, "true"], capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+needs_mounts = pytest.mark.skipif(not _possible("--mount"), reason="takes mount namespaces")
+needs_processes = pytest.mark.skipif(
+    not _possible("--mount", "--pid", "--fork", "--mount-proc"), reason="takes process namespaces"
+)
+
+
+def in_namespace(options: Sequence[str], before: str, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run a shell's commands in namespaces with these options of unshare, then this command; return how it ended."""
+    return subprocess.run(
+        ["unshare", *options, "sh", "-ec", f'{before}\nexec "$@"', "sh", *command],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=HANG_SECONDS,
+        check=False,
+    )
+
+
+def on_read_only_mount(path: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run a command where this directory is mounted read-only."""
+    before = f"mount --bind '{path}' '{path}'; mount -o remount,bind,ro '{path}'"
+    return in_namespace(["--mount"], before, *command)
+
+
+def tidegate(directory: Path, command: str, *arguments: str) -> list[str]:
+    """Return the words of a command with the configuration in this directory."""
+    config = str(directory / "tidegate.toml")
+    return [sys.executable, "-P", "-m", "server", command, "--config", config, *arguments]
