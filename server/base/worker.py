@@ -5,6 +5,10 @@ of a writer); if a caller is cancelled or times out, its job still runs to the e
 Executors and `trio.to_thread` are not used: both delay the exit of the process until a hanging call returns, and
 `to_thread` changes threads.
 
+A thread is taken when its worker is made, so that the server's own are all there when it says that it is ready: a limit
+of threads (`TasksMax=`, `ulimit -u`, `pids.max`) that is met later takes none of them away. Those of processors, of
+which there may be many, come with their first call.
+
 A `SoleWorker` is the same for a single task that waits for each of its jobs, as the committer does: without a queue, a
 call costs 36 µs of CPU less.
 """
@@ -19,7 +23,24 @@ from typing import Any, TypeVar
 
 import trio
 
+from server.base import log
+
+THREAD_RETRY_SECONDS = 1.0
+"""Between two tries to have a thread: soon after a limit was raised, or others have ended theirs."""
+
 T = TypeVar("T")
+
+
+class NoThread(Exception):
+    """The system gives no more threads now. The message says for what one was wanted."""
+
+
+def start_thread(function: Callable[[], object], name: str) -> None:
+    """Run the function in a new daemon thread. Raises NoThread."""
+    try:
+        threading.Thread(target=function, name=name, daemon=True).start()
+    except RuntimeError as error:
+        raise NoThread(f"no thread can be had for {name}: {error}") from error
 
 
 class _Call:
@@ -39,14 +60,29 @@ class _Call:
 
 
 class Worker:
-    """A named thread that runs plain functions for trio tasks. Made inside `trio.run`."""
+    """A named thread that runs plain functions for trio tasks. Made inside `trio.run`.
 
-    def __init__(self, name: str) -> None:
+    Raises NoThread when it is made; with `at_once=False` it has no thread before `take_thread`, or the first `run`.
+    """
+
+    def __init__(self, name: str, *, at_once: bool = True) -> None:
         self._name = name
         self._calls: SimpleQueue[_Call] = SimpleQueue()
         self._free = trio.Semaphore(1)
         self._trio_token = trio.lowlevel.current_trio_token()
-        self._started = False
+        self.has_thread = False
+        self.lacks_thread = False
+        """It waits for a thread that cannot be had."""
+        if at_once:
+            self._start()
+
+    async def take_thread(self) -> None:
+        """Return when it has its thread, however many tries that takes."""
+        try:
+            while not self.has_thread:
+                await self._try_to_start()
+        finally:
+            self.lacks_thread = False
 
     @property
     def busy(self) -> bool:
@@ -64,12 +100,12 @@ class Worker:
         The timeout counts from the start of the job. After it `trio.TooSlowError` is raised, the job goes on, and its
         late result is discarded. The same on cancellation.
         """
+        self._start()
         try:
             self._free.acquire_nowait()
         except trio.WouldBlock:
             await self._free.acquire()
         call = _Call(partial(function, *args))
-        self._start()
         self._calls.put(call)
         with trio.fail_after(timeout_seconds):
             await call.done.wait()
@@ -78,10 +114,19 @@ class Worker:
         value: T = call.value
         return value
 
+    async def _try_to_start(self) -> None:
+        try:
+            self._start()
+        except NoThread as error:
+            if not self.lacks_thread:
+                log.get("tidegate").warning("waiting for a thread", error=str(error))
+            self.lacks_thread = True
+            await trio.sleep(THREAD_RETRY_SECONDS)
+
     def _start(self) -> None:
-        if not self._started:
-            self._started = True
-            threading.Thread(target=self._serve, name=self._name, daemon=True).start()
+        if not self.has_thread:
+            start_thread(self._serve, self._name)
+            self.has_thread = True
 
     def _serve(self) -> None:
         while True:
@@ -100,6 +145,8 @@ class Worker:
 class SoleWorker:
     """A named thread that runs plain functions for one task, one at a time. Lives as long as the process.
 
+    Raises NoThread when it is made.
+
     The thread wakes the task through a descriptor of its own, without the queue and the tasks of `run_sync_soon`.
     """
 
@@ -112,16 +159,13 @@ class SoleWorker:
         self._job_ready.acquire()
         self._done = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         """Readable when the job has ended."""
-        self._started = False
+        start_thread(self._serve, name)
 
     async def run(self, job: Callable[[], T]) -> T:
         """Run `job()`; return or raise what it does. If cancelled, the job goes on; no other may be submitted."""
         if self._job is not None:
             raise RuntimeError(f"the thread {self._name} has a job already")
         self._job = job
-        if not self._started:
-            self._started = True
-            threading.Thread(target=self._serve, name=self._name, daemon=True).start()
         self._job_ready.release()
         await trio.lowlevel.wait_readable(self._done)
         os.eventfd_read(self._done)

@@ -84,8 +84,8 @@ class Attempts:
                 await self._wait_out()
 
     async def _call(self, items: Sequence[Item]) -> list[Succeeded | Failed]:
-        if self._processor.hanging:
-            await self._unless_stopped(self._processor.free)
+        if not self._processor.ready:
+            await self._unless_stopped(self._processor.until_ready)
         if self._stop.is_set():
             raise Stopped
         started = trio.current_time()

@@ -61,6 +61,11 @@ class Engine:
         """Sources whose old processor's call does not come back: only a restart helps."""
         return [source_id for source_id, runner in self._runners.items() if runner.stuck]
 
+    @property
+    def without_thread(self) -> list[str]:
+        """Sources whose processor waits for a thread that cannot be had."""
+        return [source_id for source_id, runner in self._runners.items() if runner.lacks_thread]
+
     def configure(self, sources: Mapping[str, Source], functions: Mapping[str, Function]) -> None:
         """Swap the sources, all at once; after `stop` nothing changes any more.
 
@@ -111,7 +116,7 @@ class Engine:
         return Requeued(0, event_ids or ()) if requeueing is None else await requeueing.requeue(event_ids)
 
     async def _look_after_index(self) -> None:
-        index, worker = self._shared.index, Worker("index")
+        index, worker = self._shared.index, self._shared.indexing
         told = ""
         await self._shared.index_ready.wait()
         while True:

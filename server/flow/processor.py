@@ -101,12 +101,13 @@ class Processor:
         self._is_async = _is_async(function)
 
     @property
-    def hanging(self) -> bool:
-        """A plain call is still running, perhaps one that has outrun its timeout."""
-        return self._worker.busy
+    def ready(self) -> bool:
+        """Its source's thread is there, and no plain call is running in it, such as one that has outrun its timeout."""
+        return self._worker.has_thread and not self._worker.busy
 
-    async def free(self) -> None:
-        """Return when no plain call is running."""
+    async def until_ready(self) -> None:
+        """Return when it is; takes the thread before the first call."""
+        await self._worker.take_thread()
         await self._worker.idle()
 
     async def __call__(

@@ -35,6 +35,7 @@ class Shared:
     committer: Committer
     index: DedupIndex
     index_ready: trio.Event
+    indexing: Worker
     reader: Reader
     reading: Worker
     budget: ByteBudget
@@ -49,7 +50,7 @@ class Runner:
         self.state = state
         self._shared = shared
         self._function: Function | None = None
-        self._worker = Worker(f"processor {state.id}")
+        self._worker = Worker(f"processor {state.id}", at_once=False)
         self._changed = Wakeup()
         self._stopping = False
         self._former_hangs = False
@@ -91,6 +92,11 @@ class Runner:
     def stuck(self) -> bool:
         """A call of a removed or replaced processor has outrun its timeout and does not come back."""
         return self._former_hangs and self._worker.busy and not self._stopping
+
+    @property
+    def lacks_thread(self) -> bool:
+        """Its processor is not called, since no thread can be had for it."""
+        return self._worker.lacks_thread
 
     async def run(self) -> None:
         """Work until told to stop."""

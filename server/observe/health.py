@@ -68,6 +68,9 @@ class Health:
         for source_id in self._engine.stuck:
             message = f"source {source_id}: a call of its previous processor does not return; restart the server"
             warnings.append({"warning": "processor_hanging", "message": message})
+        for source_id in self._engine.without_thread:
+            message = f"source {source_id}: no thread can be had for its processor; it waits and tries again"
+            warnings.append({"warning": "threads", "message": message})
         return warnings
 
 

@@ -62,10 +62,12 @@ class Server:
         )
         self.index_ready = trio.Event()
         self.lookup, self.looking_up = Reader(store), Worker("look-ups")
+        self.indexing = Worker("index")
         shared = Shared(
             committer=self.committer,
             index=self.index,
             index_ready=self.index_ready,
+            indexing=self.indexing,
             reader=Reader(store),
             reading=Worker("reader"),
             budget=ByteBudget(config.queue.bytes_max),
@@ -217,16 +219,15 @@ class Server:
     async def _rebuild_index(self) -> None:
         horizon_ms = await self.engine.horizon.find()
         chunks = Reader(self.store).processed_since(max(0, horizon_ms - self.index.window_ms))
-        worker = Worker("index")
-        await worker.run(self.index.rebuild, chunks, horizon_ms)
-        await self._feed_skipped(worker)
+        await self.indexing.run(self.index.rebuild, chunks, horizon_ms)
+        await self._feed_skipped()
         self.index_ready.set()
         self.log.info("index ready", known_ids=len(self.index), in_files=self.index.mapped_ids)
 
-    async def _feed_skipped(self, worker: Worker) -> None:
+    async def _feed_skipped(self) -> None:
         """If totals name too high a number as their oldest pending event, find what waits before it and feed it."""
         oldest = {state.id: state.totals.oldest for state in self.engine.states if state.totals.pending}
-        found = await worker.run(Reader(self.store).skipped, oldest)
+        found = await self.indexing.run(Reader(self.store).skipped, oldest)
         for span in found:
             self.log.warning("events had been skipped", source=span.source_id, first=span.numbers[0])
         self.engine.feed_skipped(found)

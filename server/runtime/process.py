@@ -7,6 +7,7 @@ from pathlib import Path
 import trio
 
 from server.base import log
+from server.base.worker import NoThread
 from server.config.load import Address, Config, load
 from server.flow.engine import load_processors
 from server.flow.runner import Function
@@ -47,6 +48,9 @@ def serve(path: Path) -> int:
 
 def _ended_by(error: Exception, path: Path) -> int:
     """Say what ended the server while it ran; return the exit code of the process."""
+    if isinstance(error, NoThread):
+        log.get("tidegate").error("the server cannot start: a limit of threads or processes", error=str(error))
+        return 1
     cause = _store_error_in(error)
     if isinstance(cause, StoreDamaged):
         log.get("tidegate").error("the store is damaged: run tidegate verify", path=str(path), error=str(cause))

@@ -1,7 +1,8 @@
 """What a supervisor sends and hears: signals, and the readiness message of systemd.
 
 SIGTERM and SIGINT are plain signal handlers, not trio's receiver: a processor that blocks the loop would hide the
-signal from that one. The handler wakes trio and starts a daemon timer which ends the process at the deadline.
+signal from that one. The handler wakes trio and a daemon thread which ends the process at the deadline. That thread is
+taken at the start: when a drain begins there may be none to be had.
 """
 
 import contextlib
@@ -9,12 +10,15 @@ import os
 import select
 import signal
 import socket
-import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from queue import SimpleQueue
 from types import FrameType
 
 import trio
+
+from server.base.worker import start_thread
 
 
 @contextmanager
@@ -23,25 +27,27 @@ def drain_on_signals(drain: Callable[[], None], timeout_seconds: float, in_hand:
 
     When that has not ended the process after `timeout_seconds`, it exits 0 all the same: what is left is on disk.
     `in_hand` says what that is. A second signal says so and exits 1 at once. Made inside `trio.run`, on the
-    main thread.
+    main thread. Raises NoThread.
     """
     token = trio.lowlevel.current_trio_token()
-    signalled = threading.Event()
+    signalled: list[int] = []
+    begun: SimpleQueue[int] = SimpleQueue()  # a handler may interrupt another one's `put`
 
     def give_up() -> None:
+        begun.get()
+        time.sleep(timeout_seconds)
         _say(f"the drain deadline of {timeout_seconds:g} s is over; left in hand: {in_hand()}")
         os._exit(0)
 
     def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  # the signature of a handler
-        if signalled.is_set():
+        if signalled:
             _say(f"a second signal ends the drain; left in hand: {in_hand()}")
             os._exit(1)
-        signalled.set()
-        timer = threading.Timer(timeout_seconds, give_up)
-        timer.daemon = True
-        timer.start()
+        signalled.append(number)
+        begun.put(number)
         token.run_sync_soon(drain)
 
+    start_thread(give_up, "drain deadline")
     before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield

@@ -304,10 +304,10 @@ async def test_a_late_plain_call_keeps_its_thread() -> None:
     processor = Processor(lambda events: gate.wait(HANG_SECONDS), Worker("test"))
     with pytest.raises(BatchFailed, match="timeout"):
         await processor(EVENTS, 0.01)
-    assert processor.hanging
+    assert not processor.ready
     gate.set()
-    await processor.free()
-    assert not processor.hanging
+    await processor.until_ready()
+    assert processor.ready
 
 
 async def test_a_late_async_call_is_cancelled() -> None:

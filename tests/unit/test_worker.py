@@ -6,7 +6,8 @@ import pytest
 import trio
 import trio.testing
 
-from server.base.worker import SoleWorker, Worker
+from server.base import worker as workers
+from server.base.worker import NoThread, SoleWorker, Worker
 from tests.support.waiting import HANG_SECONDS, until
 
 Kind = type[Worker] | type[SoleWorker]
@@ -88,3 +89,40 @@ async def test_a_sole_worker_takes_one_job_only() -> None:
     with pytest.raises(RuntimeError):
         await worker.run(lambda: True)
     gate.set()
+
+
+def refuse_thread(thread: threading.Thread) -> None:
+    """What the system does at a limit of threads."""
+    raise RuntimeError("can't start new thread")
+
+
+@KINDS
+async def test_a_worker_has_its_thread_once_made(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A limit that is met later takes nothing away; one that is met then is said with what the thread was for."""
+    worker = kind("test")
+    monkeypatch.setattr(threading.Thread, "start", refuse_thread)
+    assert await worker.run(lambda: 1) == 1
+    with pytest.raises(NoThread, match="for another: can't start new thread"):
+        kind("another")
+
+
+async def test_a_thread_that_is_refused_is_awaited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker without a thread says so, tries until it has one, and works then; whoever waits may leave."""
+    monkeypatch.setattr(workers, "THREAD_RETRY_SECONDS", 0.001)
+    worker = Worker("test", at_once=False)
+    with monkeypatch.context() as limit:
+        limit.setattr(threading.Thread, "start", refuse_thread)
+        with pytest.raises(NoThread):
+            await worker.run(lambda: 1)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(worker.take_thread)
+            await until(lambda: worker.lacks_thread)
+            nursery.cancel_scope.cancel()
+        assert not worker.lacks_thread
+    async with trio.open_nursery() as nursery:
+        with monkeypatch.context() as limit:
+            limit.setattr(threading.Thread, "start", refuse_thread)
+            nursery.start_soon(worker.take_thread)
+            await until(lambda: worker.lacks_thread)
+    assert (worker.has_thread, worker.lacks_thread) == (True, False)
+    assert await worker.run(lambda: 1) == 1
