@@ -60,7 +60,7 @@ def check_it_is_made(path: Path) -> None:
     store.close()
 
 
-UNFINISHED = {
+UNFINISHED: dict[str, Callable[[Path], None]] = {
     "empty": resized("data.mdb", 0),
     "one page": resized("data.mdb", PAGE),
     "part of a page": resized("data.mdb", 512),
