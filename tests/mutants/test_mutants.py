@@ -62,7 +62,7 @@ EAGER_REWIND = (
 )
 FORGETFUL_INDEX = (
     "server/runtime/app.py",
-    "await worker.run(self.index.rebuild, chunks, horizon_ms)",
+    "await self.indexing.run(self.index.rebuild, chunks, horizon_ms)",
     "chunks.close()",
 )
 
