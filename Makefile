@@ -86,7 +86,7 @@ clean: ## remove .venv and the caches; the demo's data stays
 # and the command is a script that needs no more than that.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
-$(RUNS): requirements.lock | $(BIN)/python
+$(RUNS): requirements.lock Makefile | $(BIN)/python
 	@echo "installing what running needs into $(VENV): half a minute ..."
 	@$(PIP) --requirement requirements.lock
 	@echo "$(CURDIR)" > "`$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'`/tidegate.pth"
@@ -108,7 +108,8 @@ import sys
 
 from server.cli.entry import main
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())
 endef
 export TIDEGATE
 

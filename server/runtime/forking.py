@@ -8,25 +8,58 @@ import os
 import signal
 import socket
 import stat
-from collections.abc import Collection
-from functools import partial
+from collections.abc import Collection, Iterable
 from pathlib import Path
+
+FILES_LOOKED_AT = 65536
+"""Where the system does not list a process's open files: as many as a server can have connections, in 0.1 s."""
 
 
 def let_go_in_children(lock: Path, ports: Collection[int]) -> None:
-    """Make every process forked from now on let go of this lock and of all sockets at these ports of ours."""
+    """Make every process forked from now on let go of this lock and of all sockets at these ports of ours.
+
+    Raises OSError if there are no two descriptors to keep for that: at the fork there may be none left.
+    """
     found = lock.stat()
-    os.register_at_fork(after_in_child=partial(_let_go, (found.st_dev, found.st_ino), frozenset(ports)))
+    os.register_at_fork(after_in_child=_LettingGo((found.st_dev, found.st_ino), frozenset(ports)))
 
 
-def _let_go(lock: tuple[int, int], ports: Collection[int]) -> None:
-    """Do so, in the child. The parent's own descriptors stay open, so its lock stays taken and its sockets go on."""
-    _forget_signals()
-    nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    for file in [int(path.name) for path in Path("/dev/fd").iterdir()]:
-        if _is_the_servers(file, lock, ports):
-            os.dup2(nothing, file, inheritable=False)  # not closed: an object that is in the child closes it again
-    os.close(nothing)
+class _LettingGo:
+    """Does so, in the child. The parent's own descriptors stay open, so its lock stays taken and its sockets go on.
+
+    Raises nothing, and does nothing in a child of the child, which has none of it.
+    """
+
+    def __init__(self, lock: tuple[int, int], ports: Collection[int]) -> None:
+        self._lock = lock
+        self._ports = ports
+        self._nothing, self._spare = (os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC) for _ in range(2))
+        self._is_done = False
+
+    def __call__(self) -> None:
+        if self._is_done:
+            return
+        self._is_done = True
+        _forget_signals()
+        os.close(self._spare)  # listing needs one
+        for file in _open_files():
+            if _is_the_servers(file, self._lock, self._ports):
+                self._replace(file)
+        os.close(self._nothing)
+
+    def _replace(self, file: int) -> None:
+        """Not closed if it can be helped: an object that is in the child closes it again."""
+        try:
+            os.dup2(self._nothing, file, inheritable=False)
+        except OSError:  # a limit that is below its number
+            os.close(file)
+
+
+def _open_files() -> Iterable[int]:
+    try:
+        return [int(path.name) for path in Path("/dev/fd").iterdir()]
+    except OSError:
+        return range(FILES_LOOKED_AT)
 
 
 def _forget_signals() -> None:
@@ -41,7 +74,7 @@ def _is_the_servers(file: int, lock: tuple[int, int], ports: Collection[int]) ->
     try:
         found = os.fstat(file)
         return (found.st_dev, found.st_ino) == lock or (stat.S_ISSOCK(found.st_mode) and _port(file) in ports)
-    except OSError:  # the one that listed the descriptors is closed already
+    except OSError:  # such as the one that listed the descriptors, which is closed already
         return False
 
 

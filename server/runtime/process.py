@@ -1,6 +1,5 @@
 """The process of a server: from its configuration file to an exit code."""
 
-import resource
 import socket
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from server.flow.engine import load_processors
 from server.flow.runner import Function
 from server.runtime.app import Server
 from server.runtime.forking import let_go_in_children
+from server.runtime.open_files import raise_open_files
 from server.runtime.signals import drain_on_signals
 from storage.errors import StoreDamaged, StoreError
 from storage.lmdb_store.environment import Store
@@ -37,7 +37,7 @@ def serve(path: Path) -> int:
     if store.is_new:
         log.get("tidegate").info("new store", path=str(store.path))
     let_go_in_children(store.lock_path, [sock.getsockname()[1] for sock in (public, admin)])
-    _raise_open_files()
+    raise_open_files()
     try:
         trio.run(_serve, config, functions, store, public, admin)
     except Exception as error:  # noqa: BLE001 - whatever ends the server is said, in one line
@@ -93,9 +93,3 @@ def _bind(address: Address) -> socket.socket:
         sock.close()
         raise OSError(f"cannot listen on {address}: {error.strerror}") from error
     return sock
-
-
-def _raise_open_files() -> None:
-    """Allow as many as this process may have: a connection is an open file."""
-    _, allowed = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, allowed))

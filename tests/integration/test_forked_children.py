@@ -18,9 +18,25 @@ from tests.support.waiting import eventually
 FORKS = """
 import multiprocessing
 import os
+import resource
 import signal
 
 import processors
+
+
+def starved(events):
+    # while not one descriptor is to be had
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    taken = []
+    try:
+        while True:
+            taken.append(os.dup(0))
+    except OSError:
+        is_child = os.fork() == 0
+    for file in taken:
+        os.close(file)
+    if is_child:
+        stay()
 
 
 def by_hand(events):
@@ -32,23 +48,33 @@ def pool(events):
     multiprocessing.get_context("fork").Process(target=stay).start()
 
 
+def spawned(events):
+    multiprocessing.get_context("spawn").Process(target=stay).start()
+
+
+def served(events):
+    multiprocessing.get_context("forkserver").Process(target=stay).start()
+
+
 def stay():
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     defaults = [signal.getsignal(number) is signal.SIG_DFL for number in (signal.SIGTERM, signal.SIGHUP)]
     interrupts = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    processors.note("forked", pid=os.getpid(), signals=[*defaults, interrupts, signal.set_wakeup_fd(-1) == -1])
+    signals = [*defaults, interrupts, signal.set_wakeup_fd(-1) == -1]
+    processors.note("forked", pid=os.getpid(), signals=signals, limit=resource.getrlimit(resource.RLIMIT_NOFILE)[0])
     while True:
         signal.pause()
 """
 FUNCTIONS = ("by_hand", "pool")
 
+DEADLINE = "[limits]\ndrain_timeout_seconds = 1\n"
+"""A process that was made by `multiprocessing` is waited for until then."""
+
 
 @contextmanager
 def forked(children: Children, function: str) -> Iterator[tuple[Child, dict[str, Any]]]:
     """A server with a forked process, and what that noted of itself; it is ended with the block."""
-    # A process that was made by `multiprocessing` is waited for until the drain's deadline.
-    deadline = "[limits]\ndrain_timeout_seconds = 1\n"
-    child = children(deadline + source("archive") + source("worked", processor=f"forks:{function}"))
+    child = children(DEADLINE + source("archive") + source("worked", processor=f"forks:{function}"))
     (child.directory / "forks.py").write_text(FORKS)
     child.start()
     child.post("worked", item("a"))
@@ -68,9 +94,12 @@ def is_running(pid: int) -> bool:
         return False
 
 
-@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("function", [*FUNCTIONS, "starved"])
 def test_a_forked_process_blocks_no_new_server(children: Children, function: str) -> None:
-    """It holds neither the store's lock nor a socket: clients hear of the end, and the next server starts."""
+    """It holds neither the store's lock nor a socket: clients hear of the end, and the next server starts.
+
+    One that was forked while there was no descriptor had kept them all.
+    """
     with forked(children, function) as (child, line), child.session() as session:
         assert session.post("archive", item("a")).status == 200
         child.kill()
@@ -103,3 +132,20 @@ def test_a_forked_process_has_signals_of_its_own(children: Children, function: s
         eventually(lambda: not is_running(line["pid"]))
         assert child.post("archive", item("b")).status == 200
         assert not child.lines_of("draining")
+
+
+def test_children_may_open_as_many_files(children: Children) -> None:
+    """The server raises its own limit only; its children have the one that it was started with."""
+    functions = ("by_hand", "pool", "spawned", "served")
+    child = children("".join(source(name, processor=f"forks:{name}") for name in functions) + DEADLINE)
+    child.command = ["/bin/sh", "-c", 'ulimit -S -n 200; exec "$@"', "sh", *child.command]
+    (child.directory / "forks.py").write_text(FORKS)
+    child.start()
+    assert Path(f"/proc/{child.pid}/limits").read_text().split("Max open files")[1].split()[0] != "200"
+    for name in functions:
+        child.post(name, item("a"))
+    eventually(lambda: len(noted(child, "forked")) == len(functions))
+    lines = noted(child, "forked")
+    for line in lines:
+        os.kill(line["pid"], signal.SIGKILL)
+    assert [line["limit"] for line in lines] == [200] * len(functions)
