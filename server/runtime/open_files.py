@@ -13,12 +13,25 @@ from multiprocessing import util
 
 from server.base import log
 
+OPEN_FILES_MIN = 64
+"""What a start asks for: the server itself has about 25, and what is left is for connections and processors."""
+
 Limits = tuple[int, int]
 Spawn = Callable[[str, Sequence[str], Sequence[int]], int]
 
 
+def check_open_files() -> None:
+    """Raise OSError if this process may not have as many as a server needs."""
+    _, allowed = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if allowed < OPEN_FILES_MIN:
+        raise OSError(f"this process may have {allowed} open files, and needs {OPEN_FILES_MIN}: raise `ulimit -n`")
+
+
 def raise_open_files() -> None:
-    """Allow as many as this process may have. Where that is refused it goes on with what it has, and a warning."""
+    """Allow as many as this process may have. Where that is refused it goes on with what it has, and a warning.
+
+    Call after `let_go_in_children`: what happens to the files in a child comes before their limit does.
+    """
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))

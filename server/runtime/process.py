@@ -12,7 +12,7 @@ from server.flow.engine import load_processors
 from server.flow.runner import Function
 from server.runtime.app import Server
 from server.runtime.forking import let_go_in_children
-from server.runtime.open_files import raise_open_files
+from server.runtime.open_files import check_open_files, raise_open_files
 from server.runtime.signals import drain_on_signals
 from storage.errors import StoreDamaged, StoreError
 from storage.lmdb_store.environment import Store
@@ -27,6 +27,7 @@ def serve(path: Path) -> int:
     Raises ConfigError, ProcessorError, StoreError, OSError if it cannot start.
     """
     log.configure()
+    check_open_files()
     config = load(path)
     functions = load_processors(config.sources, config.path.parent)
     public, admin = _bind(config.server.bind), _bind(config.server.admin_bind)

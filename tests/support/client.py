@@ -45,6 +45,10 @@ class Session:
     def __exit__(self, *_: object) -> None:
         self._connection.close()
 
+    def connect(self) -> None:
+        """Connect before the first request does."""
+        self._connection.connect()
+
     def post(
         self, source: str, body: object, *, token: str = TOKEN, headers: Mapping[str, str] | None = None
     ) -> Response:

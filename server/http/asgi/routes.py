@@ -1,5 +1,6 @@
 """The public listener's routes: ingest and health. Routes match the raw target, byte for byte."""
 
+import encodings.idna  # noqa: F401 - the router would import it with its first request, for which no file may be left
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import cast
