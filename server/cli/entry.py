@@ -15,6 +15,10 @@ def main() -> int:
     """Run the command that the arguments name; return its exit code."""
     if sys.argv[1:2] == ["serve"]:
         _exit_on_early_signals()
+        if os.getpid() == 1:
+            from server.cli.init import go_on_as_child  # noqa: PLC0415 - see above
+
+            go_on_as_child()
     try:
         from server.cli.main import main as run  # noqa: PLC0415 - see above
 

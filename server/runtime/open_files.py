@@ -7,7 +7,7 @@ every possible descriptor takes a second for a million of them.
 import contextlib
 import os
 import resource
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from multiprocessing import util
 
@@ -17,7 +17,6 @@ OPEN_FILES_MIN = 64
 """What a start asks for: the server itself has about 25, and what is left is for connections and processors."""
 
 Limits = tuple[int, int]
-Spawn = Callable[[str, Sequence[str], Sequence[int]], int]
 
 
 def check_open_files() -> None:
@@ -48,8 +47,8 @@ def _put_back_in_children(before: Limits) -> None:
     util.spawnv_passfds = partial(_spawn, util.spawnv_passfds, before)
 
 
-def _spawn(spawn: Spawn, before: Limits, path: str, args: Sequence[str], files: Sequence[int]) -> int:
-    pid = spawn(path, args, files)
+def _spawn(spawn: Callable[..., int], before: Limits, *command: object) -> int:
+    pid = spawn(*command)
     _put_back(pid, before)
     return pid
 
