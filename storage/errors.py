@@ -17,6 +17,10 @@ class StoreLocked(StoreError):
     """Another process writes to this store."""
 
 
+class ProcessNumberTaken(StoreError):
+    """A process of another container that reads the store has the same number as this one. Another process can read."""
+
+
 class StoreMissing(StoreError):
     """There is no store at this path."""
 

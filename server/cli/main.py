@@ -10,6 +10,7 @@ from server.cli.common import VERSION, CommandFailed, IntermixedParser, say
 from server.cli.exit_codes import BROKEN_PIPE, ERROR, INTERRUPTED, MISTAKE
 from server.config.load import ConfigError
 from storage.errors import StoreDamaged, StoreError, StoreOld
+from storage.lmdb_store.process_number import with_a_free_number
 
 EXIT_CODES = """\
 exit codes: 0 done; 1 not done, or it does not exist; 2 the arguments or the configuration cannot be used, or the store
@@ -22,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. Lets argparse's own SystemExit pass (help, version, usage)."""
     arguments = parser().parse_args(argv)
     try:
-        code: int = arguments.run(arguments)
+        code = with_a_free_number(lambda: int(arguments.run(arguments)))
         sys.stdout.flush()
     except CommandFailed as error:
         return _report(error.code, *error.lines)

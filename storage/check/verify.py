@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from storage.check.audit import Audit
-from storage.errors import StoreError, StoreMissing, StoreOld
+from storage.errors import ProcessNumberTaken, StoreError, StoreMissing, StoreOld
 from storage.lmdb_store.child import command, environment
 from storage.lmdb_store.environment import Store
+from storage.lmdb_store.process_number import with_a_free_number
 from storage.statuses import OUTCOMES, REOPENED, RULES, held
 from storage.write.recovery import recover
 
@@ -77,6 +78,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     try:
         _audit(Path(arguments[0]), problem, lambda: max(problems - PROBLEMS_MAX, 0))
+    except ProcessNumberTaken:
+        raise
     except StoreOld as error:
         _say(old=str(error))
     except StoreError as error:
@@ -175,4 +178,4 @@ def _ended(status: int, last: tuple[str, int], errors: IO[bytes]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(with_a_free_number(main))

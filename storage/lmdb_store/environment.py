@@ -189,7 +189,8 @@ def _open(path: Path, open_environment: OpenEnvironment, **options: Any) -> Any:
                 create=not options.get("readonly", False),
                 **sync.COMMIT_FLAGS,
                 **options,
-            )
+            ),
+            writes=not options.get("readonly", False),
         )
     except lmdb.Error as error:
         raise translated(error, None if options.get("readonly") else path) from error

@@ -8,7 +8,15 @@ from pathlib import Path
 
 import lmdb
 
-from storage.errors import StoreDamaged, StoreError, StoreFailed, StoreFull, StoreVersion
+from storage.errors import (
+    ProcessNumberTaken,
+    StoreDamaged,
+    StoreError,
+    StoreFailed,
+    StoreFull,
+    StoreLocked,
+    StoreVersion,
+)
 from storage.lmdb_store import disk
 
 
@@ -31,6 +39,9 @@ def translated(error: lmdb.Error, written: Path | None) -> StoreError:
         if written is not None and disk.is_full(written):
             return StoreFull(f"{words}, and the disk is full")
         return StoreFailed(words)
+    if is_of_number(error):
+        found = "a process of another container that uses the store has the same process number as this one: try again"
+        return ProcessNumberTaken(found) if written is None else StoreLocked(found)
     if isinstance(error, lmdb.ReadersFullError):
         return StoreError("too many processes read the store at once: end some of them, or try again later")
     if isinstance(error, lmdb.VersionMismatchError):
@@ -38,6 +49,11 @@ def translated(error: lmdb.Error, written: Path | None) -> StoreError:
     if isinstance(error, (lmdb.InvalidError, lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.NotFoundError)):
         return StoreDamaged(words)
     return StoreError(words)
+
+
+def is_of_number(error: lmdb.Error) -> bool:
+    """Return whether no read begins since the byte of lock.mdb for this process's number is locked by another."""
+    return says(str(error), errno.EAGAIN)
 
 
 def says(words: str, *numbers: int) -> bool:

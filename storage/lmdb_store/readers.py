@@ -16,6 +16,8 @@ from typing import Any
 
 import lmdb
 
+from storage.lmdb_store.errors import is_of_number
+
 PLACES_KEPT = 8
 """More than a server has threads that read."""
 
@@ -25,14 +27,18 @@ PLACE_WAIT_SECONDS = 10.0
 PLACE_POLL_SECONDS = 0.1
 
 
-def when_there_is_a_place(open_environment: Callable[[], Any]) -> Any:
-    """Return what it returns, which takes a place; wait for one while there is none. Raises lmdb.Error."""
+def when_there_is_a_place(open_environment: Callable[[], Any], *, writes: bool) -> Any:
+    """Return what it returns, which takes a place; wait for one while there is none.
+
+    A writer waits for its process number too; who reads may do so under another. Raises lmdb.Error.
+    """
     until = time.monotonic() + PLACE_WAIT_SECONDS
     while True:
         try:
             return open_environment()
-        except lmdb.ReadersFullError:
-            if time.monotonic() >= until:
+        except lmdb.Error as error:
+            waits = isinstance(error, lmdb.ReadersFullError) or (writes and is_of_number(error))
+            if not waits or time.monotonic() >= until:
                 raise
             time.sleep(PLACE_POLL_SECONDS)
 

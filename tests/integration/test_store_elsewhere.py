@@ -2,6 +2,9 @@
 
 import json
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,10 +13,42 @@ from storage.errors import StoreLocked
 from storage.lmdb_store import lock
 from storage.lmdb_store.environment import Store
 from storage.model import Group
-from tests.support.namespaces import needs_mounts, on_read_only_mount, tidegate
+from tests.support.namespaces import (
+    ROOT,
+    needs_mounts,
+    needs_processes,
+    on_read_only_mount,
+    tidegate,
+    with_process_number,
+)
 from tests.support.store import MAP_SIZE_BYTES, filled, numbered, opened
 
-COMMANDS = (("receipt", "demo", "id-1"), ("event", "demo", "id-1"), ("delivery", "x"), ("dead",), ("verify",))
+COMMANDS = (("receipt", "demo", "id-1"), ("dead",), ("verify",))
+
+START = """
+import sys
+from pathlib import Path
+from storage.lmdb_store import readers
+from storage.lmdb_store.environment import Store
+readers.PLACE_WAIT_SECONDS = 0
+Store.open(Path(sys.argv[1]), map_size_bytes=1 << 28, mode="write")
+"""
+
+TRY_NUMBERS = """
+import os, sys
+from storage.errors import ProcessNumberTaken
+from storage.lmdb_store.process_number import with_a_free_number
+numbers = set()
+def run():
+    numbers.add(os.getpid())
+    if len(numbers) <= int(sys.argv[1]):
+        raise ProcessNumberTaken("taken")
+    print(len(numbers), flush=True)
+    if sys.argv[2]:
+        os.kill(os.getpid(), int(sys.argv[2]))
+    return 7
+sys.exit(with_a_free_number(run))
+"""
 
 
 @pytest.fixture
@@ -37,7 +72,7 @@ def test_a_read_only_mount_sees_the_writer(directory: Path, command: tuple[str, 
 
 
 @needs_mounts
-@pytest.mark.parametrize("beside", [(), ("lock.mdb",), ("lock.mdb", "writer.lock")])
+@pytest.mark.parametrize("beside", [(), ("lock.mdb", "writer.lock")])
 def test_a_read_only_copy_is_read(directory: Path, beside: tuple[str, ...]) -> None:
     """On a read-only mount without a writer, a store is read and verified; and a copy without its lock files."""
     for name in beside:
@@ -56,3 +91,42 @@ def test_no_writer_starts_beside_such_a_reader(tmp_path: Path) -> None:
         Store.open(path, map_size_bytes=MAP_SIZE_BYTES, mode="write")
     os.close(reading)
     Store.open(path, map_size_bytes=MAP_SIZE_BYTES, mode="write").close()
+
+
+@needs_processes
+def test_a_command_may_have_the_servers_number(directory: Path) -> None:
+    """A command whose process number is that of the server, in another container, reads all the same."""
+    with opened(directory / "data"):
+        number = os.getpid()
+        receipt = with_process_number(number, *tidegate(directory, "receipt", "demo", "id-1"))
+        assert (receipt.returncode, json.loads(receipt.stdout)["pending"], receipt.stderr) == (1, True, "")
+        absent = with_process_number(number, *tidegate(directory, "event", "demo", "no"))
+        assert (absent.returncode, absent.stderr) == (1, "tidegate: there is no event 'no' of source 'demo'\n")
+        requeue = with_process_number(number, *tidegate(directory, "requeue", "demo", "--all"))
+        assert "it cannot be asked" in requeue.stderr
+        child = [sys.executable, "-m", "storage.check.verify", str(directory / "data")]
+        verified = with_process_number(number, *child)
+        assert json.loads(verified.stdout.splitlines()[-1])["summary"]["events"] == 3
+
+
+@needs_processes
+def test_a_start_says_whose_number_it_has(directory: Path) -> None:
+    """A server does not run beside a reader with its own number, and says so after a wait."""
+    reading = Store.open(directory / "data", mode="read")
+    done = with_process_number(os.getpid(), sys.executable, "-c", START, str(directory / "data"))
+    assert "StoreLocked: a process of another container that uses the store has the same process number" in done.stderr
+    reading.close()
+    done = with_process_number(os.getpid(), sys.executable, "-c", START, str(directory / "data"))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("taken", "ends_by", "code"), [(0, "", 7), (3, "", 7), (3, signal.SIGKILL, -9), (3, signal.SIGBUS, -7), (99, "", 1)]
+)
+def test_numbers_are_tried_until_one_is_free(taken: int, ends_by: str | int, code: int) -> None:
+    """Forked children take other numbers, up to a bound; the first process ends as the one that could run does."""
+    program = [sys.executable, "-c", TRY_NUMBERS, str(taken), str(ends_by and int(ends_by))]
+    done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert done.stdout == ("" if code == 1 else f"{taken + 1}\n")
+    assert ("ProcessNumberTaken" in done.stderr) == (code == 1)

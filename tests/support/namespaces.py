@@ -47,3 +47,9 @@ def tidegate(directory: Path, command: str, *arguments: str) -> list[str]:
     """Return the words of a command with the configuration in this directory."""
     config = str(directory / "tidegate.toml")
     return [sys.executable, "-P", "-m", "server", command, "--config", config, *arguments]
+
+
+def with_process_number(number: int, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run a command that has this number among the processes of its own namespace."""
+    before = f'echo {number - 1} > /proc/sys/kernel/ns_last_pid; "$@"; exit $?'
+    return in_namespace(["--mount", "--pid", "--fork", "--mount-proc"], before, *command)
