@@ -15,6 +15,7 @@ from server.cli.exit_codes import MISTAKE
 from server.config.load import ConfigError, load
 from server.flow.processor import ProcessorError
 from server.flow.processor import load as load_processor
+from storage.lmdb_store.place import unusable
 
 
 def add(commands: Subparsers) -> None:
@@ -41,15 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _store_mistakes(path: Path) -> list[str]:
-    """Return why this user could not create or use the store's directory. Creates nothing."""
-    place = next(each for each in (path, *path.parents) if os.path.lexists(each))
-    if not place.is_dir():
-        return [f"storage.path: {place} is not a directory"]
-    if not os.access(place, os.R_OK | os.W_OK | os.X_OK):
-        return [f"storage.path: {place} cannot be written to by this user"]
-    if place == path and os.geteuid() not in (0, path.stat().st_uid):
-        return [f"storage.path: {path} belongs to another user"]
-    return []
+    words = unusable(path)
+    return [] if words is None else [f"storage.path: {words}"]
 
 
 def _processor_mistakes(sources: Mapping[str, Source], directory: Path) -> list[str]:

@@ -22,6 +22,7 @@ from storage.errors import StoreMissing, StoreOld, StoreVersion
 from storage.lmdb_store import disk, lock
 from storage.lmdb_store.errors import lmdb_errors, translated
 from storage.lmdb_store.making import DATABASES, FORMAT_KEY, IDENTITY_KEY, check_data, initialise, settle
+from storage.lmdb_store.place import check_files
 from storage.lmdb_store.readers import PLACES_KEPT, ReadTransactions, when_there_is_a_place
 from storage.lmdb_store.truncation import check_truncation
 
@@ -101,6 +102,7 @@ class Store:
 
     @classmethod
     def _open_to_read(cls, path: Path, open_environment: OpenEnvironment, *, truncation_check: bool) -> "Store":
+        check_files(path)
         check_data(path, "read")
         with ExitStack() as undo:
             lock_file = None

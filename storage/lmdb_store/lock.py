@@ -12,12 +12,16 @@ from pathlib import Path
 
 from storage.errors import StoreError, StoreLocked
 from storage.lmdb_store.disk import give_to_owner
+from storage.lmdb_store.place import unusable
 
 LOCK_POLL_SECONDS = 0.02
 
 
 def take(path: Path, wait_seconds: float) -> int:
     """Take the lock, and make the directory if there is none. Return its descriptor. Raises StoreLocked, StoreError."""
+    words = unusable(path)
+    if words is not None:
+        raise StoreError(words)
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.chmod(0o700)
@@ -51,7 +55,7 @@ def keep_writers_away(path: Path) -> int | None:
         return lock_file
     os.close(lock_file)
     raise StoreLocked(
-        f"a server writes to the store in {path}, where nothing can be written from here: run the command where the "
+        f"{path / 'lock.mdb'} cannot be written from here, and a server writes to the store: run the command where the "
         "server runs, mount the store for writing, or ask the server's admin side"
     )
 
