@@ -8,11 +8,10 @@ import json
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from storage.check.audit import Audit
 from storage.errors import ProcessNumberTaken, StoreError, StoreMissing, StoreOld
@@ -51,15 +50,14 @@ def verify(path: Path, on_progress: Callable[[str, int], None] | None = None) ->
     """
     if not (path / "data.mdb").exists():
         raise StoreMissing(f"there is no store in {path}")
-    with tempfile.TemporaryFile() as errors:
-        child = _start(path, errors)
-        try:
-            return _collect(child, errors, on_progress)
-        finally:
-            child.kill()
-            child.wait()
-            if child.stdout:
-                child.stdout.close()
+    child = _start(path)
+    try:
+        return _collect(child, on_progress)
+    finally:
+        child.kill()
+        child.wait()
+        if child.stdout:
+            child.stdout.close()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -126,26 +124,27 @@ def _say(**line: object) -> None:
     print(json.dumps(line), flush=True)
 
 
-def _start(path: Path, errors: IO[bytes]) -> subprocess.Popen[bytes]:
+def _start(path: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(  # noqa: S603 - our own interpreter and module
         command("storage.check.verify", path),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=errors,
+        stderr=subprocess.STDOUT,
         env=environment(),
     )
 
 
-def _collect(
-    child: subprocess.Popen[bytes], errors: IO[bytes], on_progress: Callable[[str, int], None] | None
-) -> Report:
+def _collect(child: subprocess.Popen[bytes], on_progress: Callable[[str, int], None] | None) -> Report:
     report = Report()
     last: tuple[str, int] = ("meta", 0)
-    complete = False
+    complete, words = False, ""
     assert child.stdout is not None
     for line in child.stdout:
         if not line.endswith(b"\n"):  # the child ended while it wrote
             break
+        if not line.startswith(b"{"):  # the interpreter's own words
+            words = line.decode(errors="replace").strip() or words
+            continue
         said: dict[str, Any] = json.loads(line)
         if "reading" in said:
             last = (said["reading"][0], said["reading"][1])
@@ -160,7 +159,7 @@ def _collect(
             _take_summary(report, said["summary"])
     status = child.wait()
     if not complete and (status < 0 or not report.problems):
-        report.problems.append(_ended(status, last, errors))
+        report.problems.append(_ended(status, last, words))
     return report
 
 
@@ -169,11 +168,9 @@ def _take_summary(report: Report, summary: dict[str, Any]) -> None:
     report.sources, report.problems_left_out = summary["sources"], summary["problems_left_out"]
 
 
-def _ended(status: int, last: tuple[str, int], errors: IO[bytes]) -> str:
+def _ended(status: int, last: tuple[str, int], words: str) -> str:
     how = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
-    errors.seek(0)
-    words = errors.read().decode(errors="replace").strip().splitlines()
-    said = f" ({words[-1]})" if words else ""
+    said = f" ({words})" if words else ""
     return f"{last[0]}, key {last[1]}: reading ended {how}{said}; the file is damaged there or at what it refers to"
 
 

@@ -1,5 +1,6 @@
 """A store seen from elsewhere: a read-only mount, another set of process numbers, as between containers."""
 
+import gzip
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ from storage.errors import StoreLocked
 from storage.lmdb_store import lock
 from storage.lmdb_store.environment import Store
 from storage.model import Group
+from tests.support.config import source
 from tests.support.namespaces import (
     ROOT,
     needs_mounts,
@@ -20,7 +22,9 @@ from tests.support.namespaces import (
     on_read_only_mount,
     tidegate,
     with_process_number,
+    without_temporary_files,
 )
+from tests.support.server import Child, installed_command
 from tests.support.store import MAP_SIZE_BYTES, filled, numbered, opened
 
 COMMANDS = (("receipt", "demo", "id-1"), ("dead",), ("verify",))
@@ -130,3 +134,19 @@ def test_numbers_are_tried_until_one_is_free(taken: int, ends_by: str | int, cod
     assert done.returncode == code
     assert done.stdout == ("" if code == 1 else f"{taken + 1}\n")
     assert ("ProcessNumberTaken" in done.stderr) == (code == 1)
+
+
+@needs_mounts
+def test_nothing_needs_temporary_files(tmp_path: Path) -> None:
+    """Server and commands work where no directory for temporary files can be written, or is there."""
+    command = without_temporary_files(tmp_path, *installed_command())
+    with Child(tmp_path, source("demo"), command=command) as child:
+        body = gzip.compress(b'{"inbound_event_id": "a", "text": "%s"}' % bytes(100_000).hex().encode())
+        assert child.post("demo", body, headers={"content-encoding": "gzip"}).status == 200
+        for arguments in (["verify"], ["receipt", "demo", "a"], ["check"]):
+            name, *rest = arguments
+            done = subprocess.run(
+                [*command, name, "--config", str(child.config), *rest], capture_output=True, text=True, check=False
+            )
+            assert (done.returncode, done.stderr) == (0, "")
+        assert child.stop() == 0

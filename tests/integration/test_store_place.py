@@ -173,7 +173,7 @@ def test_what_is_no_file_is_named(tmp_path: Path, name: str, change: Callable[[P
     change(tmp_path / name)
     for mode in ("read", "write"):
         with pytest.raises(StoreError, match=words) as caught:
-            Store.open(tmp_path, map_size_bytes=MAP_SIZE_BYTES, mode=mode)  # type: ignore[arg-type]
+            Store.open(tmp_path, map_size_bytes=MAP_SIZE_BYTES, mode=mode)
         assert str(caught.value).startswith(str(tmp_path / name))
     assert unusable(tmp_path) == str(caught.value)
 

@@ -43,6 +43,16 @@ def on_read_only_mount(path: Path, *command: str) -> subprocess.CompletedProcess
     return in_namespace(["--mount"], before, *command)
 
 
+def without_temporary_files(path: Path, *command: str) -> list[str]:
+    """Return the words that run a command where all is read-only in which temporary files are made, but for `path`."""
+    places = "/tmp /var/tmp /dev/shm"
+    before = (
+        f"for each in {places}; do mount --bind $each $each; done; mount --bind '{path}' '{path}'\n"
+        f"for each in {places}; do mount -o remount,bind,ro $each; done"
+    )
+    return ["unshare", "--mount", "env", "TMPDIR=/nonexistent", "sh", "-ec", f'{before}\nexec "$@"', "sh", *command]
+
+
 def tidegate(directory: Path, command: str, *arguments: str) -> list[str]:
     """Return the words of a command with the configuration in this directory."""
     config = str(directory / "tidegate.toml")
