@@ -25,7 +25,9 @@ VALUE = rb"[\t\x20-\x7e\x80-\xff]*+"
 """Lists the allowed bytes: a quarter faster to match than excluding the others."""
 HEAD = re.compile(REQUEST + rb"\r\n((?:" + TOKEN + rb":" + VALUE + rb"\r\n)*+)\r\n")
 """Matches a whole head at C speed; possessive, so that no input makes it backtrack."""
-HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+HOST_AND_PORT = rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?"
+HOST = re.compile(HOST_AND_PORT)
+ABSOLUTE_FORM = re.compile(rb"(?i:https?)://(?:[^/?#]*@)?(?![:/?#]|\Z)(" + HOST_AND_PORT + rb"):?((?:[/?#].*)?)")
 LENGTH_DIGITS_MAX = 20
 LENGTH = re.compile(rb"[0-9]{1,%d}" % LENGTH_DIGITS_MAX)
 BARE_LF = re.compile(rb"(?<!\r)\n")
@@ -68,6 +70,7 @@ class RequestHead(NamedTuple):
     """As received, with its blank line."""
     method: bytes
     target: bytes
+    """In origin form: of an absolute one the authority is the Host, as RFC 9112 says (section 3.2.2)."""
     is_http_1_1: bool
     fields: Fields
     length: int | None
@@ -130,7 +133,24 @@ def _parse(raw: bytes) -> RequestHead | Refusal:
     framing = _framing(method, minor == b"1", fields)
     if isinstance(framing, Refusal):
         return framing
+    if not target.startswith(b"/"):
+        target, fields = _in_origin_form(target, fields)
     return RequestHead(raw, method, target, minor == b"1", fields, framing.length)
+
+
+def _in_origin_form(target: bytes, fields: Fields) -> tuple[bytes, Fields]:
+    """Return the path and query of a target in absolute form, and the fields with its authority for a Host.
+
+    User and password are left out. Any other target is returned as it is.
+    """
+    found = ABSOLUTE_FORM.fullmatch(target)
+    if found is None:
+        return target, fields
+    host, rest = found.groups()
+    lines = [(name, host if name == b"host" else value) for name, value in fields.lines]
+    if not fields.all(b"host"):
+        lines.append((b"host", host))
+    return rest if rest.startswith(b"/") else b"/" + rest, Fields(lines)
 
 
 def _why_malformed(raw: bytes) -> Refusal:

@@ -290,6 +290,9 @@ def test_guards_without_a_token(server: Child) -> None:
         for path in ("/metrics", "/livez", "/dead", "/nothing"):
             response = server.admin(path, headers=headers)
             assert (response.status, response.json["code"]) == (403, "forbidden")
+    for target, status in (("http://evil.example/livez", 403), ("http://127.0.0.1@evil.example/livez", 403)):
+        assert server.admin(target, headers={"Host": "localhost"}).status == status
+    assert server.admin("http://u:p@127.0.0.1:1/livez", headers={"Host": "evil.example"}).status == 200
     for headers in ({}, {"Content-Type": "text/plain"}, {"Content-Type": "application/x-www-form-urlencoded"}):
         response = server.admin("/requeue", method="POST", body=b'{"source":"fails","all":true}', headers=headers)
         assert (response.status, response.json["code"]) == (415, "unsupported_media_type")

@@ -47,6 +47,10 @@ HOSTILE = (
     b"POST /ingest/inbound/hook HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nx",
     b"POST /ingest/inbound/hook HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
     b"POST http://a/ingest/inbound/hook HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"POST http:///ingest/inbound/hook HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"POST http://a HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET http://a/livez HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET http://a/livez HTTP/1.0\r\n\r\n",
     b"POST /ingest/inbound/hook HTTP/1.1\r\nHost: a\r\nX: " + b"y" * 17000 + b"\r\n\r\n",
     b"POST /ingest/inbound/ho%6fk HTTP/1.1\r\nHost: a\r\n\r\n",
     b"POST /ingest/inbound/hook HTTP/1.0\r\nContent-Length: 2\r\n\r\n{}",
@@ -72,6 +76,16 @@ def head(source: str, *lines: str, token: str = TOKEN) -> bytes:
 
 def sized(source: str, body: bytes, *lines: str, token: str = TOKEN) -> bytes:
     return head(source, f"Content-Length: {len(body)}", *lines, token=token) + body
+
+
+authorities = st.sampled_from(
+    ["http://gate", "HTTPS://u:p@[::1]:80", "http://", "http://a b", "ftp://gate", "http://["]
+)
+
+
+def absolute(start: str, request: bytes) -> bytes:
+    """The request with its target in absolute form."""
+    return request.replace(b"POST /", f"POST {start}/".encode(), 1)
 
 
 @st.composite
@@ -114,6 +128,11 @@ def a_request(draw: st.DrawFn) -> bytes:
             st.just(sized("hook", gzip.compress(body, mtime=0), "Content-Encoding: gzip")),
             st.just(sized("hook", body, "webhook-id: w-1", "X-Kept: yes", "Connection: close")),
             st.just(sized("hook", body, "Connection: keep-alive, Close")),
+            st.builds(lambda start: absolute(start, sized("hook", body)), authorities),
+            st.just(absolute("http://a", sized("app", batch(number, 2)))),
+            st.just(sized("hook", b"\xef\xbb\xbf" + body, "Content-Encoding: utf-8")),
+            st.just(sized("hook", body.replace(b"event-", rb"\ud83d"))),
+            st.just(sized("hook", body.replace(b'"n"', rb'"\uDE00"'))),
             st.just(sized("hook", body, "Expect: 100-continue")),
             st.just(sized("app", batch(number, 2), "Expect: something, 100-continue")),
             st.just(sized("hook", body, token="wrong")),

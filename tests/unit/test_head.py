@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.base.refusal import Refusal
-from server.http.head import HEAD_BYTES_MAX, HEAD_LINES_MAX, complete_head, skip_empty_lines
+from server.http.head import HEAD_BYTES_MAX, HEAD_LINES_MAX, RequestHead, complete_head, skip_empty_lines
 
 GOOD = b"POST /ingest/inbound/demo?a HTTP/1.1\r\nHost: [::1]:8080\r\nContent-Length: 3\r\nX:\t \xff y \r\n\r\n"
 
@@ -48,6 +48,28 @@ def test_every_beginning_is_incomplete(end: int) -> None:
 def test_a_hopeless_beginning_is_refused_early(data: bytes) -> None:
     """What cannot become a head any more is refused at once, not when the time for it is up."""
     assert judge(data) == "invalid_request"
+
+
+@pytest.mark.parametrize(
+    ("target", "taken", "host"),
+    [
+        (b"http://b", b"/", b"b"),
+        (b"http://b:80?q", b"/?q", b"b:80"),
+        (b"hTTpS://u:p@[::1]:8/x/?http://c/", b"/x/?http://c/", b"[::1]:8"),
+        (b"http://localhost@evil/x", b"/x", b"evil"),
+        (b"http://b:/x", b"/x", b"b"),
+        (b"http://@/x", b"http://@/x", b"a"),
+        (b"http://:80/x", b"http://:80/x", b"a"),
+        (b"http://a[b/x", b"http://a[b/x", b"a"),
+        (b"*", b"*", b"a"),
+        (b"/http://b/x", b"/http://b/x", b"a"),
+    ],
+)
+def test_absolute_form_names_the_host(target: bytes, taken: bytes, host: bytes) -> None:
+    """Of a target in absolute form the path remains, and its authority takes the place of the Host."""
+    head = complete_head(b"GET %b HTTP/1.1\r\nX: y\r\nHost: a\r\n\r\n" % target)
+    assert isinstance(head, RequestHead)
+    assert (head.target, head.fields.lines) == (taken, [(b"x", b"y"), (b"host", host)])
 
 
 def test_empty_lines_before_the_request() -> None:

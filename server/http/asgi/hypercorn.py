@@ -89,9 +89,9 @@ class Exchange(H11Protocol):
         except h11.RemoteProtocolError:
             await self.link.refuse(BROKEN_HEAD)  # h11 checks more than we do
             return False
-        if not isinstance(request, h11.Request) or not request.target.startswith(b"/"):
+        if not isinstance(request, h11.Request) or not self._head.target.startswith(b"/"):
             is_head = isinstance(request, h11.Request) and request.method == b"HEAD"
-            await self.link.refuse(NO_ROUTE, with_body=not is_head)  # absolute form, `*`: no route matches these
+            await self.link.refuse(NO_ROUTE, with_body=not is_head)  # `*`, for one: no route matches it
             return False
         self._begin_body()
         await self._run_app(request)
@@ -126,7 +126,7 @@ class Exchange(H11Protocol):
         version = request.http_version.decode()
         method = request.method.decode()
         await stream.handle(
-            Request(STREAM_ID, list(request.headers), version, method, request.target, self.connection_state)
+            Request(STREAM_ID, list(self._head.fields.lines), version, method, self._head.target, self.connection_state)
         )
         await self.asgi_app(self._scope, self.receive, cast(Any, stream.app_send))
         if stream.state is not ASGIHTTPState.CLOSED:

@@ -44,7 +44,11 @@ async def test_body_reaches_the_gate() -> None:
         "/ingest/inbound/" + "a" * 65,
         "/Ingest/inbound/demo",
         "/ingest/inbound/demo|x",
-        "http://localhost/ingest/inbound/demo",
+        "http:///ingest/inbound/demo",
+        "http:/ingest/inbound/demo",
+        "ftp://localhost/ingest/inbound/demo",
+        "http://localhost//ingest/inbound/demo",
+        "http://local host/ingest/inbound/demo".replace(" ", "|"),
         "/",
         "/static/x",
     ],
@@ -55,6 +59,24 @@ async def test_other_spellings_are_no_route(target: str) -> None:
         reply = await ask(server.port, request("POST", target, TOKEN, body=b"{}"))
         assert (reply.status, reply.code, server.gate.heads) == (404, "not_found", [])
         assert server.observed == [(404, "not_found")]
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "http://localhost",
+        "https://any.example:8443",
+        "HTTP://u:p@a@h",
+        "Https://[::1]:80",
+        "http://127.0.0.1",
+        "http://h:",
+    ],
+)
+async def test_absolute_form_is_its_path(start: str) -> None:
+    """A target in absolute form is taken as its path, whatever its authority and beside whatever Host."""
+    async with serving() as server:
+        reply = await ask(server.port, request("POST", f"{start}{INGEST}?a=http://b/", TOKEN, body=b"{}"))
+        assert (reply.status, server.gate.heads[0].source_id) == (200, "demo")
 
 
 async def test_a_query_changes_nothing() -> None:
