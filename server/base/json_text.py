@@ -1,4 +1,4 @@
-"""JSON text of any value that was parsed from JSON, however deeply nested."""
+"""JSON text of any value that was parsed from JSON, however deeply nested, however large its integers."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import orjson
 
 
 def json_text(value: object, *, indent: bool = False) -> bytes:
-    """Return `value` as JSON; not indented if it is nested too deep for orjson, which reads deeper than it writes."""
+    """Return `value` as JSON; not indented if orjson refuses it, which reads deeper than it writes."""
     try:
         return orjson.dumps(value, option=orjson.OPT_INDENT_2 if indent else None)
     except orjson.JSONEncodeError:
@@ -32,5 +32,5 @@ def _deep(value: object) -> bytes:
                 todo += (each, b"," if place else b"")
             todo.append(b"[")
         else:
-            written.append(orjson.dumps(item))
+            written.append(b"%d" % item if type(item) is int else orjson.dumps(item))
     return b"".join(written)

@@ -130,6 +130,8 @@ class Attempts:
             done.append(item)
             if entry.result is not None:
                 details[item.number] = b'{"result":%b}' % entry.result
+                if not entry.kept:
+                    self._state.result_not_kept(entry.result)
         if done:
             self._failures = 0
             self._outcomes.processed(

@@ -13,30 +13,22 @@ import inspect
 import math
 import sys
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import orjson
 import trio
 
-from server.base.printable import one_line
+from server.base.printable import one_line, type_name
 from server.base.worker import Worker
 from server.flow.outages import is_outage
-
-RESULT_BYTES_MAX = 65536
-"""Of one event's result as JSON: a result is a note beside the event, not a second payload."""
+from server.flow.results import result_of
 
 ERROR_CHARACTERS_MAX = 1000
 """Of an error kept with a dead event: enough for the last line of a traceback."""
-
-PLAIN = (str, int, float, bool)
-"""Types whose values need no second look: what orjson writes for them it can read."""
-
-TYPE_NAME = type.__dict__["__name__"]
-"""Gives the name of a class as it is, even if its metaclass would say something else, or raise."""
 
 
 class ProcessorError(Exception):
@@ -54,9 +46,10 @@ class BatchFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Succeeded:
-    """The event was processed; `result` is its JSON, if there is any."""
+    """The event was processed. `result` is JSON, if there is any: what was returned, or, not `kept`, in its place."""
 
     result: bytes | None = None
+    kept: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,30 +181,13 @@ def _entry(entry: object, outages: Collection[str]) -> Succeeded | Failed:
     if issubclass(type(entry), BaseException):
         assert isinstance(entry, BaseException)
         return Failed(describe(entry), outage=is_outage(entry, outages))
-    try:
-        result = _json(entry)
-    except BaseException as error:  # noqa: BLE001  # a foreign object may raise anything while it is looked at
-        return Failed(f"its result is not JSON: {describe(error)}")
-    if len(result) > RESULT_BYTES_MAX:
-        return Failed(f"its result of {len(result)} bytes is over {RESULT_BYTES_MAX}")
-    return Succeeded(result)
-
-
-def _json(entry: object) -> bytes:
-    """Return text that can be read and written again: an `orjson.Fragment`, however deep inside, may be anything."""
-    text = orjson.dumps(entry, option=orjson.OPT_PASSTHROUGH_DATACLASS)  # one with an empty slot: SIGSEGV
-    if type(entry) in PLAIN or len(text) > RESULT_BYTES_MAX:
-        return text
-    return orjson.dumps(orjson.loads(text))
+    return Succeeded(*result_of(entry))
 
 
 def describe(error: object) -> str:
     """Return the type and message of an exception, of bounded length and always valid Unicode. Raises nothing."""
-    name, text = "an exception", ""
-    try:
-        name = str.__str__(TYPE_NAME.__get__(type(error)))
+    name, text = type_name(error), ""
+    with suppress(BaseException):  # a foreign __str__ may raise anything
         text = str.__str__(str(error))
-    except BaseException:  # noqa: BLE001, S110  # a foreign __str__ may raise anything
-        pass
     words = f"{name}: {text}" if text else name
     return words[:ERROR_CHARACTERS_MAX].encode("utf-8", "replace").decode()

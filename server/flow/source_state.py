@@ -77,6 +77,7 @@ class SourceState:
         self.last_error_at_ms: int | None = None
         self._failures = Throttled("tidegate.processor", "processor failed")
         self._deaths = Throttled("tidegate.processor", "event died")
+        self._results = Throttled("tidegate.processor", "result not kept")
         self._overs = Throttled("tidegate.limit", "over the rate limit")
         self._overs_said = 0
         self.limiter = Gcra(0, 0)
@@ -99,6 +100,10 @@ class SourceState:
     def event_died(self, error: str) -> None:
         """Say that an event has failed too often, as `processor_failed` does."""
         self._deaths.warn(self.id, source=self.id, kind=kind_of(error))
+
+    def result_not_kept(self, instead: bytes) -> None:
+        """Say that a result could not be kept, and what is in its place, which has nothing of a payload."""
+        self._results.warn(self.id, source=self.id, instead=instead.decode())
 
     def went_over(self, events: int) -> None:
         """Count events that are on disk and were over the rate limit. The log says how many since its last line."""

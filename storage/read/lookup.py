@@ -1,10 +1,10 @@
 """Look-ups for people and programs: events by id, events of a delivery, and dead events."""
 
+import json
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy
-import orjson
 from numpy.typing import NDArray
 
 from storage.codec.records import DIGEST_BYTES, damaged, digest, key_of
@@ -182,7 +182,7 @@ def _detail(snapshot: Snapshot, ref: int, number: int) -> Mapping[str, object]:
     if detail is None:
         raise damaged(b"results", key_of(ref), f"the event {number} is not in it")
     try:
-        found = orjson.loads(detail)
-    except orjson.JSONDecodeError as error:
+        found = json.loads(detail)  # and not orjson, which makes floats of large integers
+    except ValueError as error:
         raise damaged(b"results", key_of(ref), f"the detail of the event {number} is not JSON") from error
     return found if isinstance(found, dict) else {"result": found}

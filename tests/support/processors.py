@@ -1,8 +1,8 @@
 """Processors for tests, copied beside a configuration: each call is written down, and each event says what befalls it.
 
 `do` in an event's payload: `fail` (by its own entry), `raise` (the whole batch), `outage`, `result` (with `value`),
-`big`, `length` (one entry too few), `hang` (until the gate is open). `times`: only in the first so many calls that
-the event is in, counted across restarts.
+`big`, `odd` (with the name of one of `ODD`), `length` (one entry too few), `hang` (until the gate is open). `times`:
+only in the first so many calls that the event is in, counted across restarts.
 
 The gate is a lock on the file `gate`: it is shut while a test holds it, see `books.Gate`.
 """
@@ -17,6 +17,7 @@ import trio
 
 HERE = Path(__file__).parent
 Events = list[dict[str, Any]]
+ODD = {"complex": {1j}, "large": (10**30 + 1, 10**400)}
 
 
 def note(name: str, /, **line: Any) -> None:
@@ -98,7 +99,7 @@ def _one(event: dict[str, Any]) -> Any:
     if do == "outage":
         raise ConnectionError("nobody answers")
     answers = {"fail": ValueError("this one is bad"), "result": payload.get("value"), "big": "x" * 70000}
-    return answers.get(do)
+    return ODD[payload["value"]] if do == "odd" else answers.get(do)
 
 
 def _over(event: dict[str, Any]) -> bool:

@@ -33,6 +33,12 @@ def test_nesting_at_the_parsers_limit_is_written() -> None:
     assert json_text(value, indent=True) == text
 
 
+def test_integers_of_any_size_are_written() -> None:
+    """A result may hold one that orjson does not write; digits that the reader kept are all there."""
+    value = {"a": [-(2**70), 2**64, 10**400, 1.5, True, None]}
+    assert json.loads(json_text(value)) == json.loads(json_text(value, indent=True)) == value
+
+
 def test_indent_is_for_people() -> None:
     """Indented text says the same on several lines."""
     assert json.loads(json_text({"a": [1]}, indent=True)) == {"a": [1]}
