@@ -3,13 +3,16 @@
 - A failed batch of two or more: the source waits, then that batch goes on one event at a time, so that a poisonous
   event takes none of its neighbours with it; nothing is counted.
 - An event that failed alone, or by its own entry: one attempt is counted, and it is parked for its own retries.
-- An outage (`outages.py`): the source waits and tries the same again; nothing is counted, since an outage must not kill
-  events.
+- An outage (`outages.py`): the source waits, and nothing is counted, since an outage must not kill events. Of a batch,
+  those that met it go on alone. An event that met it alone is set aside, and another is tried: when that one succeeds,
+  the world is there, so the failure before it was the event's own and is counted.
 Any success resets the source's wait.
 """
 
+import math
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
 import orjson
 import trio
@@ -18,7 +21,7 @@ from server.base.clock import Clock
 from server.base.source import Source
 from server.flow.item import Item, events_of
 from server.flow.outcome_writer import OutcomeWriter
-from server.flow.parked import ParkedEvent
+from server.flow.parked import ParkedEvent, ParkedEvents
 from server.flow.processor import BatchFailed, Failed, Processor, Succeeded
 from server.flow.source_state import SourceState
 
@@ -42,6 +45,7 @@ class Attempts:
         source: Source,
         processor: Processor,
         *,
+        parked: ParkedEvents,
         outcomes: OutcomeWriter,
         clock: Clock,
         stop: trio.Event,
@@ -49,41 +53,51 @@ class Attempts:
         self.source = source
         self._state = state
         self._processor = processor
+        self._parked = parked
         self._outcomes = outcomes
         self._clock = clock
         self._stop = stop
         self._failures = 0
+        self._not_before = -math.inf
+        """No call is made before this time."""
+        self._outage_error = ""
+        """Of the event that was set aside last."""
 
     async def process(self, items: Sequence[Item]) -> None:
-        """Bring each of these events, whose ids are held, to an outcome, or park it for a retry.
+        """Bring each of these events, whose ids are held, to an outcome, or park it.
 
         Raises `Stopped`; events without an outcome stay pending then.
         """
+        unsettled = await self._try(items)
+        if len(items) == 1 or not unsettled:
+            return
+        self._delay()
+        for item in unsettled:
+            await self._try([item])
+
+    async def wait_out(self) -> None:
+        """Return when a call may be made again after a failure that was not one event's own. Raises `Stopped`."""
+        if trio.current_time() < self._not_before:
+            with trio.move_on_at(self._not_before):
+                await self._stop.wait()
+                raise Stopped
+
+    async def _try(self, items: Sequence[Item]) -> Sequence[Item]:
+        """Settle what the processor says about these events; return those of a batch that are to go on alone."""
         try:
             entries = await self._call(items)
         except BatchFailed as failure:
-            if len(items) == 1 and not failure.outage:
-                self._settle(items, [Failed(failure.error)])
-            else:
-                await self._one_by_one(items)
-        else:
-            self._settle(items, entries)
-
-    async def _one_by_one(self, items: Sequence[Item]) -> None:
-        await self._wait_out()
-        for item in items:
-            self._settle([item], [await self._alone(item)])
-
-    async def _alone(self, item: Item) -> Succeeded | Failed:
-        while True:
-            try:
-                return (await self._call([item]))[0]
-            except BatchFailed as failure:
-                if not failure.outage:
-                    return Failed(failure.error)
-                await self._wait_out()
+            if len(items) > 1:
+                return items
+            entries = [Failed(failure.error, outage=failure.outage)]
+        away = self._settle(items, entries)
+        if len(items) == 1:
+            for item, error in away:
+                self._set_aside(item, error)
+        return [item for item, _ in away]
 
     async def _call(self, items: Sequence[Item]) -> list[Succeeded | Failed]:
+        await self.wait_out()
         if not self._processor.ready:
             await self._unless_stopped(self._processor.until_ready)
         if self._stop.is_set():
@@ -98,17 +112,15 @@ class Attempts:
             raise
         finally:
             self._state.processor_seconds.observe(trio.current_time() - started)
-        failed = [entry.error for entry in entries if isinstance(entry, Failed)]
-        self._state.processor_failed(failed, self._clock.now_ms())
+        for entry in entries:
+            if isinstance(entry, Failed):
+                self._state.processor_failed([entry.error], self._clock.now_ms(), outage=entry.outage)
         return entries
 
-    async def _wait_out(self) -> None:
-        """Wait after a failure that is not one event's own."""
-        seconds = wait_seconds(self._failures)
+    def _delay(self) -> None:
+        """Make no call for a while, after a failure that is not one event's own."""
+        self._not_before = trio.current_time() + wait_seconds(self._failures)
         self._failures += 1
-        with trio.move_on_after(seconds):
-            await self._stop.wait()
-            raise Stopped
 
     async def _unless_stopped(self, wait: Callable[[], Awaitable[None]]) -> None:
         async with trio.open_nursery() as nursery:
@@ -120,12 +132,17 @@ class Attempts:
         await self._stop.wait()
         scope.cancel()
 
-    def _settle(self, items: Sequence[Item], entries: Sequence[Succeeded | Failed]) -> None:
-        done = []
+    def _settle(self, items: Sequence[Item], entries: Sequence[Succeeded | Failed]) -> list[tuple[Item, str]]:
+        """Bring these events to what their entries say; return those that met an outage, with the error."""
+        done: list[Item] = []
+        away: list[tuple[Item, str]] = []
         details = {}
         for item, entry in zip(items, entries, strict=True):
             if isinstance(entry, Failed):
-                self._failed(item, entry.error)
+                if entry.outage:
+                    away.append((item, entry.error))
+                else:
+                    self._failed(_parked(item), entry.error)
                 continue
             done.append(item)
             if entry.result is not None:
@@ -133,7 +150,7 @@ class Attempts:
                 if not entry.kept:
                     self._state.result_not_kept(entry.result)
         if done:
-            self._failures = 0
+            self._succeeded()
             self._outcomes.processed(
                 [item.number for item in done],
                 [item.digest for item in done],
@@ -141,16 +158,33 @@ class Attempts:
                 done[0].received_at_ms,
                 details,
             )
+        return away
 
-    def _failed(self, item: Item, error: str) -> None:
-        attempts = item.attempts + 1
+    def _succeeded(self) -> None:
+        """Reset the wait. The world is there, so the event that was set aside last met no outage: it failed."""
+        self._failures = 0
+        event = self._parked.outage_over()
+        if event is not None:
+            self._failed(event, self._outage_error)
+
+    def _set_aside(self, item: Item, error: str) -> None:
+        self._parked.set_aside(_parked(item))
+        self._outage_error = error
+        self._delay()
+
+    def _failed(self, event: ParkedEvent, error: str) -> None:
+        attempts = event.attempts + 1
         if attempts >= self.source.processor_attempts_max:
             self._state.event_died(error)
             detail = orjson.dumps({"error": error})
-            self._outcomes.dead(item.number, item.digest, attempts, item.received_at_ms, detail)
+            self._outcomes.dead(event.number, event.digest, attempts, event.received_at_ms, detail)
         else:
-            event = ParkedEvent(item.number, item.digest, item.received_at_ms, attempts, True, item.store_ms)
-            self._outcomes.attempted(event, wait_seconds(item.attempts))
+            self._outcomes.attempted(replace(event, attempts=attempts), wait_seconds(event.attempts))
+
+
+def _parked(item: Item) -> ParkedEvent:
+    """Return this event, which holds its id, as one to be parked."""
+    return ParkedEvent(item.number, item.digest, item.received_at_ms, item.attempts, True, item.store_ms)
 
 
 def wait_seconds(failures: int) -> float:

@@ -8,7 +8,7 @@ without a processor goes the same way with nothing in the middle: what becomes o
 ids need not be held.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from operator import itemgetter
 
@@ -35,6 +35,10 @@ ARCHIVE_EVENTS_MAX = 2048
 
 WAITING_RESULT_BYTES_MAX = 16 * 2**20
 """Of results that wait for their commit; beyond it no processor is called. One batch may go over it."""
+
+SET_ASIDE_MAX = 10_000
+"""Events beyond `queue.events_max` that may be parked in an outage, so that the search for one that succeeds ends
+neither at a full parking place nor before a month, at one try in 300 s; 3 MB."""
 
 
 class Consumer:
@@ -65,7 +69,15 @@ class Consumer:
         )
         self._stop = trio.Event()
         self._attempts = (
-            Attempts(state, source, processor, outcomes=self._outcomes, clock=clock, stop=self._stop)
+            Attempts(
+                state,
+                source,
+                processor,
+                parked=self._parked,
+                outcomes=self._outcomes,
+                clock=clock,
+                stop=self._stop,
+            )
             if processor
             else None
         )
@@ -122,11 +134,7 @@ class Consumer:
         """Work until told to stop."""
         try:
             while not self._stop.is_set():
-                due = None if self._results_wait else self._parked.next_due(trio.current_time())
-                if due is not None:
-                    await self._unpark(due)
-                took = not self._blocked and await self._next_batch()
-                if due is None and not took:
+                if not await self._next():
                     await self._rest()
         except Stopped:
             pass
@@ -136,9 +144,27 @@ class Consumer:
                 self._span = None
             self._queue.close()
 
+    async def _next(self) -> bool:
+        """Take in turn what is parked and due, and what the channel holds; return False if there was nothing.
+
+        In an outage that an event met alone, take one event at a time: those that were set aside if there is no other.
+        """
+        if self._attempts is not None:
+            await self._attempts.wait_out()
+        unparked = await self._unpark_next(lambda: self._parked.next_due(trio.current_time()))
+        took = not self._blocked and await self._next_batch()
+        return unparked or took or await self._unpark_next(self._parked.next_aside)
+
+    async def _unpark_next(self, next_parked: Callable[[], ParkedEvent | None]) -> bool:
+        event = None if self._results_wait else next_parked()
+        if event is not None:
+            await self._unpark(event)
+        return event is not None
+
     @property
     def _blocked(self) -> bool:
-        return self.room <= 0 or self._results_wait
+        room = self.room + (SET_ASIDE_MAX if self._parked.in_outage else 0)
+        return room <= 0 or self._results_wait
 
     @property
     def _results_wait(self) -> bool:
@@ -155,8 +181,7 @@ class Consumer:
 
     async def _next_batch(self) -> bool:
         """Take what the channel holds, up to a batch, and work it off; return False if there was nothing."""
-        wanted = self._attempts.source.processor_batch_events_max if self._attempts else ARCHIVE_EVENTS_MAX
-        parts, emptied = self._take_off(wanted)
+        parts, emptied = self._take_off(self._wanted)
         if not parts:
             return False
         self._hand = (parts[0].numbers[0], parts[0].received_at_ms)
@@ -168,6 +193,13 @@ class Consumer:
                 self._queue.taken_off(span)
         await trio.lowlevel.checkpoint()
         return True
+
+    @property
+    def _wanted(self) -> int:
+        """How many events the next batch may have."""
+        if self._attempts is None:
+            return ARCHIVE_EVENTS_MAX
+        return 1 if self._parked.in_outage else self._attempts.source.processor_batch_events_max
 
     def _take_off(self, wanted: int) -> tuple[list[Span], list[Span]]:
         """Return parts of spans with `wanted` events together, and the spans of which nothing is left."""

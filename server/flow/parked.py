@@ -2,9 +2,10 @@
 
 An id is held from the moment an event of it is taken until that event's outcome is on disk; so at most one event per
 (source, id) is with a processor or in retry. (Without a processor there is nothing to hold it for, but for events that
-are parked.) A parked event is in one of three states:
+are parked.) A parked event is in one of four states:
 - *in-flight duplicate*: another event holds its id; it waits for what becomes of that one;
 - *to be retried*: it failed alone and waits for its time;
+- *set aside*: it met an outage alone, and waits until another event of its source has been tried;
 - *ready*: its turn has come (a retry that is due, the next in line after a dead event, a requeued event).
 Only the number and a few facts are kept; the event is read again from disk when its turn comes.
 """
@@ -13,6 +14,9 @@ import heapq
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+
+NUMBERS_SPARE = 64
+"""Numbers of events that were taken out may stay in the heap of the oldest: as many as are parked, and these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,7 @@ class ParkedEvents:
         self._numbers: list[int] = []
         self._ready: deque[ParkedEvent] = deque()
         self._retries: list[tuple[float, int, ParkedEvent]] = []
+        self._aside: deque[ParkedEvent] = deque()
 
     def __len__(self) -> int:
         return len(self._events)
@@ -93,15 +98,36 @@ class ParkedEvents:
             self._add(event)
         self.make_ready(replace(next_in_line, holds=True))
 
+    def set_aside(self, event: ParkedEvent) -> None:
+        """Park the event, which holds its id, until another one has been tried."""
+        self._add(event)
+        self._aside.append(event)
+
+    @property
+    def in_outage(self) -> bool:
+        """An event is set aside: nothing has succeeded since it met an outage."""
+        return bool(self._aside)
+
+    def next_aside(self) -> ParkedEvent | None:
+        """Take out the event that was set aside first; call when there is no other to be tried."""
+        return self._taken_out(self._aside.popleft()) if self._aside else None
+
+    def outage_over(self) -> ParkedEvent | None:
+        """Take out the event that was set aside last, if any, and make the others ready; call when one succeeded."""
+        if not self._aside:
+            return None
+        last = self._aside.pop()
+        self._ready.extend(self._aside)
+        self._aside.clear()
+        return self._taken_out(last)
+
     def next_due(self, now: float) -> ParkedEvent | None:
         """Take out the next event whose turn it is; None if there is none."""
         while self._retries and self._retries[0][0] <= now:
             self._ready.append(heapq.heappop(self._retries)[2])
         if not self._ready:
             return None
-        event = self._ready.popleft()
-        del self._events[event.number]
-        return event
+        return self._taken_out(self._ready.popleft())
 
     def next_time(self) -> float | None:
         """Return when the next retry is due; None if there is none. Call when no event is ready."""
@@ -118,3 +144,9 @@ class ParkedEvents:
     def _add(self, event: ParkedEvent) -> None:
         self._events[event.number] = event
         heapq.heappush(self._numbers, event.number)
+        if len(self._numbers) > 2 * len(self._events) + NUMBERS_SPARE:
+            self._numbers = sorted(self._events)
+
+    def _taken_out(self, event: ParkedEvent) -> ParkedEvent:
+        del self._events[event.number]
+        return event

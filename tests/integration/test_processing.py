@@ -157,14 +157,59 @@ def test_a_poisonous_event_dies_alone(children: Children) -> None:
 
 
 def test_an_outage_counts_no_attempt(children: Children) -> None:
-    """While the world behind the processor is away, everything waits and nothing is counted."""
+    """While the world behind the processor is away, what waits is tried again and nothing is counted."""
     child = children(worked(processor_attempts_max=1), launch=QUICK)
     child.start()
-    post(child, item("a"), item("b", do="outage", times=6), item("c"))
+    post(child, item("a", do="outage", times=6))
     settle(child)
-    assert calls(child) == [["a", "b", "c"], ["a"], *[["b"]] * 6, ["c"]]
-    assert [receipt(child, event_id)["attempts"] for event_id in "abc"] == [0, 0, 0]
-    assert child.metrics()['tidegate_processor_failures_total{source="worked"}'] == 6
+    assert calls(child) == [["a"]] * 7
+    assert receipt(child, "a")["attempts"] == 0
+    assert child.metrics()[FAILURES] == 6
+
+
+def test_an_outage_of_one_is_its_failure(children: Children) -> None:
+    """Where another event succeeds after one met an outage alone, that one has failed, and is parked."""
+    child = children(worked(), launch=QUICK)
+    child.start()
+    post(child, item("a"), item("b", do="outage", times=2), item("c"))
+    settle(child)
+    assert calls(child) == [["a", "b", "c"], ["a"], ["b"], ["c"], ["b"]]
+    assert [receipt(child, event_id)["attempts"] for event_id in "abc"] == [0, 1, 0]
+
+
+@pytest.mark.parametrize("do", ["outage", "away"])
+def test_refusing_some_for_ever_blocks_nobody(children: Children, do: str) -> None:
+    """Events whose receiver is always away end dead after their attempts, while all others pass, with any room."""
+    child = children("[queue]\nevents_max = 1\n" + worked(processor_attempts_max=2), launch=QUICK)
+    child.start()
+    post(child, item("bad0", do=do), item("bad1", do=do), item("a"), item("bad2", do=do), item("b"))
+    sent = ["a", "b"]
+
+    def is_through() -> bool:
+        if pending(child, "worked") == 0:
+            return True
+        sent.append(f"more{len(sent)}")
+        post(child, item(sent[-1]))
+        return False
+
+    eventually(is_through)
+    for event_id in ("bad0", "bad1", "bad2"):
+        dead = receipt(child, event_id)
+        assert (dead["outcome"], dead["attempts"]) == ("dead", 2)
+        assert dead["error"] == "ConnectionError: nobody answers"
+    assert [receipt(child, event_id)["outcome"] for event_id in sent] == ["processed"] * len(sent)
+    check_identity(child)
+
+
+def test_an_outage_by_entry_counts_nothing(children: Children) -> None:
+    """An entry that says outage leaves its neighbours processed; the source waits and goes on with it, uncounted."""
+    child = children(worked(processor_attempts_max=1), launch=QUICK)
+    child.start()
+    post(child, item("a"), item("b", do="away", times=3), item("c"))
+    settle(child)
+    assert calls(child) == [["a", "b", "c"], ["b"], ["b"], ["b"]]
+    assert [receipt(child, event_id)["outcome"] for event_id in "abc"] == ["processed"] * 3
+    assert receipt(child, "b")["attempts"] == 0
 
 
 SHORT = {"processor_timeout_seconds": 0.1, "processor_attempts_max": 1}

@@ -1,8 +1,8 @@
 """Processors for tests, copied beside a configuration: each call is written down, and each event says what befalls it.
 
-`do` in an event's payload: `fail` (by its own entry), `raise` (the whole batch), `outage`, `result` (with `value`),
-`big`, `odd` (with the name of one of `ODD`), `length` (one entry too few), `hang` (until the gate is open). `times`:
-only in the first so many calls that the event is in, counted across restarts.
+`do` in an event's payload: `fail` and `away` (by its own entry), `raise` and `outage` (the whole batch), `result` (with
+`value`), `big`, `odd` (with the name of one of `ODD`), `length` (one entry too few), `hang` (until the gate is open).
+`times`: only in the first so many calls that the event is in, counted across restarts.
 
 The gate is a lock on the file `gate`: it is shut while a test holds it, see `books.Gate`.
 """
@@ -98,7 +98,12 @@ def _one(event: dict[str, Any]) -> Any:
         raise ValueError("the batch is bad")
     if do == "outage":
         raise ConnectionError("nobody answers")
-    answers = {"fail": ValueError("this one is bad"), "result": payload.get("value"), "big": "x" * 70000}
+    answers = {
+        "fail": ValueError("this one is bad"),
+        "away": ConnectionError("nobody answers"),
+        "result": payload.get("value"),
+        "big": "x" * 70000,
+    }
     return ODD[payload["value"]] if do == "odd" else answers.get(do)
 
 

@@ -1,6 +1,6 @@
 """Ids in hand, in-flight duplicates, retries."""
 
-from server.flow.parked import ParkedEvent, ParkedEvents
+from server.flow.parked import NUMBERS_SPARE, ParkedEvent, ParkedEvents
 
 
 def event(number: int, digest: bytes = b"a", *, attempts: int = 0, holds: bool = False) -> ParkedEvent:
@@ -66,3 +66,30 @@ def test_the_oldest_is_known() -> None:
     parked.next_due(2.0)
     parked.next_due(2.0)
     assert parked.oldest() is None
+
+
+def test_who_met_an_outage_comes_in_turn() -> None:
+    """The first that was set aside is tried again first; a success takes out the last, and makes the rest ready."""
+    parked = ParkedEvents()
+    first, second, third = (event(number, bytes([number]), holds=True) for number in (1, 2, 3))
+    assert (parked.in_outage, parked.next_aside(), parked.outage_over()) == (False, None, None)
+    for each in (first, second, third):
+        parked.set_aside(each)
+    assert parked.next_aside() == first
+    parked.set_aside(first)
+    assert (parked.next_due(0), parked.in_outage, len(parked)) == (None, True, 3)
+    assert parked.outage_over() == first
+    assert [parked.next_due(0), parked.next_due(0), parked.next_due(0)] == [second, third, None]
+    assert (parked.in_outage, len(parked)) == (False, 0)
+
+
+def test_long_outages_leave_no_numbers_behind() -> None:
+    """An event that is set aside again and again takes no more memory than one."""
+    parked = ParkedEvents()
+    parked.set_aside(event(5, holds=True))
+    for _ in range(1000):
+        again = parked.next_aside()
+        assert again is not None
+        parked.set_aside(again)
+    assert len(parked._numbers) <= 2 + NUMBERS_SPARE
+    assert parked.oldest() == (5, 1005)
