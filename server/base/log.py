@@ -7,8 +7,8 @@ what senders supply (an id, a header), so that no line can be forged.
 import logging
 import sys
 import time
-from collections.abc import MutableMapping
-from typing import Any
+from collections.abc import MutableMapping, Sequence
+from typing import Any, TextIO
 
 import structlog
 
@@ -20,34 +20,58 @@ THROTTLE_SECONDS = 1.0
 
 FIRST_KEYS = ("timestamp", "level", "name", "event")
 
+SHARED: Sequence[Any] = (
+    structlog.stdlib.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    structlog.processors.format_exc_info,
+)
+"""What is done to every line before it is rendered."""
 
-def configure() -> None:
-    """Set up the log of this process, including what libraries log at WARNING and above."""
-    terminal = sys.stderr.isatty()
-    shared: list[Any] = [
-        structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
-    ]
-    rendering: list[Any] = (
-        [escape_controls, structlog.dev.ConsoleRenderer(colors=True)]
-        if terminal
-        else [_first_keys_first, structlog.processors.JSONRenderer()]
-    )
+
+def configure(stream: TextIO | None = None) -> None:
+    """Set up the log of this process, on this stream or stderr, including what libraries log at WARNING and above."""
+    stream = stream or sys.stderr
+    rendering = _rendering(terminal=stream.isatty())
     structlog.configure(
-        processors=[*shared, *rendering],
+        processors=[*SHARED, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: _LineLogger(stream),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(stream)
     formatter = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=shared,
+        foreign_pre_chain=SHARED,
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
     )
     handler.setFormatter(formatter)
     logging.root.handlers = [handler]
     logging.root.setLevel(logging.WARNING)
+
+
+def lines_lost(count: int, terminal: bool) -> str:
+    """Return the line that says how many lines found no reader."""
+    line: Any = {"name": "tidegate.log", "event": "lines lost", "lines": count}
+    for process in (*SHARED, *_rendering(terminal=terminal)):
+        line = process(None, "warning", line)
+    return str(line)
+
+
+class _LineLogger:
+    """Writes each line with its end in one call, and without a lock: a line may be said in a signal handler."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def msg(self, line: str) -> None:
+        self._stream.write(f"{line}\n")
+
+    info = warning = error = msg
+
+
+def _rendering(*, terminal: bool) -> list[Any]:
+    if terminal:
+        return [escape_controls, structlog.dev.ConsoleRenderer(colors=True)]
+    return [_first_keys_first, structlog.processors.JSONRenderer()]
 
 
 def get(name: str) -> Any:

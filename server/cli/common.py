@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TextIO, TypeAlias
 
 from server import __version__
 from server.base.json_text import json_text
@@ -111,8 +111,16 @@ def print_bytes(data: bytes) -> None:
 
 
 def say(words: str) -> None:
-    """Print a line for people on stderr, with escaped control characters."""
-    sys.stderr.write(f"tidegate: {printable(words)}\n")
+    """Print a line for people on stderr, with escaped control characters; nowhere if that cannot be written to."""
+    try:
+        sys.stderr.write(f"tidegate: {printable(words)}\n")
+    except OSError:
+        lead_nowhere(sys.stderr)
+
+
+def lead_nowhere(stream: TextIO) -> None:
+    """Lead stdout or stderr to /dev/null: Python flushes at exit what could not be written, and would fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @contextmanager

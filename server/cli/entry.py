@@ -13,6 +13,7 @@ from server.cli.exit_codes import INTERRUPTED
 
 def main() -> int:
     """Run the command that the arguments name; return its exit code."""
+    _open_standard_files()
     if sys.argv[1:2] == ["serve"]:
         _exit_on_early_signals()
         if os.getpid() == 1:
@@ -25,6 +26,16 @@ def main() -> int:
         return run()
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def _open_standard_files() -> None:
+    """Open on /dev/null what is closed of stdin, stdout and stderr: else the store's file could get its number."""
+    for file, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(file)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # takes the lowest number, which is this one
+            setattr(sys, name, open(file, "r" if file == 0 else "w", closefd=False))  # noqa: SIM115
 
 
 def _exit_on_early_signals() -> None:

@@ -1,12 +1,11 @@
 """The `tidegate` command: arguments in, an exit code out. A user's mistake is a line on stderr, never a traceback."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 
 from server.cli import check, inspect, migrate, requeue, send, serve, verify
-from server.cli.common import VERSION, CommandFailed, IntermixedParser, say
+from server.cli.common import VERSION, CommandFailed, IntermixedParser, lead_nowhere, say
 from server.cli.exit_codes import BROKEN_PIPE, ERROR, INTERRUPTED, MISTAKE
 from server.config.load import ConfigError
 from storage.errors import StoreDamaged, StoreError, StoreOld
@@ -30,7 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         return _report(MISTAKE, *error.mistakes)
     except BrokenPipeError:
-        return _end_without_reader()
+        lead_nowhere(sys.stdout)  # no reader any more (`| head`)
+        return BROKEN_PIPE
     except StoreOld as error:
         return _report(MISTAKE, str(error))
     except StoreDamaged as error:
@@ -60,9 +60,3 @@ def _report(code: int, *lines: str) -> int:
     for line in lines:
         say(line)
     return code
-
-
-def _end_without_reader() -> int:
-    """End quietly when stdout has no reader any more (`| head`): Python must not flush it again at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return BROKEN_PIPE

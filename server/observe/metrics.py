@@ -11,7 +11,7 @@ about 16 ms per 1000 series.
 
 import math
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -89,6 +89,7 @@ class Numbers:
     commit_events: Buckets
     store_used_bytes: int
     store_map_bytes: int
+    log_lines_dropped: int
 
 
 class Metrics:
@@ -105,6 +106,7 @@ class Metrics:
         reader: Reader,
         worker: Worker,
         clock: Clock,
+        log_lines_dropped: Callable[[], int],
     ) -> None:
         self._requests = requests
         self._engine = engine
@@ -114,6 +116,7 @@ class Metrics:
         self._reader = reader
         self._worker = worker
         self._clock = clock
+        self._log_lines_dropped = log_lines_dropped
         self._process = CollectorRegistry()
         ProcessCollector(registry=self._process)
         PlatformCollector(registry=self._process)
@@ -133,6 +136,7 @@ class Metrics:
             commit_events=_buckets(self._committer.commit_events),
             store_used_bytes=self._committer.used_bytes,
             store_map_bytes=self._store.map_size_bytes,
+            log_lines_dropped=self._log_lines_dropped(),
         )
 
     def _text(self, numbers: Numbers) -> bytes:
@@ -206,6 +210,11 @@ def _server(numbers: Numbers) -> Iterator[Metric]:
     )
     yield GaugeMetricFamily(
         "tidegate_store_map_bytes", "Ceiling of the store: storage.map_size_bytes.", numbers.store_map_bytes
+    )
+    yield CounterMetricFamily(
+        "tidegate_log_lines_dropped",
+        "Lines on stdout and stderr that found no reader or no room, since the start.",
+        numbers.log_lines_dropped,
     )
     build = GaugeMetricFamily("tidegate_build_info", "Always 1; the versions are labels.", labels=["version", "python"])
     build.add_metric([__version__, platform.python_version()], 1)

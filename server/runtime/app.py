@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import trio
@@ -44,8 +45,11 @@ HOUR_MS = 3_600_000
 class Server:
     """Everything, built and wired. `start` and `drain` read top to bottom in the order that they promise."""
 
-    def __init__(self, config: Config, functions: dict[str, Function], store: Store) -> None:
+    def __init__(
+        self, config: Config, functions: dict[str, Function], store: Store, log_lines_dropped: Callable[[], int]
+    ) -> None:
         self.config = config
+        self.log_lines_dropped = log_lines_dropped
         self.store = store
         self.log = log.get("tidegate")
         self.clock = Clock()
@@ -193,6 +197,7 @@ class Server:
             reader=self.lookup,
             worker=self.looking_up,
             clock=self.clock,
+            log_lines_dropped=self.log_lines_dropped,
         )
         app = build_admin_app(
             health=self.health,

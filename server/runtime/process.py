@@ -2,10 +2,12 @@
 
 import socket
 from pathlib import Path
+from typing import NamedTuple
 
 import trio
 
 from server.base import log
+from server.base.output import StandardOutput, take_over
 from server.base.worker import NoThread
 from server.config.load import Address, Config, load
 from server.flow.engine import load_processors
@@ -21,26 +23,34 @@ LOCK_WAIT_SECONDS = 2.0
 """At the start, for a command that just looks at the store after a crash. A server holds the lock for good."""
 
 
+class Bound(NamedTuple):
+    """The sockets of both sides."""
+
+    public: socket.socket
+    admin: socket.socket
+
+
 def serve(path: Path) -> int:
     """Serve the configuration in this file until a signal ends it; return the exit code of the process.
 
     Raises ConfigError, ProcessorError, StoreError, OSError if it cannot start.
     """
-    log.configure()
+    standard = take_over(log.lines_lost)
+    log.configure(standard.log)
     check_open_files()
     config = load(path)
     functions = load_processors(config.sources, config.path.parent)
-    public, admin = _bind(config.server.bind), _bind(config.server.admin_bind)
+    bound = Bound(_bind(config.server.bind), _bind(config.server.admin_bind))
     storage = config.storage
     store = Store.open(
         storage.path, map_size_bytes=storage.map_size_bytes, mode="write", lock_wait_seconds=LOCK_WAIT_SECONDS
     )
     if store.is_new:
         log.get("tidegate").info("new store", path=str(store.path))
-    let_go_in_children(store.lock_path, [sock.getsockname()[1] for sock in (public, admin)])
+    let_go_in_children(store.lock_path, [sock.getsockname()[1] for sock in bound])
     raise_open_files()
     try:
-        trio.run(_serve, config, functions, store, public, admin)
+        trio.run(_serve, config, functions, store, bound, standard)
     except Exception as error:  # noqa: BLE001 - whatever ends the server is said, in one line
         return _ended_by(error, store.path)  # the store stays open: a thread may still be in it
     store.close()
@@ -69,13 +79,15 @@ def _store_error_in(error: BaseException) -> StoreError | None:
 
 
 async def _serve(
-    config: Config, functions: dict[str, Function], store: Store, public: socket.socket, admin: socket.socket
+    config: Config, functions: dict[str, Function], store: Store, bound: Bound, standard: StandardOutput
 ) -> None:
-    server = Server(config, functions, store)
-    signalled = drain_on_signals(server.drain_requested.set, config.limits.drain_timeout_seconds, server.in_hand)
+    server = Server(config, functions, store, lambda: standard.dropped)
+    signalled = drain_on_signals(
+        server.drain_requested.set, config.limits.drain_timeout_seconds, server.in_hand, standard.say_last
+    )
     async with trio.open_nursery() as nursery:
         with signalled:
-            await server.start(nursery, public, admin)
+            await server.start(nursery, bound.public, bound.admin)
             await server.drain_requested.wait()
             await server.drain()
         nursery.cancel_scope.cancel()

@@ -5,9 +5,7 @@ signal from that one. The handler wakes trio and a daemon thread which ends the 
 taken at the start: when a drain begins there may be none to be had.
 """
 
-import contextlib
 import os
-import select
 import signal
 import socket
 import time
@@ -22,12 +20,14 @@ from server.base.worker import start_thread
 
 
 @contextmanager
-def drain_on_signals(drain: Callable[[], None], timeout_seconds: float, in_hand: Callable[[], str]) -> Iterator[None]:
+def drain_on_signals(
+    drain: Callable[[], None], timeout_seconds: float, in_hand: Callable[[], str], say_last: Callable[[str], None]
+) -> Iterator[None]:
     """Within the block, SIGTERM or SIGINT calls `drain` on the trio thread.
 
     When that has not ended the process after `timeout_seconds`, it exits 0 all the same: what is left is on disk.
-    `in_hand` says what that is. A second signal says so and exits 1 at once. Made inside `trio.run`, on the
-    main thread. Raises NoThread.
+    `in_hand` tells what that is, for a last line by `say_last`. A second signal says so and exits 1 at once. Made
+    inside `trio.run`, on the main thread. Raises NoThread.
     """
     token = trio.lowlevel.current_trio_token()
     signalled: list[int] = []
@@ -36,12 +36,12 @@ def drain_on_signals(drain: Callable[[], None], timeout_seconds: float, in_hand:
     def give_up() -> None:
         begun.get()
         time.sleep(timeout_seconds)
-        _say(f"the drain deadline of {timeout_seconds:g} s is over; left in hand: {in_hand()}")
+        say_last(f"the drain deadline of {timeout_seconds:g} s is over; left in hand: {in_hand()}")
         os._exit(0)
 
     def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  # the signature of a handler
         if signalled:
-            _say(f"a second signal ends the drain; left in hand: {in_hand()}")
+            say_last(f"a second signal ends the drain; left in hand: {in_hand()}")
             os._exit(1)
         signalled.append(number)
         begun.put(number)
@@ -54,15 +54,6 @@ def drain_on_signals(drain: Callable[[], None], timeout_seconds: float, in_hand:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _say(line: str) -> None:
-    """Write a last line to stderr, unless nobody reads that or it is gone: neither may keep the process from ending."""
-    writable = select.poll()
-    with contextlib.suppress(OSError):
-        writable.register(2, select.POLLOUT)
-        if writable.poll(0) == [(2, select.POLLOUT)]:
-            os.write(2, f"{line}\n".encode()[: select.PIPE_BUF])
 
 
 def notify(state: str) -> None:

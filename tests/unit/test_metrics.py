@@ -35,6 +35,7 @@ NAMES = {
     "tidegate_commit_events": "histogram",
     "tidegate_store_used_bytes": "gauge",
     "tidegate_store_map_bytes": "gauge",
+    "tidegate_log_lines_dropped": "counter",
     "tidegate_build_info": "gauge",
 }
 
@@ -77,6 +78,7 @@ class World:
             reader=fake,
             worker=Worker("test"),
             clock=clock,
+            log_lines_dropped=lambda: 3,
         )
         return await metrics.render()
 
@@ -105,6 +107,7 @@ async def test_every_metric_is_there() -> None:
     assert "and failed entries of calls" in families["tidegate_processor_failures"].documentation
     assert "process_resident_memory_bytes" in families
     assert "python_info" in families
+    assert families["tidegate_log_lines_dropped"].samples[0].value == 3
 
 
 async def test_requests_are_counted_by_status() -> None:
