@@ -215,9 +215,8 @@ class Flow:
     def send(self, *kinds: str) -> None:
         for kind in kinds:
             row = self.disk.add(kind)
-            self.queue.offer(
-                [Committed(delivery(row.number, [f"id-{row.number}"]), 1, 1, digest("demo", f"id-{row.number}"))]
-            )
+            event_id = f"id-{row.number}"
+            self.queue.offer([Committed(delivery(row.number, [event_id]), 1, 1, digest("demo", event_id), store_ms=0)])
 
     async def pending_after(self, seconds: float) -> list[Row]:
         await trio.sleep(seconds)
