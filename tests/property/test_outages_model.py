@@ -113,7 +113,7 @@ class World:
     by_entry: bool
     roomy: bool
     """All events find room in the channel."""
-    hanging = False
+    ready = True
     calls: int = 0
     expected: dict[int, int] = field(default_factory=dict)
     touched: set[int] = field(default_factory=set)
