@@ -153,7 +153,7 @@ def test_values_of_numpy_are_written(value: object, text: str, deep: bool) -> No
     ],
     ids=type_name,
 )
-def test_keys_become_strings(key: object, text: str) -> None:
+def test_keys_of_other_types_become_strings(key: object, text: str) -> None:
     """By their own text."""
     assert result_of({key: {"a"}}) == (f'{{"{text}":["a"]}}'.encode(), True)
 
@@ -257,7 +257,7 @@ def test_any_type_has_a_name() -> None:
     assert (json.loads(text), is_kept) == ({"unserialisable": "ä" * 100}, False)
 
 
-def test_the_limit_counts_the_bytes_of_the_json() -> None:
+def test_the_limit_counts_the_bytes_of_json() -> None:
     """What is over it is named by its size; it is the same for what is plain and for what is not."""
     fits = "ä" * ((RESULT_BYTES_MAX - 2) // 2)
     assert result_of(fits) == (f'"{fits}"'.encode(), True)
