@@ -24,6 +24,8 @@ from server.flow.outcome_writer import OutcomeWriter
 from server.flow.parked import ParkedEvent, ParkedEvents
 from server.flow.processor import BatchFailed, Failed, Processor, Succeeded
 from server.flow.source_state import SourceState
+from server.flow.suspects import DEATHS_MAX, PROCESS_ENDED
+from storage.in_hand.records import Suspect
 
 WAIT_SECONDS = (1, 5, 25, 125, 300)
 """Between attempts; the last one repeats. Twelve attempts thus span about 40 minutes."""
@@ -96,6 +98,23 @@ class Attempts:
                 self._set_aside(item, error)
         return [item for item, _ in away]
 
+    async def give_turn(self, suspect: Item) -> bool:
+        """Call the processor once with a suspect, whose id is held; return whether its source's next may have its turn.
+
+        Raises `Stopped`.
+        """
+        try:
+            entries = await self._call([suspect])
+        except BatchFailed as failure:
+            entries = [Failed(failure.error, outage=failure.outage)]
+        away = self._settle([suspect], entries)
+        return not away and self._processor.ready
+
+    def count_death(self, item: Item, suspect: Suspect) -> None:
+        """Count an attempt for a suspect that was in hand again when a process died."""
+        self._state.processor_failed([PROCESS_ENDED], self._clock.now_ms())
+        self._failed(_parked(item), PROCESS_ENDED, last=suspect.deaths > DEATHS_MAX)
+
     async def _call(self, items: Sequence[Item]) -> list[Succeeded | Failed]:
         await self.wait_out()
         if not self._processor.ready:
@@ -105,7 +124,10 @@ class Attempts:
         started = trio.current_time()
         try:
             entries = await self._processor(
-                events_of(items), self.source.processor_timeout_seconds, self.source.processor_outages
+                events_of(items),
+                [item.number for item in items],
+                self.source.processor_timeout_seconds,
+                self.source.processor_outages,
             )
         except BatchFailed as failure:
             self._state.processor_failed([failure.error], self._clock.now_ms(), outage=failure.outage)
@@ -172,9 +194,9 @@ class Attempts:
         self._outage_error = error
         self._delay()
 
-    def _failed(self, event: ParkedEvent, error: str) -> None:
+    def _failed(self, event: ParkedEvent, error: str, *, last: bool = False) -> None:
         attempts = event.attempts + 1
-        if attempts >= self.source.processor_attempts_max:
+        if last or attempts >= self.source.processor_attempts_max:
             self._state.event_died(error)
             detail = orjson.dumps({"error": error})
             self._outcomes.dead(event.number, event.digest, attempts, event.received_at_ms, detail)

@@ -25,6 +25,7 @@ from server.flow.parked import ParkedEvent, ParkedEvents
 from server.flow.processor import Processor
 from server.flow.queue import SourceQueue, part
 from server.flow.source_state import SourceState
+from server.flow.suspects import Suspects
 from storage.codec.records import split_digests
 from storage.dedup.index import DedupIndex, Probe
 from storage.model import Span
@@ -56,16 +57,25 @@ class Consumer:
         reader: Reader,
         reading: Worker,
         clock: Clock,
+        suspects: Suspects,
         events_max: int,
     ) -> None:
+        self._state = state
         self._queue = queue
         self._index = index
         self._reader = reader
         self._reading = reading
+        self._suspects = suspects
         self._events_max = events_max
         self._parked = ParkedEvents()
         self._outcomes = OutcomeWriter(
-            state, self._parked, committer=committer, index=index, clock=clock, on_written=self.notify
+            state,
+            self._parked,
+            committer=committer,
+            index=index,
+            clock=clock,
+            on_written=self.notify,
+            on_outcome=suspects.clear,
         )
         self._stop = trio.Event()
         self._attempts = (
@@ -231,11 +241,12 @@ class Consumer:
         await self._process([item for item in items_of(parts) if self._hold(item)])
 
     def _hold(self, item: Item) -> bool:
-        """Hold the item's id; if it is held already, or a restart cut a retry short, park the item and return False."""
+        """Hold the item's id and return True. If the id is held already, or the item is to go alone (a restart cut a
+        retry short, or it is a suspect), park it and return False."""
         event = ParkedEvent(item.number, item.digest, item.received_at_ms, item.attempts, store_ms=item.store_ms)
         if not self._parked.hold(event):
             return False
-        if item.attempts:
+        if item.attempts or self._suspects.of(item.number):
             self._parked.make_ready(replace(event, holds=True))
             return False
         return True
@@ -266,14 +277,18 @@ class Consumer:
             received = [item.store_ms for item in items]
             await self._archive(numbers, digests, [item.attempts for item in items], received, held=True)
             return
+        fresh = await self._without_duplicates(items)
+        if fresh:
+            await self._attempts.process(fresh)
+
+    async def _without_duplicates(self, items: list[Item]) -> list[Item]:
+        """Write those of these events, whose ids are held, that are duplicates; return the others."""
         known = await self._known([item.digest for item in items], [item.store_ms for item in items])
         seen = [(items[at], known[at]) for at in sorted(known)]
         if seen:
             found = [Duplicate(item.number, item.digest, item.attempts, twin, item.store_ms) for item, twin in seen]
             self._outcomes.duplicates(found, self._hand_received_at_ms, held=True)
-        fresh = [item for at, item in enumerate(items) if at not in known]
-        if fresh:
-            await self._attempts.process(fresh)
+        return [item for at, item in enumerate(items) if at not in known]
 
     async def _archive(
         self, numbers: list[int], digests: list[bytes], attempts: list[int], received: list[int], *, held: bool

@@ -17,7 +17,7 @@ from server.flow.parked import ParkedEvent, ParkedEvents
 from server.flow.source_state import SourceState
 from storage.dedup.index import DedupIndex
 from storage.model import StatusChange
-from storage.statuses import EventStatus
+from storage.statuses import OUTCOMES, EventStatus
 
 FLUSH_BYTES = 2**20
 """Of results that wait: a transaction of so many gains nothing from more, and would need memory for all of them."""
@@ -42,7 +42,10 @@ class Duplicate:
 
 
 class OutcomeWriter:
-    """Writes the outcomes of one source. `on_written` is called whenever some have reached the disk."""
+    """Writes the outcomes of one source.
+
+    `on_written` is called whenever some have reached the disk; `on_outcome` with the numbers of events that have one.
+    """
 
     def __init__(
         self,
@@ -53,6 +56,7 @@ class OutcomeWriter:
         index: DedupIndex,
         clock: Clock,
         on_written: Callable[[], None],
+        on_outcome: Callable[[Sequence[int]], None],
     ) -> None:
         self._state = state
         self._parked = parked
@@ -60,6 +64,7 @@ class OutcomeWriter:
         self._index = index
         self._clock = clock
         self._on_written = on_written
+        self._on_outcome = on_outcome
         self._waiting: dict[int, tuple[int, int]] = {}
         self.waiting_events = 0
         """Outcomes that are not on disk yet."""
@@ -170,6 +175,8 @@ class OutcomeWriter:
             del self._waiting[key]
             self.waiting_events -= count
             self.waiting_bytes -= size
+            if change.status in OUTCOMES:
+                self._on_outcome(change.numbers)
             then()
             self._on_written()
 

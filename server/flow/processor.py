@@ -26,6 +26,7 @@ from server.base.printable import one_line, type_name
 from server.base.worker import Worker
 from server.flow.outages import is_outage
 from server.flow.results import result_of
+from storage.in_hand.in_hand import Hand
 
 ERROR_CHARACTERS_MAX = 1000
 """Of an error kept with a dead event: enough for the last line of a traceback."""
@@ -88,9 +89,10 @@ def load(spec: str, directory: Path) -> Callable[..., Any]:
 class Processor:
     """One source's processor, ready to be called."""
 
-    def __init__(self, function: Callable[..., Any], worker: Worker) -> None:
+    def __init__(self, function: Callable[..., Any], worker: Worker, hand: Hand) -> None:
         self._function = function
         self._worker = worker
+        self._hand = hand
         self._is_async = _is_async(function)
 
     @property
@@ -104,21 +106,33 @@ class Processor:
         await self._worker.idle()
 
     async def __call__(
-        self, events: list[dict[str, Any]], timeout_seconds: float, outages: Collection[str] = ()
+        self,
+        events: list[dict[str, Any]],
+        numbers: Sequence[int],
+        timeout_seconds: float,
+        outages: Collection[str] = (),
     ) -> list[Succeeded | Failed]:
-        """Return one entry for each event. Raises `BatchFailed`. `outages`: names for `is_outage`."""
+        """Return one entry for each event. Raises `BatchFailed`. `outages`: names for `is_outage`.
+
+        The events are in hand until the function has returned and its answer is read, however late that is.
+        """
         job: Job | None = partial(_call, self._function, events)
         if self._is_async:
-            job = await self._awaited(events, timeout_seconds)
+            with self._hand.holding(numbers):
+                job = await self._awaited(events, timeout_seconds)
         if job is None:
             return [Succeeded()] * len(events)
         try:
-            entries = await self._worker.run(job, len(events), outages, timeout_seconds=timeout_seconds)
+            entries = await self._worker.run(self._in_hand, job, numbers, outages, timeout_seconds=timeout_seconds)
         except trio.TooSlowError as error:
             raise _outran(timeout_seconds) from error
         if isinstance(entries, BatchFailed):
             raise entries
         return entries
+
+    def _in_hand(self, job: Job, numbers: Sequence[int], outages: Collection[str]) -> Entries:
+        with self._hand.holding(numbers):
+            return job(len(numbers), outages)
 
     async def _awaited(self, events: list[dict[str, Any]], timeout_seconds: float) -> Job | None:
         """Call the function; return the job that looks at what it returned or raised, or None if that is None."""

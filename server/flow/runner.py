@@ -22,6 +22,8 @@ from server.flow.parked import ParkedEvent
 from server.flow.processor import Processor
 from server.flow.queue import SourceQueue
 from server.flow.source_state import SourceState
+from server.flow.suspect_consumer import SuspectConsumer
+from server.flow.suspects import Suspects
 from storage.dedup.index import DedupIndex
 from storage.read.reader import Reader
 
@@ -40,6 +42,7 @@ class Shared:
     reading: Worker
     budget: ByteBudget
     clock: Clock
+    suspects: Suspects
     events_max: int
 
 
@@ -51,6 +54,7 @@ class Runner:
         self._shared = shared
         self._function: Function | None = None
         self._worker = Worker(f"processor {state.id}", at_once=False)
+        self._hand = shared.suspects.hand()
         self._changed = Wakeup()
         self._stopping = False
         self._former_hangs = False
@@ -66,6 +70,8 @@ class Runner:
             self._stop_consumer()
         elif self.consumer is not None:
             self.consumer.configure(source)
+        if source is None or function is None:
+            self._shared.suspects.do_not_await(self.state.id)
         if self.queue is not None:
             self.queue.reconsider()
         self._changed.notify()
@@ -73,6 +79,7 @@ class Runner:
     def stop(self) -> None:
         """Finish what is in hand; `run` returns then."""
         self._stopping = True
+        self._shared.suspects.do_not_await(self.state.id)
         self._stop_consumer()
         self._changed.notify()
 
@@ -103,28 +110,62 @@ class Runner:
         while not self._stopping:
             if self.state.source is None:
                 await self._changed.wait()
+            elif self._function is not None and self._shared.suspects.waiting(self.state.id):
+                await self._give_turns(self.state.source)
             else:
                 await self._work(self.state.source)
 
+    async def _give_turns(self, source: Source) -> None:
+        """Let the suspects of the source go first. Until then all its events wait on disk only."""
+        await self._shared.index_ready.wait()
+        if self._stopping or self.state.source is not source:
+            return
+        queue = self._make_queue(self._shared.committer.stored_end)
+        self.consumer = self._make_consumer(SuspectConsumer, source, queue)
+        await self.consumer.run()
+        self._former_hangs = self._worker.busy and self.consumer.stopping
+        await self.consumer.flushed()
+        self.consumer = None
+
     async def _work(self, source: Source) -> None:
         shared, state = self._shared, self.state
-        pending = state.totals.pending > 0
-        end = shared.committer.stored_end
         state.forget_releases()
-        self.queue = SourceQueue(
-            state,
+        pending = state.totals.pending > 0
+        self.queue = self._make_queue(state.totals.oldest if pending else shared.committer.stored_end)
+        self.consumer = self._make_consumer(Consumer, source, self.queue)
+        state.queue, state.consumer = self.queue, self.consumer
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.queue.feed)
+            nursery.start_soon(self._wait_for_former)
+            await shared.index_ready.wait()
+            if self._function is not None:
+                await shared.suspects.over.wait()
+            await self.consumer.run()
+            nursery.cancel_scope.cancel()
+        self._former_hangs = self._worker.busy
+        state.queue = self.queue = None
+        await self.consumer.flushed()
+        state.consumer = self.consumer = None
+
+    def _make_queue(self, start: int) -> SourceQueue:
+        shared = self._shared
+        return SourceQueue(
+            self.state,
             events_max=shared.events_max,
             budget=shared.budget,
             reader=shared.reader,
             worker=shared.reading,
             clock=shared.clock,
-            start=state.totals.oldest if pending else end,
-            end=end,
+            start=start,
+            end=shared.committer.stored_end,
         )
-        processor = Processor(self._function, self._worker) if self._function is not None else None
-        self.consumer = Consumer(
-            state,
-            self.queue,
+
+    def _make_consumer(self, kind: type[Consumer], source: Source, queue: SourceQueue) -> Consumer:
+        shared = self._shared
+        processor = Processor(self._function, self._worker, self._hand) if self._function is not None else None
+        return kind(
+            self.state,
+            queue,
             processor,
             source,
             committer=shared.committer,
@@ -132,19 +173,9 @@ class Runner:
             reader=shared.reader,
             reading=shared.reading,
             clock=shared.clock,
+            suspects=shared.suspects,
             events_max=shared.events_max,
         )
-        state.queue, state.consumer = self.queue, self.consumer
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.queue.feed)
-            nursery.start_soon(self._wait_for_former)
-            await shared.index_ready.wait()
-            await self.consumer.run()
-            nursery.cancel_scope.cancel()
-        self._former_hangs = self._worker.busy
-        state.queue = self.queue = None
-        await self.consumer.flushed()
-        state.consumer = self.consumer = None
 
     async def _wait_for_former(self) -> None:
         """Note when the call of a former processor, if one hangs, has come back; no other is made before."""

@@ -18,6 +18,7 @@ from server.flow.acknowledger import Acknowledger
 from server.flow.committer import Committer
 from server.flow.engine import Engine
 from server.flow.runner import Function, Shared
+from server.flow.suspects import find_suspects
 from server.http.admin.routes import build_admin_app
 from server.http.asgi.routes import build_public_app
 from server.http.fast.event_loop import FastIntake
@@ -67,6 +68,7 @@ class Server:
         self.index_ready = trio.Event()
         self.lookup, self.looking_up = Reader(store), Worker("look-ups")
         self.indexing = Worker("index")
+        self.suspects = find_suspects(store)
         shared = Shared(
             committer=self.committer,
             index=self.index,
@@ -76,6 +78,7 @@ class Server:
             reading=Worker("reader"),
             budget=ByteBudget(config.queue.bytes_max),
             clock=self.clock,
+            suspects=self.suspects,
             events_max=config.queue.events_max,
         )
         self.engine = Engine(shared, writer.totals, self.lookup, self.looking_up)

@@ -82,15 +82,19 @@ async def _serve(
     config: Config, functions: dict[str, Function], store: Store, bound: Bound, standard: StandardOutput
 ) -> None:
     server = Server(config, functions, store, lambda: standard.dropped)
+    ending = server.suspects.ending
     signalled = drain_on_signals(
-        server.drain_requested.set, config.limits.drain_timeout_seconds, server.in_hand, standard.say_last
+        server.drain_requested.set, ending, config.limits.drain_timeout_seconds, server.in_hand, standard.say_last
     )
-    async with trio.open_nursery() as nursery:
-        with signalled:
-            await server.start(nursery, bound.public, bound.admin)
-            await server.drain_requested.wait()
-            await server.drain()
-        nursery.cancel_scope.cancel()
+    try:
+        async with trio.open_nursery() as nursery:
+            with signalled:
+                await server.start(nursery, bound.public, bound.admin)
+                await server.drain_requested.wait()
+                await server.drain()
+            nursery.cancel_scope.cancel()
+    finally:
+        ending()
 
 
 def _bind(address: Address) -> socket.socket:

@@ -21,9 +21,13 @@ from server.base.worker import start_thread
 
 @contextmanager
 def drain_on_signals(
-    drain: Callable[[], None], timeout_seconds: float, in_hand: Callable[[], str], say_last: Callable[[str], None]
+    drain: Callable[[], None],
+    ending: Callable[[], None],
+    timeout_seconds: float,
+    in_hand: Callable[[], str],
+    say_last: Callable[[str], None],
 ) -> Iterator[None]:
-    """Within the block, SIGTERM or SIGINT calls `drain` on the trio thread.
+    """Within the block, SIGTERM or SIGINT calls `ending` in the handler, and `drain` on the trio thread.
 
     When that has not ended the process after `timeout_seconds`, it exits 0 all the same: what is left is on disk.
     `in_hand` tells what that is, for a last line by `say_last`. A second signal says so and exits 1 at once. Made
@@ -40,6 +44,7 @@ def drain_on_signals(
         os._exit(0)
 
     def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  # the signature of a handler
+        ending()
         if signalled:
             say_last(f"a second signal ends the drain; left in hand: {in_hand()}")
             os._exit(1)

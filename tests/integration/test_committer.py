@@ -224,7 +224,13 @@ async def test_a_lost_store_ends_a_wait(tmp_path: Path) -> None:
         acknowledger.append(state, admission("1"), lambda result: None)
         await acknowledger.settled()
         outcomes = OutcomeWriter(
-            state, ParkedEvents(), committer=committer, index=DedupIndex(1), clock=Clock(), on_written=lambda: None
+            state,
+            ParkedEvents(),
+            committer=committer,
+            index=DedupIndex(1),
+            clock=Clock(),
+            on_written=lambda: None,
+            on_outcome=lambda numbers: None,
         )
         writer.failures = [StoreFailed("EIO")] * 3
         outcomes.processed([1], [bytes(16)], [0], 0, {})

@@ -9,10 +9,14 @@ from typing import Any
 
 import pytest
 
+from server.flow.suspects import find_suspects
+from storage.in_hand.in_hand import Whose, recall
+from storage.store_time import read_boot_id
 from tests.support.client import item
 from tests.support.config import TOKEN, source
 from tests.support.ledger import noted
 from tests.support.server import Child, Children
+from tests.support.store import opened
 from tests.support.waiting import eventually
 
 FORKS = """
@@ -149,3 +153,16 @@ def test_children_may_open_as_many_files(children: Children) -> None:
     for line in lines:
         os.kill(line["pid"], signal.SIGKILL)
     assert [line["limit"] for line in lines] == [200] * len(functions)
+
+
+def test_a_forked_process_leaves_hands_alone(tmp_path: Path) -> None:
+    """What is in hand stays so in a process that was forked meanwhile, and comes back from the call there."""
+    with opened(tmp_path) as (store, _):
+        call = find_suspects(store).hand().holding([1])
+        with call:
+            child = os.fork()
+            if child == 0:
+                call.__exit__(None, None, None)
+                os._exit(0)
+            os.waitpid(child, 0)
+            assert set(recall(tmp_path, Whose(read_boot_id(), store.identity))) == {1}

@@ -16,6 +16,7 @@ from pathlib import Path
 import lmdb
 import pytest
 
+from server.flow.suspects import find_suspects
 from storage.check.verify import verify
 from storage.codec.records import seal
 from storage.errors import (
@@ -69,12 +70,13 @@ def test_the_store_is_private(tmp_path: Path) -> None:
     path.mkdir(parents=True, mode=0o755)
     umask = os.umask(0)
     try:
-        with opened(path):
+        with opened(path) as (store, _):
+            find_suspects(store)
             modes = {entry.name: mode_of(entry) for entry in path.iterdir()}
     finally:
         os.umask(umask)
     assert mode_of(path) == 0o700
-    assert modes == dict.fromkeys(("data.mdb", "lock.mdb", "writer.lock"), 0o600)
+    assert modes == dict.fromkeys(("data.mdb", "in-hand", "lock.mdb", "writer.lock"), 0o600)
 
 
 def test_a_second_writer_is_refused(tmp_path: Path) -> None:
@@ -301,6 +303,7 @@ def test_files_of_root_go_to_the_owner(tmp_path: Path) -> None:
         (path / name).unlink()
     store = Store.open(path, map_size_bytes=MAP_SIZE_BYTES, mode="write")
     Journal(store).close()
+    find_suspects(store)
     store.close()
     assert owners(path) == {65534}
     old = old_store(tmp_path)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash import test_drain, test_kill_loop, test_memory_bounds, test_storage_failures
+from tests.crash import test_drain, test_kill_loop, test_memory_bounds, test_storage_failures, test_suspects
 from tests.integration import test_limits_flow, test_processing, test_reload
 from tests.support.client import item
 from tests.support.config import source
@@ -136,6 +136,14 @@ MUTANTS = [
         "return False",
         test_memory_bounds.test_results_that_wait_for_a_commit_are_bounded,
         "results of 60 kB were asked for",
+    ),
+    Mutant(
+        "a drain counts against who is in hand",
+        "server/runtime/signals.py",
+        "ending()",
+        "pass",
+        test_suspects.test_ends_from_outside_count_nothing,
+        "events were with a processor",
     ),
     Mutant(
         "a reload forgets the sources",

@@ -1,15 +1,18 @@
 """Processors for tests, copied beside a configuration: each call is written down, and each event says what befalls it.
 
 `do` in an event's payload: `fail` and `away` (by its own entry), `raise` and `outage` (the whole batch), `result` (with
-`value`), `big`, `odd` (with the name of one of `ODD`), `length` (one entry too few), `hang` (until the gate is open).
-`times`: only in the first so many calls that the event is in, counted across restarts.
+`value`), `big`, `odd` (with the name of one of `ODD`), `length` (one entry too few), `hang` (until the gate is open), or
+how it ends the process (one of `ENDS`). `times`: only in the first so many calls that the event is in, across restarts.
 
 The gate is a lock on the file `gate`: it is shut while a test holds it, see `books.Gate`.
 """
 
+import ctypes
 import fcntl
 import json
 import os
+import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,11 @@ import trio
 HERE = Path(__file__).parent
 Events = list[dict[str, Any]]
 ODD = {"complex": {1j}, "large": (10**30 + 1, 10**400)}
+ENDS: dict[str, Callable[[], object]] = {
+    "killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "exits": lambda: os._exit(1),
+    "segfault": lambda: ctypes.string_at(0),
+}
 
 
 def note(name: str, /, **line: Any) -> None:
@@ -94,6 +102,8 @@ def _one(event: dict[str, Any]) -> Any:
         return None
     if do == "hang":
         wait_for_gate()
+    if do in ENDS:
+        ENDS[do]()
     if do == "raise":
         raise ValueError("the batch is bad")
     if do == "outage":

@@ -22,15 +22,22 @@ from server.flow.processor import (
     load,
 )
 from server.flow.results import RESULT_BYTES_MAX
+from storage.in_hand.in_hand import InHand, Whose
+from storage.store_time import UNKNOWN_BOOT
 from tests.support.waiting import HANG_SECONDS
 
+WITHOUT_FILE = InHand(Path("/dev/null/none"), Whose(UNKNOWN_BOOT, bytes(8)), {}, lambda error: None)
 EVENTS: list[dict[str, Any]] = [{"inbound_event_id": "a"}, {"inbound_event_id": "b"}]
 
 
 async def call(
     function: Callable[..., Any], timeout_seconds: float = 30, outages: Collection[str] = ()
 ) -> list[Succeeded | Failed]:
-    return await Processor(function, Worker("test"))(EVENTS, timeout_seconds, outages)
+    return await processor_of(function)(EVENTS, [1, 2], timeout_seconds, outages)
+
+
+def processor_of(function: Callable[..., Any]) -> Processor:
+    return Processor(function, Worker("test"), WITHOUT_FILE.hand())
 
 
 async def test_nothing_returned_means_all_are_done() -> None:
@@ -296,9 +303,9 @@ async def test_a_cancelled_call_raises_nothing_else() -> None:
 async def test_a_late_plain_call_keeps_its_thread() -> None:
     """The processor hangs until that call returns."""
     gate = threading.Event()
-    processor = Processor(lambda events: gate.wait(HANG_SECONDS), Worker("test"))
+    processor = processor_of(lambda events: gate.wait(HANG_SECONDS))
     with pytest.raises(BatchFailed, match="timeout"):
-        await processor(EVENTS, 0.01)
+        await processor(EVENTS, [1, 2], 0.01)
     assert not processor.ready
     gate.set()
     await processor.until_ready()

@@ -28,6 +28,7 @@ ROOMS = (
     "storage/read",
     "storage/dedup",
     "storage/journal",
+    "storage/in_hand",
     "storage/lmdb_store",
     "storage/codec",
     "storage",

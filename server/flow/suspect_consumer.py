@@ -1,0 +1,53 @@
+"""The consumer that a source with suspects has first: it gives each of them its turn, and is done."""
+
+from server.flow.attempts import Stopped
+from server.flow.consumer import Consumer
+from server.flow.item import Item, items_of
+from server.flow.parked import ParkedEvent
+
+
+class SuspectConsumer(Consumer):
+    """Takes nothing from its queue. Whoever failed is read from the log again, by the consumer that follows."""
+
+    async def run(self) -> None:
+        """Give the suspects of the source their turns, or some of them, if told to stop."""
+        try:
+            for number in self._suspects.waiting(self._state.id):
+                async with self._suspects.turn:
+                    if not await self._give_turn(number):
+                        break
+        except Stopped:
+            return
+        self._suspects.had_turn(self._state.id)
+
+    async def _give_turn(self, number: int) -> bool:
+        """Dedup first, then a death that is to be counted, then the call; return whether the next may follow."""
+        item = await self._pending(number)
+        if item is None or not self._parked.hold(_parked(item)):
+            return True
+        self._hand = (number, item.received_at_ms)
+        try:
+            goes_on = not await self._without_duplicates([item]) or await self._try(item)
+            await self._outcomes.flushed()
+        finally:
+            self._hand = None
+        return goes_on
+
+    async def _try(self, item: Item) -> bool:
+        attempts, suspect = self._attempts, self._suspects.of(item.number)
+        assert attempts is not None
+        left: Item | None = item
+        if suspect is not None and suspect.owed:
+            self._suspects.counted(item.number)
+            attempts.count_death(item, suspect)
+            await self._outcomes.flushed()
+            left = await self._pending(item.number)
+        return left is None or await attempts.give_turn(left)
+
+    async def _pending(self, number: int) -> Item | None:
+        items = items_of(await self._reading.run(self._reader.spans, [number]))
+        return items[0] if items else None
+
+
+def _parked(item: Item) -> ParkedEvent:
+    return ParkedEvent(item.number, item.digest, item.received_at_ms, item.attempts, store_ms=item.store_ms)

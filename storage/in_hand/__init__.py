@@ -1,0 +1,1 @@
+"""What is with processors, in a file that outlives the process."""
