@@ -19,6 +19,7 @@ from botocore.config import Config
 from server.base.worker import Worker
 from server.flow.processor import BatchFailed, Processor
 from tests.support.misbehaving import Say, misbehaving, refusing, untrusted
+from tests.support.store import unrecorded_hand
 from tests.support.waiting import HANG_SECONDS
 
 SHORT_SECONDS = 0.2
@@ -93,9 +94,9 @@ async def is_outage(call: Client, url: str, seconds: float = HANG_SECONDS) -> bo
     async def asynchronous(events: list[Any]) -> None:
         await by_async_httpx2(url, seconds)
 
-    processor = Processor(asynchronous if call is by_async_httpx2 else function, Worker("test"))
+    processor = Processor(asynchronous if call is by_async_httpx2 else function, Worker("test"), unrecorded_hand())
     with pytest.raises(BatchFailed) as caught:
-        await processor([{}], HANG_SECONDS)
+        await processor([{}], [1], HANG_SECONDS)
     return caught.value.outage
 
 

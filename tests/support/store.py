@@ -9,10 +9,13 @@ from typing import Any
 
 import lmdb
 
+from storage.codec.records import IDENTITY_BYTES
 from storage.deliveries import WHOLE_ITEM, Deliveries, NumberedDeliveries, merged
+from storage.in_hand.in_hand import Hand, InHand, Whose
 from storage.lmdb_store.environment import Store
 from storage.model import Append, Group, StatusChange
 from storage.statuses import EventStatus
+from storage.store_time import UNKNOWN_BOOT
 from storage.write.writer import Writer
 
 MAP_SIZE_BYTES = 1 << 28
@@ -112,6 +115,12 @@ def filled(path: Path, groups: Sequence[Group]) -> None:
     with opened(path) as (_, writer):
         for group in groups:
             writer.write(group)
+
+
+def unrecorded_hand() -> Hand:
+    """A hand of which nothing is written down: there is no room for the file."""
+    nowhere = Path("/dev/null/nowhere")
+    return InHand(nowhere, Whose(UNKNOWN_BOOT, bytes(IDENTITY_BYTES)), {}, lambda error: None).hand()
 
 
 class Faults:

@@ -22,11 +22,9 @@ from server.flow.processor import (
     load,
 )
 from server.flow.results import RESULT_BYTES_MAX
-from storage.in_hand.in_hand import InHand, Whose
-from storage.store_time import UNKNOWN_BOOT
+from tests.support.store import unrecorded_hand
 from tests.support.waiting import HANG_SECONDS
 
-WITHOUT_FILE = InHand(Path("/dev/null/none"), Whose(UNKNOWN_BOOT, bytes(8)), {}, lambda error: None)
 EVENTS: list[dict[str, Any]] = [{"inbound_event_id": "a"}, {"inbound_event_id": "b"}]
 
 
@@ -37,7 +35,7 @@ async def call(
 
 
 def processor_of(function: Callable[..., Any]) -> Processor:
-    return Processor(function, Worker("test"), WITHOUT_FILE.hand())
+    return Processor(function, Worker("test"), unrecorded_hand())
 
 
 async def test_nothing_returned_means_all_are_done() -> None:
