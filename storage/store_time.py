@@ -93,8 +93,10 @@ class StoreClock:
         """`newest`: the newest record of the store. `host`: reads the clocks of the host; given by tests."""
         self._host = host or partial(host_time, read_boot_id())
         self._opened = store_time(newest, self._host())
-        known = newest is not None and _same_boot(newest.host, self._opened.host)
-        self._seen = newest.host if newest is not None and known else self._opened.host
+        before = self._opened.host if newest is None else newest.host
+        self.rebooted = newest is not None and not _same_boot(before, self._opened.host)
+        """The newest record is from another boot: what came of that is to be written before more time passes."""
+        self._seen = self._opened.host if self.rebooted else before
 
     def now(self) -> StoreTime:
         """Return the store's time now."""

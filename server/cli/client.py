@@ -3,13 +3,15 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
+from pathlib import Path
 from typing import Any
 
 import orjson
 
 from server import __version__
 from server.cli.common import CommandFailed
-from server.cli.exit_codes import MISTAKE
+from server.cli.exit_codes import ERROR, MISTAKE
+from server.config.load import ServerConfig, load_section
 from server.config.values import Address
 
 LOOPBACK_OF = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - a server that listens there is on loopback too
@@ -70,3 +72,34 @@ class Client:
         except OSError as error:
             words = f"nobody listens on {self._address} ({error.strerror or error}); is the server running?"
             raise NoServer(words) from error
+
+
+class AdminClient:
+    """A context manager that asks the process which writes to the store, through the admin side of that server."""
+
+    def __init__(self, config: Path) -> None:
+        server = load_section(config, ServerConfig)
+        self._headers = {"content-type": "application/json"}
+        if server.admin_token:
+            self._headers["authorization"] = f"Bearer {server.admin_token.decode('latin-1')}"
+        self._client = Client("server.admin_bind", server.admin_bind, None)  # as long as it needs
+
+    def __enter__(self) -> "AdminClient":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    def post(
+        self, path: str, command: Mapping[str, object], keys: Collection[str], so_far: str = ""
+    ) -> Mapping[str, Any]:
+        """Return its answer. `so_far`: what was done before, said if this is refused. Raises CommandFailed."""
+        try:
+            answer = self._client.post(path, orjson.dumps(command), self._headers, keys)
+        except NoAnswer as error:
+            raise CommandFailed(
+                ERROR, f"another process writes to the store, and it cannot be asked: {error}"
+            ) from None
+        if answer.status != 200:
+            raise CommandFailed(ERROR, f"the server refused: {answer.status} {answer.value['message']}{so_far}")
+        return answer.value

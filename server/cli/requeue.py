@@ -5,13 +5,11 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
-import orjson
-
 from server.base.clock import Clock
-from server.cli.client import Client, NoAnswer
+from server.cli.client import AdminClient
 from server.cli.common import CommandFailed, Subparsers, new_command, print_json, utf8
 from server.cli.exit_codes import ERROR, MISTAKE
-from server.config.load import ServerConfig, StorageConfig, load_section
+from server.config.load import StorageConfig, load_section
 from server.flow.requeue import REQUEUE_EVENTS_MAX, dead_of
 from storage.errors import StoreLocked
 from storage.lmdb_store.environment import Store
@@ -62,18 +60,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _by_server(config: Path, source_id: str, event_ids: Sequence[str] | None) -> RequeueResult:
-    server = load_section(config, ServerConfig)
-    headers = {"content-type": "application/json"}
-    if server.admin_token:
-        headers["authorization"] = f"Bearer {server.admin_token.decode('latin-1')}"
-    client = Client("server.admin_bind", server.admin_bind, None)  # as long as the processor needs
     count, unknown = 0, list[str]()
-    try:
+    with AdminClient(config) as client:
         for command in _commands(event_ids):
-            done = _post(client, orjson.dumps({"source": source_id} | command), headers, count)
-            count, unknown = count + done[0], unknown + done[1]
-    finally:
-        client.close()
+            so_far = f"; {count} more were given back before" if count else ""
+            done = client.post("/requeue", {"source": source_id} | command, ("requeued", "unknown"), so_far)
+            count, unknown = count + int(done["requeued"]), unknown + list(done["unknown"])
     return count, unknown
 
 
@@ -83,18 +75,6 @@ def _commands(event_ids: Sequence[str] | None) -> Iterator[dict[str, object]]:
         return
     for at in range(0, len(event_ids), EVENT_IDS_A_REQUEST):
         yield {"event_ids": list(event_ids[at : at + EVENT_IDS_A_REQUEST])}
-
-
-def _post(client: Client, body: bytes, headers: dict[str, str], before: int) -> RequeueResult:
-    """Send one command. `before`: events requeued by earlier ones, reported if this one is refused."""
-    try:
-        answer = client.post("/requeue", body, headers, ("requeued", "unknown"))
-    except NoAnswer as error:
-        raise CommandFailed(ERROR, f"another process writes to the store, and it cannot be asked: {error}") from None
-    if answer.status != 200:
-        earlier = f"; {before} more were given back before" if before else ""
-        raise CommandFailed(ERROR, f"the server refused: {answer.status} {answer.value['message']}{earlier}")
-    return int(answer.value["requeued"]), list(answer.value["unknown"])
 
 
 def _in_store(store: Store, source_id: str, event_ids: Sequence[str] | None) -> RequeueResult:

@@ -48,7 +48,7 @@ CONFIG_BYTES_MAX = 4 * 2**20
 """Room for thousands of sources; catches a path to something endless."""
 
 Table = Mapping[str, Any]
-Section = TypeVar("Section", ServerConfig, StorageConfig)
+Section = TypeVar("Section", ServerConfig, StorageConfig, DedupConfig)
 
 
 @dataclass(frozen=True, slots=True)

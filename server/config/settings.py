@@ -119,13 +119,17 @@ class DedupConfig:
     window_hours: float = setting(
         96,
         number(0, 87_600),
-        "How long a processed id is known. Longer than the last retry of common senders, at 75.6 h.",
+        "How long a processed id is known after its outcome, to the minute. Common senders retry for up to 75.6 h.",
     )
     memory_ids_max: int = setting(
         0,
         count(0, 2**40),
         "Known ids in memory; older ones are in files. 0: what an eighth of this machine's memory holds.",
     )
+
+    @property
+    def window_ms(self) -> int:
+        return int(self.window_hours * 3_600_000)
 
 
 def _source_setting(key: str, kind: Kind, why: str) -> Setting:

@@ -63,6 +63,8 @@ class Committer:
         """Not in the store yet. All but the last are answered."""
         self._changes: list[PendingChange] = []
         """Not in the store yet."""
+        self._awaited: list[trio.Event] = []
+        """Who waits for a group that begins from here on."""
         self._changes_max: int | None = None  # in a group; None: all
         self._work = Wakeup()
         self._urgent = Wakeup()
@@ -106,6 +108,15 @@ class Committer:
                 self.flush()
                 await self.group_ended()
 
+    async def write_time(self) -> None:
+        """Write the store's time, which goes with every group; return when it is there, or cannot be now."""
+        written = trio.Event()
+        self._awaited.append(written)
+        self._work.notify()
+        self.flush()
+        while not written.is_set() and self.failure is None:
+            await self.group_ended()
+
     async def ended(self, batch: Batch) -> None:
         """Return when the batch is in the store, or was refused."""
         while batch in self._batches:
@@ -128,7 +139,7 @@ class Committer:
     @property
     def is_busy(self) -> bool:
         """Something waits to be written, or for the store to recover."""
-        return bool(self._batches or self._changes or self.failure)
+        return bool(self._batches or self._changes or self._awaited or self.failure)
 
     @property
     def lost(self) -> bool:
@@ -157,6 +168,7 @@ class Committer:
     async def _write_group(self) -> None:
         batches, changes = self._batches.copy(), self._changes[: self._changes_max]
         group = _group_of(batches, changes)
+        awaited, self._awaited = self._awaited, []
         started = trio.current_time()
         try:
             written = await self._writing.run(partial(self._writer.write, group))
@@ -169,6 +181,8 @@ class Committer:
                 self._changes_max = self._changes_max * 2 if self._changes else None
             self.commit_seconds.observe(trio.current_time() - started)
             self._settle(group.appends, batches, changes, written)
+            for event in awaited:
+                event.set()
         self._group_ended.unpark_all()
 
     def _settle(

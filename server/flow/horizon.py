@@ -11,7 +11,8 @@ from storage.read.reader import Reader
 from storage.statuses import Totals
 
 ON_ITS_WAY_MS = 3600 * 1000
-"""What was received this long ago is in the store, unless commits fail. Ids that stay so much longer cost nothing."""
+"""What was received this long ago, by a time that is kept to the minute, is in the store, unless commits fail. Ids that
+stay so much longer cost nothing."""
 
 
 class Horizon:

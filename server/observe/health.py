@@ -16,6 +16,10 @@ STARTING = refuse("starting", "the server is starting")
 STORAGE_FULL = refuse("storage_full", "the store is full; nothing can be kept now")
 STORAGE_FAILED = refuse("storage_failed", "the store cannot be written now")
 
+HOUR_MS = 3_600_000
+CLOCK_STEP_MS_MAX = HOUR_MS
+"""A larger step of the wall clock is said: a change to or from summer time that set the clock itself is one."""
+
 
 class Health:
     """Asked by the gate before anything else, and by the health routes."""
@@ -58,6 +62,8 @@ class Health:
         if not self._index_ready.is_set():
             message = "the dedup index is being rebuilt; deliveries are kept, their processing starts afterwards"
             warnings.append({"warning": "index_rebuilding", "message": message})
+        if message := self._clock_warning():
+            warnings.append({"warning": "clock", "message": message})
         if self._index.spill_error is not None:
             error = self._index.spill_error
             message = f"the dedup index outgrows dedup.memory_ids_max and cannot be written to files: {error}"
@@ -72,6 +78,23 @@ class Health:
             message = f"source {source_id}: no thread can be had for its processor; it waits and tries again"
             warnings.append({"warning": "threads", "message": message})
         return warnings
+
+    def _clock_warning(self) -> str:
+        """Return what is wrong with the wall clock, "" if nothing is."""
+        clock = self._committer.store_clock
+        if clock.withholds:
+            ahead = _hours(clock.now().withheld_ms)
+            return (
+                f"after a reboot the wall clock, {ahead} ahead, is not believed; if it is right: tidegate trust-clock"
+            )
+        stepped = clock.stepped_ms
+        if abs(stepped) <= CLOCK_STEP_MS_MAX:
+            return ""
+        return f"the wall clock was set {'ahead' if stepped > 0 else 'back'} by {_hours(abs(stepped))}"
+
+
+def _hours(ms: int) -> str:
+    return f"{ms / HOUR_MS:.1f} h"
 
 
 def storage_refusal(error: StoreError) -> Refusal:

@@ -11,6 +11,7 @@ from server import __version__
 from server.base import log
 from server.base.byte_budget import ByteBudget
 from server.base.clock import Clock
+from server.base.refusal import Refusal
 from server.base.worker import Worker
 from server.config.capacity import memory_ids_max, read_machine
 from server.config.load import Config
@@ -19,12 +20,13 @@ from server.flow.committer import Committer
 from server.flow.engine import Engine
 from server.flow.runner import Function, Shared
 from server.flow.suspects import find_suspects
+from server.flow.trust import foreseen
 from server.http.admin.routes import build_admin_app
 from server.http.asgi.routes import build_public_app
 from server.http.fast.event_loop import FastIntake
 from server.http.gate import Gate
 from server.http.listener import serve as serve_http
-from server.observe.health import Health
+from server.observe.health import Health, storage_refusal
 from server.observe.metrics import Metrics, Requests
 from server.observe.sources import describe_sources
 from server.runtime.gc import tune
@@ -40,7 +42,8 @@ READER_CHECK_SECONDS = 5
 """How often the places of readers that were killed are freed: each may pin pages, so that the store would grow; and a
 command that finds no place waits a little longer than this."""
 
-HOUR_MS = 3_600_000
+TIME_WRITE_SECONDS = 3600
+"""How often the store's time is written when nothing else is: over a reboot it goes on from the newest record."""
 
 
 class Server:
@@ -57,11 +60,13 @@ class Server:
         writer = Writer(store)
         if writer.recovered:
             self.log.info("taken from the journal", events=writer.recovered)
+        if writer.clock.withholds:
+            self.log.warning("the wall clock is not believed", ahead_seconds=writer.clock.now().withheld_ms / 1000)
         self.journal = Journal(store)
         self.committer = Committer(writer, store)
         self.acknowledger = Acknowledger(self.committer, self.journal)
         self.index = DedupIndex(
-            int(config.dedup.window_hours * HOUR_MS),
+            config.dedup.window_ms,
             memory_ids_max(config, read_machine(config.storage.path)),
             config.storage.path,
         )
@@ -106,7 +111,10 @@ class Server:
         nursery.start_soon(self._work)
         nursery.start_soon(self._rebuild_index)
         nursery.start_soon(self._check_readers)
+        nursery.start_soon(self._write_time)
         nursery.start_soon(self.reload.on_sighup)
+        if self.committer.store_clock.rebooted:
+            await self.committer.write_time()
         if not any(state.totals.received for state in self.engine.states):
             await self.index_ready.wait()  # an empty store: no warning that would last for a moment
         await nursery.start(self._serve_admin, admin)
@@ -149,6 +157,18 @@ class Server:
         if self._public_closing.is_set() and not self._public_closed.is_set():
             found.append("requests of slow clients")
         return "; ".join(found) or "the last commit"
+
+    async def trust_clock(self, dry_run: bool) -> dict[str, object] | Refusal:
+        """Believe the wall clock, unless it is a dry run; return what comes of it."""
+        clock = self.committer.store_clock
+        found = await self.looking_up.run(foreseen, self.lookup, clock.now(), self.index.window_ms)
+        if not dry_run:
+            clock.trust()
+            await self.committer.write_time()
+            if self.committer.failure is not None:
+                return storage_refusal(self.committer.failure)
+            self.log.info("the wall clock is believed", **found.report(dry_run=False))
+        return found.report(dry_run=dry_run)
 
     def observe(self, status: int, code: str, seconds: float, remote_addr: str = "", source: str = "", /) -> None:
         """Count and log an answer, whichever listener and layer gave it. The log names the source that admitted it."""
@@ -207,6 +227,7 @@ class Server:
             metrics=metrics.render,
             sources=lambda: describe_sources(self.engine.states),
             requeue=self.engine.requeue,
+            trust_clock=self.trust_clock,
             reader=self.lookup,
             worker=self.looking_up,
             flushed=self.committer.flushed,
@@ -239,6 +260,11 @@ class Server:
         for span in found:
             self.log.warning("events had been skipped", source=span.source_id, first=span.numbers[0])
         self.engine.feed_skipped(found)
+
+    async def _write_time(self) -> None:
+        while True:
+            await trio.sleep(TIME_WRITE_SECONDS)
+            await self.committer.write_time()
 
     async def _check_readers(self) -> None:
         while True:

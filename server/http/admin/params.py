@@ -30,6 +30,18 @@ def requeue_command(body: bytes) -> tuple[str, list[str] | None] | Refusal:
     return refuse("invalid_request", 'send {"source":…,"event_ids":[…]} or {"source":…,"all":true}')
 
 
+def trust_clock_command(body: bytes) -> bool | Refusal:
+    """Return whether it is a dry run, from `{"dry_run":…}`."""
+    try:
+        command = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        return refuse("invalid_json", f"the body is not JSON: {error}")
+    match command:
+        case {"dry_run": bool(dry_run), **rest} if not rest:
+            return dry_run
+    return refuse("invalid_request", 'send {"dry_run":true} or {"dry_run":false}')
+
+
 def event_id(encoded: str | None, query: bytes) -> str | Refusal:
     """Return the event id from the path, else from `?event_id=`."""
     if encoded is not None:

@@ -26,6 +26,8 @@ from storage.read.reader import Reader
 
 REQUEUE_BODY_BYTES_MAX = 8 * 2**20
 """Room for the largest request: the most ids, of 512 bytes each, escaped."""
+TRUST_BODY_BYTES_MAX = 1024
+"""Room for the one key, and blanks."""
 RECEIPTS_IN_HAND_MAX = 500
 """Receipts of a list that are read and sent at a time."""
 
@@ -50,6 +52,8 @@ class RequeueReport(Protocol):
 
 Requeue = Callable[[str, Sequence[str] | None], Awaitable[RequeueReport | Refusal]]
 """Requeues a source's dead events with these ids; None: all of them."""
+TrustClock = Callable[[bool], Awaitable[dict[str, object] | Refusal]]
+"""Believes the wall clock, unless it is a dry run; returns what comes of it."""
 Sources = Callable[[], Sequence[lookups.Value]]
 """Returns every source as `/sources` shows it; the key `id` holds its id."""
 
@@ -78,6 +82,7 @@ def build_admin_app(
     metrics: Callable[[], Awaitable[bytes]],
     sources: Sources,
     requeue: Requeue,
+    trust_clock: TrustClock,
     reader: Reader,
     worker: Worker,
     flushed: Callable[[], Awaitable[None]],
@@ -96,6 +101,7 @@ def build_admin_app(
     _add_reports(app, metrics, sources)
     _add_lookups(app, reader, worker)
     _add_requeue(app, requeue, sources, health)
+    _add_trust_clock(app, trust_clock, health)
     _add_root(app)
     return app
 
@@ -236,6 +242,15 @@ def _add_requeue(app: QuartTrio, requeue: Requeue, sources: Sources, health: Hea
         return response(Answer(200, json_text({"requeued": done.requeued, "unknown": list(done.unknown)})))
 
     app.add_url_rule("/requeue", view_func=requeue_events, methods=["POST"])
+
+
+def _add_trust_clock(app: QuartTrio, trust_clock: TrustClock, health: Health) -> None:
+    async def believe_clock() -> Response:
+        dry_run = unwrap(params.trust_clock_command(unwrap(await body_reader().read(up_to(TRUST_BODY_BYTES_MAX)))))
+        unwrap(health.refusal())
+        return response(Answer(200, json_text(unwrap(await trust_clock(dry_run)))))
+
+    app.add_url_rule("/trust-clock", view_func=believe_clock, methods=["POST"])
 
 
 def _query() -> bytes:
