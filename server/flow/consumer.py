@@ -8,7 +8,7 @@ without a processor goes the same way with nothing in the middle: what becomes o
 ids need not be held.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from operator import itemgetter
 
@@ -312,9 +312,25 @@ class Consumer:
         """Return, by position, the number of the event of that id that was processed, of which the one asked for is a
         duplicate: it was received before the window after that outcome ended. `received`: when, by the store's time."""
         probe = self._index.probe(digests, max(received))
-        if probe.certain:
-            return probe.known
-        return await self._reading.run(self._confirmed, probe, digests, received) | probe.known
+        known = probe.known
+        if not probe.certain:
+            known = await self._reading.run(self._confirmed, probe, digests, received) | known
+        if 0 in received:
+            known |= await self._known_in_store(
+                {at: digests[at] for at, ms in enumerate(received) if not ms and at not in known}
+            )
+        return known
+
+    async def _known_in_store(self, requeued: Mapping[int, bytes]) -> dict[int, int]:
+        """Return the same of requeued events that the index does not know: the store may, from before its window."""
+        found: dict[bytes, int] = {}
+        before: int | None = None
+        while len(found) < len(requeued):
+            more, before = await self._reading.run(self._reader.processed, set(requeued.values()), before)
+            found = more | found
+            if before is None:
+                break
+        return {at: found[digest] for at, digest in requeued.items() if digest in found}
 
     def _confirmed(self, probe: Probe, digests: Sequence[bytes], received: Sequence[int]) -> dict[int, int]:
         """Return the same of the candidates; reads files of the index too."""

@@ -19,6 +19,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy
@@ -231,14 +232,13 @@ def _records(old: OldStore, on_event: Callable[[int], None]) -> Iterator[Record]
 
 
 def _statuses(old: OldStore) -> Iterator[Record]:
-    """Yield the statuses, and the store's time: that of an outcome is the wall clock's, which it follows from there on.
+    """Yield the statuses, and the store's time: that of an outcome or a receipt is the wall clock's, from there on.
 
-    An outcome of the future, when the clock was wrong, is taken for one of now: otherwise all that came before it would
-    be long past.
+    One of the future, when the clock was wrong, is taken for now: otherwise all that came before would be long past.
     """
     now_ms, newest_ms = host_time(UNKNOWN_BOOT).wall_ms, 0
     for first, rows in old.statuses():
-        rows["store_ms"] = numpy.minimum(rows["at_ms"], now_ms)
+        rows["store_ms"] = numpy.minimum(numpy.maximum(rows["at_ms"], rows["store_ms"]), now_ms)
         newest_ms = max(newest_ms, int(rows["store_ms"].max()))
         key = key_of(first)
         yield "statuses", key, encode_statuses(key, rows)
@@ -251,7 +251,8 @@ def _recover(old: OldStore, store: Store, events: int) -> Migrated:
     writer = Writer(store)
     appends = journaled(old, events + 1, appends_in)
     if appends:
-        writer.write(Group(appends))
+        now_ms = writer.clock.now_ms()
+        writer.write(Group([replace(append, store_ms=min(append.store_ms, now_ms)) for append in appends]))
     return Migrated(writer.next_number - 1, writer.next_number - 1 - events)
 
 

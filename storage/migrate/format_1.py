@@ -48,6 +48,7 @@ from storage.journal.records import Journaled
 from storage.lmdb_store.errors import lmdb_errors
 from storage.model import Append
 from storage.statuses import EventStatus, Totals
+from storage.store_time import to_the_minute
 
 NUMBER = 1
 
@@ -116,9 +117,25 @@ class OldStore:
             yield number_of(b"ids", key), decode_ids(key, value)
 
     def statuses(self) -> Iterator[tuple[int, Rows]]:
-        """Yield rows of today; their `store_ms` is 0."""
+        """Yield rows of today; the `store_ms` of what is pending is when it was received by the wall clock, else 0."""
         for key, value in self.values("fates"):
-            yield number_of(b"fates", key), decode_rows(key, value)
+            first, rows = number_of(b"fates", key), decode_rows(key, value)
+            waits = status_rows.is_pending(rows["status"])
+            if waits.any():
+                rows["store_ms"] = numpy.where(waits, self._received(first, len(rows)), 0)
+            yield first, rows
+
+    def _received(self, first: int, count: int) -> Rows:
+        """Return when each of these events was received, to the minute: what the head of its record says."""
+        received = numpy.zeros(count, "<u8")
+        cursor = self._txn.cursor(db=self._databases["log"])
+        with lmdb_errors():
+            found = cursor.set_range(key_of(first))
+            while found and (place := number_of(b"log", bytes(cursor.key())) - first) < count:
+                _, _, received_at_ms, *_ = _LOG_HEAD.unpack_from(cursor.value(), CRC.size)
+                received[place:] = to_the_minute(received_at_ms)
+                found = cursor.next()
+        return received
 
     def results(self) -> Iterator[tuple[int, dict[int, bytes]]]:
         for key, value in self.values("results"):
@@ -167,8 +184,9 @@ def _appends_in(first: int, payload: bytes) -> list[Append]:
         found += decode_log(key_of(first), payload[at : at + length], decompressor)
         first = found[-1].end
         at += length
-    pairs = zip(found, entries, strict=True)
-    return [Append(numbered, admitted, EventStatus(rest)) for numbered, (_, admitted, rest) in pairs]
+    times = [to_the_minute(numbered.deliveries.received_at_ms[0]) for numbered in found]
+    parts = zip(found, entries, times, strict=True)
+    return [Append(numbered, admitted, EventStatus(rest), at_ms) for numbered, (_, admitted, rest), at_ms in parts]
 
 
 def _decode_totals(key: bytes, value: bytes) -> Totals:

@@ -63,6 +63,24 @@ def _hits(snapshots: Snapshots, wanted: bytes) -> Iterator[tuple[Numbers, Status
         yield from hits
 
 
+def processed(
+    snapshots: Snapshots, wanted: Collection[bytes], before: int | None
+) -> tuple[dict[bytes, int], int | None]:
+    """Return numbers of processed events with these digests, and the block to go on before, see Reader."""
+    found: dict[bytes, int] = {}
+    fingerprints = numpy.sort(numpy.frombuffer(b"".join(wanted), "<u8")[::2])
+    with snapshots.take() as snapshot:
+        for first, digests in snapshot.digests_backward(before):
+            before = first
+            own = numpy.frombuffer(digests, "<u8")[::2]
+            places = numpy.minimum(fingerprints.searchsorted(own), len(fingerprints) - 1)
+            for place in numpy.flatnonzero(fingerprints[places] == own).tolist():
+                each = digests[place * DIGEST_BYTES : (place + 1) * DIGEST_BYTES]
+                if each in wanted and _statuses(snapshot, first)[place] == EventStatus.PROCESSED:
+                    found[each] = first + place
+        return found, before if snapshot.exhausted else None
+
+
 def _statuses(snapshot: Snapshot, first: int) -> Statuses:
     block = snapshot.block_of(first)
     if block is None:

@@ -113,6 +113,12 @@ class Reader:
                     order = _confirm_block(snapshot, pairs, order, verdicts)
         return verdicts
 
+    def processed(self, wanted: Collection[bytes], before: int | None = None) -> tuple[dict[bytes, int], int | None]:
+        """Return the number of a processed event for those of these digests that have one, however long ago; looking
+        backward from the block that starts before this number (None: from the end of the store). The scan is bounded:
+        with it comes the number to go on before, None at the begin of the store."""
+        return lookup.processed(self._snapshots, wanted, before)
+
     def waits_since(self, start: int) -> tuple[int, int | None]:
         """Return the number of the first event from `start` on that has been pending since its receipt, and when that
         was, by the store's time; the end of the store and None if there is none.

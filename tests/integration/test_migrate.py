@@ -20,6 +20,7 @@ from server.cli.main import main
 from server.observe import receipts
 from storage import store_time
 from storage.codec.records import seal
+from storage.codec.status_rows import is_pending
 from storage.errors import StoreMissing
 from storage.lmdb_store import disk, lock
 from storage.lmdb_store.environment import Store
@@ -344,7 +345,8 @@ def test_an_empty_store_is_converted(tmp_path: Path) -> None:
 
 
 def test_store_time_goes_on_from_outcomes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Outcomes have the wall clock's time for the store's, but none lies in the future."""
+    """Outcomes, and what is pending since its receipt, have the wall clock's time for the store's, but none lies in the
+    future."""
     path = old_store(tmp_path)
     with closing(OldStore(path)) as old:
         times = numpy.concatenate([rows["at_ms"] for _, rows in old.statuses()])
@@ -355,6 +357,14 @@ def test_store_time_goes_on_from_outcomes(tmp_path: Path, monkeypatch: pytest.Mo
     convert.migrate(path, 2**24, lambda *_: None)
     with closing(Store.open(path, mode="read")) as store, Snapshots(store).take() as snapshot:
         rows = numpy.concatenate([block.rows for block in snapshot.blocks(1)])
+        received = [
+            store_time.to_the_minute(head.received_at_ms)
+            for number in numpy.flatnonzero(is_pending(rows["status"])) + 1
+            if (head := snapshot.head_of(int(number)))
+        ]
         assert snapshot.store_time() == store_time.StoreTime(now_ms, host)
     assert rows["at_ms"].tolist() == times.tolist()
-    assert rows["store_ms"].tolist() == numpy.minimum(times, now_ms).tolist()
+    waits = is_pending(rows["status"])
+    assert rows["store_ms"][~waits].tolist() == numpy.minimum(times[~waits], now_ms).tolist()
+    assert waits.any()
+    assert rows["store_ms"][waits].tolist() == [min(each, now_ms) for each in received]

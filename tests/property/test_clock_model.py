@@ -1,9 +1,10 @@
 """A server's flow and store against a model, while clocks jump and the host starts again: what is a duplicate."""
 
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,10 +16,12 @@ from hypothesis import strategies as st
 
 from server.config.load import load
 from server.flow import engine, horizon
+from server.flow.requeue import Requeued
 from server.intake.intake import Admission
 from server.runtime.app import Server
 from storage import store_time
 from storage.lmdb_store.environment import Store
+from storage.model import StatusChange
 from storage.read.reader import Reader
 from storage.statuses import EventStatus
 from storage.store_time import BOOT_ID_BYTES, MINUTE_MS, REBOOT_MS_MAX, HostTime, to_the_minute
@@ -167,15 +170,9 @@ class World:
         self.configure(server)
 
 
-@given(st.lists(STEPS, max_size=12))
-@example([("send", "a"), ("wait", 47 * 60, -600 * 60), ("kill",), ("send", "a"), ("wait", 61, 0), ("send", "a")])
-@example([("send", "a"), ("remove",), ("send", "a"), ("wait", 300 * 60, 0), ("kill",), ("put_back",), ("send", "a")])
-@example([("remove",), ("send", "a"), ("wait", 90 * 60, 0), ("send", "a"), ("put_back",), ("send", "a")])
-@example([("send", "a"), ("reboot", 25 * 60), ("send", "a"), ("wait", WINDOW_HOURS * 60, 0), ("send", "a")])
-@settings(max_examples=12, deadline=None)
-def test_duplicates_are_those_of_the_model(steps: Sequence[Step]) -> None:
-    """An event is a duplicate if it was received before the window after an outcome of its id ended, by a time that no
-    jump of a wall clock touches, and that goes on over a reboot by at most a day; however long it waited."""
+@contextmanager
+def living() -> Iterator[World]:
+    """A host with an empty store, on which nothing but steps of a test makes time pass."""
     with (
         TemporaryDirectory() as directory,
         patch.object(engine, "MERGE_POLL_SECONDS", 0.001),
@@ -183,4 +180,52 @@ def test_duplicates_are_those_of_the_model(steps: Sequence[Step]) -> None:
     ):
         world = World(Path(directory))
         with patch.object(store_time, "host_time", lambda _: world.host):
-            trio.run(world.run, steps)
+            yield world
+
+
+@given(st.lists(STEPS, max_size=12))
+@example([("send", "a"), ("wait", 47 * 60, -600 * 60), ("kill",), ("send", "a"), ("wait", 61, 0), ("send", "a")])
+@example([("send", "a"), ("remove",), ("send", "a"), ("wait", 300 * 60, 0), ("kill",), ("put_back",), ("send", "a")])
+@example([("remove",), ("send", "a"), ("wait", 90 * 60, 0), ("send", "a"), ("put_back",), ("send", "a")])
+@example([("send", "a"), ("remove",), ("send", "a"), ("wait", 60 * 60, 0), ("send", "a"), ("send", "a"), ("put_back",)])
+@example([("send", "a"), ("reboot", 25 * 60), ("send", "a"), ("wait", WINDOW_HOURS * 60, 0), ("send", "a")])
+@settings(max_examples=12, deadline=None)
+def test_duplicates_are_those_of_the_model(steps: Sequence[Step]) -> None:
+    """An event is a duplicate if it was received before the window after an outcome of its id ended, by a time that no
+    jump of a wall clock touches, and that goes on over a reboot by at most a day; however long it waited."""
+    with living() as world:
+        trio.run(world.run, steps)
+
+
+def test_a_requeued_event_knows_older_outcomes() -> None:
+    """Where an event of its id was processed while it was dead, a requeued one is its duplicate, however long ago that
+    was and whatever has left the index."""
+
+    async def run(world: World) -> None:
+        async with world.server() as server:
+            (state,) = server.engine.states
+            for step in (world.remove, partial(world.send, event_id="a"), partial(world.send, event_id="b")):
+                step(server)
+            await world.settle(server)
+            server.committer.change_status(
+                state, StatusChange("demo", EventStatus.DEAD, [1, 2], [1, 1], 5, 5), lambda: None
+            )
+            await server.committer.write_time()
+            world.model = Model(world.model.store_ms)
+            world.put_back(server)
+            world.send(server, "a")
+            await world.settle(server)
+            world.wait(server, 1000 * 60, 0)
+            await world.settle(server)
+        async with world.server() as server:
+            assert len(server.index) == 0
+            assert await server.engine.requeue("demo", None) == Requeued(2, ())
+            await world.settle(server)
+            assert world.statuses(server.store) == [
+                EventStatus.DUPLICATE,
+                EventStatus.PROCESSED,
+                EventStatus.PROCESSED,
+            ]
+
+    with living() as world:
+        trio.run(run, world)
