@@ -5,7 +5,9 @@ are its files?
 import contextlib
 import errno
 import fcntl
+import math
 import os
+import resource
 import stat
 from pathlib import Path
 
@@ -13,6 +15,9 @@ from storage.errors import StoreError, StoreFull
 
 LOW_BYTES = 16 * 2**20
 """A disk with less is full: it was a write of some MiB at most that found no room."""
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system says when there is no room: on the disk, for this user, or in a file of a process (`ulimit -f`)."""
 
 LOCK_FILE_BYTES = 65536
 """Of lock.mdb: LMDB's table of 1022 readers. The usual 126 are soon taken by commands that run side by side."""
@@ -24,8 +29,9 @@ LOCK_FILE_BYTES_MIN = 8192
 def is_full(path: Path) -> bool:
     """Return whether an I/O error of a write in this directory says that the disk is full.
 
-    LMDB reports a write that stopped short as EIO, and a disk that becomes full stops nearly every write short. An EIO
-    of the disk itself looks the same and must stay what it is; what tells them apart is that a full disk is full.
+    LMDB reports a write that stopped short as EIO, and a disk that becomes full stops nearly every write short; so does
+    a file that reaches the limit of this process. An EIO of the disk itself looks the same and must stay what it is;
+    what tells them apart is that a full disk is full.
 
     Taking the disk's own error for a full disk, if both come at once, loses nothing: the transaction was aborted and
     nothing of it acknowledged; the meta page still names the one before, whose every page was flushed before it was
@@ -34,7 +40,7 @@ def is_full(path: Path) -> bool:
     written, LMDB refuses all that follows with PanicError.
     """
     try:
-        return free_bytes(path) < LOW_BYTES
+        return min(free_bytes(path), growth_bytes(path / "data.mdb")) < LOW_BYTES
     except OSError:
         return False
 
@@ -50,6 +56,12 @@ def is_writable(file: Path) -> bool:
     if file.exists():
         return os.access(file, os.R_OK | os.W_OK, effective_ids=True)
     return os.access(file.parent, os.W_OK | os.X_OK, effective_ids=True)
+
+
+def growth_bytes(file: Path) -> float:
+    """Return how much larger this process may make a file."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    return math.inf if limit == resource.RLIM_INFINITY else limit - file.stat().st_size
 
 
 def give_to_owner(file: Path) -> None:
@@ -77,7 +89,7 @@ def allocate_lock_file(path: Path) -> None:
         if error.errno in {errno.EOPNOTSUPP, errno.EINVAL}:  # a filesystem without it
             return
         words = f"{path / 'lock.mdb'} cannot be made: {error.strerror}"
-        raise (StoreFull if error.errno in {errno.ENOSPC, errno.EDQUOT} else StoreError)(words) from error
+        raise (StoreFull if error.errno in FULL else StoreError)(words) from error
 
 
 def _allocate(lock_file: int) -> None:

@@ -33,7 +33,7 @@ def lmdb_errors(written: Path | None = None) -> Iterator[None]:
 
 def translated(error: lmdb.Error, written: Path | None) -> StoreError:
     words = str(error)
-    if isinstance(error, lmdb.MapFullError) or says(words, errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, lmdb.MapFullError) or says(words, *disk.FULL):
         return StoreFull(words)
     if says(words, errno.EIO):
         if written is not None and disk.is_full(written):

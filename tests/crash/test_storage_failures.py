@@ -1,6 +1,8 @@
 """A store that cannot be written, while the server runs: what it refuses, what goes on, and how it comes back."""
 
 import hashlib
+import random
+import resource
 import signal
 
 import pytest
@@ -76,6 +78,26 @@ def test_a_failed_commit_refuses_and_recovers(children: Children, how: str, code
     assert child.post("worked", [item("c"), item("d")]).status == 200
     eventually(lambda: pending(child, "worked") == 0)
     assert [event.id for event in read_books(child).events] == ["a", "b", "c", "d"]
+    check_identity(child)
+
+
+def test_a_file_at_its_limit_is_full(children: Children) -> None:
+    """Where `ulimit -f` stops the store from growing that is a full disk, short writes too; more room heals it.
+
+    LMDB says EIO for a short write, so the server had taken nothing any more until a restart.
+    """
+    child = children(SECTIONS)
+    child.start()
+    child.post("archive", item("a"))
+    size = (child.store / "data.mdb").stat().st_size
+    resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (size + 100_000, resource.RLIM_INFINITY))
+    sent = [child.post("archive", item(str(number), noise=random.randbytes(30_000).hex())) for number in range(20)]
+    assert {answer.json["code"] for answer in sent if answer.status != 200} == {"storage_full"}
+    assert reasons(child) == ["storage_full"]
+    assert child.admin("/livez").status == 200
+    resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    eventually(lambda: not reasons(child))
+    assert child.post("archive", item("z")).status == 200
     check_identity(child)
 
 

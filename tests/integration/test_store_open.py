@@ -1,6 +1,7 @@
 """Opening a store: one writer, one format, private files, errors with the right name."""
 
 import errno
+import math
 import os
 import random
 import resource
@@ -197,6 +198,7 @@ def test_a_start_that_was_interrupted_is_finished(tmp_path: Path, after: int) ->
         (lmdb.MapFullError("mdb_put: MDB_MAP_FULL"), StoreFull),
         (lmdb.Error("mdb_txn_commit: No space left on device"), StoreFull),
         (lmdb.Error("mdb_txn_commit: Disk quota exceeded"), StoreFull),
+        (lmdb.Error("mdb_txn_commit: File too large"), StoreFull),
         (lmdb.Error("mdb_txn_commit: Input/output error"), StoreFailed),
         (lmdb.CorruptedError("mdb_get: MDB_CORRUPTED"), StoreDamaged),
         (lmdb.Error("mdb_put: Cannot allocate memory"), StoreError),
@@ -242,6 +244,7 @@ def test_a_short_write_means_a_full_disk(
     """LMDB says EIO for a short write: that is StoreFull on a full disk, else StoreFailed; the next group is whole."""
     path = tmp_path / "store"
     monkeypatch.setattr(disk, "free_bytes", lambda path: free_bytes)
+    monkeypatch.setattr(disk, "growth_bytes", lambda file: math.inf)  # the limit stands for the disk here
     body = random.Random(1).randbytes(1_000_000)
     with opened(path) as (_, writer):
         writer.write(Group([numbered(1, 1)]))
