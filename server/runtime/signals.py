@@ -54,11 +54,20 @@ def drain_on_signals(
 
     start_thread(give_up, "drain deadline")
     before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    _undo_what_modules_did()
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _undo_what_modules_did() -> None:
+    """Take back what the modules of processors, or who started this process, have set for signals: a log without a
+    reader must not end it, and it must hear what it is told."""
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
 
 
 def notify(state: str) -> None:
