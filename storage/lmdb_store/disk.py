@@ -37,7 +37,7 @@ def is_full(path: Path) -> bool:
     nothing of it acknowledged; the meta page still names the one before, whose every page was flushed before it was
     named. The next transaction starts there, writes anew all pages that it adds, and flushes them before it is named
     itself, so it relies on nothing that the failed flush may have dropped. If the meta page itself could not be
-    written, LMDB refuses all that follows with PanicError.
+    written, it is taken back: see `storage/lmdb_store/transactions.py`.
     """
     try:
         return min(free_bytes(path), growth_bytes(path / "data.mdb")) < LOW_BYTES

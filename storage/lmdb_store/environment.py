@@ -1,8 +1,8 @@
 """One open store: the LMDB environment, its databases, its lock, its room.
 
 Guarantees: one writing process (flock on `writer.lock`); the directory is 0700 and the files 0600; a store of another
-format is refused, and so is one whose file was cut; every lmdb.Error leaves as a StoreError, except PanicError: after
-it nothing can be trusted and the process must end.
+format is refused, and so is one whose file was cut; every lmdb.Error leaves as a StoreError, except PanicError: an
+environment that has failed, and that cannot be opened anew since a transaction does not end. The process must end then.
 
 What a commit flushes, and when: `storage/sync.py`. When the map is full even a deletion fails, so a reserve of it is
 kept for outcomes: see `has_room`.
@@ -11,6 +11,7 @@ kept for outcomes: see `has_room`.
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +24,7 @@ from storage.lmdb_store import disk, lock
 from storage.lmdb_store.errors import lmdb_errors, translated
 from storage.lmdb_store.making import DATABASES, FORMAT_KEY, IDENTITY_KEY, check_data, initialise, settle
 from storage.lmdb_store.place import check_files
-from storage.lmdb_store.readers import PLACES_KEPT, ReadTransactions, when_there_is_a_place
+from storage.lmdb_store.transactions import PLACES_KEPT, Transactions, when_there_is_a_place
 from storage.lmdb_store.truncation import check_truncation
 
 DATABASES_MAX = 16
@@ -40,8 +41,9 @@ _FIXED_PAGES = 3
 class Store:
     """An open store. `env` is for Writer and Reader; `write_transaction` and `read_transaction` map errors."""
 
-    def __init__(self, env: Any, path: Path, map_size_bytes: int, lock_file: int | None) -> None:
-        self.env = env
+    def __init__(
+        self, env: Any, path: Path, map_size_bytes: int, lock_file: int | None, open_again: Callable[[], Any]
+    ) -> None:
         self.path = path
         self.map_size_bytes = map_size_bytes
         self.is_new = False
@@ -50,11 +52,12 @@ class Store:
             max(map_size_bytes // RESERVE_SHARE, RESERVE_BYTES_MIN), map_size_bytes // RESERVE_SHARE_OF_TINY
         )
         self._lock_file = lock_file
-        self._reads = ReadTransactions(env)
+        self._open_again = open_again
+        self._taken_back = False
+        """Whether the last commit was taken back, and that is perhaps not on the disk."""
+        self._transactions = Transactions(env, self._open_anew)
         self.page_bytes: int = env.stat()["psize"]
-        self.meta, self.facts, self.bodies, self.ids, self.statuses, self.results = (
-            env.open_db(name.encode(), create=False) for name in DATABASES
-        )
+        self._use(env)
         with self.read_transaction() as txn:
             found = txn.get(IDENTITY_KEY, db=self.meta)
             self.identity = unseal(b"meta", IDENTITY_KEY, bytes(found)) if found is not None else bytes(IDENTITY_BYTES)
@@ -86,7 +89,8 @@ class Store:
             undo.callback(os.close, lock_file)
             check_data(path, mode)
             disk.allocate_lock_file(path)
-            env = _open(path, open_environment, map_size=map_size_bytes)
+            open_it = partial(_open, path, open_environment, map_size=map_size_bytes)
+            env = open_it()
             undo.callback(env.close)
             with lmdb_errors(path):
                 check_truncation(env, path)
@@ -94,8 +98,8 @@ class Store:
                 _check_format(env)
                 settle(path, lock_file)
                 env.reader_check()
-                store = cls(env, path, map_size_bytes, lock_file)
-                store._reads.keep(PLACES_KEPT)
+                store = cls(env, path, map_size_bytes, lock_file, open_it)
+                store._transactions.keep_places(PLACES_KEPT)
             store.is_new = is_new
             undo.pop_all()
             return store
@@ -111,14 +115,15 @@ class Store:
                 disk.give_to_owner(path / "lock.mdb")
             elif (lock_file := lock.keep_writers_away(path)) is not None:
                 undo.callback(os.close, lock_file)
-            env = _open(path, open_environment, map_size=0, readonly=True, lock=has_places)
+            open_it = partial(_open, path, open_environment, map_size=0, readonly=True, lock=has_places)
+            env = open_it()
             undo.callback(env.close)
             with lmdb_errors():
                 if truncation_check:
                     check_truncation(env, path)
                 _check_format(env)
                 env.reader_check()
-                store = cls(env, path, env.info()["map_size"], lock_file)
+                store = cls(env, path, env.info()["map_size"], lock_file, open_it)
             undo.pop_all()
             return store
 
@@ -138,11 +143,11 @@ class Store:
     def read_transaction(self) -> Iterator[Any]:
         """Begin a short read. Its values are buffers inside the map: copy what shall outlive the block."""
         with lmdb_errors():
-            txn = self._reads.begin()
+            txn = self._transactions.begin_read()
             try:
                 yield txn
             finally:
-                self._reads.end(txn)
+                self._transactions.end_read(txn)
 
     @contextmanager
     def write_transaction(self) -> Iterator[Any]:
@@ -151,13 +156,13 @@ class Store:
         Begin and end it on one thread: otherwise the next write transaction would hang for ever.
         """
         with lmdb_errors(self.path):
-            txn = self.env.begin(write=True)
+            txn = self._transactions.begin_write()
             try:
+                self._flush_taken_back()
                 yield txn
                 txn.commit()
-            except BaseException:
-                txn.abort()
-                raise
+            finally:
+                self._transactions.end_write(txn)
 
     def used_bytes(self, txn: Any | None = None) -> int:
         """Return the bytes of the pages that hold something; pages that can be used again do not count."""
@@ -177,7 +182,32 @@ class Store:
     def reader_check(self) -> int:
         """Free the slots of readers that were killed, which pin pages; return how many there were."""
         with lmdb_errors():
-            return int(self.env.reader_check())
+            return self._transactions.check_readers()
+
+    def _use(self, env: Any) -> None:
+        self.env = env
+        self.meta, self.facts, self.bodies, self.ids, self.statuses, self.results = (
+            env.open_db(name.encode(), create=False) for name in DATABASES
+        )
+
+    def _open_anew(self) -> Any:
+        self.env.close()
+        self._use(self._open_again())
+        self._taken_back = True
+        return self.env
+
+    def _flush_taken_back(self) -> None:
+        """Have the meta page of before on the disk before pages are used again that only the failed commit named."""
+        if not self._taken_back:
+            return
+        data = os.open(self.path / "data.mdb", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            sync.flush_data(data)
+        except OSError as error:
+            raise lmdb.Error(f"data.mdb cannot be flushed: {error.strerror}") from error
+        finally:
+            os.close(data)
+        self._taken_back = False
 
 
 def _open(path: Path, open_environment: OpenEnvironment, **options: Any) -> Any:

@@ -52,6 +52,7 @@ def test_no_answer_without_its_commit(children: Children) -> None:
     [
         ("full", "storage_full"),
         ("no space", "storage_full"),
+        ("meta page", "storage_full"),
         ("short write", "storage_full"),
         ("other", "storage_failed"),
     ],

@@ -32,9 +32,9 @@ COMMANDS = (("receipt", "demo", "id-1"), ("dead",), ("verify",))
 START = """
 import sys
 from pathlib import Path
-from storage.lmdb_store import readers
+from storage.lmdb_store import transactions
 from storage.lmdb_store.environment import Store
-readers.PLACE_WAIT_SECONDS = 0
+transactions.PLACE_WAIT_SECONDS = 0
 Store.open(Path(sys.argv[1]), map_size_bytes=1 << 28, mode="write")
 """
 

@@ -217,7 +217,8 @@ def test_the_reserve_is_a_share_of_the_map(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "store", map_size_bytes=1 << 28, mode="write")
     try:
         reserves = {
-            size: Store(store.env, store.path, size, None).reserve_bytes for size in (1 << 26, 1 << 31, 1 << 36)
+            size: Store(store.env, store.path, size, None, lambda: None).reserve_bytes
+            for size in (1 << 26, 1 << 31, 1 << 36)
         }
         assert reserves == {1 << 26: 1 << 24, 1 << 31: RESERVE_BYTES_MIN, 1 << 36: (1 << 36) // 20}
         assert store.has_room((1 << 28) - store.reserve_bytes)

@@ -12,9 +12,9 @@ import lmdb
 import pytest
 
 from storage.errors import StoreError
-from storage.lmdb_store import disk, readers
+from storage.lmdb_store import disk, transactions
 from storage.lmdb_store.environment import Store
-from storage.lmdb_store.readers import PLACES_KEPT
+from storage.lmdb_store.transactions import PLACES_KEPT
 from storage.model import Group
 from storage.read.reader import Reader
 from tests.support.store import filled, numbered, opened
@@ -119,7 +119,7 @@ def test_an_opening_command_waits_for_a_place(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     Store.open(path, mode="read", open_environment=full_twice).close()
     attempts.clear()
-    monkeypatch.setattr(readers, "PLACE_WAIT_SECONDS", 0)
+    monkeypatch.setattr(transactions, "PLACE_WAIT_SECONDS", 0)
     with pytest.raises(StoreError, match="too many processes read the store at once: end some"):
         Store.open(path, mode="read", open_environment=full_twice)
 

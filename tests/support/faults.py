@@ -1,10 +1,10 @@
 """The `tidegate` command with something of its world replaced: `faults.py [OPTIONS] COMMAND …`.
 
 `--waits`: the seconds between attempts. `--faults`: while this file exists, every commit of the store fails as it says:
-`full` (the map is full), `no space` (the disk is full), `eio` (fsync failed), `short write` (as a full disk
-does it), `other`, `bug` (our own); and the journal takes nothing, unless `--journal-holds`. `--no-journal`: none
-can be made. `--clocks`: this file says what the clocks of the host say, see `Clocks`. `--broken-intake`:
-a body that is an object with `fault` is our bug.
+`full` (the map is full), `no space` (the disk is full), `meta page` (the disk is full for that one: nothing begins any
+more in this environment), `eio` (fsync failed), `short write` (as a full disk does it), `other`, `bug` (our own); and
+the journal takes nothing, unless `--journal-holds`. `--no-journal`: none can be made. `--clocks`: this file says what
+the clocks of the host say, see `Clocks`. `--broken-intake`: a body that is an object with `fault` is our bug.
 """
 
 import argparse
@@ -34,6 +34,7 @@ from tests.support import clocks
 
 FAULTS: dict[str, Exception] = {
     "full": lmdb.MapFullError("mdb_put: Environment mapsize limit reached"),
+    "meta page": lmdb.Error(f"mdb_txn_commit: {os.strerror(errno.ENOSPC)}"),
     "no space": lmdb.Error(f"mdb_txn_commit: {os.strerror(errno.ENOSPC)}"),
     "eio": lmdb.Error(f"mdb_txn_commit: {os.strerror(errno.EIO)}"),
     "short write": lmdb.Error(f"mdb_txn_commit: {os.strerror(errno.EIO)}"),
@@ -45,9 +46,10 @@ FAULTS: dict[str, Exception] = {
 class Transaction:
     """A write transaction whose commit fails while the file says so."""
 
-    def __init__(self, inner: Any, faults: Path) -> None:
+    def __init__(self, inner: Any, faults: Path, environment: "Environment") -> None:
         self._inner = inner
         self._faults = faults
+        self._environment = environment
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
@@ -62,6 +64,7 @@ class Transaction:
         if self._faults.exists():
             fault = self._faults.read_text()
             disk.free_bytes = lambda path: 0 if fault == "short write" else 2**40
+            self._environment.failed = fault == "meta page"
             raise FAULTS[fault]
         self._inner.commit()
 
@@ -72,13 +75,16 @@ class Environment:
     def __init__(self, inner: Any, faults: Path) -> None:
         self._inner = inner
         self._faults = faults
+        self.failed = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
     def begin(self, *args: Any, **options: Any) -> Any:
+        if self.failed:
+            raise lmdb.PanicError("mdb_txn_begin: MDB_PANIC")
         found = self._inner.begin(*args, **options)
-        return Transaction(found, self._faults) if options.get("write") else found
+        return Transaction(found, self._faults, self) if options.get("write") else found
 
 
 def no_room(file: int, size: int) -> None:
