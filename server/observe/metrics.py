@@ -11,6 +11,7 @@ about 16 ms per 1000 series.
 
 import math
 import platform
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -24,6 +25,7 @@ from prometheus_client.registry import Collector
 from server import __version__
 from server.base.clock import Clock
 from server.base.histogram import SECONDS, Histogram
+from server.base.refusal import STATUS
 from server.base.worker import Worker
 from server.flow.acknowledger import Acknowledger
 from server.flow.committer import Committer
@@ -36,22 +38,26 @@ from storage.statuses import EXPORTED, OUTCOMES, RULES, Totals
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
 
+_OF_THE_ADMIN_SIDE = "forbidden"
+"""The one code that no answer of the public side has."""
+
+
 class Requests:
-    """Counts answers."""
+    """Counts the answers of the public side. Each kind is there at 0 from the start, so that `rate` sees the first."""
 
     def __init__(self) -> None:
-        self.counts: dict[tuple[int, str], int] = {}
+        kinds = [(status, code) for code, status in STATUS.items() if code != _OF_THE_ADMIN_SIDE]
+        self.counts = Counter(dict.fromkeys([(200, ""), (503, ""), *kinds], 0))  # health has no code
         self.seconds = Histogram(SECONDS)
 
     def observe(self, status: int, code: str, seconds: float) -> None:
         """Count an answer. `code` is "" for a 200."""
-        key = (status, code)
-        self.counts[key] = self.counts.get(key, 0) + 1
+        self.counts[status, code] += 1
         self.seconds.observe(seconds)
 
     def accepted(self, count: int, seconds: float) -> None:
         """Count so many deliveries that were answered with 200 at once."""
-        self.counts[200, ""] = self.counts.get((200, ""), 0) + count
+        self.counts[200, ""] += count
         self.seconds.observe(seconds, count)
 
 

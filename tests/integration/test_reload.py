@@ -54,6 +54,21 @@ class Clients:
         eventually(lambda: len(self.answers) >= wanted)
 
 
+def test_a_new_source_counts_from_zero(children: Children) -> None:
+    """Each series of a source is there at 0 before its first event, at the start and for one that a reload brings."""
+    child = children(source("first"))
+    with child:
+        child.write(source("first") + source("later"))
+        child.reload()
+        samples = child.metrics()
+        of_sources = {name: value for name, value in samples.items() if 'source="' in name}
+        assert {name.replace("later", "first") for name in of_sources if '"later"' in name} == {
+            name for name in of_sources if '"first"' in name
+        }
+        assert len(of_sources) > 30
+        assert set(of_sources.values()) == {0}
+
+
 def test_token_rotation_under_load(children: Children) -> None:
     """Old token, both, new token: no request fails on the way, and then the old one is refused."""
     old, new = "old-token-of-the-tests", "new-token-of-the-tests"

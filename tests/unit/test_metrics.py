@@ -9,6 +9,7 @@ import trio.testing
 from prometheus_client.parser import text_string_to_metric_families
 
 from server.base.histogram import EVENTS, SECONDS, Histogram
+from server.base.refusal import STATUS
 from server.base.worker import Worker
 from server.flow.source_state import SourceState
 from server.observe.metrics import Metrics, Requests
@@ -108,6 +109,14 @@ async def test_every_metric_is_there() -> None:
     assert "process_resident_memory_bytes" in families
     assert "python_info" in families
     assert families["tidegate_log_lines_dropped"].samples[0].value == 3
+
+
+async def test_every_kind_of_answer_is_there() -> None:
+    """Each pair of status and code that the public side may answer with is there at 0 from the start, and no other."""
+    samples = await World().samples()
+    kinds = {name: value for name, value in samples.items() if name.startswith("tidegate_requests_total")}
+    refusals = {f"tidegate_requests_total/{code}/{status}" for code, status in STATUS.items() if code != "forbidden"}
+    assert kinds == dict.fromkeys([*refusals, "tidegate_requests_total//200", "tidegate_requests_total//503"], 0)
 
 
 async def test_requests_are_counted_by_status() -> None:

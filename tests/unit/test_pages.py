@@ -112,6 +112,16 @@ def test_reasons_and_warnings_of_readiness_are_explained() -> None:
     assert [name for name in reasons if f"\n### `{name}`\n" not in text] == []
 
 
+def test_the_page_shows_the_alerts() -> None:
+    """The page about metrics shows the file of rules as it is, and the rules name metrics that the page explains."""
+    text, rules = page("docs/metrics.md").text, (ROOT / "config" / "alerts.yml").read_text()
+    assert rules in page("docs/metrics.md").blocks("yaml")
+    table = {line.split("`")[1] for line in text.splitlines() if line.startswith("| `tidegate_")}
+    named = {name.removesuffix("_bucket") for name in re.findall(r"\btidegate_\w+", rules)}
+    assert len(named) > 8
+    assert named - table == set()
+
+
 def test_alert_for_a_full_store_knows_the_reserve() -> None:
     """Its threshold is where a store of the default size refuses deliveries."""
     [share] = re.findall(r"tidegate_store_map_bytes \* ([0-9.]+)", page("docs/metrics.md").text)
