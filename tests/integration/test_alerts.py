@@ -11,7 +11,7 @@ from tests.support import promtool
 from tests.support.pages import ROOT
 
 RULES = ROOT / "config" / "alerts.yml"
-MINUTES = 420
+MINUTES = 120
 
 pytestmark = pytest.mark.xdist_group("bench")  # of all tests that use apt, which serves one at a time
 
@@ -63,13 +63,13 @@ CASES: dict[str, tuple[Series, Series]] = {
     "TidegateEventsDead": (
         {'tidegate_events_total{source="demo",outcome="dead"}': f"{BEFORE} 1 1"},
         {
-            'tidegate_events_total{source="demo",outcome="dead"}': f"0x99 5x{MINUTES - 100}",
+            'tidegate_events_total{source="demo",outcome="dead"}': f"0x9 5x{MINUTES - 10}",
             'tidegate_events_total{source="demo",outcome="processed"}': STEADY,
         },
     ),
     "TidegateProcessorFails": (
         {'tidegate_processor_failures_total{source="demo"}': f"{BEFORE} 1 1"},
-        {'tidegate_processor_failures_total{source="demo"}': f"0x99 5x{MINUTES - 100}"},
+        {'tidegate_processor_failures_total{source="demo"}': f"0x9 5x{MINUTES - 10}"},
     ),
     "TidegateSendsAway": (
         requests(503, "overloaded", f"{BEFORE} 1 1"),
