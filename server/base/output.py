@@ -194,6 +194,11 @@ class OutputBytes(io.BufferedIOBase):
         for thread in list(self._unfinished):
             self._bring_on(thread)
 
+    def wait(self, seconds: float) -> None:
+        """Finish, and return when it is written or lost; at the latest after this time."""
+        self.finish()
+        self._output.flush(seconds)
+
     def close(self) -> None:
         """Flush only: it is the server's, whatever a processor does with it."""
         self.flush()
@@ -222,6 +227,12 @@ class OutputText(io.TextIOWrapper):
     def detach(self) -> Any:
         """Return the buffer and keep it too, so that whoever has this stream can go on with it."""
         return self.buffer
+
+    def wait(self) -> None:
+        """Return when all that was said is written or lost; at the latest after FLUSH_SECONDS."""
+        lines = self.buffer
+        assert isinstance(lines, OutputBytes)
+        lines.wait(FLUSH_SECONDS)
 
 
 class StandardOutput:
@@ -267,3 +278,12 @@ def take_over(notice: Notice) -> StandardOutput:
     atexit.register(standard.flush)
     os.register_at_fork(after_in_child=standard.continue_in_child)
     return standard
+
+
+def settle() -> None:
+    """Return when all that was said on stdout and stderr is written or lost; call before `os._exit`."""
+    for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+        with suppress(Exception):  # closed, full or gone, or whatever a processor put in its place
+            stream.flush()
+        if isinstance(stream, OutputText):
+            stream.wait()

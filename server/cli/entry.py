@@ -1,31 +1,58 @@
-"""The entry point of the `tidegate` command: handles signals until the command does so itself.
+"""The entry point of the `tidegate` command: handles signals until the command does so itself, and ends the process.
 
-Nothing else is imported before, since imports are most of a server's start.
+Nothing else is imported before, since imports are most of a server's start. Python waits at its exit for the threads
+that are no daemons: one that a processor's module left would keep `check`, and a start that fails, for ever.
 """
 
 import os
 import signal
 import sys
+import threading
 from types import FrameType
 
 from server.cli.exit_codes import INTERRUPTED
 
+LEAVE_SECONDS = 2.0
+"""How long a drained server's processors may take for what they registered for the exit, and for their threads."""
+
 
 def main() -> int:
-    """Run the command that the arguments name; return its exit code."""
+    """Run the command that the arguments name, and end the process with its exit code.
+
+    Returns only after a drain, so that Python's own exit runs what processors registered for it, within LEAVE_SECONDS.
+    """
     _open_standard_files()
-    if sys.argv[1:2] == ["serve"]:
+    is_server = sys.argv[1:2] == ["serve"]
+    if is_server:
         _exit_on_early_signals()
         if os.getpid() == 1:
             from server.cli.init import go_on_as_child  # noqa: PLC0415 - see above
 
             go_on_as_child()
+    code = _run()
+    if not is_server or code:
+        _leave(code)
+    timer = threading.Timer(LEAVE_SECONDS, _leave, [code])
+    timer.daemon = True
+    timer.start()
+    return code
+
+
+def _run() -> int:
     try:
         from server.cli.main import main as run  # noqa: PLC0415 - see above
 
         return run()
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def _leave(code: int) -> None:
+    """End the process at once, with all that was said."""
+    from server.base.output import settle  # noqa: PLC0415 - see above
+
+    settle()
+    os._exit(code)
 
 
 def _open_standard_files() -> None:

@@ -1,0 +1,90 @@
+"""A process ends when it is through, whatever threads a processor's module left running."""
+
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.config import source
+from tests.support.server import Child, Children
+from tests.support.waiting import HANG_SECONDS
+
+LEAVES_A_THREAD = """
+import atexit, pathlib, threading
+
+threading.Thread(target=threading.Event().wait).start()
+atexit.register(pathlib.Path(__file__).with_name("left").touch)
+
+def handle(events):
+    pass
+"""
+
+
+@pytest.fixture
+def child(children: Children) -> Child:
+    made = children(source("busy", processor="leaves:handle"))
+    (made.directory / "leaves.py").write_text(LEAVES_A_THREAD)
+    return made
+
+
+def check(child: Child) -> subprocess.CompletedProcess[str]:
+    """`tidegate check` as a process of its own, since what a module does to its process is the subject."""
+    return subprocess.run(
+        [*child.command, "check", "--config", str(child.config)],
+        capture_output=True,
+        text=True,
+        env=child.environment,
+        cwd=child.directory,
+        timeout=HANG_SECONDS,
+        check=False,
+    )
+
+
+def test_check_ends_with_its_output(child: Child) -> None:
+    """`check` prints all that it has to say and ends, with its exit code, though a thread goes on."""
+    done = check(child)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"{child.config} is valid\n")
+    assert done.stdout.endswith(" of disk a day\n")
+    child.write(source("busy", processor="leaves:handle") + source("other", processor="nowhere:handle"))
+    done = check(child)
+    assert done.returncode == 2
+    assert [line.split(":")[1] for line in done.stderr.splitlines()] == [" sources.other.processor"]
+
+
+def test_a_failing_start_ends(child: Child) -> None:
+    """A start that fails after the modules were imported ends with its line and its exit code."""
+    child.write(source("busy", processor="leaves:handle") + source("other", processor="nowhere:handle"))
+    code, words = child.start_that_fails()
+    assert code == 2
+    assert words.count("\n") == 1
+    assert "nowhere" in words
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        text = child.config.read_text().replace(
+            'bind = "127.0.0.1:0"', f'bind = "127.0.0.1:{taken.getsockname()[1]}"', 1
+        )
+        child.config.write_text(text.replace('"nowhere:handle"', '"leaves:handle"'))
+        code, words = child.start_that_fails()
+    assert code == 1
+    assert "cannot listen on" in words
+
+
+def test_a_drained_server_ends(child: Child) -> None:
+    """After the last commit the process ends with 0, and does not wait for the drain's deadline."""
+    child.start()
+    assert child.stop() == 0
+    assert child.lines[-1]["event"] == "stopped"
+    assert child.errors == []
+
+
+def test_exit_hooks_run_after_a_drain(children: Children) -> None:
+    """Where no thread is in the way, what a processor registered for the exit runs after the drain."""
+    child = children(source("neat", processor="neat:handle"))
+    thread = "threading.Thread(target=threading.Event().wait).start()\n"
+    (child.directory / "neat.py").write_text(LEAVES_A_THREAD.replace(thread, ""))
+    child.start()
+    assert child.stop() == 0
+    assert Path(child.directory / "left").exists()
