@@ -19,6 +19,9 @@ PLAIN: tuple[Header, ...] = (JSON_TYPE,)
 PLAIN_LINES = b"content-type: application/json\r\n"
 """The headers of nearly every answer, and their encoding."""
 
+CHALLENGE = (b"www-authenticate", b"Bearer")
+"""A 401 has to say how to authenticate (RFC 9110, section 15.5.2)."""
+
 CHUNKED = b"transfer-encoding: chunked\r\n"
 CLOSE = b"connection: close\r\n"
 CONTINUE = b"HTTP/1.1 100 \r\n\r\n"
@@ -37,10 +40,12 @@ class Answer:
 
 
 def refusal_answer(refusal: Refusal, *, close: bool) -> Answer:
-    """Return the answer for a refusal: `{"code","message"}`, with Retry-After if a retry helps."""
+    """Return the answer for a refusal: `{"code","message"}`, with Retry-After if a retry helps; 401 challenges."""
     headers = PLAIN
     if refusal.retry_after_seconds is not None:
         headers += ((b"retry-after", b"%d" % refusal.retry_after_seconds),)
+    if refusal.status == 401:
+        headers += (CHALLENGE,)
     body = orjson.dumps({"code": refusal.code, "message": refusal.message})
     return Answer(refusal.status, body, refusal.code, headers, close)
 

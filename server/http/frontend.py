@@ -10,6 +10,7 @@ from typing import Protocol
 from server.base.refusal import Refusal, refuse
 from server.http.answer import Answer
 from server.http.connections import Connections
+from server.http.head import RequestLine
 from server.intake.intake import DeliveryHead
 from storage.frozen import frozen
 
@@ -56,10 +57,30 @@ class HealthChecks(Protocol):
     def ready(self) -> tuple[bool, Mapping[str, object]]: ...
 
 
-class Observe(Protocol):
-    """Called for each answer: status, code ("" for a 200), seconds; for a refusal also sender's address and source."""
+@frozen
+class RefusedRequest:
+    """A request that was refused, for the log. What is "" is not known."""
 
-    def __call__(self, status: int, code: str, seconds: float, remote_addr: str = "", source: str = "", /) -> None: ...
+    remote_addr: str
+    line: RequestLine = RequestLine()
+    source_id: str = ""
+    """The source if the request has a valid token of it."""
+
+    def known(self) -> Mapping[str, str]:
+        """Return what is known of it, by the keys of a log line."""
+        found = {"source": self.source_id, "method": self.line.method, "path": self.line.path}
+        return {"remote_addr": self.remote_addr} | {key: value for key, value in found.items() if value}
+
+
+def refused_delivery(head: DeliveryHead, source_id: str) -> RefusedRequest:
+    """Return a delivery that was refused; `source_id` only if it was authenticated."""
+    return RefusedRequest(head.remote_addr, RequestLine("POST", f"/ingest/inbound/{head.source_id}"), source_id)
+
+
+class Observe(Protocol):
+    """Called for each answer: status, code ("" for a 200), seconds; for a refusal, which request that was."""
+
+    def __call__(self, status: int, code: str, seconds: float, refused: RefusedRequest | None = None, /) -> None: ...
 
 
 class ConnectionLimits(Protocol):

@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from server.base.printable import printable
 from server.base.refusal import Refusal, refuse
 
 HEAD_BYTES_MAX = 16384
@@ -31,6 +32,10 @@ ABSOLUTE_FORM = re.compile(rb"(?i:https?)://(?:[^/?#]*@)?(?![:/?#]|\Z)(" + HOST_
 LENGTH_DIGITS_MAX = 20
 LENGTH = re.compile(rb"[0-9]{1,%d}" % LENGTH_DIGITS_MAX)
 BARE_LF = re.compile(rb"(?<!\r)\n")
+
+AUTHORITY = re.compile(rb"\A[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
+LOGGED_BYTES_MAX = 200
+"""Of a method and of a path in the log: longer than any of ours, too short to fill it."""
 
 TOO_LARGE = refuse("headers_too_large", f"the head is limited to {HEAD_BYTES_MAX} bytes and {HEAD_LINES_MAX} lines")
 TOO_SLOW = refuse("timeout", "the head did not come in time")
@@ -85,6 +90,30 @@ class RequestHead(NamedTuple):
     def expects_continue(self) -> bool:
         """Whether the client waits for `100 Continue` before it sends the body."""
         return self.is_http_1_1 and b"100-continue" in self.fields.tokens(b"expect")
+
+
+class RequestLine(NamedTuple):
+    """Method and path of a request, as they may be logged: "" if unknown."""
+
+    method: str = ""
+    path: str = ""
+
+
+def logged_line(method: bytes, target: bytes) -> RequestLine:
+    """Return what may be logged: neither query nor authority, which may hold a secret; the first bytes, escaped."""
+    written = AUTHORITY.sub(b"", target, count=1)
+    path = re.split(rb"[?#]", written, maxsplit=1)[0] or b"/"
+    if path[:1] != b"/":
+        path = b""  # an authority alone, or `*`
+    return RequestLine(
+        *(printable(each[:LOGGED_BYTES_MAX].decode("utf-8", "backslashreplace")) for each in (method, path))
+    )
+
+
+def received_line(received: bytes | bytearray) -> RequestLine:
+    """Return the request line at the front of what was received, if there is a valid one, as it may be logged."""
+    found = REQUEST_LINE.fullmatch(received.partition(b"\r\n")[0])
+    return logged_line(found[1], found[2]) if found else RequestLine()
 
 
 def complete_head(buffer: bytes | bytearray) -> RequestHead | Refusal | None:

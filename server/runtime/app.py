@@ -24,6 +24,7 @@ from server.flow.trust import foreseen
 from server.http.admin.routes import build_admin_app
 from server.http.asgi.routes import build_public_app
 from server.http.fast.event_loop import FastIntake
+from server.http.frontend import RefusedRequest
 from server.http.gate import Gate
 from server.http.listener import serve as serve_http
 from server.observe.health import Health, storage_refusal
@@ -170,16 +171,15 @@ class Server:
             self.log.info("the wall clock is believed", **found.report(dry_run=False))
         return found.report(dry_run=dry_run)
 
-    def observe(self, status: int, code: str, seconds: float, remote_addr: str = "", source: str = "", /) -> None:
-        """Count and log an answer, whichever listener and layer gave it. The log names the source that admitted it."""
+    def observe(self, status: int, code: str, seconds: float, refused: RefusedRequest | None = None, /) -> None:
+        """Count and log an answer, whichever listener and layer gave it."""
         self.requests.observe(status, code, seconds)
-        self.heard(status, code, seconds, remote_addr, source)
+        self.heard(status, code, seconds, refused)
 
-    def heard(self, status: int, code: str, _seconds: float, remote_addr: str = "", source: str = "", /) -> None:
+    def heard(self, status: int, code: str, _seconds: float, refused: RefusedRequest | None = None, /) -> None:
         """Log an answer of the admin side: who watches the server is not traffic, and counts in no metric."""
-        if code:
-            known = {"source": source} if source else {}
-            self.refusals.warn(code, code=code, status=status, remote_addr=remote_addr, **known)
+        if refused is not None:
+            self.refusals.warn(code, code=code, status=status, **refused.known())
 
     async def _work(self) -> None:
         await self.engine.run()
@@ -231,6 +231,7 @@ class Server:
             reader=self.lookup,
             worker=self.looking_up,
             flushed=self.committer.flushed,
+            observe=self.heard,
             token=lambda: self.reload.config.server.admin_token,
             body_timeout_seconds=limits.body_timeout_seconds,
         )

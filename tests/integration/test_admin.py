@@ -326,6 +326,7 @@ def test_a_token_guards_all_but_health(children: Children) -> None:
         for path in ("/", "/metrics", "/sources", "/receipts/demo/x", "/dead", "/deliveries/x", "/nothing"):
             refused = child.admin(path)
             assert (refused.status, refused.json["code"]) == (401, "unauthorized")
+            assert refused.headers["www-authenticate"] == "Bearer"
             assert child.admin(path, headers={"Authorization": "Bearer secret-2"}).status == 401
         assert child.admin("/requeue", method="POST", body=b"{}").status == 401
         assert (child.admin("/livez").status, child.admin("/readyz").status) == (200, 200)

@@ -1,9 +1,13 @@
 """What the log of a running server says about its senders and their events, and what it never says."""
 
+import socket
+
+import pytest
+
 from tests.support.client import item
 from tests.support.config import source
 from tests.support.server import Child, Children
-from tests.support.waiting import eventually
+from tests.support.waiting import HANG_SECONDS, eventually
 
 DEMO = source("demo")
 
@@ -27,6 +31,45 @@ def test_a_refusal_names_address_and_source(children: Children) -> None:
     assert (line["remote_addr"], "source" in line) == ("192.0.2.7", False)
     assert child.request("GET", "/nothing", headers=client).status == 404
     assert refused(child, "not_found")["remote_addr"] == "192.0.2.7"
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_refusal_names_method_and_path(children: Children, fast: bool) -> None:
+    """On either front end and either side: what was asked for, without query and authority; malformed HTTP has none."""
+    child = children(DEMO, server_keys='admin_token = "an-admin-token"', fast=fast)
+    child.start()
+    child.post("demo?writeKey=secret", b"{", token="guessed")
+    assert asked(child, "unauthorized") == ("POST", "/ingest/inbound/demo")
+    child.post("demo?writeKey=secret", b"{")
+    assert asked(child, "invalid_json") == ("POST", "/ingest/inbound/demo")
+    child.request("PUT", "/ingest/inbound/demo?writeKey=secret")
+    assert asked(child, "method_not_allowed") == ("PUT", "/ingest/inbound/demo")
+    child.request("GET", "http://secret/no%0athing?secret")
+    assert asked(child, "not_found") == ("GET", "/no%0athing")
+    for sent, code, line in (
+        (b"POST /ingest/inbound/demo?secret HTTP/1.1\r\n" + b"a: b\r\n" * 200, "headers_too_large", True),
+        (b"secret\r\n\r\n", "invalid_request", False),
+    ):
+        with socket.create_connection(("127.0.0.1", child.port), timeout=HANG_SECONDS) as sock:
+            sock.sendall(sent)
+            assert sock.recv(65536).startswith(b"HTTP/1.1 4")
+        assert asked(child, code) == (("POST", "/ingest/inbound/demo") if line else (None, None))
+    assert "secret" not in str(child.lines)
+
+
+def test_the_admin_side_names_them_too(children: Children) -> None:
+    """Who has a wrong admin token is logged with address, method and path."""
+    child = children(DEMO, server_keys='admin_token = "an-admin-token"')
+    child.start()
+    assert child.admin("/sources?secret").status == 401
+    line = refused(child, "unauthorized")
+    assert (line["method"], line["path"], line["remote_addr"]) == ("GET", "/sources", "127.0.0.1")
+    assert "secret" not in str(child.lines)
+
+
+def asked(child: Child, code: str) -> tuple[object, object]:
+    line = refused(child, code)
+    return line.get("method"), line.get("path")
 
 
 def test_a_removed_source_is_not_named(children: Children) -> None:

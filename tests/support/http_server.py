@@ -17,7 +17,7 @@ from server.http.asgi.routes import body_reader, build_public_app, quiet_quart, 
 from server.http.fast.connection import FastConnection
 from server.http.fast.event_loop import FastIntake
 from server.http.fast.socket import STATES, FastSocket, State
-from server.http.frontend import Denial
+from server.http.frontend import Denial, RefusedRequest
 from server.http.listener import serve
 from server.intake.intake import DeliveryHead
 from tests.support import config
@@ -108,11 +108,12 @@ class Server:
         assert seconds >= 0
         self.observed += [(200, "")] * count
 
-    def observe(self, status: int, code: str, seconds: float, remote_addr: str = "", source: str = "", /) -> None:
+    def observe(self, status: int, code: str, seconds: float, refused: RefusedRequest | None = None, /) -> None:
         assert seconds >= 0
+        assert (refused is None) == (code == "")
         self.observed.append((status, code))
-        if code:
-            self.senders.append((remote_addr, source))
+        if refused is not None:
+            self.senders.append((refused.remote_addr, refused.source_id))
 
 
 AppBuilder = Callable[[Server, SomeLimits], App]

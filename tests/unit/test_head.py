@@ -5,7 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.base.refusal import Refusal
-from server.http.head import HEAD_BYTES_MAX, HEAD_LINES_MAX, RequestHead, complete_head, skip_empty_lines
+from server.http.head import (
+    HEAD_BYTES_MAX,
+    HEAD_LINES_MAX,
+    LOGGED_BYTES_MAX,
+    RequestHead,
+    complete_head,
+    logged_line,
+    received_line,
+    skip_empty_lines,
+)
 
 GOOD = b"POST /ingest/inbound/demo?a HTTP/1.1\r\nHost: [::1]:8080\r\nContent-Length: 3\r\nX:\t \xff y \r\n\r\n"
 
@@ -111,3 +120,34 @@ def test_a_cut_keeps_nobody_out(noise: bytes, start: int, cut: int) -> None:
     data = GOOD[:start] + noise + GOOD[start:] + b"\r\n\r\n"
     early, whole = judge(data[:cut]), judge(data)
     assert early is None or early == whole or not isinstance(whole, bytes)
+
+
+@pytest.mark.parametrize(
+    ("target", "path"),
+    [
+        (b"/ingest/inbound/demo?token=secret", "/ingest/inbound/demo"),
+        (b"/a#secret", "/a"),
+        (b"http://user:secret@host:80/a/b?secret", "/a/b"),
+        (b"HTTPS://secret@host?secret", "/"),
+        (b"http://secret", "/"),
+        (b"/a/http://kept/b", "/a/http://kept/b"),
+        (b"secret@host:443", ""),
+        (b"secret", ""),
+        (b"*", ""),
+        (b"?secret", "/"),
+        (b"/%1b%0a", "/%1b%0a"),
+        (b"/\x1b[31m\xff\r\n\xc3\xa9", "/\\x1b[31m\\xff\\r\\né"),
+        (b"/" + b"x" * 300, "/" + "x" * (LOGGED_BYTES_MAX - 1)),
+    ],
+)
+def test_a_logged_path_holds_no_secret(target: bytes, path: str) -> None:
+    """Neither query nor authority is logged, only so much of the path, and nothing that drives a terminal."""
+    assert logged_line(b"M" * 300, target) == ("M" * LOGGED_BYTES_MAX, path)
+
+
+def test_a_line_is_found_in_refused_heads() -> None:
+    """A head that is slow, too large or has a bad field still has its request line; what is malformed has none."""
+    assert received_line(b"GET /a?secret HTTP/1.1\r\nbad field") == ("GET", "/a")
+    assert received_line(bytearray(b"GET /a HTTP/1.1\r\n") + b"x" * HEAD_BYTES_MAX) == ("GET", "/a")
+    for malformed in (b"", b"GET /secr", b"GET /\x1b HTTP/1.1\r\n", b"secret\r\n", b"GET / HTTP/2.0\r\n"):
+        assert received_line(malformed) == ("", "")

@@ -16,7 +16,8 @@ from server.http.admin import guard as admin_guard
 from server.http.admin import params
 from server.http.answer import Answer, refusal_answer
 from server.http.asgi.body import Scope, up_to
-from server.http.asgi.routes import add_health, body_reader, quiet_quart, response
+from server.http.asgi.routes import add_health, body_reader, quiet_quart, refused_request, response
+from server.http.frontend import Observe
 from server.http.head import Fields
 from server.observe import receipts as lookups
 from server.observe.health import Health
@@ -86,18 +87,19 @@ def build_admin_app(
     reader: Reader,
     worker: Worker,
     flushed: Callable[[], Awaitable[None]],
+    observe: Observe,
     token: Callable[[], bytes],
     body_timeout_seconds: float,
 ) -> QuartTrio:
-    """Return the application of `admin_bind`.
+    """Return the application of `admin_bind`. `observe` is called for what no view answers.
 
     `reader` is used in `worker` only. `flushed` returns when all that was acknowledged before is in the store; `token`
     returns the admin token in force.
     """
-    app = quiet_quart(body_timeout_seconds, _uncounted)
+    app = quiet_quart(body_timeout_seconds, observe)
     app.url_map.converters["event_id"] = EventIdConverter
-    _add_guard(app, token, flushed)
-    add_health(app, health, _uncounted)
+    _add_guard(app, token, flushed, observe)
+    add_health(app, health, observe)
     _add_reports(app, metrics, sources)
     _add_lookups(app, reader, worker)
     _add_requeue(app, requeue, sources, health)
@@ -113,14 +115,13 @@ class EventIdConverter(BaseConverter):
     regex = ".+"
 
 
-def _uncounted(status: int, code: str, seconds: float, remote_addr: str = "", source: str = "", /) -> None:
-    """Count nothing: monitoring is not traffic."""
-
-
-def _add_guard(app: QuartTrio, token: Callable[[], bytes], flushed: Callable[[], Awaitable[None]]) -> None:
+def _add_guard(
+    app: QuartTrio, token: Callable[[], bytes], flushed: Callable[[], Awaitable[None]], observe: Observe
+) -> None:
     async def guard() -> Response | None:
         refusal = admin_guard.check(request.method, request.path, Fields(_scope()["headers"]), token())
         if refusal is not None:
+            observe(refusal.status, refusal.code, 0.0, refused_request())
             return _refused(refusal)
         if request.path not in admin_guard.OPEN_PATHS:
             await flushed()

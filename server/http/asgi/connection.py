@@ -17,8 +17,8 @@ import trio
 
 from server.base.refusal import Refusal
 from server.http.answer import encode_answer, refusal_answer
-from server.http.frontend import BROKEN_HEAD, FULL, LINGER_SECONDS, READ_BYTES, WRITE_BYTES, Listener
-from server.http.head import TOO_SLOW, RequestHead, complete_head, skip_empty_lines
+from server.http.frontend import BROKEN_HEAD, FULL, LINGER_SECONDS, READ_BYTES, WRITE_BYTES, Listener, RefusedRequest
+from server.http.head import TOO_SLOW, RequestHead, complete_head, received_line, skip_empty_lines
 
 TURN_AWAY_SECONDS = 0.5
 
@@ -156,12 +156,17 @@ class Connection:
         except (trio.TooSlowError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise ClientGone from error
 
-    async def refuse(self, refusal: Refusal, *, with_body: bool = True) -> None:
-        """Refuse a request that no application sees. The connection ends after it."""
+    async def refuse(self, refusal: Refusal, head: RequestHead | None = None, *, with_body: bool = True) -> None:
+        """Refuse a request that no application sees: one with this head, or what `received` begins with.
+
+        The connection ends after it.
+        """
         answer = refusal_answer(refusal, close=True)
         data = encode_answer(answer, last=True)
         self._unsent += data if with_body else data[: -len(answer.body)]
-        self.listener.observe(answer.status, answer.code, 0.0, self.client[0] if self.client else "")
+        line = received_line(self.received if head is None else head.raw)
+        refused = RefusedRequest(self.client[0] if self.client else "", line)
+        self.listener.observe(answer.status, answer.code, 0.0, refused)
         await self.flush()
 
     async def _turn_away(self) -> None:

@@ -87,11 +87,11 @@ class Exchange(H11Protocol):
         try:
             request = self.parser.next_event()
         except h11.RemoteProtocolError:
-            await self.link.refuse(BROKEN_HEAD)  # h11 checks more than we do
+            await self.link.refuse(BROKEN_HEAD, self._head)  # h11 checks more than we do
             return False
         if not isinstance(request, h11.Request) or not self._head.target.startswith(b"/"):
             is_head = isinstance(request, h11.Request) and request.method == b"HEAD"
-            await self.link.refuse(NO_ROUTE, with_body=not is_head)  # `*`, for one: no route matches it
+            await self.link.refuse(NO_ROUTE, self._head, with_body=not is_head)  # `*`, for one: no route matches it
             return False
         self._begin_body()
         await self._run_app(request)

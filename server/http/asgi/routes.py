@@ -16,8 +16,16 @@ from werkzeug.routing import BaseConverter, MapAdapter
 from server.base.refusal import Refusal, refuse
 from server.http.answer import Answer, refusal_answer
 from server.http.asgi.body import READER, BodyReader, Scope, with_body_reader
-from server.http.frontend import Denial, Entry, HealthChecks, Observe, RequestGate
-from server.http.head import Fields
+from server.http.frontend import (
+    Denial,
+    Entry,
+    HealthChecks,
+    Observe,
+    RefusedRequest,
+    RequestGate,
+    refused_delivery,
+)
+from server.http.head import Fields, logged_line
 from server.http.remote import Network, remote_address
 from server.intake.headers import scan
 from server.intake.intake import DeliveryHead
@@ -47,10 +55,8 @@ def build_public_app(
         else:
             answer, authenticated = await _answer(entry), source_id
         seconds = trio.current_time() - started
-        if answer.code:
-            observe(answer.status, answer.code, seconds, head.remote_addr, authenticated)
-        else:
-            observe(answer.status, "", seconds)
+        refused = refused_delivery(head, authenticated) if answer.code else None
+        observe(answer.status, answer.code, seconds, refused)
         return response(answer)
 
     app.add_url_rule("/ingest/inbound/<source_id:source_id>", view_func=ingest, methods=["POST"])
@@ -170,12 +176,18 @@ def quiet_quart(body_timeout_seconds: float, observe: Observe, trusted_proxies: 
 
     async def refused(error: HTTPException) -> Response:
         answer = http_answer(error)
-        scope = cast(Scope, request.scope)
-        observe(answer.status, answer.code, 0.0, remote_address(scope["client"][0], scope["headers"], trusted_proxies))
+        observe(answer.status, answer.code, 0.0, refused_request(trusted_proxies))
         return response(answer)
 
     app.register_error_handler(HTTPException, refused)
     return app
+
+
+def refused_request(trusted_proxies: Sequence[Network] = ()) -> RefusedRequest:
+    """Return the current request, for the log."""
+    scope = cast(Scope, request.scope)
+    address = remote_address(scope["client"][0], scope["headers"], trusted_proxies)
+    return RefusedRequest(address, logged_line(scope["method"].encode(), scope["raw_path"]))
 
 
 def http_answer(error: HTTPException) -> Answer:

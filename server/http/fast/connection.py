@@ -21,9 +21,12 @@ from server.http.frontend import (
     Entry,
     Listener,
     Observe,
+    RefusedRequest,
     RequestGate,
+    refused_delivery,
 )
 from server.http.head import TOO_SLOW as HEAD_TOO_SLOW
+from server.http.head import received_line
 from server.intake.intake import DeliveryHead
 
 
@@ -121,7 +124,7 @@ class FastConnection(FastSocket):
     def on_deadline(self) -> None:
         """Refuse the request that has begun, or close; call when the deadline has passed."""
         if self.state is State.HEAD and self.protocol.buffer:
-            self._refuse(HEAD_TOO_SLOW)
+            self._refuse_head(HEAD_TOO_SLOW)
         elif self.state is State.BODY:
             self._refuse_body(SLOW_BODY)
         else:
@@ -144,13 +147,13 @@ class FastConnection(FastSocket):
         found = self.protocol.next_head()
         if found is None:
             if self.at_end:
-                self._refuse(BROKEN_HEAD) if self.protocol.buffer else self.close()
+                self._refuse_head(BROKEN_HEAD) if self.protocol.buffer else self.close()
         elif isinstance(found, IngestHead):
             self._ask_gate(found)
         elif isinstance(found, OtherRequest):
             self._lane.hand_over(self)
         else:
-            self._refuse(found)
+            self._refuse_head(found)
 
     def _ask_gate(self, ingest: IngestHead) -> None:
         lane, head = self._lane, ingest.head
@@ -158,7 +161,7 @@ class FastConnection(FastSocket):
         self.started = lane.now
         entry = lane.gate.enter(head)
         if isinstance(entry, Denial):
-            self._refuse(entry.refusal, head.remote_addr, entry.source_id)
+            self._refuse(entry.refusal, refused_delivery(head, entry.source_id))
             return
         self.is_authenticated = True
         self._ingest, self._entry = ingest, entry
@@ -187,10 +190,8 @@ class FastConnection(FastSocket):
         self._close_entry()
         lane, head = self._lane, self._ingest.head
         seconds = time.monotonic() - self.started
-        if answer.code:
-            lane.observe(answer.status, answer.code, seconds, head.remote_addr, head.source_id)
-        else:
-            lane.observe(answer.status, "", seconds)
+        refused = refused_delivery(head, head.source_id) if answer.code else None
+        lane.observe(answer.status, answer.code, seconds, refused)
         if self.state is State.CLOSED:
             return
         self._is_last = answer.close or self._ingest.is_last or lane.listener.is_draining
@@ -199,14 +200,17 @@ class FastConnection(FastSocket):
 
     def _refuse_body(self, refusal: Refusal) -> None:
         assert self._ingest is not None
-        self._refuse(refusal, self._ingest.head.remote_addr, self._ingest.head.source_id)
+        self._refuse(refusal, refused_delivery(self._ingest.head, self._ingest.head.source_id))
 
-    def _refuse(self, refusal: Refusal, remote_addr: str = "", source_id: str = "") -> None:
+    def _refuse_head(self, refusal: Refusal) -> None:
+        self._refuse(refusal, RefusedRequest(self.protocol.peer, received_line(self.protocol.buffer)))
+
+    def _refuse(self, refusal: Refusal, refused: RefusedRequest) -> None:
         """Refuse before the whole request was read, so this answer is the connection's last."""
         self._close_entry()
         answer = refusal_answer(refusal, close=True)
         seconds = time.monotonic() - self.started
-        self._lane.observe(answer.status, answer.code, seconds, remote_addr or self.protocol.peer, source_id)
+        self._lane.observe(answer.status, answer.code, seconds, refused)
         self._is_last = True
         self._send(encode_answer(answer, last=True))
 

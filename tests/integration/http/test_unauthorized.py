@@ -37,6 +37,7 @@ def test_wrong_signature_and_token_look_alike(children: Children, fast: bool) ->
     (answer,) = answers
     assert answer.startswith(b"HTTP/1.1 401 ")
     assert b"connection: close" in answer.lower()
+    assert answer.count(b"\r\nwww-authenticate: Bearer\r\n") == 1
 
 
 def test_malformed_admin_requests_are_not_traffic(children: Children) -> None:
