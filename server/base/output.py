@@ -269,7 +269,7 @@ class StandardOutput:
 
 def take_over(notice: Notice) -> StandardOutput:
     """Lead `sys.stdout` and `sys.stderr` of this process through threads, for good; flush them at its exit."""
-    for before in (sys.stdout, sys.stderr):
+    for before in filter(None, (sys.stdout, sys.stderr)):
         with suppress(OSError, ValueError):
             before.flush()
     standard = StandardOutput(notice)
@@ -282,7 +282,7 @@ def take_over(notice: Notice) -> StandardOutput:
 
 def settle() -> None:
     """Return when all that was said on stdout and stderr is written or lost; call before `os._exit`."""
-    for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+    for stream in filter(None, (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)):
         with suppress(Exception):  # closed, full or gone, or whatever a processor put in its place
             stream.flush()
         if isinstance(stream, OutputText):

@@ -14,7 +14,8 @@ from server.cli.exit_codes import ERROR, MISTAKE
 from server.config.load import ServerConfig, load_section
 from server.config.values import Address
 
-LOOPBACK_OF = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - a server that listens there is on loopback too
+LOOPBACK_OF = {"0.0.0.0": ("127.0.0.1",), "::": ("::1", "127.0.0.1")}  # noqa: S104
+"""Where a server that listens everywhere is found on this host; IPv4 alone if the host has nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,24 +40,25 @@ class Client:
     def __init__(self, key: str, address: Address, timeout_seconds: float | None) -> None:
         if address.port == 0:
             raise CommandFailed(MISTAKE, f"{key}: port 0 means any free one, so it is not known where to send")
-        host = LOOPBACK_OF.get(address.host, address.host)
-        self._address = Address(host, address.port)
-        self._connection = HTTPConnection(host, address.port, timeout=timeout_seconds)
+        self._address = address
+        self._hosts = LOOPBACK_OF.get(address.host, address.hosts)
+        self._timeout_seconds = timeout_seconds
+        self._connection: HTTPConnection | None = None
 
     def post(self, path: str, body: bytes, headers: Mapping[str, str], keys: Collection[str]) -> ServerAnswer:
         """Send a request; return its answer, which has these keys if it is a 200, else code and message.
 
         Raises NoAnswer; the next request then opens a new connection.
         """
+        if self._connection is None or self._connection.sock is None:  # the first request, or the server closed it
+            self._connection = self._connect()
         connection = self._connection
         try:
-            if connection.sock is None:
-                self._connect()
             connection.request("POST", path, body, {"user-agent": f"tidegate/{__version__}"} | dict(headers))
             response = connection.getresponse()
             value = orjson.loads(response.read())
         except (OSError, HTTPException, orjson.JSONDecodeError) as error:
-            connection.close()
+            self.close()
             raise NoAnswer(f"{type(error).__name__}: {error}") from error
         expected = keys if response.status == 200 else ("code", "message")
         if not isinstance(value, dict) or not all(key in value for key in expected):
@@ -64,14 +66,23 @@ class Client:
         return ServerAnswer(response.status, value)
 
     def close(self) -> None:
-        self._connection.close()
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
-    def _connect(self) -> None:
-        try:
-            self._connection.connect()
-        except OSError as error:
-            words = f"nobody listens on {self._address} ({error.strerror or error}); is the server running?"
-            raise NoServer(words) from error
+    def _connect(self) -> HTTPConnection:
+        """Return a connection to the first address that is listened on."""
+        words = ""
+        for host in self._hosts:
+            connection = HTTPConnection(host, self._address.port, timeout=self._timeout_seconds)
+            try:
+                connection.connect()
+            except OSError as error:
+                place = Address(host, self._address.port)
+                words = words or f"nobody listens on {place} ({error.strerror or error}); is the server running?"
+            else:
+                return connection
+        raise NoServer(words)
 
 
 class AdminClient:

@@ -39,7 +39,9 @@ TIB = 2**40
 class ServerConfig:
     """Where the server listens, and which proxies it trusts."""
 
-    bind: Address = setting("127.0.0.1:8080", ADDRESS, "The public side: ingest.")
+    bind: Address = setting(
+        "127.0.0.1:8080", ADDRESS, "The public side: ingest. [::] takes IPv4 too; localhost is 127.0.0.1 and ::1."
+    )
     admin_bind: Address = setting("127.0.0.1:8081", ADDRESS, "Metrics, health, receipts. Never public.")
     admin_token: bytes = setting(
         "", ADMIN_TOKEN, "Bearer token of the admin side; required as soon as it is not on loopback.", shown=False

@@ -2,8 +2,9 @@
 
 import ipaddress
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ class Setting:
 
 REQUIRED = object()
 
+IPV4_MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
+
 
 def _not_a_boolean() -> bool:
     raise InvalidValue
@@ -47,9 +50,14 @@ def settings_of(section: type) -> Mapping[str, Setting]:
     return {each.name: each.metadata["setting"] for each in fields(section)}
 
 
+LOCALHOST = "localhost"
+LOOPBACK_HOSTS = ("127.0.0.1", "::1")
+"""What localhost means. No resolver is asked: it could name an address that others reach."""
+
+
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a listener binds: an IP address in its shortest form, and a port (0: any free one)."""
+    """Where a listener binds: localhost or an IP address in its shortest form, and a port (0: any free one)."""
 
     host: str
     port: int
@@ -58,14 +66,24 @@ class Address:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
+    def hosts(self) -> Sequence[str]:
+        """The IP addresses to bind."""
+        return LOOPBACK_HOSTS if self.host == LOCALHOST else (self.host,)
+
+    @property
     def is_loopback(self) -> bool:
-        return ipaddress.ip_address(self.host).is_loopback
+        return all(ipaddress.ip_address(host).is_loopback for host in self.hosts)
 
     def overlaps(self, other: "Address") -> bool:
         """Return whether the two cannot be bound at once."""
-        here, there = ipaddress.ip_address(self.host), ipaddress.ip_address(other.host)
-        same_host = here == there or (here.version == there.version and (here.is_unspecified or there.is_unspecified))
-        return same_host and self.port == other.port != 0
+        pairs = product(self.hosts, other.hosts)
+        return self.port == other.port != 0 and any(_includes(*pair) or _includes(*pair[::-1]) for pair in pairs)
+
+
+def _includes(host: str, other: str) -> bool:
+    """Return whether whoever binds `host` has the other too: `[::]` takes IPv4 as well."""
+    here, there = ipaddress.ip_address(host), ipaddress.ip_address(other)
+    return here == there or (here.is_unspecified and here.version >= there.version)
 
 
 def count(minimum: int, maximum: int, *, zero: str = "") -> Kind:
@@ -151,23 +169,28 @@ def _address(value: object, _: SecretContext) -> Address:
     if match is None or int(match[3]) > 65535:
         raise InvalidValue(f"must be {ADDRESS.words}, not {show(value)}")
     try:
-        host = ipaddress.IPv6Address(match[1]) if match[1] else ipaddress.IPv4Address(_resolve_localhost(match[2]))
+        host = ipaddress.IPv6Address(match[1]) if match[1] else ipaddress.IPv4Address(match[2])
     except ValueError:
-        raise InvalidValue(f"must be {ADDRESS.words}, not {show(value)}") from None
-    return Address(str(host), int(match[3]))
-
-
-def _resolve_localhost(host: str) -> str:
-    return "127.0.0.1" if host == "localhost" else host
+        if match[2] != LOCALHOST:
+            raise InvalidValue(f"must be {ADDRESS.words}, not {show(value)}") from None
+        return Address(LOCALHOST, int(match[3]))
+    return Address(str(getattr(host, "ipv4_mapped", None) or host), int(match[3]))
 
 
 def _network(value: object, _: SecretContext) -> Network:
     try:
         if isinstance(value, str):
-            return ipaddress.ip_network(value)
+            return _unmapped(ipaddress.ip_network(value))
     except ValueError:
         pass
     raise InvalidValue(f'must be a network such as "10.0.0.0/8", without host bits, not {show(value)}')
+
+
+def _unmapped(network: Network) -> Network:
+    """Return a network of IPv4-mapped addresses as IPv4, as which these are compared."""
+    if isinstance(network, ipaddress.IPv6Network) and network.subnet_of(IPV4_MAPPED):
+        return ipaddress.IPv4Network((int(network.network_address) & 0xFFFFFFFF, network.prefixlen - 96))
+    return network
 
 
 def _path(value: object, _: SecretContext) -> Path:

@@ -31,6 +31,11 @@ def remote_address(peer: str, headers: Iterable[Header], trusted_proxies: Sequen
     return str(current)
 
 
+def peer_address(text: str) -> str:
+    """Return a peer's address as it is written everywhere: IPv4 that came over IPv6 as IPv4."""
+    return _peer(text)[1]
+
+
 @lru_cache(maxsize=1024)
 def _peer(text: str) -> tuple[_IpAddress | None, str]:
     """Return the address and its canonical text. Cached, since a peer recurs with each of its requests."""

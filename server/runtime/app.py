@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import trio
@@ -105,7 +105,9 @@ class Server:
         self._public_closing, self._public_closed = trio.Event(), trio.Event()
         self._engine_stopped = trio.Event()
 
-    async def start(self, nursery: trio.Nursery, public: socket.socket, admin: socket.socket) -> None:
+    async def start(
+        self, nursery: trio.Nursery, public: Sequence[socket.socket], admin: Sequence[socket.socket]
+    ) -> None:
         """Start everything from the committer outward: what takes deliveries in comes last."""
         nursery.start_soon(self.committer.run)
         nursery.start_soon(self.acknowledger.run)
@@ -118,6 +120,8 @@ class Server:
             await self.committer.write_time()
         if not any(state.totals.received for state in self.engine.states):
             await self.index_ready.wait()  # an empty store: no warning that would last for a moment
+        ingest_urls = ", ".join(f"http://{_address(sock)}/ingest/inbound/<source>" for sock in public)
+        admin_urls = ", ".join(f"http://{_address(sock)}" for sock in admin)
         await nursery.start(self._serve_admin, admin)
         await nursery.start(self._serve_public, public)
         tune()
@@ -126,8 +130,8 @@ class Server:
         self.log.info(
             "ready",
             version=__version__,
-            ingest=f"http://{_address(public)}/ingest/inbound/<source>",
-            admin=f"http://{_address(admin)}",
+            ingest=ingest_urls,
+            admin=admin_urls,
             store=str(self.config.storage.path),
             sources=sorted(self.config.sources),
             pending=sum(state.pending for state in self.engine.states),
@@ -185,7 +189,7 @@ class Server:
         await self.engine.run()
         self._engine_stopped.set()
 
-    async def _serve_public(self, sock: socket.socket, *, task_status: Any) -> None:
+    async def _serve_public(self, sockets: Sequence[socket.socket], *, task_status: Any) -> None:
         limits = self.config.limits
         app = build_public_app(
             self.gate,
@@ -197,7 +201,7 @@ class Server:
         trigger = self._public_closing.wait
         await serve_http(
             app,
-            [sock],
+            sockets,
             limits,
             shutdown_trigger=trigger,
             name="public",
@@ -209,7 +213,7 @@ class Server:
         )
         self._public_closed.set()
 
-    async def _serve_admin(self, sock: socket.socket, *, task_status: Any) -> None:
+    async def _serve_admin(self, sockets: Sequence[socket.socket], *, task_status: Any) -> None:
         limits = self.config.limits
         metrics = Metrics(
             requests=self.requests,
@@ -238,7 +242,7 @@ class Server:
         trigger = trio.sleep_forever
         await serve_http(
             app,
-            [sock],
+            sockets,
             limits,
             shutdown_trigger=trigger,
             name="admin",

@@ -1,6 +1,7 @@
 """The process of a server: from its configuration file to an exit code."""
 
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,10 +10,11 @@ import trio
 from server.base import log
 from server.base.output import StandardOutput, take_over
 from server.base.worker import NoThread
-from server.config.load import Address, Config, load
+from server.config.load import Config, load
 from server.flow.engine import load_processors
 from server.flow.runner import Function
 from server.runtime.app import Server
+from server.runtime.binding import bind
 from server.runtime.forking import let_go_in_children
 from server.runtime.open_files import check_open_files, raise_open_files
 from server.runtime.signals import drain_on_signals
@@ -26,8 +28,8 @@ LOCK_WAIT_SECONDS = 2.0
 class Bound(NamedTuple):
     """The sockets of both sides."""
 
-    public: socket.socket
-    admin: socket.socket
+    public: Sequence[socket.socket]
+    admin: Sequence[socket.socket]
 
 
 def serve(path: Path) -> int:
@@ -40,14 +42,14 @@ def serve(path: Path) -> int:
     check_open_files()
     config = load(path)
     functions = load_processors(config.sources, config.path.parent)
-    bound = Bound(_bind(config.server.bind), _bind(config.server.admin_bind))
+    bound = Bound(bind(config.server.bind), bind(config.server.admin_bind))
     storage = config.storage
     store = Store.open(
         storage.path, map_size_bytes=storage.map_size_bytes, mode="write", lock_wait_seconds=LOCK_WAIT_SECONDS
     )
     if store.is_new:
         log.get("tidegate").info("new store", path=str(store.path))
-    let_go_in_children(store.lock_path, [sock.getsockname()[1] for sock in bound])
+    let_go_in_children(store.lock_path, {sock.getsockname()[1] for side in bound for sock in side})
     raise_open_files()
     try:
         trio.run(_serve, config, functions, store, bound, standard)
@@ -95,18 +97,3 @@ async def _serve(
             nursery.cancel_scope.cancel()
     finally:
         ending()
-
-
-def _bind(address: Address) -> socket.socket:
-    """Return a bound socket that does not listen yet. Raises OSError, which names the address."""
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind((address.host, address.port))
-    except OSError as error:
-        sock.close()
-        raise OSError(f"cannot listen on {address}: {error.strerror}") from error
-    return sock

@@ -92,7 +92,7 @@ class World:
         """A server without its listeners, which dies at the end."""
         store = Store.open(self.config.storage.path, map_size_bytes=MAP_SIZE_BYTES, mode="write")
         try:
-            server = Server(self.config, {}, store)
+            server = Server(self.config, {}, store, lambda: 0)
             async with trio.open_nursery() as nursery:
                 for task in (server.committer.run, server.acknowledger.run, server._work, server._rebuild_index):
                     nursery.start_soon(task)

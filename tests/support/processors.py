@@ -1,8 +1,9 @@
 """Processors for tests, copied beside a configuration: each call is written down, and each event says what befalls it.
 
 `do` in an event's payload: `fail` and `away` (by its own entry), `raise` and `outage` (the whole batch), `result` (with
-`value`), `big`, `odd` (with the name of one of `ODD`), `length` (one entry too few), `hang` (until the gate is open), or
-how it ends the process (one of `ENDS`). `times`: only in the first so many calls that the event is in, across restarts.
+`value`), `big`, `odd` (with the name of one of `ODD`), `length` (one entry too few), `hang` (until the gate is open),
+or one of `ENDS` (how it ends the process). `times`: only in the first so many calls that the event is in, even those
+before a restart.
 
 The gate is a lock on the file `gate`: it is shut while a test holds it, see `books.Gate`.
 """

@@ -401,7 +401,12 @@ def test_the_key_that_was_meant(read: Load, written: str, meant: str) -> None:
         ("localhost:9000", "127.0.0.1:9000", False),
         ("[::1]:9000", "[0:0::1]:9000", False),
         ("0.0.0.0:9000", "127.0.0.1:9000", False),
+        ("localhost:9000", "[::1]:9000", False),
+        ("[::ffff:127.0.0.1]:9000", "127.0.0.1:9000", False),
         ("[::]:9000", "[::1]:9000", False),
+        ("127.0.0.1:9000", "[::]:9000", False),
+        ("[::]:9000", "0.0.0.0:9000", False),
+        ("0.0.0.0:9000", "[::1]:9000", True),
         ("127.0.0.1:9000", "127.0.0.2:9000", True),
         ("127.0.0.1:9000", "[::1]:9000", True),
         ("127.0.0.1:0", "127.0.0.1:0", True),
@@ -413,7 +418,34 @@ def test_both_listeners_need_a_place_of_their_own(read: Load, bind: str, admin_b
     if good:
         read(text)
     else:
-        assert only(read, text).startswith("server.admin_bind: ")
+        assert "same port" in mistakes(read, text)[0]
+
+
+@pytest.mark.parametrize(
+    ("host", "is_loopback"),
+    [
+        ("localhost", True),
+        ("[::1]", True),
+        ("[::ffff:127.0.0.9]", True),
+        ("[::]", False),
+        ("0.0.0.0", False),  # noqa: S104
+        ("[::ffff:0.0.0.0]", False),
+        ("[::ffff:192.0.2.1]", False),
+    ],
+)
+def test_only_loopback_needs_no_admin_token(read: Load, host: str, is_loopback: bool) -> None:
+    """However an address is written: what others can reach asks for server.admin_token."""
+    text = f'[server]\nadmin_bind = "{host}:9000"\n'
+    if is_loopback:
+        assert read(text).server.admin_bind.is_loopback
+    else:
+        assert only(read, text).startswith("server.admin_token: is required")
+
+
+def test_mapped_networks_are_those_of_ipv4(read: Load) -> None:
+    """A trusted proxy written as IPv4-mapped IPv6 is the IPv4 one, as which peers are compared."""
+    read_as = read('[server]\ntrusted_proxies = ["::ffff:10.0.0.0/104", "::ffff:192.0.2.1", "fd00::/8"]\n')
+    assert [str(network) for network in read_as.server.trusted_proxies] == ["10.0.0.0/8", "192.0.2.1/32", "fd00::/8"]
 
 
 def test_a_body_must_fit_into_flight(read: Load) -> None:

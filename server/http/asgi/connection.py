@@ -19,6 +19,7 @@ from server.base.refusal import Refusal
 from server.http.answer import encode_answer, refusal_answer
 from server.http.frontend import BROKEN_HEAD, FULL, LINGER_SECONDS, READ_BYTES, WRITE_BYTES, Listener, RefusedRequest
 from server.http.head import TOO_SLOW, RequestHead, complete_head, received_line, skip_empty_lines
+from server.http.remote import peer_address
 
 TURN_AWAY_SECONDS = 0.5
 
@@ -191,10 +192,11 @@ class Connection:
     def _look_up_addresses(self) -> None:
         sock = self.stream.socket
         try:
-            self.client = sock.getpeername()[:2]
+            host, port = sock.getpeername()[:2]
             self.server = sock.getsockname()[:2]
         except OSError as error:  # reset already
             raise ClientGone from error
+        self.client = (peer_address(host), port)
 
     def _reset_on_close(self) -> None:
         """Close with a reset, so that the kernel does not go on sending to a client that does not read."""

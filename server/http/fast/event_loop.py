@@ -26,7 +26,7 @@ from server.http.fast.connection import FastConnection
 from server.http.fast.head_cache import HeadCache
 from server.http.fast.socket import FastSocket, seconds_by_state
 from server.http.frontend import Listener, Observe, RequestGate
-from server.http.remote import Network
+from server.http.remote import Network, peer_address
 
 READY_MAX = 256
 """Sockets served in one turn: a few milliseconds."""
@@ -61,7 +61,7 @@ class FastIntake:
 
 
 class FastLane:
-    """The connections of one listening socket, until they are closed or handed over."""
+    """The connections of one listener, until they are closed or handed over."""
 
     def __init__(self, fast: FastIntake, listener: Listener, hand_over: HandOver) -> None:
         self.gate = fast.gate
@@ -226,7 +226,7 @@ class FastLane:
                 self.connections.evict()
                 self._pause_accepting(file)
                 return
-            self._add(sock, address[0])
+            self._add(sock, peer_address(address[0]))
             if self.connections.is_full:
                 return
 
