@@ -27,6 +27,7 @@ class Source:
     processor_timeout_seconds: float = 30
     processor_attempts_max: int = 12
     processor_outages: tuple[str, ...] = ()
+    paused: bool = False
 
     @property
     def archive_only(self) -> bool:

@@ -37,6 +37,8 @@ def _source(source: Source) -> Iterator[str]:
     yield f"{source.id}: {source.type}; {secrets}"
     yield f"    rate limit: {_rate(source)}"
     yield f"    processor: {source.processor or 'none, archive only'}"
+    if source.paused:
+        yield "    paused: its events are taken and kept, and wait"
     for name, needed in _without_effect(source):
         yield f"    warning: {name} has no effect without {needed}"
 

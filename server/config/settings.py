@@ -187,6 +187,9 @@ SOURCE_SETTINGS: Mapping[str, Setting] = {
     "processor_outages": Setting(
         [], CLASSES, "Exceptions that say that what is behind the processor is away, beside those that always do."
     ),
+    "paused": _source_setting(
+        "paused", BOOLEAN, "Events are taken and kept, and wait: none is handed on or archived until it is false again."
+    ),
 }
 
 SECTIONS: Mapping[str, type] = {

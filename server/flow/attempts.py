@@ -9,10 +9,9 @@
 Any success resets the source's wait.
 """
 
-import math
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import orjson
 import trio
@@ -38,6 +37,14 @@ class Stopped(Exception):
     """The consumer was told to stop while it waited."""
 
 
+@dataclass(frozen=True, slots=True)
+class SourceWaits:
+    """How far a source is in its waits after failures: how many in a row, and how long it makes no call."""
+
+    failures: int = 0
+    seconds: float = 0
+
+
 class Attempts:
     """The processor of one source at work. `source` is the configuration in force."""
 
@@ -51,6 +58,7 @@ class Attempts:
         outcomes: OutcomeWriter,
         clock: Clock,
         stop: trio.Event,
+        waits: SourceWaits,
     ) -> None:
         self.source = source
         self._state = state
@@ -59,8 +67,8 @@ class Attempts:
         self._outcomes = outcomes
         self._clock = clock
         self._stop = stop
-        self._failures = 0
-        self._not_before = -math.inf
+        self._failures = waits.failures
+        self._not_before = trio.current_time() + waits.seconds
         """No call is made before this time."""
         self._outage_error = ""
         """Of the event that was set aside last."""
@@ -76,6 +84,10 @@ class Attempts:
         self._delay()
         for item in unsettled:
             await self._try([item])
+
+    def waits(self) -> SourceWaits:
+        """Return how far the source is in its waits."""
+        return SourceWaits(self._failures, max(0, self._not_before - trio.current_time()))
 
     async def wait_out(self) -> None:
         """Return when a call may be made again after a failure that was not one event's own. Raises `Stopped`."""

@@ -8,8 +8,9 @@ without a processor goes the same way with nothing in the middle: what becomes o
 ids need not be held.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from operator import itemgetter
 
 import trio
@@ -17,7 +18,7 @@ import trio
 from server.base.clock import Clock
 from server.base.source import Source
 from server.base.worker import Worker
-from server.flow.attempts import Attempts, Stopped
+from server.flow.attempts import Attempts, SourceWaits, Stopped
 from server.flow.committer import Committer
 from server.flow.item import Item, items_of
 from server.flow.outcome_writer import Duplicate, OutcomeWriter
@@ -42,6 +43,14 @@ SET_ASIDE_MAX = 10_000
 neither at a full parking place nor before a month, at one try in 300 s; 3 MB."""
 
 
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """What is left of the waits of a source when its consumer has stopped, in seconds; the retries by number."""
+
+    source: SourceWaits
+    retries: Mapping[int, float]
+
+
 class Consumer:
     """Works off the events of one source. `run` is its task; everything else is called on the trio thread."""
 
@@ -59,7 +68,9 @@ class Consumer:
         clock: Clock,
         suspects: Suspects,
         events_max: int,
+        waits: Waits | None = None,
     ) -> None:
+        """`waits`: what the consumer before it left."""
         self._state = state
         self._queue = queue
         self._index = index
@@ -87,10 +98,14 @@ class Consumer:
                 outcomes=self._outcomes,
                 clock=clock,
                 stop=self._stop,
+                waits=waits.source if waits else SourceWaits(),
             )
             if processor
             else None
         )
+        now = trio.current_time()
+        self._due = {number: now + seconds for number, seconds in waits.retries.items()} if waits else {}
+        """When the retries of its predecessor's events are due."""
         self._span: Span | None = None
         self._span_start = 0
         self._hand: tuple[int, int] | None = None
@@ -133,6 +148,12 @@ class Consumer:
     async def flushed(self) -> None:
         """Return when every outcome is on disk."""
         await self._outcomes.flushed()
+
+    def waits(self) -> Waits | None:
+        """Return what is left of the waits, for its successor with the same processor; call when it has stopped."""
+        if self._attempts is None:
+            return None
+        return Waits(self._attempts.waits(), self._parked.waits(trio.current_time()))
 
     def oldest(self) -> tuple[int, int] | None:
         """Return (number, received_at_ms) of the oldest event here without an outcome on disk."""
@@ -247,7 +268,7 @@ class Consumer:
         if not self._parked.hold(event):
             return False
         if item.attempts or self._suspects.of(item.number):
-            self._parked.make_ready(replace(event, holds=True))
+            self._parked.retry_at(self._due.pop(item.number, -math.inf), replace(event, holds=True))
             return False
         return True
 

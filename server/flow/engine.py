@@ -57,6 +57,11 @@ class Engine:
         return sorted(source_id for source_id, consumer in consumers if consumer is not None and consumer.working)
 
     @property
+    def paused(self) -> list[str]:
+        """Sources whose events wait because they are configured so."""
+        return [state.id for state in self.states if state.paused]
+
+    @property
     def stuck(self) -> list[str]:
         """Sources whose old processor's call does not come back: only a restart helps."""
         return [source_id for source_id, runner in self._runners.items() if runner.stuck]

@@ -133,6 +133,10 @@ class ParkedEvents:
         """Return when the next retry is due; None if there is none. Call when no event is ready."""
         return self._retries[0][0] if self._retries else None
 
+    def waits(self, now: float) -> dict[int, float]:
+        """Return the seconds until its retry for each event that waits for one, by number."""
+        return {event.number: max(0, time - now) for time, _, event in self._retries}
+
     def oldest(self) -> tuple[int, int] | None:
         """Return (number, received_at_ms) of the oldest parked event."""
         while self._numbers and self._numbers[0] not in self._events:

@@ -17,7 +17,7 @@ from server.base.source import Source
 from server.base.wakeup import Wakeup
 from server.base.worker import Worker
 from server.flow.committer import Committer
-from server.flow.consumer import Consumer
+from server.flow.consumer import Consumer, Waits
 from server.flow.parked import ParkedEvent
 from server.flow.processor import Processor
 from server.flow.queue import SourceQueue
@@ -58,6 +58,7 @@ class Runner:
         self._changed = Wakeup()
         self._stopping = False
         self._former_hangs = False
+        self._waits: Waits | None = None
         self.queue: SourceQueue | None = None
         self.consumer: Consumer | None = None
 
@@ -66,11 +67,14 @@ class Runner:
         before = self.state.source
         self.state.configure(source)
         self._function = function
-        if source is None or (before is not None and before.processor != source.processor):
+        if source is None or _is_other(before, source):
+            self._waits = None
+            self._stop_consumer()
+        elif source.paused:
             self._stop_consumer()
         elif self.consumer is not None:
             self.consumer.configure(source)
-        if source is None or function is None:
+        if source is None or source.paused or function is None:
             self._shared.suspects.do_not_await(self.state.id)
         if self.queue is not None:
             self.queue.reconsider()
@@ -108,12 +112,13 @@ class Runner:
     async def run(self) -> None:
         """Work until told to stop."""
         while not self._stopping:
-            if self.state.source is None:
+            source = self.state.source
+            if source is None or source.paused:
                 await self._changed.wait()
             elif self._function is not None and self._shared.suspects.waiting(self.state.id):
-                await self._give_turns(self.state.source)
+                await self._give_turns(source)
             else:
-                await self._work(self.state.source)
+                await self._work(source)
 
     async def _give_turns(self, source: Source) -> None:
         """Let the suspects of the source go first. Until then all its events wait on disk only."""
@@ -129,7 +134,6 @@ class Runner:
 
     async def _work(self, source: Source) -> None:
         shared, state = self._shared, self.state
-        state.forget_releases()
         pending = state.totals.pending > 0
         self.queue = self._make_queue(state.totals.oldest if pending else shared.committer.stored_end)
         self.consumer = self._make_consumer(Consumer, source, self.queue)
@@ -145,6 +149,8 @@ class Runner:
         self._former_hangs = self._worker.busy
         state.queue = self.queue = None
         await self.consumer.flushed()
+        state.forget_releases()
+        self._waits = None if state.source is None or _is_other(state.source, source) else self.consumer.waits()
         state.consumer = self.consumer = None
 
     def _make_queue(self, start: int) -> SourceQueue:
@@ -175,6 +181,7 @@ class Runner:
             clock=shared.clock,
             suspects=shared.suspects,
             events_max=shared.events_max,
+            waits=self._waits,
         )
 
     async def _wait_for_former(self) -> None:
@@ -185,3 +192,8 @@ class Runner:
     def _stop_consumer(self) -> None:
         if self.consumer is not None:
             self.consumer.stop()
+
+
+def _is_other(before: Source | None, source: Source) -> bool:
+    """Return whether the source has another processor than before."""
+    return before is not None and before.processor != source.processor

@@ -83,6 +83,8 @@ class SourceState:
         self.limiter = Gcra(0, 0)
         self.unreleased = totals.deferred_now
         """Deferred events on disk that still wait for a token."""
+        self._paid = 0
+        """The first so many of them have had theirs before the log was read anew."""
         self.returning = 0
         """Requeues on their way to the disk."""
         self.queue: QueueProtocol | None = None
@@ -133,13 +135,22 @@ class SourceState:
         """Return how many of `count` deferred events may go on now, and count them as released."""
         source = self.source
         free = source is None or source.over_limit == "observe" or not source.rate_limit_events_per_second
-        released = count if free else self.limiter.admit(count, now_ns)
+        paid = min(count, self._paid)
+        released = count if free else paid + self.limiter.admit(count - paid, now_ns)
+        self._paid -= paid
         self.unreleased -= released
         return released
 
     def forget_releases(self) -> None:
-        """Defer again what was released and not finished; call when the log is read anew from the oldest pending."""
+        """Defer again what was released and not finished, which needs no second token; call when every outcome is on
+        disk and the log will be read anew from the oldest pending."""
+        self._paid += self.totals.deferred_now - self.unreleased
         self.unreleased = self.totals.deferred_now
+
+    @property
+    def paused(self) -> bool:
+        """It is configured so that its events wait."""
+        return self.source is not None and self.source.paused
 
     def appending(self, pending: int, deferred: int) -> None:
         """Count the pending events of a delivery, deferred ones among them, that is on its way to the disk."""

@@ -71,6 +71,9 @@ class Health:
         if self._journal.error is not None:
             message = f"the journal cannot be written, so each answer waits for a transaction: {self._journal.error}"
             warnings.append({"warning": "no_journal", "message": message})
+        for source_id in self._engine.paused:
+            message = f"source {source_id} is paused: its events are taken and kept, and wait until it goes on"
+            warnings.append({"warning": "paused", "message": message})
         for source_id in self._engine.stuck:
             message = f"source {source_id}: a call of its previous processor does not return; restart the server"
             warnings.append({"warning": "processor_hanging", "message": message})

@@ -77,6 +77,8 @@ class SourceNumbers:
     rejected: int
     over_limit: int
     processor_failures: int
+    paused: bool | None
+    """None if it is not configured."""
     processor_seconds: Buckets
     oldest: tuple[int, int]
     """Number and received_at_ms of the oldest pending event; the time is 0 if it has to be read."""
@@ -174,6 +176,7 @@ def _source(state: SourceState) -> SourceNumbers:
         rejected=counts.rejected,
         over_limit=counts.over_limit,
         processor_failures=counts.processor_failures,
+        paused=None if state.source is None else state.paused,
         processor_seconds=_buckets(state.processor_seconds),
         oldest=state.oldest_pending() or (state.totals.oldest, 0),
     )
@@ -246,6 +249,11 @@ def _sources(numbers: Numbers, ages: dict[str, float | None]) -> Iterator[Metric
         "tidegate_oldest_pending_seconds",
         "Age of the oldest event without an outcome, in seconds; 0 if there is none.",
         {source_id: age for source_id, age in ages.items() if age is not None},
+    )
+    yield _gauge(
+        "tidegate_source_paused",
+        "1 if the events of a configured source wait because it is paused, 0 if not.",
+        {each.id: each.paused for each in sources if each.paused is not None},
     )
     seconds = HistogramMetricFamily(
         "tidegate_processor_seconds", "Duration of one call of a processor, in seconds.", labels=["source"]

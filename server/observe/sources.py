@@ -29,6 +29,7 @@ def _describe(state: SourceState) -> dict[str, object]:
         "id": state.id,
         "configured": state.source is not None,
         **(_settings(state.source) if state.source is not None else {}),
+        "paused": state.paused,
         "pending": totals["pending"],
         "deferred": totals["deferred_now"],
         "behind": state.queue is not None and state.queue.behind,

@@ -5,10 +5,12 @@ of the old one on the loop, in one step.
 """
 
 import signal
+from collections.abc import Mapping
 
 import trio
 
 from server.base import log
+from server.base.source import Source
 from server.base.worker import Worker
 from server.config.load import Config, ConfigError, check_reload, load, restart_needed
 from server.flow.engine import Engine, load_processors
@@ -42,10 +44,20 @@ class Reload:
             return self._kept([str(error)])
         for key in restart_needed(self._at_start, config):
             self._log.warning("a restart is needed for a changed setting", key=key)
+        self._say_archived(config.sources)
         self._engine.configure(config.sources, functions)
         self.config = config
         self._log.info("reloaded", sources=sorted(config.sources))
         return True
+
+    def _say_archived(self, sources: Mapping[str, Source]) -> None:
+        """Say how many pending events go on without the processor that is taken out."""
+        for source_id, source in sources.items():
+            before, state = self.config.sources.get(source_id), self._engine.state(source_id)
+            if source.archive_only and before is not None and not before.archive_only and state and state.pending:
+                self._log.warning(
+                    "pending events will be archived without a processor", source=source_id, pending=state.pending
+                )
 
     def _read(self) -> tuple[Config, dict[str, Function]]:
         config = load(self.config.path)

@@ -29,6 +29,7 @@ NAMES = {
     "tidegate_events": "counter",
     "tidegate_events_pending": "gauge",
     "tidegate_oldest_pending_seconds": "gauge",
+    "tidegate_source_paused": "gauge",
     "tidegate_processor_seconds": "histogram",
     "tidegate_processor_failures": "counter",
     "tidegate_journal_seconds": "histogram",

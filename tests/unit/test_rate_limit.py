@@ -2,7 +2,10 @@
 
 import pytest
 
+from server.base.source import Source
+from server.flow.source_state import SourceState
 from server.intake.rate_limit import Gcra
+from storage.statuses import Totals
 
 SECOND = 1_000_000_000
 NOW = 5_000 * SECOND
@@ -110,3 +113,15 @@ def test_impossible_limits_are_refused_early(rate: float, burst: int) -> None:
     """A limit that makes no sense is refused when it is made."""
     with pytest.raises(ValueError, match=r"."):
         Gcra(rate, burst)
+
+
+def test_a_release_is_paid_for_once() -> None:
+    """What was released and not finished when the log is read anew needs no second token; the others need theirs."""
+    state = SourceState("demo", Totals(received=6, deferred=6, pending=6, deferred_now=6))
+    state.configure(Source("demo", "webhook", (), rate_limit_events_per_second=1e-6, rate_limit_burst_events=3))
+    assert state.release(6, 0) == 3
+    for _ in range(2):
+        state.forget_releases()
+        assert state.unreleased == 6
+        assert [state.release(2, 0), state.release(4, 0)] == [2, 1]
+    assert state.release(3, 0) == 0

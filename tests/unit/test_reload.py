@@ -20,6 +20,9 @@ class FakeEngine:
     def __init__(self) -> None:
         self.sources: list[list[str]] = []
 
+    def state(self, source_id: str) -> None:
+        """None of them has events."""
+
     def configure(self, sources: Mapping[str, Any], functions: Mapping[str, Any]) -> None:
         self.sources.append(list(sources))
 
