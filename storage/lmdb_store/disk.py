@@ -12,6 +12,7 @@ import stat
 from pathlib import Path
 
 from storage.errors import StoreError, StoreFull
+from storage.lmdb_store.file_system import write_in_place
 
 LOW_BYTES = 16 * 2**20
 """A disk with less is full: it was a write of some MiB at most that found no room."""
@@ -82,7 +83,7 @@ def allocate_lock_file(path: Path) -> None:
     try:
         opened = os.open(path / "lock.mdb", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            _allocate(opened)
+            _allocate(opened, path)
         finally:
             os.close(opened)
     except OSError as error:
@@ -92,10 +93,13 @@ def allocate_lock_file(path: Path) -> None:
         raise (StoreFull if error.errno in FULL else StoreError)(words) from error
 
 
-def _allocate(lock_file: int) -> None:
+def _allocate(lock_file: int, path: Path) -> None:
+    in_use = _is_in_use(lock_file)
+    if not in_use:
+        write_in_place(lock_file, path)
     found = os.fstat(lock_file)
     allocated = min(found.st_size, found.st_blocks * 512)
-    needed = found.st_size if _is_in_use(lock_file) else LOCK_FILE_BYTES
+    needed = found.st_size if in_use else LOCK_FILE_BYTES
     if allocated < needed:
         try:
             os.posix_fallocate(lock_file, 0, needed)
