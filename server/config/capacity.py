@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from server.base.source import Source
+from server.config.cgroup import memory_limits
 from server.config.load import Config
 from storage.dedup.index import MEMORY_RUNS_MIN, RUN_EVENTS_MAX
 from storage.dedup.runs import ENTRY_BYTES
@@ -181,13 +182,7 @@ def read_machine(store: Path) -> Machine:
 
 
 def _memory_bytes() -> int:
-    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            return min(physical, int(Path(limit).read_text()))
-        except (OSError, ValueError):  # no such cgroup, or "max"
-            continue
-    return physical
+    return min([os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *memory_limits()])
 
 
 def _disk_free_bytes(store: Path) -> int:
