@@ -21,7 +21,7 @@ from storage import sync
 from storage.codec.records import FORMAT, IDENTITY_BYTES, OLD_FORMATS, unseal
 from storage.errors import StoreMissing, StoreOld, StoreVersion
 from storage.lmdb_store import disk, lock
-from storage.lmdb_store.errors import lmdb_errors, translated
+from storage.lmdb_store.errors import lmdb_errors, opening_errors, translated
 from storage.lmdb_store.making import DATABASES, FORMAT_KEY, IDENTITY_KEY, check_data, initialise, settle
 from storage.lmdb_store.place import check_files
 from storage.lmdb_store.transactions import PLACES_KEPT, Transactions, when_there_is_a_place
@@ -82,12 +82,19 @@ class Store:
         by SIGBUS. `lock_wait_seconds`: a command that looks at a stopped store may hold its lock for a moment. Raises
         StoreMissing, StoreLocked, StoreVersion, StoreDamaged, StoreError.
         """
-        if mode == "read":
-            return cls._open_to_read(path, open_environment, truncation_check=truncation_check)
+        with opening_errors(path):
+            if mode == "read":
+                return cls._open_to_read(path, open_environment, truncation_check=truncation_check)
+            return cls._open_to_write(path, open_environment, map_size_bytes, lock_wait_seconds)
+
+    @classmethod
+    def _open_to_write(
+        cls, path: Path, open_environment: OpenEnvironment, map_size_bytes: int, lock_wait_seconds: float
+    ) -> "Store":
         with ExitStack() as undo:
             lock_file = lock.take(path, lock_wait_seconds)
             undo.callback(os.close, lock_file)
-            check_data(path, mode)
+            check_data(path, "write")
             disk.allocate_lock_file(path)
             open_it = partial(_open, path, open_environment, map_size=map_size_bytes)
             env = open_it()

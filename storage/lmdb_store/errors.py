@@ -17,7 +17,10 @@ from storage.errors import (
     StoreLocked,
     StoreVersion,
 )
-from storage.lmdb_store import disk
+from storage.lmdb_store import disk, file_system
+
+_NOT_SUPPORTED = (errno.EINVAL, errno.ENODEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
+"""What file systems say to a map, a lock or a flush of a directory that they do not have."""
 
 
 @contextmanager
@@ -29,6 +32,23 @@ def lmdb_errors(written: Path | None = None) -> Iterator[None]:
         raise
     except lmdb.Error as error:
         raise translated(error, written) from error
+
+
+@contextmanager
+def opening_errors(path: Path) -> Iterator[None]:
+    """Raise what opening the store in this directory raises as a StoreError, which names a file system that cannot."""
+    try:
+        yield
+    except (OSError, StoreError) as error:
+        if says(str(error), *_NOT_SUPPORTED):
+            name = file_system.name_of(path) or "of an unknown type"
+            raise StoreError(
+                f"the file system of {path} ({name}) cannot keep a store, which takes shared maps of files, locks, and "
+                f"flushed directories: {error}; set storage.path to a directory of a local one, such as ext4 or xfs"
+            ) from error
+        if isinstance(error, StoreError):
+            raise
+        raise StoreError(str(error)) from error
 
 
 def translated(error: lmdb.Error, written: Path | None) -> StoreError:
