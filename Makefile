@@ -99,16 +99,21 @@ $(DEVELOPS): $(RUNS) requirements-dev.lock
 	@$(PIP) --requirement requirements-dev.lock
 	@touch $@
 
-# Its second line is a command to the shell and a text to Python, so the path of this folder may be any.
+# Its second line is a command to the shell and a text to Python, so the path of this folder may be any. This folder is
+# first on Python's path while Tidegate's package is imported, before one of that name on PYTHONPATH. Processes that
+# multiprocessing spawns import the script too, under another name.
 define TIDEGATE
 #!/bin/sh
 '''exec' "$(CURDIR)/$(BIN)/python" "$$0" "$$@"
 ' '''
-import sys
-
-from server.cli.entry import main
-
 if __name__ == "__main__":
+    import os
+    import sys
+
+    sys.path.insert(0, os.path.dirname(sys.prefix))
+    from server.cli.entry import main
+
+    del sys.path[0]
     sys.exit(main())
 endef
 export TIDEGATE

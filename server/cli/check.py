@@ -9,10 +9,11 @@ from pathlib import Path
 
 from server.base.printable import one_line
 from server.base.source import Source
-from server.cli.common import CommandFailed, Subparsers, new_command, print_bytes
+from server.cli.common import CommandFailed, Subparsers, new_command, print_bytes, say
 from server.cli.description import describe
 from server.cli.exit_codes import MISTAKE
 from server.config.load import ConfigError, load
+from server.flow.names import hidden_modules
 from server.flow.processor import ProcessorError
 from server.flow.processor import load as load_processor
 from storage.lmdb_store.place import unusable
@@ -34,6 +35,9 @@ def run(arguments: argparse.Namespace) -> int:
         config = load(arguments.config)
     except ConfigError as error:
         raise CommandFailed(MISTAKE, *error.mistakes, *_processor_mistakes(error.sources, directory)) from None
+    if any(source.processor for source in config.sources.values()):
+        for words in hidden_modules(directory):
+            say(f"warning: {words}")
     mistakes = _processor_mistakes(config.sources, directory) + _store_mistakes(config.storage.path)
     if mistakes:
         raise CommandFailed(MISTAKE, *mistakes)

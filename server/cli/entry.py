@@ -1,7 +1,10 @@
 """The entry point of the `tidegate` command: handles signals until the command does so itself, and ends the process.
 
-Nothing else is imported before, since imports are most of a server's start. Python waits at its exit for the threads
-that are no daemons: one that a processor's module left would keep `check`, and a start that fails, for ever.
+Nothing else is imported before, since imports are most of a server's start. Then the package `storage` that lies beside
+this one is imported, whatever else has its name on Python's path: all other modules are found through these two.
+
+Python waits at its exit for the threads that are no daemons: one that a processor's module left would keep `check`, and
+a start that fails, for ever.
 """
 
 import os
@@ -10,7 +13,7 @@ import sys
 import threading
 from types import FrameType
 
-from server.cli.exit_codes import INTERRUPTED
+from server.cli.exit_codes import INTERRUPTED, MISTAKE
 
 LEAVE_SECONDS = 2.0
 """How long a drained server's processors may take for what they registered for the exit, and for their threads."""
@@ -34,11 +37,18 @@ def main() -> int:
         _leave(code)
     timer = threading.Timer(LEAVE_SECONDS, _leave, [code])
     timer.daemon = True
-    timer.start()
+    try:
+        timer.start()
+    except RuntimeError:  # no thread is to be had
+        _leave(code)
     return code
 
 
 def _run() -> int:
+    stranger = _import_storage()
+    if stranger is not None:
+        sys.stderr.write(f"tidegate: {stranger} hides Tidegate's own module storage: rename it\n")
+        return MISTAKE
     try:
         from server.cli.main import main as run  # noqa: PLC0415 - see above
 
@@ -63,6 +73,16 @@ def _open_standard_files() -> None:
         except OSError:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # takes the lowest number, which is this one
             setattr(sys, name, open(file, "r" if file == 0 else "w", closefd=False))  # noqa: SIM115
+
+
+def _import_storage() -> str | None:
+    """Import Tidegate's; return the file of another one that was imported before, as by a `sitecustomize`."""
+    beside = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120 - quick
+    sys.path.insert(0, beside)
+    import storage  # noqa: PLC0415 - from there
+
+    sys.path.remove(beside)
+    return None if (storage.__file__ or "").startswith(os.path.join(beside, "")) else str(storage.__file__)  # noqa: PTH118
 
 
 def _exit_on_early_signals() -> None:

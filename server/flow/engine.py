@@ -10,6 +10,7 @@ from server.base.refusal import Refusal
 from server.base.source import Source
 from server.base.worker import Worker
 from server.flow.horizon import Horizon
+from server.flow.names import hidden_modules
 from server.flow.processor import load
 from server.flow.requeue import Requeued, Requeueing
 from server.flow.runner import Function, Runner, Shared
@@ -156,5 +157,11 @@ class Engine:
 
 
 def load_processors(sources: Mapping[str, Source], directory: Path) -> dict[str, Function]:
-    """Return the processor of each source that has one. Raises ProcessorError for the first that cannot be loaded."""
-    return {source_id: load(source.processor, directory) for source_id, source in sources.items() if source.processor}
+    """Return the processor of each source that has one; say what they cannot import.
+
+    Raises ProcessorError for the first that cannot be loaded.
+    """
+    specs = {source_id: source.processor for source_id, source in sources.items() if source.processor}
+    for words in hidden_modules(directory) if specs else ():
+        log.get("tidegate.processor").warning("hidden module", problem=words)
+    return {source_id: load(spec, directory) for source_id, spec in specs.items()}

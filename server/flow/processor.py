@@ -24,6 +24,7 @@ import trio
 
 from server.base.printable import one_line, type_name
 from server.base.worker import Worker
+from server.flow.names import why_taken
 from server.flow.outages import is_outage
 from server.flow.results import result_of
 from storage.in_hand.in_hand import Hand
@@ -73,6 +74,9 @@ def load(spec: str, directory: Path) -> Callable[..., Any]:
     Raises `ProcessorError`. A module that is loaded already is not imported anew.
     """
     module_name, _, function_name = spec.partition(":")
+    taken = why_taken(module_name, directory)
+    if taken is not None:
+        raise ProcessorError(f"cannot load processor {spec!r}: {taken}")
     if str(directory) not in sys.path:
         sys.path.append(str(directory))
     try:
