@@ -12,9 +12,11 @@ import trio
 import trio.testing
 
 from server.base.clock import Clock
+from server.base.worker import Worker
 from server.flow.acknowledger import MANY_REQUESTS, Acknowledger
 from server.flow.batch import BATCH_EVENTS
 from server.flow.committer import FLUSHED_SECONDS_MAX, GROUP_WAIT_SECONDS, RETRY_SECONDS, Committer
+from server.flow.horizon import Horizon
 from server.flow.outcome_writer import OutcomeWriter
 from server.flow.parked import ParkedEvents
 from server.flow.source_state import SourceState
@@ -27,6 +29,7 @@ from storage.journal.records import read_journal
 from storage.lmdb_store.environment import Store
 from storage.model import Append, Group, StatusChange, Written
 from storage.read.reader import Reader
+from storage.read.snapshot import Snapshots
 from storage.statuses import EventStatus, Totals
 from storage.write.writer import Writer
 from tests.support.store import MAP_SIZE_BYTES, delivery
@@ -186,6 +189,29 @@ async def test_recovery_is_found_out_without_outcomes(tmp_path: Path, autojump_c
         await acknowledger.settled()
         assert committer.failure is None
         assert writer.groups == [Group((), [], {})] or not writer.groups[-1].appends
+
+
+async def test_the_time_is_written_on_demand(tmp_path: Path) -> None:
+    """With nothing to write, the store's time is written when somebody asks; if it cannot be, that one is not held."""
+    async with committing(tmp_path) as (_, committer, writer, store):
+        await committer.write_time()
+        assert [(each.appends, each.changes) for each in writer.groups] == [([], [])]
+        with Snapshots(store).take() as snapshot:
+            assert snapshot.store_time() is not None
+        writer.failures = [StoreFailed("EIO")]
+        await committer.write_time()
+        await committer.write_time()
+        assert committer.lost
+
+
+async def test_nothing_expires_while_commits_fail(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
+    """What was acknowledged and is not in the store yet may need any id: the horizon stands still."""
+    async with committing(tmp_path) as (_, committer, writer, store):
+        horizon = Horizon(committer, Reader(store), Worker("test"), [])
+        assert await horizon.find() > 0
+        writer.failures = [StoreError("no")] * 1000
+        await committer.write_time()
+        assert await horizon.find() == 0
 
 
 async def test_after_an_io_error_nothing_is_written(tmp_path: Path) -> None:

@@ -21,12 +21,12 @@ from storage.read.reader import Reader
 from storage.statuses import EventStatus
 from storage.write.recovery import recover
 from storage.write.writer import Writer
-from tests.support.store import delivery, filled, numbered, opened, singles
+from tests.support.store import STORE_MS, delivery, filled, numbered, opened, singles
 
 ROOT = Path(__file__).parents[2]
 
 THREE = [
-    Append(delivery(1, ["a", "b", None], body=b"[1,2,3]"), 2, EventStatus.DROPPED),
+    Append(delivery(1, ["a", "b", None], body=b"[1,2,3]"), 2, EventStatus.DROPPED, STORE_MS),
     Append(singles(4, ["c", None], bodies=[b"{}", b"[]"]), 2, EventStatus.DEFERRED),
     Append(delivery(6, ["d"], source_id="other"), 0, EventStatus.DEFERRED),
 ]
@@ -55,7 +55,8 @@ def numbers(store: Store, number: int = 1) -> list[tuple[int, int]]:
 
 def said(append: Append) -> tuple[object, ...]:
     numbered = append.numbered
-    return (numbered.first, numbered.delivery_ids(), list(numbered.deliveries.bodies), append.admitted, append.rest)
+    bodies = list(numbered.deliveries.bodies)
+    return (numbered.first, numbered.delivery_ids(), bodies, append.admitted, append.rest, append.store_ms)
 
 
 def test_what_is_appended_is_read_again(tmp_path: Path) -> None:

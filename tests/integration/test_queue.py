@@ -38,9 +38,9 @@ def span(number: int) -> Span:
     return Span(None, "demo", [number], bytes(16), [0], False, 1000)
 
 
-def committed(first: int, count: int = 1, *, admitted: int | None = None) -> Committed:
+def committed(first: int, count: int = 1, *, admitted: int | None = None, store_ms: int = 0) -> Committed:
     stored = delivery(first, [f"id-{first + at}" for at in range(count)])
-    return Committed(stored, count if admitted is None else admitted, count, bytes(16 * count), store_ms=0)
+    return Committed(stored, count if admitted is None else admitted, count, bytes(16 * count), store_ms)
 
 
 @asynccontextmanager
@@ -142,6 +142,19 @@ async def test_deliveries_that_came_together_go_in_together() -> None:
         assert (list(span.numbers), span.numbered) == ([1, 2, 3], together)
         queue.taken_off(span)
         assert queue._budget.held_by(state.id) == 0
+
+
+async def test_a_span_came_within_one_minute() -> None:
+    """What one group brings is a span for each minute of receipt, however few events that are."""
+    async with feeding(Log([]), start=1, end=1) as (queue, _):
+        queue.offer([committed(1, store_ms=60_000), committed(2, store_ms=60_000)])
+        queue.offer([committed(3, store_ms=60_000), committed(4, store_ms=120_000)])
+        spans = [await queue.receive() for _ in range(3)]
+        assert [(list(span.numbers), span.store_ms) for span in spans] == [
+            ([1, 2], 60_000),
+            ([3], 60_000),
+            ([4], 120_000),
+        ]
 
 
 def test_a_consumer_that_stops_gives_no_bound() -> None:

@@ -15,6 +15,7 @@ from storage.errors import StoreDamaged
 from storage.lmdb_store.environment import Store
 from storage.model import Append, Group, Span
 from storage.read import reader as reader_module
+from storage.read import snapshot as snapshot_module
 from storage.read.lookup import _find_all
 from storage.read.reader import ON_ITS_WAY, Reader
 from storage.read.snapshot import SNAPSHOT_RECORDS_MAX, Snapshot
@@ -383,6 +384,73 @@ def test_processed_since_gives_what_the_index_needs(store_and_writer: tuple[Stor
     assert packed == b"".join(digest("demo", f"id-{number}") for number in numbers)
     assert max(chunk.newest_ms for chunk in chunks) == STORE_MS + 19
     assert list(reader.processed_since(STORE_MS + 19)) == []
+
+
+def received(first: int, count: int, store_ms: int) -> Append:
+    return replace(numbered(first, count), store_ms=store_ms)
+
+
+@pytest.mark.parametrize("bodies", [True, False])
+def test_a_span_has_one_time_of_receipt(store_and_writer: tuple[Store, Writer], bodies: bool) -> None:
+    """Events of one block that came in different minutes are different spans."""
+    store, writer = store_and_writer
+    for first, store_ms in ((1, 60_000), (4, 60_000), (7, 120_000)):
+        writer.write(Group([received(first, 3, store_ms)]))
+    spans = fed(Reader(store), "demo", 10, events_max=100, bodies=bodies)
+    assert {number: span.store_ms for span in spans for number in span.numbers} == {
+        number: 60_000 if number < 7 else 120_000 for number in range(1, 10)
+    }
+
+
+def test_waits_since_is_of_the_first(store_and_writer: tuple[Store, Writer]) -> None:
+    """The number and the time of the first event that waits since its receipt; what is requeued is passed over, and the
+    end of the store is told if nothing waits."""
+    store, writer = store_and_writer
+    reader = Reader(store)
+    assert reader.waits_since(1) == (1, None)
+    for turn in range(4):
+        writer.write(Group([received(1 + 300 * turn, 300, 60_000 * (turn + 1))]))
+    assert reader.waits_since(1) == (1, 60_000)
+    assert reader.waits_since(302) == (302, 120_000)
+    writer.write(Group(changes=[outcome(EventStatus.DEAD, range(1, 800))]))
+    writer.write(Group(changes=[outcome(EventStatus.PENDING, [5])]))
+    assert reader.waits_since(1) == (800, 180_000)
+    writer.write(Group(changes=[outcome(EventStatus.PROCESSED, range(800, 1201))]))
+    assert reader.waits_since(800) == (1201, None)
+
+
+def test_all_processed_events_are_counted(store_and_writer: tuple[Store, Writer]) -> None:
+    """Those with an outcome after the one time and until the other, in all blocks, are counted."""
+    store, writer = store_and_writer
+    for turn in range(1, 5):
+        writer.write(Group([numbered(writer.next_number, 300)]))
+        done = outcome(EventStatus.PROCESSED, range(writer.next_number - 300, writer.next_number - 100))
+        writer.write(Group(changes=[replace(done, store_ms=turn)]))
+    assert Reader(store).count_processed(1, 3) == 400
+    assert Reader(store).count_processed(0, 4) == 800
+    assert Reader(store).count_processed(4, 9) == 0
+
+
+def test_processed_ids_are_found_backward(
+    store_and_writer: tuple[Store, Writer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of ids, those that were processed are found with the number; the scan goes on in steps."""
+    monkeypatch.setattr(snapshot_module, "SNAPSHOT_RECORDS_MAX", 3)
+    store, writer = store_and_writer
+    for _ in range(10):
+        writer.write(Group([numbered(writer.next_number, 256)]))
+    done = [1, 300, 2560]
+    writer.write(Group(changes=[outcome(EventStatus.PROCESSED, done)]))
+    reader = Reader(store)
+    wanted = {digest("demo", f"id-{number}"): number for number in (*done, 2, 10**9)}
+    found: dict[bytes, int] = {}
+    before, asked = None, 0
+    while asked == 0 or before is not None:
+        more, before = reader.processed(wanted, before)
+        found |= more
+        asked += 1
+    assert asked > 2
+    assert found == {each: number for each, number in wanted.items() if number in done}
 
 
 def test_processed_since_gives_bounded_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -171,3 +171,17 @@ def test_memory_is_eighteen_bytes_an_entry_once_sealed() -> None:
     before = index.memory_bytes
     merged(index)
     assert 5000 * 18 <= index.memory_bytes < 5000 * 18 + 1000 < before
+
+
+def test_a_hit_beyond_the_window_is_uncertain() -> None:
+    """A hit is certain while all that was added with it is within the window of what is asked for; then it is a
+    candidate, as one in a sorted run."""
+    index = DedupIndex(WINDOW_MS)
+    for number, at_ms in ((1, 100), (2, 150)):
+        index.add(split_digests(digests([number])), [number], at_ms)
+    asked = split_digests(digests([1, 2]))
+    assert index.probe(asked, 100 + WINDOW_MS - 1).known == {0: 1, 1: 2}
+    probe = index.probe(asked, 100 + WINDOW_MS)
+    assert (probe.known, probe.certain, sorted(probe.candidates())) == ({}, False, [(0, 1), (1, 2)])
+    assert not index.is_due(150 + WINDOW_MS - 1)
+    assert index.is_due(150 + WINDOW_MS)

@@ -35,7 +35,7 @@ from storage.delivery_id import delivery_id, first_of
 from storage.errors import IllegalStatusChange, StoreDamaged
 from storage.model import Append
 from storage.statuses import EventStatus, Totals
-from tests.support.store import AT_MS, SUFFIX, changed, delivery, numbered, outcome, random_ids, singles
+from tests.support.store import AT_MS, STORE_MS, SUFFIX, changed, delivery, numbered, outcome, random_ids, singles
 
 KEY = key_of(7)
 TOTALS = Totals(received=9, requeued=1, processed=4, dead=2, pending=4, oldest=3)
@@ -334,6 +334,20 @@ def test_only_a_pending_event_may_have_an_outcome(had: EventStatus, becomes: Eve
     else:
         with pytest.raises(IllegalStatusChange, match=f"demo: {becomes.name} cannot follow {had.name}"):
             apply(rows, 4, part)
+
+
+@pytest.mark.parametrize("numbers", [[2], [1, 2, 3]], ids=["one", "many"])
+def test_a_pending_row_keeps_its_receipt(numbers: list[int]) -> None:
+    """A failed attempt leaves the time of the receipt; an outcome has its own, and a requeue leaves none."""
+    rows = new_rows([Append(delivery(1, list("abc")), 3, EventStatus.DEFERRED, 60_000)])
+    changes = (
+        (outcome(EventStatus.PENDING, numbers, attempts=1), 60_000),
+        (outcome(EventStatus.DEAD, numbers), STORE_MS + 1),
+        (outcome(EventStatus.PENDING, numbers), 0),
+    )
+    for change, expected in changes:
+        apply(rows, 1, BlockChange(change, 0, len(numbers), None))
+        assert {int(rows["store_ms"][number - 1]) for number in numbers} == {expected}
 
 
 def test_numbers_of_outcomes_must_ascend() -> None:
