@@ -27,14 +27,14 @@ def get(port: int, path: str) -> bytes | None:
 
 def commits(child: Child) -> Buckets:
     """All commits since the start."""
-    text = (get(_port(child), "/metrics") or b"").decode()
+    text = (get(port_of(child), "/metrics") or b"").decode()
     found = re.findall(r'^tidegate_commit_seconds_bucket\{le="([^"]+)"\} (\S+)$', text, re.MULTILINE)
     return {float(bound): int(float(count)) for bound, count in found}
 
 
 def sources(child: Child) -> list[dict[str, Any]]:
     """As /sources has them."""
-    return list(orjson.loads(get(_port(child), "/sources") or b"{}")["sources"])
+    return list(orjson.loads(get(port_of(child), "/sources") or b"{}")["sources"])
 
 
 def quantile_ms(before: Buckets, after: Buckets, share: float) -> float:
@@ -52,7 +52,8 @@ def quantile_ms(before: Buckets, after: Buckets, share: float) -> float:
     return float("nan")
 
 
-def _port(child: Child) -> int:
+def port_of(child: Child) -> int:
+    """Of its admin side. Raises RuntimeError where the log does not name it."""
     found = re.search(r'"admin": ?"http://127\.0\.0\.1:(\d+)"', child.output())
     if found is None:
         raise RuntimeError(f"the log names no admin address:\n{child.output()}")

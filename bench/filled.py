@@ -29,12 +29,20 @@ BULKY_BYTES = 4096
 """Random bytes, in hexadecimal, in each event of a store that is to be large."""
 MAP_BYTES = 64 << 30
 CONTAINERS_MAX = 10**6
+ERROR = b'{"error":"ConnectionError: nobody answered"}'
 
 
 def fill(path: Path, events: int, seed: int) -> None:
     """Add so many processed events, rounded down to whole deliveries."""
     rng = random.Random(seed)
     _write(path, [batch(rng, EVENTS) for _ in range(DIFFERENT)], deliveries=events // EVENTS)
+
+
+def fill_dead(path: Path, events: int, seed: int) -> None:
+    """Add so many dead events, rounded down to whole deliveries."""
+    rng = random.Random(seed)
+    pool = [batch(rng, EVENTS) for _ in range(DIFFERENT)]
+    _write(path, pool, deliveries=events // EVENTS, status=EventStatus.DEAD)
 
 
 def fill_up(path: Path, used_bytes: int, seed: int) -> int:
@@ -52,7 +60,14 @@ def copy(source: Path, target: Path) -> None:
             os.fsync(file.fileno())
 
 
-def _write(path: Path, pool: Sequence[bytes], *, deliveries: int = 1 << 31, used_bytes: int = MAP_BYTES) -> int:
+def _write(
+    path: Path,
+    pool: Sequence[bytes],
+    *,
+    deliveries: int = 1 << 31,
+    used_bytes: int = MAP_BYTES,
+    status: EventStatus = EventStatus.PROCESSED,
+) -> int:
     """So many deliveries, or until the store uses so many bytes; how many there were."""
     store = Store.open(path, map_size_bytes=MAP_BYTES, mode="write")
     written = 0
@@ -62,7 +77,8 @@ def _write(path: Path, pool: Sequence[bytes], *, deliveries: int = 1 << 31, used
         for numbered in _deliveries(pool, deliveries, writer):
             writer.write(Group([Append(numbered, EVENTS, EventStatus.DEFERRED)], outcomes))
             numbers, at_ms = range(numbered.first, numbered.end), numbered.deliveries.received_at_ms[0]
-            outcomes = (StatusChange(SOURCE.id, EventStatus.PROCESSED, numbers, [0] * EVENTS, at_ms, at_ms),)
+            details = dict.fromkeys(numbers, ERROR) if status is EventStatus.DEAD else {}
+            outcomes = (StatusChange(SOURCE.id, status, numbers, [0] * EVENTS, at_ms, at_ms, details=details),)
             written += 1
             if store.used_bytes() >= used_bytes:
                 break
