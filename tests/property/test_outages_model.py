@@ -60,6 +60,7 @@ class Disk:
         self.rows: dict[int, Row] = {}
         self.changes: list[tuple[StatusChange, Callable[[], None]]] = []
         self.work = Wakeup()
+        self.store_clock = Clock()
 
     def add(self, kind: str) -> Row:
         row = Row(len(self.rows) + 1, kind)
@@ -69,7 +70,7 @@ class Disk:
     def span(self, number: int) -> Span:
         numbered = delivery(number, [f"id-{number}"])
         return Span(
-            numbered, "demo", [number], digest("demo", f"id-{number}"), [self.rows[number].attempts], False, number
+            numbered, "demo", [number], digest("demo", f"id-{number}"), [self.rows[number].attempts], False, number, 1
         )
 
     async def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -121,7 +122,7 @@ class World:
     failures: int = 0
     not_before: float = 0
 
-    async def __call__(self, events: Sequence[dict[str, Any]], timeout_seconds: float) -> list[Succeeded | Failed]:
+    async def __call__(self, events: Sequence[dict[str, Any]], *_: object) -> list[Succeeded | Failed]:
         await trio.lowlevel.checkpoint()
         assert trio.current_time() >= self.not_before, "called before the wait was over"
         numbers = [int(event["inbound_event_id"].removeprefix("id-")) for event in events]
@@ -180,6 +181,16 @@ class World:
         self.failures += 1
 
 
+class NoSuspects:
+    """Nobody was in hand when a process died."""
+
+    def of(self, number: int) -> None:
+        return None
+
+    def clear(self, numbers: Sequence[int]) -> None:
+        pass
+
+
 @dataclass
 class Flow:
     """A consumer with its queue at work on such a disk, for such a world."""
@@ -200,7 +211,8 @@ class Flow:
         self.queue = SourceQueue(state, budget=ByteBudget(10**6), worker=disk, start=1, end=1, **parts)
         self.queue.keep_bodies = True
         index = DedupIndex(10**9, 10**6, Path())
-        self.consumer = Consumer(state, self.queue, world, source, committer=disk, index=index, reading=disk, **parts)
+        parts |= {"suspects": NoSuspects(), "reading": disk}
+        self.consumer = Consumer(state, self.queue, world, source, committer=disk, index=index, **parts)
         self._manager = trio.open_nursery()
         self._nursery = await self._manager.__aenter__()
         self._nursery.start_soon(self.disk.write)
@@ -216,7 +228,7 @@ class Flow:
         for kind in kinds:
             row = self.disk.add(kind)
             event_id = f"id-{row.number}"
-            self.queue.offer([Committed(delivery(row.number, [event_id]), 1, 1, digest("demo", event_id), store_ms=0)])
+            self.queue.offer([Committed(delivery(row.number, [event_id]), 1, 1, digest("demo", event_id), store_ms=1)])
 
     async def pending_after(self, seconds: float) -> list[Row]:
         await trio.sleep(seconds)
