@@ -14,7 +14,7 @@ from storage.lmdb_store.environment import Store
 from storage.lmdb_store.place import unusable
 from storage.model import Group
 from tests.support.namespaces import ROOT, needs_mounts, on_read_only_mount
-from tests.support.store import MAP_SIZE_BYTES, filled, numbered
+from tests.support.store import MAP_SIZE_BYTES, filled, numbered, opened
 
 USER = 65534
 
@@ -46,6 +46,26 @@ def said(path: Path, *user: str) -> list[str]:
         [sys.executable, "-c", TRY, str(path), *user], cwd=ROOT, capture_output=True, text=True, check=True
     )
     return done.stdout.splitlines()
+
+
+READ = """
+import os, sys
+from pathlib import Path
+from storage.errors import StoreError
+from storage.lmdb_store.environment import Store
+os.setgid(int(sys.argv[2]))
+os.setuid(int(sys.argv[2]))
+try:
+    Store.open(Path(sys.argv[1]), mode="read").close()
+    print("read")
+except StoreError as error:
+    print(error)
+"""
+
+
+def read_as_user(path: Path) -> str:
+    command = [sys.executable, "-c", READ, str(path), str(USER)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
 
 @pytest.fixture
@@ -131,6 +151,18 @@ def test_an_own_directory_is_made_private(volume: Path) -> None:
     volume.chmod(0o055)
     assert said(volume, str(USER)) == ["None", "None"]
     assert volume.stat().st_mode & 0o777 == 0o700
+
+
+@as_user
+def test_a_lock_file_of_roots_is_named(volume: Path) -> None:
+    """Who may not write lock.mdb reads a stopped store, and is told its name beside a writer."""
+    store = volume / "store"
+    with opened(store):
+        for each in (volume, store, *store.iterdir()):
+            os.chown(each, USER, USER)
+        os.chown(store / "lock.mdb", 0, 0)
+        assert read_as_user(store).startswith(f"{store / 'lock.mdb'} cannot be written from here, and a server writes")
+    assert read_as_user(store) == "read"
 
 
 @needs_mounts
