@@ -75,26 +75,28 @@ def give_to_owner(file: Path) -> None:
             os.chown(file, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
-def allocate_lock_file(path: Path) -> None:
+def allocate_lock_file(path: Path) -> bool:
     """Give lock.mdb its room on the disk before LMDB stores through a map of it, which a full disk ends by SIGBUS.
 
-    LMDB takes the size of its table from the file. Raises StoreFull, StoreError. What is in the file stays.
+    Return whether another process has it open. LMDB takes the size of its table from the file. Raises StoreFull,
+    StoreError. What is in the file stays.
     """
     try:
         opened = os.open(path / "lock.mdb", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            _allocate(opened, path)
+            in_use = _is_in_use(opened)
+            _allocate(opened, path, in_use=in_use)
         finally:
             os.close(opened)
     except OSError as error:
         if error.errno in {errno.EOPNOTSUPP, errno.EINVAL}:  # a filesystem without it
-            return
+            return False
         words = f"{path / 'lock.mdb'} cannot be made: {error.strerror}"
         raise (StoreFull if error.errno in FULL else StoreError)(words) from error
+    return in_use
 
 
-def _allocate(lock_file: int, path: Path) -> None:
-    in_use = _is_in_use(lock_file)
+def _allocate(lock_file: int, path: Path, *, in_use: bool) -> None:
     if not in_use:
         write_in_place(lock_file, path)
     found = os.fstat(lock_file)

@@ -24,6 +24,7 @@ from storage.lmdb_store import disk, lock
 from storage.lmdb_store.errors import lmdb_errors, opening_errors, translated
 from storage.lmdb_store.making import DATABASES, FORMAT_KEY, IDENTITY_KEY, check_data, initialise, settle
 from storage.lmdb_store.place import check_files
+from storage.lmdb_store.stale_places import free_stale_places
 from storage.lmdb_store.transactions import PLACES_KEPT, Transactions, when_there_is_a_place
 from storage.lmdb_store.truncation import check_truncation
 
@@ -95,7 +96,8 @@ class Store:
             lock_file = lock.take(path, lock_wait_seconds)
             undo.callback(os.close, lock_file)
             check_data(path, "write")
-            disk.allocate_lock_file(path)
+            if disk.allocate_lock_file(path):
+                free_stale_places(path)
             open_it = partial(_open, path, open_environment, map_size=map_size_bytes)
             env = open_it()
             undo.callback(env.close)

@@ -13,6 +13,7 @@ import pytest
 from storage.errors import StoreLocked
 from storage.lmdb_store import lock
 from storage.lmdb_store.environment import Store
+from storage.lmdb_store.transactions import PLACES_KEPT
 from storage.model import Group
 from tests.support.config import source
 from tests.support.namespaces import (
@@ -24,6 +25,7 @@ from tests.support.namespaces import (
     with_process_number,
     without_temporary_files,
 )
+from tests.support.readers import other_readers
 from tests.support.server import Child, installed_command
 from tests.support.store import MAP_SIZE_BYTES, filled, numbered, opened
 
@@ -36,6 +38,14 @@ from storage.lmdb_store import transactions
 from storage.lmdb_store.environment import Store
 transactions.PLACE_WAIT_SECONDS = 0
 Store.open(Path(sys.argv[1]), map_size_bytes=1 << 28, mode="write")
+"""
+
+TAKE_PLACES_AND_DIE = """
+import os, signal, sys, lmdb
+env = lmdb.open(sys.argv[1], lib_version=0, readonly=True)
+begun = [env.begin() for _ in range(3)]
+print(len(begun), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
 """
 
 TRY_NUMBERS = """
@@ -122,6 +132,18 @@ def test_a_start_says_whose_number_it_has(directory: Path) -> None:
     reading.close()
     done = with_process_number(os.getpid(), sys.executable, "-c", START, str(directory / "data"))
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@needs_processes
+def test_a_writer_frees_what_its_number_left(directory: Path) -> None:
+    """A writer with the number of one that was killed, while others read, leaves none of that one's places taken."""
+    path = directory / "data"
+    with other_readers(path, 1):
+        killed = with_process_number(os.getpid(), sys.executable, "-c", TAKE_PLACES_AND_DIE, str(path))
+        assert (killed.returncode, killed.stdout) == (128 + signal.SIGKILL, "3\n")
+        with opened(path) as (store, _):
+            taken = [line.split()[0] for line in str(store.env.readers()).splitlines()]
+            assert taken.count(str(os.getpid())) == PLACES_KEPT
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import lmdb
@@ -17,24 +16,9 @@ from storage.lmdb_store.environment import Store
 from storage.lmdb_store.transactions import PLACES_KEPT
 from storage.model import Group
 from storage.read.reader import Reader
+from tests.support.readers import READERS_MAX, other_readers
 from tests.support.store import filled, numbered, opened
 from tests.support.waiting import eventually
-
-READERS_MAX = 1022
-
-TAKE_PLACES = """
-import sys, lmdb
-env = lmdb.open(sys.argv[1], lib_version=0, readonly=True)
-begun = []
-try:
-    while len(begun) < int(sys.argv[2]):
-        begun.append(env.begin())
-except lmdb.ReadersFullError:
-    pass
-print(len(begun), flush=True)
-sys.stdin.read()
-"""
-"""Another process, which reads until its stdin ends."""
 
 OPEN_AND_CLOSE = """
 import sys
@@ -42,19 +26,6 @@ from pathlib import Path
 from storage.lmdb_store.environment import Store
 Store.open(Path(sys.argv[1]), mode="read").close()
 """
-
-
-@contextmanager
-def other_readers(path: Path, count: int = READERS_MAX) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that holds this many places, or all that are left; killed at the end of the block."""
-    arguments = [sys.executable, "-c", TAKE_PLACES, str(path), str(count)]
-    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
-        assert child.stdout is not None
-        assert int(child.stdout.readline()) > 0
-        try:
-            yield child
-        finally:
-            child.kill()
 
 
 def places_taken(store: Store) -> int:
