@@ -12,7 +12,7 @@ from server.base.source import Source
 from server.cli.common import CommandFailed, Subparsers, new_command, print_bytes, say
 from server.cli.description import describe
 from server.cli.exit_codes import MISTAKE
-from server.config.load import ConfigError, load
+from server.config.load import ConfigError, absolute, load
 from server.flow.names import hidden_modules
 from server.flow.processor import ProcessorError
 from server.flow.processor import load as load_processor
@@ -30,7 +30,7 @@ def add(commands: Subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    directory = Path(os.path.abspath(arguments.config)).parent  # noqa: PTH100 - as the configuration is read
+    directory = absolute(arguments.config).parent
     try:
         config = load(arguments.config)
     except ConfigError as error:

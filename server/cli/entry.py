@@ -55,6 +55,8 @@ def _run() -> int:
         return run()
     except KeyboardInterrupt:
         return INTERRUPTED
+    except MemoryError:
+        sys.exit("tidegate: there is not enough memory (ulimit -v, or a limit of the container)")
 
 
 def _leave(code: int) -> None:

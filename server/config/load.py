@@ -36,6 +36,7 @@ __all__ = [
     "QueueConfig",
     "ServerConfig",
     "StorageConfig",
+    "absolute",
     "check_reload",
     "load",
     "load_section",
@@ -76,7 +77,7 @@ class ConfigError(Exception):
 
 def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
     """Return the configuration in this file, secrets resolved. Raises ConfigError with every mistake there is."""
-    path = _absolute(path)
+    path = absolute(path)
     reader = _Reader(_parse(path), SecretContext(environ, path.parent))
     sections: dict[str, Any] = {name: reader.section(name) for name in SECTIONS}
     config = Config(path=path, sources=MappingProxyType(reader.sources()), **sections)
@@ -92,7 +93,7 @@ def load_section(path: Path, section: type[Section], environ: Mapping[str, str] 
 
     Raises ConfigError with every mistake in this section.
     """
-    path = _absolute(path)
+    path = absolute(path)
     reader = _Reader(_parse(path), SecretContext(environ, path.parent))
     found: Section = reader.section(next(name for name, each in SECTIONS.items() if each is section))
     if reader.mistakes:
@@ -141,7 +142,7 @@ def check_reload(bound: ServerConfig, sources: Mapping[str, Source], config: Con
 
 def source_ids(path: Path) -> list[str]:
     """Return the ids of the sources in this file, whatever else is in it. Raises ConfigError if it cannot be read."""
-    sources = _parse(_absolute(path)).get("sources", {})
+    sources = _parse(absolute(path)).get("sources", {})
     return list(sources) if isinstance(sources, dict) else []
 
 
@@ -188,7 +189,7 @@ class _Reader:
         values = self._values(name, self._table(name, self.tree.get(name, {})), settings_of(section))
         if section is StorageConfig:
             path = values.get("path", StorageConfig().path)
-            values["path"] = _absolute(self.context.directory / path)
+            values["path"] = absolute(self.context.directory / path)
         return section(**values)
 
     def sources(self) -> dict[str, Source]:
@@ -272,8 +273,12 @@ def _same_letters(one: str, other: str) -> int:
     return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
-def _absolute(path: Path) -> Path:
-    return Path(os.path.abspath(path))  # noqa: PTH100 - not resolve(): paths are relative to the link
+def absolute(path: Path) -> Path:
+    """Return the whole path of a configuration file. Raises ConfigError if it is relative to what is gone."""
+    try:
+        return Path(os.path.abspath(path))  # noqa: PTH100 - not resolve(): paths are relative to the link
+    except FileNotFoundError:
+        raise ConfigError([f"{path}: the working directory is gone; say the whole path"]) from None
 
 
 def _key(prefix: str, name: str) -> str:

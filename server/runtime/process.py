@@ -62,7 +62,7 @@ def serve(path: Path) -> int:
 def _ended_by(error: Exception, path: Path) -> int:
     """Say what ended the server while it ran; return the exit code of the process."""
     if isinstance(error, NoThread):
-        log.get("tidegate").error("the server cannot start: a limit of threads or processes", error=str(error))
+        log.get("tidegate").error("the server cannot start: a limit of threads or of memory", error=str(error))
         return 1
     cause = _store_error_in(error)
     if isinstance(cause, StoreDamaged):
@@ -89,11 +89,11 @@ async def _serve(
         server.drain_requested.set, ending, config.limits.drain_timeout_seconds, server.in_hand, standard.say_last
     )
     try:
-        async with trio.open_nursery() as nursery:
-            with signalled:
+        with signalled:
+            async with trio.open_nursery() as nursery:
                 await server.start(nursery, bound.public, bound.admin)
                 await server.drain_requested.wait()
                 await server.drain()
-            nursery.cancel_scope.cancel()
+                nursery.cancel_scope.cancel()
     finally:
         ending()

@@ -223,7 +223,7 @@ def _open(path: Path, open_environment: OpenEnvironment, **options: Any) -> Any:
     try:
         return when_there_is_a_place(
             lambda: open_environment(
-                str(path),
+                os.fsencode(path),
                 lib_version=0,
                 mode=0o600,
                 max_dbs=DATABASES_MAX,

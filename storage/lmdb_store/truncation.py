@@ -46,7 +46,7 @@ def _is_whole(path: Path) -> bool:
 def main(path: str) -> int:
     """Run the child. It opens no lock file: its parent may be the writer that has just opened the store."""
     try:
-        env = lmdb.open(path, lib_version=0, readonly=True, lock=False, create=False, map_size=0)
+        env = lmdb.open(os.fsencode(path), lib_version=0, readonly=True, lock=False, create=False, map_size=0)
         env.copyfd(sys.stdout.fileno(), compact=True)
     except lmdb.Error:
         return 1

@@ -13,6 +13,7 @@ Whatever else stood on the disk then stands so today, and is decoded by the pres
 present form has to come here.
 """
 
+import os
 import struct
 import sys
 import zlib
@@ -75,7 +76,13 @@ class OldStore:
         self._decompressor = zstandard.ZstdDecompressor()
         with lmdb_errors():
             self._env = lmdb.open(
-                str(path), lib_version=0, readonly=True, lock=False, create=False, max_dbs=len(_DATABASES), map_size=0
+                os.fsencode(path),
+                lib_version=0,
+                readonly=True,
+                lock=False,
+                create=False,
+                max_dbs=len(_DATABASES),
+                map_size=0,
             )
             self._databases = {name: self._env.open_db(name.encode(), create=False) for name in _DATABASES}
             self._txn = self._env.begin(buffers=True)

@@ -2,7 +2,8 @@
 
 import os
 import signal
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -71,14 +72,18 @@ def stay():
 """
 FUNCTIONS = ("by_hand", "pool")
 
+NO_PROC = ("unshare", "--mount", "/bin/sh", "-c", 'mount -t tmpfs none /proc && exec "$@"', "sh")
+"""Runs a command where nothing lists the descriptors of a process."""
+
 DEADLINE = "[limits]\ndrain_timeout_seconds = 1\n"
 """A process that was made by `multiprocessing` is waited for until then."""
 
 
 @contextmanager
-def forked(children: Children, function: str) -> Iterator[tuple[Child, dict[str, Any]]]:
+def forked(children: Children, function: str, launch: Sequence[str] = ()) -> Iterator[tuple[Child, dict[str, Any]]]:
     """A server with a forked process, and what that noted of itself; it is ended with the block."""
     child = children(DEADLINE + source("archive") + source("worked", processor=f"forks:{function}"))
+    child.command = [*launch, *child.command]
     (child.directory / "forks.py").write_text(FORKS)
     child.start()
     child.post("worked", item("a"))
@@ -98,13 +103,15 @@ def is_running(pid: int) -> bool:
         return False
 
 
-@pytest.mark.parametrize("function", [*FUNCTIONS, "starved"])
-def test_a_forked_process_blocks_no_new_server(children: Children, function: str) -> None:
+@pytest.mark.parametrize(("function", "launch"), [("by_hand", ()), ("pool", ()), ("starved", ()), ("by_hand", NO_PROC)])
+def test_a_forked_process_blocks_no_new_server(children: Children, function: str, launch: Sequence[str]) -> None:
     """It holds neither the store's lock nor a socket: clients hear of the end, and the next server starts.
 
-    One that was forked while there was no descriptor had kept them all.
+    One that was forked while there was no descriptor had kept them all, or while nothing listed them.
     """
-    with forked(children, function) as (child, line), child.session() as session:
+    if launch and subprocess.run([*launch, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no mount namespace can be made here")
+    with forked(children, function, launch) as (child, line), child.session() as session:
         assert session.post("archive", item("a")).status == 200
         child.kill()
         assert is_running(line["pid"])

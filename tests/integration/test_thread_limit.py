@@ -84,4 +84,4 @@ def test_a_start_without_threads_fails(children: Children) -> None:
     child = limited(children, SECTIONS)
     (child.directory / "limited.py").write_text(LIMITED + "\n\nlimit(1)\n")
     code, words = child.start_that_fails()
-    assert (code, len(words.splitlines()), "a limit of threads" in words) == (1, 2, True), words
+    assert (code, len(words.splitlines()), "no thread can be had for" in words) == (1, 2, True), words
