@@ -1,7 +1,6 @@
 """`check`: is this configuration valid, and what may it use?"""
 
 import argparse
-import os
 import sys
 from collections.abc import Mapping
 from contextlib import redirect_stdout

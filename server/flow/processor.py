@@ -5,12 +5,14 @@ source's own, where a second call never starts beside one that hangs, and what a
 What both return or raise is looked at in that thread: it may be large, and looking at a foreign object runs its
 methods.
 
-Nothing that a processor raises or returns ends the server, whatever its methods do when they are looked at.
+Nothing that a processor raises or returns ends the server, whatever its methods do when they are looked at. A process
+that it forks and that comes back from it ends there: it would go on as a second server.
 """
 
 import importlib
 import inspect
 import math
+import os
 import sys
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
@@ -98,6 +100,7 @@ class Processor:
         self._worker = worker
         self._hand = hand
         self._is_async = _is_async(function)
+        self._pid = os.getpid()
 
     @property
     def ready(self) -> bool:
@@ -120,7 +123,7 @@ class Processor:
 
         The events are in hand until the function has returned and its answer is read, however late that is.
         """
-        job: Job | None = partial(_call, self._function, events)
+        job: Job | None = partial(_call, self._function, events, self._pid)
         if self._is_async:
             with self._hand.holding(numbers):
                 job = await self._awaited(events, timeout_seconds)
@@ -136,15 +139,19 @@ class Processor:
 
     def _in_hand(self, job: Job, numbers: Sequence[int], outages: Collection[str]) -> Entries:
         with self._hand.holding(numbers):
-            return job(len(numbers), outages)
+            entries = job(len(numbers), outages)
+            _end_if_forked(self._pid)
+            return entries
 
     async def _awaited(self, events: list[dict[str, Any]], timeout_seconds: float) -> Job | None:
         """Call the function; return the job that looks at what it returned or raised, or None if that is None."""
         try:
             with trio.move_on_after(timeout_seconds):
                 returned = await self._function(events)
+                _end_if_forked(self._pid)
                 return None if returned is None else partial(_read, returned)
         except BaseException as error:  # noqa: BLE001  # whatever foreign code raises is its failure
+            _end_if_forked(self._pid, error)
             if trio.current_effective_deadline() == -math.inf:  # cancelled from outside: what it raised says nothing
                 await trio.lowlevel.checkpoint()
             return partial(_failed, error)
@@ -160,15 +167,25 @@ def _is_async(function: Callable[..., Any]) -> bool:
         return False
 
 
+def _end_if_forked(server: int, error: BaseException | None = None) -> None:
+    """End this process if it is not the server, with the exit code that Python would give it."""
+    if os.getpid() != server:
+        code = error.code if type(error) is SystemExit else int(error is not None)
+        os._exit(code & 0xFF if isinstance(code, int) else int(code is not None))
+
+
 def _outran(timeout_seconds: float) -> BatchFailed:
     return BatchFailed(f"outran its timeout of {timeout_seconds:g} s")
 
 
-def _call(function: Callable[..., Any], events: list[dict[str, Any]], count: int, outages: Collection[str]) -> Entries:
+def _call(
+    function: Callable[..., Any], events: list[dict[str, Any]], server: int, count: int, outages: Collection[str]
+) -> Entries:
     """In the worker, as what follows: return what the function returns, as entries. Raises nothing."""
     try:
         returned = function(events)
     except BaseException as error:  # noqa: BLE001  # whatever foreign code raises is its failure
+        _end_if_forked(server, error)
         return _failed(error, count, outages)
     return _read(returned, count, outages)
 

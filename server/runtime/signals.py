@@ -5,6 +5,7 @@ signal from that one. The handler wakes trio and a daemon thread which ends the 
 taken at the start: when a drain begins there may be none to be had.
 """
 
+import contextlib
 import os
 import signal
 import socket
@@ -75,9 +76,9 @@ def notify(state: str) -> None:
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
-        try:
-            sock.connect("\0" + address[1:] if address.startswith("@") else address)
-            sock.sendall(state.encode())
-        except OSError:
-            return  # a supervisor that does not listen is no reason to stop
+    with (
+        contextlib.suppress(OSError),  # a supervisor that does not listen is no reason to stop, nor is a full table
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock,
+    ):
+        sock.connect("\0" + address[1:] if address.startswith("@") else address)
+        sock.sendall(state.encode())

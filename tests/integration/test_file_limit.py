@@ -82,3 +82,16 @@ def open_files(child: Child) -> int:
 def asked() -> Mapping[str, int]:
     """Paths of the admin side, with the status of their answers."""
     return {"/readyz": 200, "/metrics": 200, "/sources": 200, "/receipts/archive/b": 404, "/dead": 200, "/nowhere": 404}
+
+
+def test_a_drain_needs_no_file(children: Children) -> None:
+    """Where no file can be opened a drain goes as ever; the socket of its message had been one too many."""
+    child = limited(children, 100)
+    child.environment["NOTIFY_SOCKET"] = str(child.directory / "nobody")
+    child.start()
+    with child.session() as session:
+        session.post("taker", item("a"))
+        eventually(lambda: open_files(child) == 100)
+        assert child.stop() == 0
+    assert child.lines_of("stopped")
+    assert child.errors == []

@@ -15,7 +15,7 @@ from storage.in_hand.in_hand import Whose, recall
 from storage.store_time import read_boot_id
 from tests.support.client import item
 from tests.support.config import TOKEN, source
-from tests.support.ledger import noted
+from tests.support.ledger import noted, pending
 from tests.support.server import Child, Children
 from tests.support.store import opened
 from tests.support.waiting import eventually
@@ -25,6 +25,7 @@ import multiprocessing
 import os
 import resource
 import signal
+import sys
 
 import processors
 
@@ -59,6 +60,26 @@ def spawned(events):
 
 def served(events):
     multiprocessing.get_context("forkserver").Process(target=stay).start()
+
+
+def forgetful(events):
+    pid = os.fork()
+    processors.note("came-back", pid=pid or os.getpid(), is_child=not pid)
+
+
+async def forgetful_async(events):
+    forgetful(events)
+
+
+def leaving(events):
+    pid = os.fork()
+    if not pid:
+        sys.exit(3)
+    return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for _ in events]
+
+
+async def leaving_async(events):
+    return leaving(events)
 
 
 def stay():
@@ -173,3 +194,22 @@ def test_a_forked_process_leaves_hands_alone(tmp_path: Path) -> None:
                 os._exit(0)
             os.waitpid(child, 0)
             assert set(recall(tmp_path, Whose(read_boot_id(), store.identity))) == {1}
+
+
+@pytest.mark.parametrize("kind", ["", "_async"])
+def test_a_fork_is_no_second_server(children: Children, kind: str) -> None:
+    """A forked process that returns from the processor, or leaves by `sys.exit`, ends there, with its own exit code.
+
+    It had gone on as a server: on the loop it took the parent's events away, in a thread it waited for ever.
+    """
+    names = (f"forgetful{kind}", f"leaving{kind}")
+    child = children("".join(source(name, processor=f"forks:{name}") for name in names))
+    (child.directory / "forks.py").write_text(FORKS)
+    child.start()
+    for name in names:
+        child.post(name, item("a"))
+    eventually(lambda: sum(pending(child, name) for name in names) == 0)
+    assert child.admin(f"/events/leaving{kind}/a").json["result"] == 3
+    eventually(lambda: any(line["is_child"] for line in noted(child, "came-back")))
+    eventually(lambda: not any(is_running(line["pid"]) for line in noted(child, "came-back")))
+    assert child.stop() == 0
