@@ -11,7 +11,6 @@ ids need not be held.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from operator import itemgetter
 
 import trio
 
@@ -20,6 +19,7 @@ from server.base.source import Source
 from server.base.worker import Worker
 from server.flow.attempts import Attempts, SourceWaits, Stopped
 from server.flow.committer import Committer
+from server.flow.duplicates import Duplicates
 from server.flow.item import Item, items_of
 from server.flow.outcome_writer import Duplicate, OutcomeWriter
 from server.flow.parked import ParkedEvent, ParkedEvents
@@ -28,7 +28,7 @@ from server.flow.queue import SourceQueue, part
 from server.flow.source_state import SourceState
 from server.flow.suspects import Suspects
 from storage.codec.records import split_digests
-from storage.dedup.index import DedupIndex, Probe
+from storage.dedup.index import DedupIndex
 from storage.model import Span
 from storage.read.reader import Reader
 
@@ -73,7 +73,7 @@ class Consumer:
         """`waits`: what the consumer before it left."""
         self._state = state
         self._queue = queue
-        self._index = index
+        self._duplicates = Duplicates(index, reader, reading)
         self._reader = reader
         self._reading = reading
         self._suspects = suspects
@@ -304,10 +304,13 @@ class Consumer:
 
     async def _without_duplicates(self, items: list[Item]) -> list[Item]:
         """Write those of these events, whose ids are held, that are duplicates; return the others."""
-        known = await self._known([item.digest for item in items], [item.store_ms for item in items])
-        seen = [(items[at], known[at]) for at in sorted(known)]
-        if seen:
-            found = [Duplicate(item.number, item.digest, item.attempts, twin, item.store_ms) for item, twin in seen]
+        known = await self._duplicates.among([item.digest for item in items], [item.store_ms for item in items])
+        found = [
+            Duplicate(item.number, item.digest, item.attempts, known[at], item.store_ms)
+            for at, item in enumerate(items)
+            if at in known
+        ]
+        if found:
             self._outcomes.duplicates(found, self._hand_received_at_ms, held=True)
         return [item for at, item in enumerate(items) if at not in known]
 
@@ -315,7 +318,7 @@ class Consumer:
         self, numbers: list[int], digests: list[bytes], attempts: list[int], received: list[int], *, held: bool
     ) -> None:
         """Do the same without a processor: what is not a duplicate is done. `held`: their ids are."""
-        known = await self._known(digests, received)
+        known = await self._duplicates.among(digests, received)
         if known:
             found = [Duplicate(numbers[at], digests[at], attempts[at], known[at], received[at]) for at in sorted(known)]
             self._outcomes.duplicates(found, self._hand_received_at_ms, held=held)
@@ -328,37 +331,3 @@ class Consumer:
     @property
     def _hand_received_at_ms(self) -> int:
         return self._hand[1] if self._hand is not None else 0
-
-    async def _known(self, digests: Sequence[bytes], received: Sequence[int]) -> dict[int, int]:
-        """Return, by position, the number of the event of that id that was processed, of which the one asked for is a
-        duplicate: it was received before the window after that outcome ended. `received`: when, by the store's time."""
-        probe = self._index.probe(digests, max(received))
-        known = probe.known
-        if not probe.certain:
-            known = await self._reading.run(self._confirmed, probe, digests, received) | known
-        if 0 in received:
-            known |= await self._known_in_store(
-                {at: digests[at] for at, ms in enumerate(received) if not ms and at not in known}
-            )
-        return known
-
-    async def _known_in_store(self, requeued: Mapping[int, bytes]) -> dict[int, int]:
-        """Return the same of requeued events that the index does not know: the store may, from before its window."""
-        found: dict[bytes, int] = {}
-        before: int | None = None
-        while len(found) < len(requeued):
-            more, before = await self._reading.run(self._reader.processed, set(requeued.values()), before)
-            found = more | found
-            if before is None:
-                break
-        return {at: found[digest] for at, digest in requeued.items() if digest in found}
-
-    def _confirmed(self, probe: Probe, digests: Sequence[bytes], received: Sequence[int]) -> dict[int, int]:
-        """Return the same of the candidates; reads files of the index too."""
-        candidates = sorted(probe.candidates(), key=itemgetter(1))  # by number: the newest is named
-        times = self._reader.processed_at([(digests[at], number) for at, number in candidates])
-        return {
-            at: number
-            for (at, number), at_ms in zip(candidates, times, strict=True)
-            if at_ms is not None and received[at] < at_ms + self._index.window_ms
-        }
