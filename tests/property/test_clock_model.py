@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from unittest.mock import patch
 
+import pytest
 import trio
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -18,11 +19,13 @@ from server.config.load import load
 from server.flow import engine, horizon
 from server.flow.requeue import Requeued
 from server.intake.intake import Admission
+from server.runtime import app
 from server.runtime.app import Server
 from storage import store_time
 from storage.lmdb_store.environment import Store
 from storage.model import StatusChange
 from storage.read.reader import Reader
+from storage.read.snapshot import Snapshots
 from storage.statuses import EventStatus
 from storage.store_time import BOOT_ID_BYTES, MINUTE_MS, REBOOT_MS_MAX, HostTime, to_the_minute
 from tests.support.config import source, whole
@@ -181,6 +184,27 @@ def living() -> Iterator[World]:
         world = World(Path(directory))
         with patch.object(store_time, "host_time", lambda _: world.host):
             yield world
+
+
+def test_an_idle_server_writes_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With nothing to do the store's time is written again and again, so that a reboot is measured from then on."""
+    monkeypatch.setattr(app, "TIME_WRITE_SECONDS", 0.001)
+
+    async def run(world: World) -> None:
+        async with world.server() as server, trio.open_nursery() as nursery:
+            nursery.start_soon(server._write_time)
+            for hours in (1, 2):
+                world.wait(server, 60, 0)
+                await until(lambda: written(server.store) == START.wall_ms + hours * HOUR_MS)  # noqa: B023
+            nursery.cancel_scope.cancel()
+
+    def written(store: Store) -> int:
+        with Snapshots(store).take() as snapshot:
+            time = snapshot.store_time()
+            return time.store_ms if time else 0
+
+    with living() as world:
+        trio.run(run, world)
 
 
 @given(st.lists(STEPS, max_size=12))
