@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -23,8 +24,9 @@ from storage.deliveries import PAYLOAD_KEY, WHOLE_ITEM, Deliveries
 from storage.lmdb_store.environment import Store
 from storage.model import Append, Group
 from storage.statuses import EventStatus
+from tests.support.clocks import HOUR_MS, Clocks, faked
 from tests.support.config import TOKEN, source
-from tests.support.store import MAP_SIZE_BYTES, changed, delivery, filled, outcome
+from tests.support.store import MAP_SIZE_BYTES, changed, delivery, filled, numbered, outcome
 from tests.support.waiting import HANG_SECONDS
 
 COMMANDS = ("serve", "check", "send", "receipt", "event", "delivery", "dead", "requeue", "trust-clock", "verify")
@@ -297,6 +299,26 @@ def test_requeue_needs_to_know_what(config: Path, capsys: Capture) -> None:
     assert "not both" in capsys.readouterr().err
     assert run("requeue", config, "oops", "--all") == 1
     assert capsys.readouterr() == ("", "tidegate: the store has no event of source 'oops'\n")
+
+
+def test_trust_clock_without_a_server(config: Path, tmp_path: Path, capsys: Capture) -> None:
+    """What was withheld over a reboot counts once: a dry run writes nothing, the second time nothing is left."""
+    data, clocks = config.parent / "data" / "data.mdb", Clocks(tmp_path / "clocks")
+
+    def trusting(*arguments: str) -> object:
+        assert run("trust-clock", config, *arguments) == 0
+        return orjson.loads(capsys.readouterr().out)
+
+    done = replace(outcome(EventStatus.PROCESSED, [1]), store_ms=clocks.wall_ms - 80 * HOUR_MS)
+    with faked(clocks.path):
+        filled(config.parent / "data", [Group([numbered(1, 1)]), Group(changes=[done])])
+        clocks.reboot(wall_hours=25)
+        before = data.read_bytes()
+        said = {"dry_run": True, "withheld_seconds": 25 * 3600.0, "ids_expiring": 1}
+        assert trusting("--dry-run") == said
+        assert data.read_bytes() == before
+        assert trusting() == said | {"dry_run": False}
+        assert trusting() == {"dry_run": False, "withheld_seconds": 0.0, "ids_expiring": 0}
 
 
 def test_requeue_beside_another_writer(config: Path, capsys: Capture) -> None:
