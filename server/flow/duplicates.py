@@ -23,11 +23,12 @@ class Duplicates:
         `received`: when, by the store's time, to the minute; 0 for a requeued event, which is the duplicate of any
         outcome that the store holds.
         """
-        probe = self._index.probe(digests, max(received))
+        times = set(received)
+        probe = self._index.probe(digests, max(times))
         known = probe.known
         if not probe.certain:
             known = await self._reading.run(self._confirmed, probe, digests, received) | known
-        if 0 in received:
+        if 0 in times:
             unknown = {at: digests[at] for at, ms in enumerate(received) if not ms and at not in known}
             known |= await self._in_store(unknown)
         return known
