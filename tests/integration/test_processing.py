@@ -201,6 +201,23 @@ def test_refusing_some_for_ever_blocks_nobody(children: Children, do: str) -> No
     check_identity(child)
 
 
+def test_a_source_names_its_outages(children: Children) -> None:
+    """A class in `processor_outages` counts nothing; a reload that takes it out is in force at once."""
+    child = children(
+        worked(processor_attempts_max=1, processor_outages=["builtins.LookupError", "builtins.ValueError"]),
+        launch=QUICK,
+    )
+    child.start()
+    post(child, item("a", do="raise", times=3))
+    settle(child)
+    assert (receipt(child, "a")["outcome"], receipt(child, "a")["attempts"]) == ("processed", 0)
+    child.write(worked(processor_attempts_max=1))
+    child.reload()
+    post(child, item("b", do="raise", times=1))
+    settle(child)
+    assert receipt(child, "b")["outcome"] == "dead"
+
+
 def test_an_outage_by_entry_counts_nothing(children: Children) -> None:
     """An entry that says outage leaves its neighbours processed; the source waits and goes on with it, uncounted."""
     child = children(worked(processor_attempts_max=1), launch=QUICK)
