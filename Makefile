@@ -86,11 +86,11 @@ clean: ## remove .venv and the caches; the demo's data stays
 # and the command is a script that needs no more than that.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
-$(RUNS): requirements.lock Makefile | $(BIN)/python
+$(RUNS): requirements.lock Makefile server/cli/tidegate | $(BIN)/python
 	@echo "installing what running needs into $(VENV): half a minute ..."
 	@$(PIP) --requirement requirements.lock
 	@echo "$(CURDIR)" > "`$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'`/tidegate.pth"
-	@printf '%s\n' "$$TIDEGATE" > $(BIN)/tidegate
+	@{ printf '%s\n' "$$TIDEGATE"; tail -n +2 server/cli/tidegate; } > $(BIN)/tidegate
 	@chmod 755 $(BIN)/tidegate
 	@touch $@
 
@@ -99,22 +99,11 @@ $(DEVELOPS): $(RUNS) requirements-dev.lock
 	@$(PIP) --requirement requirements-dev.lock
 	@touch $@
 
-# Its second line is a command to the shell and a text to Python, so the path of this folder may be any. This folder is
-# first on Python's path while Tidegate's package is imported, before one of that name on PYTHONPATH. Processes that
-# multiprocessing spawns import the script too, under another name.
+# The second line is a command to the shell and a text to Python, so the path of this folder may be any.
 define TIDEGATE
 #!/bin/sh
 '''exec' "$(CURDIR)/$(BIN)/python" "$$0" "$$@"
 ' '''
-if __name__ == "__main__":
-    import os
-    import sys
-
-    sys.path.insert(0, os.path.dirname(sys.prefix))
-    from server.cli.entry import main
-
-    del sys.path[0]
-    sys.exit(main())
 endef
 export TIDEGATE
 

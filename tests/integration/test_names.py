@@ -5,10 +5,12 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from hatchling.build import build_wheel
 
 from tests.support.client import item
 from tests.support.config import source
@@ -49,8 +51,9 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> str:
     ours.symlink_to(site)
     for name in ("server", "storage"):
         (root / name).symlink_to(ROOT / name)
-    text = (ROOT / "Makefile").read_text().partition("define TIDEGATE\n")[2].partition("\nendef")[0]
-    script.write_text(text.replace("$(CURDIR)/$(BIN)", str(script.parent)).replace("$$", "$"))
+    head = (ROOT / "Makefile").read_text().partition("define TIDEGATE\n")[2].partition("endef")[0]
+    body = (ROOT / "server" / "cli" / "tidegate").read_text().partition("\n")[2]
+    script.write_text(head.replace("$(CURDIR)/$(BIN)", str(script.parent)).replace("$$", "$") + body)
     script.chmod(0o755)
     return str(script)
 
@@ -138,3 +141,15 @@ def test_a_module_imported_before_is_named(command: str, tmp_path: Path) -> None
     done = run([command, "check", "--config", config], tmp_path, environment)
     assert done.returncode == 2
     assert done.stderr == f"tidegate: {tmp_path}/modules/storage.py hides Tidegate's own module storage: rename it\n"
+
+
+def test_pip_installs_the_same_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A script that pip writes itself would import whatever `server` is first on the path."""
+    monkeypatch.chdir(ROOT)
+    with zipfile.ZipFile(tmp_path / build_wheel(str(tmp_path))) as wheel:
+        names = [name for name in wheel.namelist() if "/scripts/" in name or name.endswith("entry_points.txt")]
+        assert [name.rpartition("/")[2] for name in names] == ["tidegate"]
+        script = wheel.read(names[0])
+        assert wheel.getinfo(names[0]).external_attr >> 16 & 0o111, "pip keeps whether it can be executed"
+    assert script.startswith(b"#!python\n")  # as pip asks for
+    assert script == (ROOT / "server" / "cli" / "tidegate").read_bytes()
