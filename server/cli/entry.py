@@ -13,6 +13,7 @@ import sys
 import threading
 from types import FrameType
 
+from server.base.terminal import Terminal
 from server.cli.exit_codes import INTERRUPTED, MISTAKE
 
 LEAVE_SECONDS = 2.0
@@ -88,8 +89,18 @@ def _import_storage() -> str | None:
 
 
 def _exit_on_early_signals() -> None:
-    """Let SIGTERM and SIGINT end a starting server, which has no work in progress; ignore SIGHUP."""
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    """Let SIGTERM, SIGINT and the end of its terminal end a starting server, which has no work in progress.
+
+    Another SIGHUP does nothing; where it was ignored, as under `nohup`, it stays so, which tells `Terminal`.
+    """
+    terminal = Terminal()
+
+    def hang_up(number: int, frame: FrameType | None) -> None:
+        if terminal.is_gone:
+            _end(number, frame)
+
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, hang_up)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)
 

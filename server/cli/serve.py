@@ -11,7 +11,8 @@ def add(commands: Subparsers) -> None:
         commands,
         "serve",
         "take deliveries and process them, until a signal ends it",
-        "SIGTERM and SIGINT drain and exit 0; a second one exits 1 at once. SIGHUP reloads sources and secrets.",
+        "SIGTERM, SIGINT and the end of its terminal drain and exit 0; a second signal exits 1 at once. SIGHUP reloads "
+        "sources and secrets.",
     )
     parser.set_defaults(run=run)
 

@@ -32,7 +32,7 @@ from server.observe.metrics import Metrics, Requests
 from server.observe.sources import describe_sources
 from server.runtime.gc import tune
 from server.runtime.reload import Reload
-from server.runtime.signals import notify
+from server.runtime.signals import HangUp, notify
 from storage.dedup.index import DedupIndex
 from storage.journal.journal import Journal
 from storage.lmdb_store.environment import Store
@@ -115,7 +115,9 @@ class Server:
         nursery.start_soon(self._rebuild_index)
         nursery.start_soon(self._check_readers)
         nursery.start_soon(self._write_time)
-        nursery.start_soon(self.reload.on_sighup)
+        hang_up = HangUp(self.drain_requested.is_set)
+        nursery.start_soon(self.reload.on_sighup, hang_up)
+        nursery.start_soon(hang_up.watch)
         if self.committer.store_clock.rebooted:
             await self.committer.write_time()
         if not any(state.totals.received for state in self.engine.states):

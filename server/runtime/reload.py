@@ -16,6 +16,7 @@ from server.config.load import Config, ConfigError, check_reload, load, restart_
 from server.flow.engine import Engine, load_processors
 from server.flow.processor import ProcessorError
 from server.flow.runner import Function
+from server.runtime.signals import HangUp
 
 
 class Reload:
@@ -28,11 +29,12 @@ class Reload:
         self._reading = Worker("reload")
         self._log = log.get("tidegate.reload")
 
-    async def on_sighup(self) -> None:
-        """Reload at every SIGHUP, for ever."""
+    async def on_sighup(self, hang_up: HangUp) -> None:
+        """Reload at every SIGHUP, for ever, but for those that say that the terminal has gone."""
         with trio.open_signal_receiver(signal.SIGHUP) as hangups:
             async for _ in hangups:
-                await self.reload()
+                if not hang_up.is_one():
+                    await self.reload()
 
     async def reload(self) -> bool:
         """Read the file again; swap sources and secrets at once, or keep the old ones, say why and return False."""

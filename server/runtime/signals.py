@@ -17,7 +17,12 @@ from types import FrameType
 
 import trio
 
+from server.base import log
+from server.base.terminal import Terminal
 from server.base.worker import start_thread
+
+TERMINAL_SECONDS = 1.0
+"""How often a server in the foreground of a terminal looks whether that is still there."""
 
 
 @contextmanager
@@ -69,6 +74,38 @@ def _undo_what_modules_did() -> None:
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
+
+
+class HangUp:
+    """Drains, as at SIGTERM, when the terminal of this process has gone. Made before SIGHUP has its handler."""
+
+    def __init__(self, is_draining: Callable[[], bool]) -> None:
+        self._terminal = Terminal()
+        self._is_draining = is_draining
+        self._is_done = False
+
+    def is_one(self) -> bool:
+        """Return whether the terminal has gone, and drain if it has; call at a SIGHUP."""
+        is_gone = self._terminal.is_gone
+        if is_gone:
+            self._drain()
+        return is_gone
+
+    async def watch(self) -> None:
+        """Drain when the terminal has gone from under a process in its foreground, SIGHUP or none.
+
+        The kernel sends one to the first process of the terminal alone. If that is make, it waits for the server.
+        """
+        while self._terminal.ends_us and not self._is_done:
+            await trio.sleep(TERMINAL_SECONDS)
+            if self._terminal.is_gone_from_front:
+                self._drain()
+
+    def _drain(self) -> None:
+        if not self._is_done and not self._is_draining():
+            log.get("tidegate").info("the terminal has gone")
+            signal.raise_signal(signal.SIGTERM)
+        self._is_done = True
 
 
 def notify(state: str) -> None:
