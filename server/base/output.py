@@ -45,6 +45,7 @@ class Output:
     it anywhere."""
 
     def __init__(self, file: int, name: str, notice: Notice) -> None:
+        self._given = file
         self._file = fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, FIRST_FREE_FILE)
         self._name = name
         self._notice = notice
@@ -79,8 +80,12 @@ class Output:
     def continue_in_child(self) -> None:
         """Write at once and by whoever writes from now on: a forked process has none of the threads.
 
-        It may block there: nobody's loop runs in it. What waits is the parent's to write.
+        It may block there: nobody's loop runs in it. What waits is the parent's to write. The duplicate is let go of,
+        so that a child that outlives the server, its own outputs led elsewhere, keeps no reader waiting for the end.
         """
+        if not self._is_child:
+            os.close(self._file)
+            self._file = self._given
         self._is_child = True
         self._reset()
 

@@ -129,10 +129,11 @@ def test_a_start_that_is_not_wanted_any_more(children: Children, number: signal.
 
 
 def test_signals_come_before_the_imports() -> None:
-    """What says what signals do while a server starts imports nothing of the server but the exit codes."""
+    """What says what signals do while a server starts imports nothing of the server but what that needs."""
     program = "import sys, server.cli.entry; print(*sorted(name for name in sys.modules if name.startswith('server')))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert done.stdout.split() == ["server", "server.cli", "server.cli.entry", "server.cli.exit_codes"]
+    packages = ["server", "server.base", "server.base.terminal", "server.cli"]
+    assert done.stdout.split() == [*packages, "server.cli.entry", "server.cli.exit_codes"]
 
 
 def test_start_with_a_backlog(children: Children) -> None:
