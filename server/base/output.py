@@ -77,6 +77,11 @@ class Output:
             self._calls.put(reached)
             reached.wait(seconds)
 
+    def start(self) -> None:
+        """Take the thread now: once a processor's module has patched `threading`, what it starts is no thread."""
+        with self._lock:
+            self._has_thread()
+
     def continue_in_child(self) -> None:
         """Write at once and by whoever writes from now on: a forked process has none of the threads.
 
@@ -267,6 +272,10 @@ class StandardOutput:
         for output in self._outputs:
             output.flush(max(0.0, deadline - time.monotonic()))
 
+    def start(self) -> None:
+        for output in self._outputs:
+            output.start()
+
     def continue_in_child(self) -> None:
         for output in self._outputs:
             output.continue_in_child()
@@ -278,6 +287,7 @@ def take_over(notice: Notice) -> StandardOutput:
         with suppress(OSError, ValueError):
             before.flush()
     standard = StandardOutput(notice)
+    standard.start()
     sys.stdout = sys.__stdout__ = standard.stdout  # type: ignore[misc]
     sys.stderr = sys.__stderr__ = standard.stderr  # type: ignore[misc]
     atexit.register(standard.flush)

@@ -15,6 +15,8 @@ from server.config.load import ConfigError, absolute, load
 from server.flow.names import hidden_modules
 from server.flow.processor import ProcessorError
 from server.flow.processor import load as load_processor
+from server.flow.runner import Function
+from server.runtime.cautions import cautions
 from storage.lmdb_store.place import unusable
 
 
@@ -33,13 +35,17 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         config = load(arguments.config)
     except ConfigError as error:
-        raise CommandFailed(MISTAKE, *error.mistakes, *_processor_mistakes(error.sources, directory)) from None
+        _, mistakes = _processors(error.sources, directory)
+        raise CommandFailed(MISTAKE, *error.mistakes, *mistakes) from None
     if any(source.processor for source in config.sources.values()):
         for words in hidden_modules(directory):
             say(f"warning: {words}")
-    mistakes = _processor_mistakes(config.sources, directory) + _store_mistakes(config.storage.path)
+    functions, mistakes = _processors(config.sources, directory)
+    mistakes += _store_mistakes(config.storage.path)
     if mistakes:
         raise CommandFailed(MISTAKE, *mistakes)
+    for words in cautions(config.sources, functions):
+        say(f"warning: {words}")
     print_bytes(describe(config).encode() + b"\n")
     return 0
 
@@ -49,13 +55,15 @@ def _store_mistakes(path: Path) -> list[str]:
     return [] if words is None else [f"storage.path: {words}"]
 
 
-def _processor_mistakes(sources: Mapping[str, Source], directory: Path) -> list[str]:
+def _processors(sources: Mapping[str, Source], directory: Path) -> tuple[dict[str, Function], list[str]]:
+    """Return the processors that can be loaded, by source, and why the others cannot."""
+    functions: dict[str, Function] = {}
     mistakes = []
     for source in sources.values():
         try:
             if source.processor:
                 with redirect_stdout(sys.stderr):  # what a module prints on import is not our output
-                    load_processor(source.processor, directory)
+                    functions[source.id] = load_processor(source.processor, directory)
         except ProcessorError as error:
             mistakes.append(f"sources.{source.id}.processor: {one_line(str(error))}")
-    return mistakes
+    return functions, mistakes

@@ -1,5 +1,6 @@
 """Reads the configuration from its file into frozen objects; reports every mistake at once."""
 
+import codecs
 import difflib
 import itertools
 import json
@@ -162,7 +163,9 @@ def _parse(path: Path) -> Table:
             content = file.read(CONFIG_BYTES_MAX + 1)
         if len(content) > CONFIG_BYTES_MAX:
             raise ConfigError([f"{path}: larger than {CONFIG_BYTES_MAX} bytes"])
-        return tomllib.loads(content.decode())
+        if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise ConfigError([f"{path}: is not UTF-8 but UTF-16: save it as UTF-8"])
+        return tomllib.loads(content.decode("utf-8-sig"))
     except OSError as error:
         raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from None
     except UnicodeDecodeError as error:

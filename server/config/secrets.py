@@ -11,6 +11,9 @@ from pathlib import Path
 SECRET_BYTES_MAX = 4096
 """A token has to fit a head of 16384 bytes, beside everything else."""
 
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+"""What some editors begin a file with."""
+
 PUBLIC_TOKEN = b"for-trying-only"
 """The demo's token. It is published, so it is refused if other hosts can reach the server."""
 
@@ -55,6 +58,8 @@ def resolve(value: object, context: SecretContext) -> bytes:
 def token(value: object, context: SecretContext) -> bytes:
     """Return a bearer token, resolved alike. Raises InvalidValue also if no Authorization header could carry it."""
     secret = resolve(value, context)
+    if BYTE_ORDER_MARK in secret:
+        raise InvalidValue("holds a byte order mark, which no client would send: save it without one")
     if re.search(rb"[\x00-\x20\x7f]", secret):
         raise InvalidValue("holds white space or a control character, so that no client could send it")
     return secret
@@ -76,7 +81,7 @@ def _from_environment(name: str, context: SecretContext) -> bytes:
         raise InvalidValue(f"the environment variable {name!r} is not set")
     if not found:
         raise InvalidValue(f"the environment variable {name!r} is empty")
-    return found.encode("utf-8", "surrogateescape")
+    return _without_line_end(found.encode("utf-8", "surrogateescape"))
 
 
 def _from_file(name: str, context: SecretContext) -> bytes:
@@ -88,10 +93,14 @@ def _from_file(name: str, context: SecretContext) -> bytes:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a possible file name"
         raise InvalidValue(f"the file {name!r} cannot be read: {reason}") from None
-    secret = found.removesuffix(b"\n").removesuffix(b"\r") if found.endswith(b"\n") else found
+    secret = _without_line_end(found)
     if not secret:
         raise InvalidValue(f"the file {name!r} is empty")
     return secret
+
+
+def _without_line_end(found: bytes) -> bytes:
+    return found.removesuffix(b"\n").removesuffix(b"\r") if found.endswith(b"\n") else found
 
 
 def _without_waiting(path: str, flags: int) -> int:

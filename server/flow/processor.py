@@ -29,6 +29,7 @@ from server.base.worker import Worker
 from server.flow.names import why_taken
 from server.flow.outages import is_outage
 from server.flow.results import result_of
+from server.flow.unsuited import replaced_by
 from storage.in_hand.in_hand import Hand
 
 ERROR_CHARACTERS_MAX = 1000
@@ -86,10 +87,21 @@ def load(spec: str, directory: Path) -> Callable[..., Any]:
         for name in function_name.split("."):
             found = getattr(found, name)
     except BaseException as error:  # noqa: BLE001  # importing runs code that is not ours
+        _check_unpatched(spec)
         raise ProcessorError(f"cannot load processor {spec!r}: {one_line(describe(error))}") from None
+    _check_unpatched(spec)
     if not callable(found):
         raise ProcessorError(f"processor {spec!r} is not callable")
     return found
+
+
+def _check_unpatched(spec: str) -> None:
+    """Raise ProcessorError if this processor's module has changed the standard library, and undo that."""
+    if changed := replaced_by(spec.partition(":")[0]):
+        words = (
+            "replaced in the standard library, as monkey patching does for gevent or eventlet: trio needs it as it was"
+        )
+        raise ProcessorError(f"cannot use processor {spec!r}: {', '.join(changed)} {words}")
 
 
 class Processor:
@@ -99,7 +111,7 @@ class Processor:
         self._function = function
         self._worker = worker
         self._hand = hand
-        self._is_async = _is_async(function)
+        self._is_async = is_async(function)
         self._pid = os.getpid()
 
     @property
@@ -158,7 +170,8 @@ class Processor:
         raise _outran(timeout_seconds)
 
 
-def _is_async(function: Callable[..., Any]) -> bool:
+def is_async(function: Callable[..., Any]) -> bool:
+    """Return whether this processor is called on the loop."""
     try:
         return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
             getattr(function, "__call__", None)  # noqa: B004  # the method itself is inspected, not callability

@@ -15,6 +15,7 @@ from server.flow.engine import load_processors
 from server.flow.runner import Function
 from server.runtime.app import Server
 from server.runtime.binding import bind
+from server.runtime.cautions import warn
 from server.runtime.forking import let_go_in_children
 from server.runtime.open_files import check_open_files, raise_open_files
 from server.runtime.signals import drain_on_signals
@@ -42,6 +43,7 @@ def serve(path: Path) -> int:
     check_open_files()
     config = load(path)
     functions = load_processors(config.sources, config.path.parent)
+    warn(config.sources, functions, log.get("tidegate"))
     bound = Bound(bind(config.server.bind), bind(config.server.admin_bind))
     storage = config.storage
     store = Store.open(

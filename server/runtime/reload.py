@@ -16,6 +16,7 @@ from server.config.load import Config, ConfigError, check_reload, load, restart_
 from server.flow.engine import Engine, load_processors
 from server.flow.processor import ProcessorError
 from server.flow.runner import Function
+from server.runtime.cautions import warn
 from server.runtime.signals import HangUp
 
 
@@ -49,6 +50,7 @@ class Reload:
         self._say_archived(config.sources)
         self._engine.configure(config.sources, functions)
         self.config = config
+        warn(config.sources, functions, self._log)
         self._log.info("reloaded", sources=sorted(config.sources))
         return True
 

@@ -72,6 +72,48 @@ def test_a_failing_start_ends(child: Child) -> None:
     assert "cannot listen on" in words
 
 
+@pytest.mark.parametrize("patch", ["from gevent import monkey\nmonkey.patch_all()", "import select\ndel select.epoll"])
+def test_a_patched_standard_library_is_named(child: Child, patch: str) -> None:
+    """`check` and a start say in one line that a module replaces what trio needs, and end with 2."""
+    (child.directory / "leaves.py").write_text(f"{patch}\ndef handle(events):\n    pass\n")
+    done = check(child)
+    for code, words in ((done.returncode, done.stderr), child.start_that_fails()):
+        assert code == 2
+        [line] = [line for line in words.splitlines() if line.startswith("tidegate: ")]
+        assert "leaves:handle" in line
+        assert "select.epoll" in line
+        assert "replaced in the standard library" in line
+        assert "Traceback" not in words
+
+
+def test_a_patch_at_a_reload_is_undone(children: Children) -> None:
+    """A module that patches the standard library at a reload is refused each time, and the server goes on."""
+    child = children(source("archive"))
+    (child.directory / "patches.py").write_text("from gevent import monkey\nmonkey.patch_all()\nhandle = print\n")
+    with child:
+        child.write(source("archive") + source("patched", processor="patches:handle"))
+        for _ in range(2):
+            [line] = child.reload()
+            assert "replaced in the standard library" in line["mistake"]
+            assert child.post("archive", {"id": 1}).status == 200
+
+
+def test_what_is_probably_not_meant(child: Child) -> None:
+    """`check`, a start and a reload warn of it, with its key, and go on."""
+    (child.directory / "leaves.py").write_text("import asyncio\nasync def handle(events):\n    pass\n")
+    child.write(source("busy", processor="leaves:handle", signing_secrets=[" key"]))
+    keys = ["sources.busy.signing_secrets", "sources.busy.processor"]
+    done = check(child)
+    assert (done.returncode, [line.split(": ")[:3] for line in done.stderr.splitlines()]) == (
+        0,
+        [["tidegate", "warning", key] for key in keys],
+    )
+    child.start()
+    child.reload()
+    assert [line["setting"].split(": ")[0] for line in child.lines_of("probably not meant")] == keys * 2
+    assert child.stop() == 0
+
+
 def test_a_drained_server_ends(child: Child) -> None:
     """After the last commit the process ends with 0, and does not wait for the drain's deadline."""
     child.start()

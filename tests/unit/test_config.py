@@ -251,13 +251,13 @@ def test_any_value_is_taken_or_named(value: str) -> None:
 
 
 def test_a_secret_may_come_from_anywhere(read: Load, tmp_path: Path) -> None:
-    """A token may be a literal, a variable, a file beside the configuration (one newline cut) or a hash."""
-    (tmp_path / "token").write_bytes(b"from-file\n")
+    """A token may be a literal, a variable, a file beside the configuration or a hash; one line end is cut."""
+    (tmp_path / "token").write_bytes(b"from-file\r\n")
     config = read(
         '[sources.demo]\ntype = "webhook"\ntokens = ["literal", "env:TOKEN", "file:token", "sha256:'
         + digest(b"hashed").hex().upper()
         + '"]\nsigning_secrets = ["file:token", "env:TOKEN", "two words"]\n',
-        TOKEN="from-env",
+        TOKEN="from-env\n",
     )
     demo = config.sources["demo"]
     assert demo.token_digests == tuple(map(digest, (b"literal", b"from-env", b"from-file", b"hashed")))
@@ -285,6 +285,11 @@ def test_a_secret_may_come_from_anywhere(read: Load, tmp_path: Path) -> None:
         ('["sha256:abc"]', "64 hex digits"),
         ('["two words"]', "no client could send it"),
         ('["line\\nbreak"]', "no client could send it"),
+        ('["env:TWO_LINES"]', "no client could send it"),
+        ('["env:LINE_END"]', "is empty"),
+        ('["\ufefftoken"]', "byte order mark"),
+        ('["env:MARKED"]', "byte order mark"),
+        ('["file:marked"]', "byte order mark"),
     ],
 )
 def test_an_unavailable_secret_is_a_mistake(read: Load, tmp_path: Path, tokens: str, words: str) -> None:
@@ -292,9 +297,19 @@ def test_an_unavailable_secret_is_a_mistake(read: Load, tmp_path: Path, tokens: 
     (tmp_path / "empty").touch()
     (tmp_path / "large").write_bytes(bytes(4100))
     os.mkfifo(tmp_path / "fifo")
-    mistake = only(read, f'[sources.demo]\ntype = "webhook"\ntokens = {tokens}\n', EMPTY="")
+    (tmp_path / "marked").write_bytes(b"\xef\xbb\xbftoken\n")
+    environ = {"EMPTY": "", "LINE_END": "\n", "TWO_LINES": "t\n\n", "MARKED": "\ufefftoken"}
+    mistake = only(read, f'[sources.demo]\ntype = "webhook"\ntokens = {tokens}\n', **environ)
     assert mistake.startswith("sources.demo.tokens: ")
     assert words in mistake
+
+
+def test_a_byte_order_mark_in_the_file(read: Load) -> None:
+    """One at the beginning of the file is skipped; a file in UTF-16 is named as such."""
+    assert list(read(b"\xef\xbb\xbf" + SOURCE.encode()).sources) == ["demo"]
+    for encoding in ("utf-16", "utf-16-be"):
+        text = SOURCE if encoding == "utf-16" else f"\ufeff{SOURCE}"
+        assert "is not UTF-8 but UTF-16: save it as UTF-8" in only(read, text.encode(encoding))
 
 
 def test_hashes_are_for_tokens_only(read: Load) -> None:
