@@ -119,8 +119,10 @@ class Attempts:
             entries = await self._call([suspect])
         except BatchFailed as failure:
             entries = [Failed(failure.error, outage=failure.outage)]
-        away = self._settle([suspect], entries)
-        return not away and self._processor.ready
+        if self._settle([suspect], entries):
+            self._delay()
+            return False
+        return self._processor.ready
 
     def count_death(self, item: Item, suspect: Suspect) -> None:
         """Count an attempt for a suspect that was in hand again when a process died."""

@@ -129,8 +129,16 @@ class Runner:
         self.consumer = self._make_consumer(SuspectConsumer, source, queue)
         await self.consumer.run()
         self._former_hangs = self._worker.busy and self.consumer.stopping
+        await self._retire(source)
+
+    async def _retire(self, source: Source) -> None:
+        """Let go of the consumer, which has ended, when its outcomes are on disk; keep its waits for the next one."""
+        assert self.consumer is not None
         await self.consumer.flushed()
-        self.consumer = None
+        self.state.forget_releases()
+        current = self.state.source
+        self._waits = None if current is None or _is_other(current, source) else self.consumer.waits()
+        self.state.consumer = self.consumer = None
 
     async def _work(self, source: Source) -> None:
         shared, state = self._shared, self.state
@@ -148,10 +156,7 @@ class Runner:
             nursery.cancel_scope.cancel()
         self._former_hangs = self._worker.busy
         state.queue = self.queue = None
-        await self.consumer.flushed()
-        state.forget_releases()
-        self._waits = None if state.source is None or _is_other(state.source, source) else self.consumer.waits()
-        state.consumer = self.consumer = None
+        await self._retire(source)
 
     def _make_queue(self, start: int) -> SourceQueue:
         shared = self._shared

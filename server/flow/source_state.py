@@ -141,6 +141,10 @@ class SourceState:
         self.unreleased -= released
         return released
 
+    def release_paid(self) -> None:
+        """Count a deferred event as released whose token was spent before the process started."""
+        self.unreleased -= 1
+
     def forget_releases(self) -> None:
         """Defer again what was released and not finished, which needs no second token; call when every outcome is on
         disk and the log will be read anew from the oldest pending."""

@@ -4,10 +4,11 @@ from server.flow.attempts import Stopped
 from server.flow.consumer import Consumer
 from server.flow.item import Item, items_of
 from server.flow.parked import ParkedEvent
+from storage.model import Span
 
 
 class SuspectConsumer(Consumer):
-    """Takes nothing from its queue. Whoever failed is read from the log again, by the consumer that follows."""
+    """Takes nothing from its queue. Whoever failed is read from the log by the consumer that follows, and waits on."""
 
     async def run(self) -> None:
         """Give the suspects of the source their turns, or some of them, if told to stop."""
@@ -22,8 +23,13 @@ class SuspectConsumer(Consumer):
 
     async def _give_turn(self, number: int) -> bool:
         """Dedup first, then a death that is to be counted, then the call; return whether the next may follow."""
-        item = await self._pending(number)
-        if item is None or not self._parked.hold(_parked(item)):
+        span = await self._pending(number)
+        if span is None:
+            return True
+        if span.deferred:
+            self._state.release_paid()
+        [item] = items_of([span])
+        if not self._parked.hold(_parked(item)):
             return True
         self._hand = (number, item.received_at_ms)
         try:
@@ -36,17 +42,20 @@ class SuspectConsumer(Consumer):
     async def _try(self, item: Item) -> bool:
         attempts, suspect = self._attempts, self._suspects.of(item.number)
         assert attempts is not None
-        left: Item | None = item
         if suspect is not None and suspect.owed:
             self._suspects.counted(item.number)
             attempts.count_death(item, suspect)
             await self._outcomes.flushed()
-            left = await self._pending(item.number)
-        return left is None or await attempts.give_turn(left)
+            span = await self._pending(item.number)
+            if span is None:
+                return True
+            [item] = items_of([span])
+        return await attempts.give_turn(item)
 
-    async def _pending(self, number: int) -> Item | None:
-        items = items_of(await self._reading.run(self._reader.spans, [number]))
-        return items[0] if items else None
+    async def _pending(self, number: int) -> Span | None:
+        """Read the event; return None if it has an outcome."""
+        spans = await self._reading.run(self._reader.spans, [number])
+        return spans[0] if spans else None
 
 
 def _parked(item: Item) -> ParkedEvent:

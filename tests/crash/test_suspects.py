@@ -123,48 +123,76 @@ def away(events):
 
 
 def test_suspects_that_cannot_go_block_nobody(children: Children) -> None:
-    """Suspects that hang, that meet an outage, or whose source was removed or has lost its processor hold up no other
-    source. What waited goes on, alone, when it can."""
+    """Suspects that hang, that meet an outage, or whose source was removed, is paused or has lost its processor hold up
+    no other source. What waited goes on, alone, when it can."""
     beside = source("beside", processor="processors:other")
     gone = source("gone", processor="processors:plain")
     hangs = source("hangs", processor="processors:plain", processor_timeout_seconds=0.1)
-    before = "".join(source(name, processor="processors:plain") for name in ("archive", "away", "gone", "hangs"))
+    before = "".join(
+        source(name, processor="processors:plain") for name in ("archive", "away", "gone", "hangs", "held")
+    )
     after = beside + hangs + source("archive") + source("away", processor="away:away")
+    held = source("held", processor="processors:plain", paused=True)
     child = children(beside + before)
     (child.directory / "away.py").write_text(AWAY)
     child.start()
     with shut_gate(child):
-        for name in ("archive", "gone", "hangs"):
+        for name in ("archive", "gone", "hangs", "held"):
             child.post(name, [item(f"{name}-1", do="hang"), item(f"{name}-2")])
         for name in ("away", "beside"):
             child.post(name, [item(f"{name}-1", do="hang", times=1), item(f"{name}-2")])
-        eventually(lambda: len(calls(child)) == 5)
+        eventually(lambda: len(calls(child)) == 6)
         child.kill()
-        child.write(after)
+        child.write(after + held)
         child.start()
         eventually(lambda: pending(child, "beside") == pending(child, "archive") == 0)
-        assert pending(child, "away") == pending(child, "gone") == pending(child, "hangs") == 2
-    child.write(after + gone)
+        assert {pending(child, name) for name in ("away", "gone", "hangs", "held")} == {2}
+    child.write(after + gone + held.replace("true", "false"))
     child.reload()
-    eventually(lambda: pending(child, "hangs") == pending(child, "gone") == 0)
-    assert {fate(child, "gone", each) for each in ("gone-1", "gone-2")} == {("processed", 0, None)}
-    assert all(len(ids) == 1 for ids in calls(child)[5:])
+    eventually(lambda: pending(child, "hangs") == pending(child, "gone") == pending(child, "held") == 0)
+    assert {fate(child, name, f"{name}-{at}") for name in ("gone", "held") for at in (1, 2)} == {("processed", 0, None)}
+    assert all(len(ids) == 1 for ids in calls(child)[6:])
     check_identity(child)
 
 
+FAILS = """
+import processors
+
+
+def fails(events):
+    return [ValueError() for _ in processors.plain(events)]
+"""
+
+
+def test_a_suspect_that_failed_is_retried_later(children: Children) -> None:
+    """A turn is one call: whoever fails in it waits for the retry, and the rest of the source goes on."""
+    child = children(source("worked", processor="fails:fails"), launch=("--waits", "3000"))
+    (child.directory / "fails.py").write_text(FAILS)
+    child.start()
+    with shut_gate(child):
+        child.post("worked", [item("a", do="hang", times=1), item("b")])
+        eventually(lambda: calls(child))
+        child.kill()
+        child.start()
+        child.post("worked", item("c"))
+        eventually(lambda: ["c"] in calls(child))
+    assert calls(child) == [["a", "b"], ["a"], ["b"], ["c"]]
+
+
 def test_a_suspect_needs_no_second_token(children: Children) -> None:
-    """What was deferred, released and in hand has its turn without a token; the token is left for the next one."""
-    limit = {"rate_limit_events_per_second": 0.0001, "rate_limit_burst_events": 1}
+    """What was deferred, released and in hand has its turn without a token, and then nothing is deferred any more."""
+    limit = {"rate_limit_events_per_second": 0.0001, "rate_limit_burst_events": 2}
     child = children(source("worked", processor="processors:plain", **limit))
     child.start()
-    child.post("worked", [item("a"), item("b", do="hang", times=1), item("c")])
-    eventually(lambda: pending(child, "worked") == 2)
+    child.post("worked", [item("a"), item("b"), item("c", do="hang", times=1)])
+    eventually(lambda: pending(child, "worked") == 1)
     assert child.stop() == 0
     with shut_gate(child):
         child.start()
-        eventually(lambda: calls(child) == [["a"], ["b"]])
+        eventually(lambda: calls(child) == [["a", "b"], ["c"]])
         child.kill()
         child.start()
         eventually(lambda: pending(child, "worked") == 0)
-    assert calls(child) == [["a"], ["b"], ["b"], ["c"]]
+    assert child.post("worked", item("d")).json["deferred"] == 0
+    eventually(lambda: calls(child) == [["a", "b"], ["c"], ["c"], ["d"]])
     check_identity(child)
