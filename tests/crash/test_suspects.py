@@ -1,13 +1,19 @@
 """Events that kill the process: after a few starts one is dead, and whoever was in hand beside it has its outcome."""
 
+import json
 import signal
-from contextlib import suppress
-from http.client import HTTPException
+from collections.abc import Mapping, Sequence
 
+from server.flow.suspects import find_suspects
+from storage.in_hand.in_hand import Whose, recall
+from storage.model import Append, Group
+from storage.statuses import EventStatus
+from storage.store_time import read_boot_id
 from tests.support.client import item
 from tests.support.config import source
 from tests.support.ledger import calls, check_identity, pending, receipts, shut_gate
 from tests.support.server import Child, Children
+from tests.support.store import delivery, opened
 from tests.support.waiting import eventually
 
 ENDED = "the process ended while it was being processed"
@@ -33,11 +39,21 @@ def is_calm(child: Child, sources: tuple[str, ...]) -> bool:
         return False
 
 
-def send_killer(child: Child, death: str) -> None:
-    """Return when the process has died of the second of three events."""
-    with suppress(OSError, HTTPException):  # it may die before it answers
-        child.post("worked", [item("a"), item("killer", do=death), item("b")])
-    child.wait()
+def in_hand_at_deaths(
+    child: Child, deaths: int = 1, *, deferred: bool = False, **items: Sequence[Mapping[str, object]]
+) -> None:
+    """Make the store of a server that died so often with the same events in hand: those of each source, as one delivery
+    with the ids `SOURCE-1`, `SOURCE-2` …"""
+    with opened(child.store) as (store, writer):
+        for name, bodies in items.items():
+            ids = [f"{name}-{at}" for at in range(1, len(bodies) + 1)]
+            body = json.dumps(list(bodies) if len(bodies) > 1 else bodies[0]).encode()
+            numbered = delivery(writer.next_number, ids, source_id=name, body=body)
+            writer.write(Group([Append(numbered, 0 if deferred else len(ids), EventStatus.DEFERRED)]))
+        for _ in range(deaths):
+            with find_suspects(store).hand().holding(range(1, writer.next_number)):
+                left = (child.store / "in-hand").read_bytes()
+            (child.store / "in-hand").write_bytes(left)
 
 
 def fate(child: Child, name: str, event_id: str) -> tuple[object, ...]:
@@ -47,43 +63,45 @@ def fate(child: Child, name: str, event_id: str) -> tuple[object, ...]:
 
 
 def test_a_killer_is_dead_after_four_deaths(children: Children) -> None:
-    """An event that kills the process is counted from its second death on and dead after its fourth. Its neighbours,
-    and what another source had in hand, are called once more, alone, and processed with nothing counted."""
+    """An event that ends the process, each time in another way, is counted from its second death on and dead after its
+    fourth. Its neighbours, and what another source had in hand, are called once more, alone, with nothing counted."""
     child = children(
-        source("worked", processor="processors:plain") + source("beside", processor="processors:other"),
+        source("worked", processor="processors:plain") + source("beside", processor="processors:asynchronous")
     )
-    child.start()
-    with shut_gate(child):
-        child.post("beside", [item("x", do="hang"), item("y")])
-        eventually(lambda: calls(child))
-        send_killer(child, "killed")
+    in_hand_at_deaths(child, worked=[{}, {"do": "die"}, {}], beside=[{}, {}])
     assert start_until_calm(child, "worked", "beside") == 3
-    assert fate(child, "worked", "killer") == ("dead", 3, ENDED)
-    assert {fate(child, *each) for each in (("worked", "a"), ("worked", "b"), ("beside", "x"), ("beside", "y"))} == {
-        ("processed", 0, None)
-    }
-    assert sorted(calls(child)[2:]) == [["a"], ["b"], ["killer"], ["killer"], ["killer"], ["x"], ["y"]]
+    assert fate(child, "worked", "worked-2") == ("dead", 3, ENDED)
+    others = {("worked", 1), ("worked", 3), ("beside", 1), ("beside", 2)}
+    assert {fate(child, name, f"{name}-{at}") for name, at in others} == {("processed", 0, None)}
+    assert sorted(calls(child)) == sorted([[f"{name}-{at}"] for name, at in others] + 3 * [["worked-2"]])
     check_identity(child)
 
 
-def test_one_attempt_means_two_deaths(children: Children) -> None:
-    """With one attempt an event is dead after its second death; a requeue clears it, so that it takes two more."""
-    child = children(source("worked", processor="processors:asynchronous", processor_attempts_max=1))
+def test_the_second_death_is_the_first_attempt(children: Children) -> None:
+    """With one attempt an event is dead after its second death, with more it has its turn; neither is a suspect then,
+    so that a requeue begins anew."""
+    child = children(
+        source("worked", processor="processors:plain", processor_attempts_max=1)
+        + source("beside", processor="processors:plain")
+    )
+    in_hand_at_deaths(child, 2, worked=[{}], beside=[{}])
     child.start()
-    send_killer(child, "segfault")
-    assert start_until_calm(child, "worked") == 1
-    assert fate(child, "worked", "killer") == ("dead", 1, ENDED)
-    child.cli("requeue", "worked", "killer")  # the server may die before it answers
-    child.wait()
-    assert start_until_calm(child, "worked") == 1
-    assert fate(child, "worked", "killer") == ("dead", 1, ENDED)
-    assert {fate(child, "worked", each) for each in ("a", "b")} == {("processed", 0, None)}
+    [worked, beside] = sorted(child.lines_of(SAID), key=lambda line: str(line["source"]), reverse=True)
+    assert (worked["events"], worked["again"]) == (beside["events"], beside["again"]) == (1, 1)
+    eventually(lambda: pending(child, "worked") == pending(child, "beside") == 0)
+    assert fate(child, "worked", "worked-1") == ("dead", 1, ENDED)
+    assert fate(child, "beside", "beside-1") == ("processed", 1, None)
+    assert child.cli("requeue", "worked", "worked-1").returncode == 0
+    eventually(lambda: fate(child, "worked", "worked-1") == ("processed", 0, None))
     check_identity(child)
+    child.kill()
+    with opened(child.store) as (store, _):
+        assert recall(child.store, Whose(read_boot_id(), store.identity)) == {}
 
 
 def test_ends_from_outside_count_nothing(children: Children) -> None:
-    """Nobody is counted who was in hand once when the process was killed, or when a drain ended at its deadline or by
-    a second signal; one that was in hand again is, and is processed all the same."""
+    """Nobody is counted who was in hand when a drain ended at its deadline or by a second signal, or once when the
+    process was killed."""
     child = children("[limits]\ndrain_timeout_seconds = 1\n" + source("worked", processor="processors:plain"))
 
     def in_hand(times: int) -> None:
@@ -101,15 +119,14 @@ def test_ends_from_outside_count_nothing(children: Children) -> None:
         child.signal(signal.SIGTERM)
         assert child.wait() == 1
         assert not child.lines_of(SAID)
-        for times in (3, 4):
-            child.start()
-            in_hand(times)
-            child.kill()
-        [said] = child.lines_of(SAID)
-        assert (said["source"], said["events"], said["again"]) == ("worked", 1, 0)
+        child.start()
+        in_hand(3)
+        child.kill()
     child.start()
+    [said] = child.lines_of(SAID)
+    assert (said["source"], said["events"], said["again"]) == ("worked", 1, 0)
     eventually(lambda: pending(child, "worked") == 0)
-    assert fate(child, "worked", "a") == ("processed", 1, None)
+    assert fate(child, "worked", "a") == ("processed", 0, None)
 
 
 AWAY = """
@@ -119,44 +136,6 @@ import processors
 def away(events):
     processors.plain(events)
     raise ConnectionError
-"""
-
-
-def test_suspects_that_cannot_go_block_nobody(children: Children) -> None:
-    """Suspects that hang, that meet an outage, or whose source was removed, is paused or has lost its processor hold up
-    no other source. What waited goes on, alone, when it can."""
-    beside = source("beside", processor="processors:other")
-    gone = source("gone", processor="processors:plain")
-    hangs = source("hangs", processor="processors:plain", processor_timeout_seconds=0.1)
-    before = "".join(
-        source(name, processor="processors:plain") for name in ("archive", "away", "gone", "hangs", "held")
-    )
-    after = beside + hangs + source("archive") + source("away", processor="away:away")
-    held = source("held", processor="processors:plain", paused=True)
-    child = children(beside + before)
-    (child.directory / "away.py").write_text(AWAY)
-    child.start()
-    with shut_gate(child):
-        for name in ("archive", "gone", "hangs", "held"):
-            child.post(name, [item(f"{name}-1", do="hang"), item(f"{name}-2")])
-        for name in ("away", "beside"):
-            child.post(name, [item(f"{name}-1", do="hang", times=1), item(f"{name}-2")])
-        eventually(lambda: len(calls(child)) == 6)
-        child.kill()
-        child.write(after + held)
-        child.start()
-        eventually(lambda: pending(child, "beside") == pending(child, "archive") == 0)
-        assert {pending(child, name) for name in ("away", "gone", "hangs", "held")} == {2}
-    child.write(after + gone + held.replace("true", "false"))
-    child.reload()
-    eventually(lambda: pending(child, "hangs") == pending(child, "gone") == pending(child, "held") == 0)
-    assert {fate(child, name, f"{name}-{at}") for name in ("gone", "held") for at in (1, 2)} == {("processed", 0, None)}
-    assert all(len(ids) == 1 for ids in calls(child)[6:])
-    check_identity(child)
-
-
-FAILS = """
-import processors
 
 
 def fails(events):
@@ -164,35 +143,51 @@ def fails(events):
 """
 
 
+def test_suspects_that_cannot_go_block_nobody(children: Children) -> None:
+    """Suspects that hang, that meet an outage, or whose source was removed, is paused or has no processor hold up no
+    other source. What waited goes on, alone, when it can."""
+    gone = source("gone", processor="processors:plain")
+    held = source("held", processor="processors:plain", paused=True)
+    others = (
+        source("archive")
+        + source("away", processor="away:away")
+        + source("beside", processor="processors:other")
+        + source("hangs", processor="processors:plain", processor_timeout_seconds=0.1)
+    )
+    child = children(others + held)
+    (child.directory / "away.py").write_text(AWAY)
+    both = [{}, {}]
+    in_hand_at_deaths(child, archive=both, away=both, beside=both, gone=both, hangs=[{"do": "hang"}, {}], held=both)
+    with shut_gate(child):
+        child.start()
+        eventually(lambda: pending(child, "beside") == pending(child, "archive") == 0)
+        assert {pending(child, name) for name in ("away", "gone", "hangs", "held")} == {2}
+    child.write(others + gone + held.replace("true", "false"))
+    child.reload()
+    eventually(lambda: pending(child, "hangs") == pending(child, "gone") == pending(child, "held") == 0)
+    assert {fate(child, name, f"{name}-{at}") for name in ("gone", "held") for at in (1, 2)} == {("processed", 0, None)}
+    assert all(len(ids) == 1 for ids in calls(child))
+    check_identity(child)
+
+
 def test_a_suspect_that_failed_is_retried_later(children: Children) -> None:
     """A turn is one call: whoever fails in it waits for the retry, and the rest of the source goes on."""
-    child = children(source("worked", processor="fails:fails"), launch=("--waits", "3000"))
-    (child.directory / "fails.py").write_text(FAILS)
+    child = children(source("worked", processor="away:fails"), launch=("--waits", "3000"))
+    (child.directory / "away.py").write_text(AWAY)
+    in_hand_at_deaths(child, worked=[{}, {}])
     child.start()
-    with shut_gate(child):
-        child.post("worked", [item("a", do="hang", times=1), item("b")])
-        eventually(lambda: calls(child))
-        child.kill()
-        child.start()
-        child.post("worked", item("c"))
-        eventually(lambda: ["c"] in calls(child))
-    assert calls(child) == [["a", "b"], ["a"], ["b"], ["c"]]
+    child.post("worked", item("c"))
+    eventually(lambda: ["c"] in calls(child))
+    assert calls(child) == [["worked-1"], ["worked-2"], ["c"]]
 
 
 def test_a_suspect_needs_no_second_token(children: Children) -> None:
     """What was deferred, released and in hand has its turn without a token, and then nothing is deferred any more."""
-    limit = {"rate_limit_events_per_second": 0.0001, "rate_limit_burst_events": 2}
+    limit = {"rate_limit_events_per_second": 0.0001, "rate_limit_burst_events": 1}
     child = children(source("worked", processor="processors:plain", **limit))
+    in_hand_at_deaths(child, deferred=True, worked=[{}, {}])
     child.start()
-    child.post("worked", [item("a"), item("b"), item("c", do="hang", times=1)])
-    eventually(lambda: pending(child, "worked") == 1)
-    assert child.stop() == 0
-    with shut_gate(child):
-        child.start()
-        eventually(lambda: calls(child) == [["a", "b"], ["c"]])
-        child.kill()
-        child.start()
-        eventually(lambda: pending(child, "worked") == 0)
-    assert child.post("worked", item("d")).json["deferred"] == 0
-    eventually(lambda: calls(child) == [["a", "b"], ["c"], ["c"], ["d"]])
+    eventually(lambda: pending(child, "worked") == 0)
+    assert child.post("worked", item("c")).json["deferred"] == 0
+    eventually(lambda: calls(child) == [["worked-1"], ["worked-2"], ["c"]])
     check_identity(child)
