@@ -1,8 +1,8 @@
 """Suspects: pending events that were with a processor when a process died. One of them may have killed it.
 
 Each has its turn before any other event is given to a processor: the suspects of all sources one after another, each
-alone, so that the next process to die had one event in hand. Those of a source that cannot work (it was removed, or has
-no processor) wait for nobody, and nobody waits for them.
+alone, so that the next process to die had one event in hand. Those of a source that cannot work (it was removed, is
+paused, or has no processor) wait for nobody, and nobody waits for them.
 
 - A first death counts nothing: most of these events are innocent.
 - A suspect that was in hand again when the process died has failed once more: an attempt is counted at its next turn,

@@ -44,7 +44,7 @@ class Child:
         self.directory = directory
         self.config = directory / "tidegate.toml"
         self.store = directory / "data"
-        self.command = command or installed_command()
+        self.command = command or (installed_command() if root == ROOT else [sys.executable, "-P", "-m", "server"])
         self.environment = os.environ | {"PYTHONPATH": str(root)}
         self.write(sections, server_keys)
         self.process: subprocess.Popen[bytes] | None = None
