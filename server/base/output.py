@@ -299,6 +299,6 @@ def settle() -> None:
     """Return when all that was said on stdout and stderr is written or lost; call before `os._exit`."""
     for stream in filter(None, (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)):
         with suppress(Exception):  # closed, full or gone, or whatever a processor put in its place
-            stream.flush()  # type: ignore[union-attr]  # None if it was closed at the start
+            stream.flush()
         if isinstance(stream, OutputText):
             stream.wait()

@@ -1,6 +1,6 @@
 """An HTTP client for a Tidegate on this host, over one connection."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -45,16 +45,25 @@ class Client:
         self._timeout_seconds = timeout_seconds
         self._connection: HTTPConnection | None = None
 
+    def get(self, path: str, headers: Mapping[str, str], keys: Collection[str]) -> ServerAnswer:
+        """As `post`."""
+        return self._ask("GET", path, None, headers, keys)
+
     def post(self, path: str, body: bytes, headers: Mapping[str, str], keys: Collection[str]) -> ServerAnswer:
         """Send a request; return its answer, which has these keys if it is a 200, else code and message.
 
         Raises NoAnswer; the next request then opens a new connection.
         """
+        return self._ask("POST", path, body, headers, keys)
+
+    def _ask(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], keys: Collection[str]
+    ) -> ServerAnswer:
         if self._connection is None or self._connection.sock is None:  # the first request, or the server closed it
             self._connection = self._connect()
         connection = self._connection
         try:
-            connection.request("POST", path, body, {"user-agent": f"tidegate/{__version__}"} | dict(headers))
+            connection.request(method, path, body, {"user-agent": f"tidegate/{__version__}"} | dict(headers))
             response = connection.getresponse()
             value = orjson.loads(response.read())
         except (OSError, HTTPException, orjson.JSONDecodeError) as error:
@@ -88,12 +97,13 @@ class Client:
 class AdminClient:
     """A context manager that asks the process which writes to the store, through the admin side of that server."""
 
-    def __init__(self, config: Path) -> None:
+    def __init__(self, config: Path, timeout_seconds: float | None = None) -> None:
+        """`timeout_seconds`: the longest that an answer may take; None: as long as it needs."""
         server = load_section(config, ServerConfig)
         self._headers = {"content-type": "application/json"}
         if server.admin_token:
             self._headers["authorization"] = f"Bearer {server.admin_token.decode('latin-1')}"
-        self._client = Client("server.admin_bind", server.admin_bind, None)  # as long as it needs
+        self._client = Client("server.admin_bind", server.admin_bind, timeout_seconds)
 
     def __enter__(self) -> "AdminClient":
         return self
@@ -101,12 +111,19 @@ class AdminClient:
     def __exit__(self, *_: object) -> None:
         self._client.close()
 
+    def get(self, path: str, keys: Collection[str]) -> Mapping[str, Any]:
+        """Return its answer. Raises CommandFailed."""
+        return self._answer(lambda: self._client.get(path, self._headers, keys))
+
     def post(
         self, path: str, command: Mapping[str, object], keys: Collection[str], so_far: str = ""
     ) -> Mapping[str, Any]:
         """Return its answer. `so_far`: what was done before, said if this is refused. Raises CommandFailed."""
+        return self._answer(lambda: self._client.post(path, orjson.dumps(command), self._headers, keys), so_far)
+
+    def _answer(self, ask: Callable[[], ServerAnswer], so_far: str = "") -> Mapping[str, Any]:
         try:
-            answer = self._client.post(path, orjson.dumps(command), self._headers, keys)
+            answer = ask()
         except NoAnswer as error:
             raise CommandFailed(
                 ERROR, f"another process writes to the store, and it cannot be asked: {error}"

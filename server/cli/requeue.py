@@ -1,7 +1,11 @@
 """`requeue`: gives dead events back to the processor, through the running server or directly in the store."""
 
 import argparse
-from collections.abc import Iterator, Sequence
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 
@@ -9,8 +13,9 @@ from server.base.clock import Clock
 from server.cli.client import AdminClient
 from server.cli.common import CommandFailed, Subparsers, new_command, print_json, utf8
 from server.cli.exit_codes import ERROR, MISTAKE
+from server.cli.progress import Progress
 from server.config.load import StorageConfig, load_section
-from server.flow.requeue import REQUEUE_EVENTS_MAX, dead_of
+from server.flow.requeue import REQUEUE_EVENTS_MAX
 from storage.errors import StoreLocked
 from storage.lmdb_store.environment import Store
 from storage.model import Group, StatusChange
@@ -19,6 +24,12 @@ from storage.statuses import EventStatus
 from storage.write.writer import Writer
 
 EVENT_IDS_A_REQUEST = 1000
+
+WATCH_POLL_SECONDS = 0.2
+"""How often the server is asked how far it is."""
+
+WATCH_SECONDS_MAX = 5
+"""The longest that its answer may take: what it would show is not worth more."""
 
 RequeueResult = tuple[int, list[str]]
 """How many events were requeued, and the ids without a dead event."""
@@ -61,12 +72,42 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _by_server(config: Path, source_id: str, event_ids: Sequence[str] | None) -> RequeueResult:
     count, unknown = 0, list[str]()
-    with AdminClient(config) as client:
+    with AdminClient(config) as client, _watching(config, source_id):
         for command in _commands(event_ids):
             so_far = f"; {count} more were given back before" if count else ""
             done = client.post("/requeue", {"source": source_id} | command, ("requeued", "unknown"), so_far)
             count, unknown = count + int(done["requeued"]), unknown + list(done["unknown"])
     return count, unknown
+
+
+@contextmanager
+def _watching(config: Path, source_id: str) -> Iterator[None]:
+    """Show meanwhile, on a terminal, how many dead events of the source the server has given back."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    done = threading.Event()
+    watch = threading.Thread(target=_watch, args=(config, source_id, done))
+    watch.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watch.join()
+
+
+def _watch(config: Path, source_id: str, done: threading.Event) -> None:
+    with suppress(CommandFailed), AdminClient(config, WATCH_SECONDS_MAX) as client:
+        before = _totals(client, source_id)
+        with Progress("events given back", _dead_now(before)) as bar:
+            bar.update(0)
+            while not done.wait(WATCH_POLL_SECONDS):
+                bar.update(_totals(client, source_id)["requeued"] - before["requeued"])
+
+
+def _totals(client: AdminClient, source_id: str) -> Mapping[str, int]:
+    sources = client.get("/sources", ("sources",))["sources"]
+    return next((each["totals"] for each in sources if each["id"] == source_id), {"dead": 0, "requeued": 0})
 
 
 def _commands(event_ids: Sequence[str] | None) -> Iterator[dict[str, object]]:
@@ -84,26 +125,30 @@ def _in_store(store: Store, source_id: str, event_ids: Sequence[str] | None) -> 
     unknown: list[str] = []
     found = _all_dead(reader, source_id) if event_ids is None else _dead(reader, source_id, event_ids, unknown)
     count = 0
-    while numbers := list(islice(found, REQUEUE_EVENTS_MAX)):
-        outcomes = StatusChange(source_id, EventStatus.PENDING, numbers, [0] * len(numbers), Clock().now_ms(), 0)
-        writer.write(Group(changes=[outcomes]))
-        count += len(numbers)
+    dead = _dead_now(asdict(writer.totals[source_id])) if event_ids is None else None
+    with Progress("events given back", dead) as bar:
+        while numbers := list(islice(found, REQUEUE_EVENTS_MAX)):
+            outcomes = StatusChange(source_id, EventStatus.PENDING, numbers, [0] * len(numbers), Clock().now_ms(), 0)
+            writer.write(Group(changes=[outcomes]))
+            count += len(numbers)
+            bar.update(count)
     return count, unknown
 
 
 def _all_dead(reader: Reader, source_id: str) -> Iterator[int]:
     after = 0
-    while records := reader.dead(source_id, after):
-        after = records[-1].number
-        yield from (record.number for record in records)
+    while numbers := reader.dead_numbers(source_id, after, REQUEUE_EVENTS_MAX):
+        after = numbers[-1]
+        yield from numbers
 
 
 def _dead(reader: Reader, source_id: str, event_ids: Sequence[str], unknown: list[str]) -> Iterator[int]:
     """Yield the numbers in ascending order; add ids without a dead event to `unknown`."""
-    numbers: list[int] = []
-    for event_id in event_ids:
-        dead = [event.number for event in dead_of(reader, source_id, event_id)]
-        numbers += dead
-        if not dead:
-            unknown.append(event_id)
-    yield from sorted(numbers)
+    dead = reader.dead_of(source_id, event_ids)
+    unknown += [event_id for event_id, numbers in dead.items() if not numbers]
+    yield from sorted(number for numbers in dead.values() for number in numbers)
+
+
+def _dead_now(totals: Mapping[str, int]) -> int:
+    """Return how many events are dead, of which some may have been given back before."""
+    return totals["dead"] - totals["requeued"]

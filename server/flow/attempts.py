@@ -10,8 +10,8 @@ Any success resets the source's wait.
 """
 
 import random
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import orjson
 import trio
@@ -38,11 +38,15 @@ class Stopped(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class SourceWaits:
-    """How far a source is in its waits after failures: how many in a row, and how long it makes no call."""
+class Waits:
+    """What is left of the waits of a source whose consumer has stopped, in seconds."""
 
     failures: int = 0
+    """In a row, of the source."""
     seconds: float = 0
+    """In which no call is made."""
+    retries: Mapping[int, float] = field(default_factory=dict)
+    """By the event's number."""
 
 
 class Attempts:
@@ -58,7 +62,7 @@ class Attempts:
         outcomes: OutcomeWriter,
         clock: Clock,
         stop: trio.Event,
-        waits: SourceWaits,
+        waits: Waits,
     ) -> None:
         self.source = source
         self._state = state
@@ -68,7 +72,9 @@ class Attempts:
         self._clock = clock
         self._stop = stop
         self._failures = waits.failures
-        self._not_before = trio.current_time() + waits.seconds
+        now = trio.current_time()
+        parked.due = {number: now + seconds for number, seconds in waits.retries.items()}
+        self._not_before = now + waits.seconds
         """No call is made before this time."""
         self._outage_error = ""
         """Of the event that was set aside last."""
@@ -85,9 +91,10 @@ class Attempts:
         for item in unsettled:
             await self._try([item])
 
-    def waits(self) -> SourceWaits:
-        """Return how far the source is in its waits."""
-        return SourceWaits(self._failures, max(0, self._not_before - trio.current_time()))
+    def waits(self) -> Waits:
+        """Return what is left of the waits."""
+        now = trio.current_time()
+        return Waits(self._failures, max(0, self._not_before - now), self._parked.waits(now))
 
     async def wait_out(self) -> None:
         """Return when a call may be made again after a failure that was not one event's own. Raises `Stopped`."""

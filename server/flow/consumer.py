@@ -8,23 +8,23 @@ without a processor goes the same way with nothing in the middle: what becomes o
 ids need not be held.
 """
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import trio
 
 from server.base.clock import Clock
 from server.base.source import Source
 from server.base.worker import Worker
-from server.flow.attempts import Attempts, SourceWaits, Stopped
+from server.flow.attempts import Attempts, Stopped, Waits
 from server.flow.committer import Committer
+from server.flow.cutter import Cutter
 from server.flow.duplicates import Duplicates
 from server.flow.item import Item, items_of
 from server.flow.outcome_writer import Duplicate, OutcomeWriter
 from server.flow.parked import ParkedEvent, ParkedEvents
 from server.flow.processor import Processor
-from server.flow.queue import SourceQueue, part
+from server.flow.queue import SourceQueue
 from server.flow.source_state import SourceState
 from server.flow.suspects import Suspects
 from storage.codec.records import split_digests
@@ -38,17 +38,12 @@ ARCHIVE_EVENTS_MAX = 2048
 WAITING_RESULT_BYTES_MAX = 16 * 2**20
 """Of results that wait for their commit; beyond it no processor is called. One batch may go over it."""
 
-SET_ASIDE_MAX = 10_000
-"""Events beyond `queue.events_max` that may be parked in an outage, so that the search for one that succeeds ends
-neither at a full parking place nor before a month, at one try in 300 s; 3 MB."""
+REQUEUED_EVENTS_MAX = 200_000
+"""Numbers of requeued events that wait in memory for their batches, of one source: 8 MB."""
 
-
-@dataclass(frozen=True, slots=True)
-class Waits:
-    """What is left of the waits of a source when its consumer has stopped, in seconds; the retries by number."""
-
-    source: SourceWaits
-    retries: Mapping[int, float]
+READ_BYTES_MAX = 4 * 2**20
+"""Of bodies, in a batch of requeued events: what one delivery may have (limits.decoded_bytes_max), and one may go over
+it."""
 
 
 class Consumer:
@@ -68,11 +63,10 @@ class Consumer:
         clock: Clock,
         suspects: Suspects,
         events_max: int,
-        waits: Waits | None = None,
+        waits: Waits,
     ) -> None:
         """`waits`: what the consumer before it left."""
         self._state = state
-        self._queue = queue
         self._duplicates = Duplicates(index, reader, reading)
         self._reader = reader
         self._reading = reading
@@ -98,16 +92,12 @@ class Consumer:
                 outcomes=self._outcomes,
                 clock=clock,
                 stop=self._stop,
-                waits=waits.source if waits else SourceWaits(),
+                waits=waits,
             )
             if processor
             else None
         )
-        now = trio.current_time()
-        self._due = {number: now + seconds for number, seconds in waits.retries.items()} if waits else {}
-        """When the retries of its predecessor's events are due."""
-        self._span: Span | None = None
-        self._span_start = 0
+        self._cutter = Cutter(queue)
         self._hand: tuple[int, int] | None = None
         self._resting = trio.CancelScope()
 
@@ -125,16 +115,15 @@ class Consumer:
         """Let it look again for something to do; call when what it may be waiting for has changed."""
         self._resting.cancel()
 
-    def requeued(self, events: Sequence[ParkedEvent]) -> None:
+    def requeued(self, numbers: Sequence[int]) -> None:
         """Take these dead events, which are pending again, as soon as there is time."""
-        for event in events:
-            self._parked.make_ready(event)
+        self._parked.add_together(numbers)
         self.notify()
 
     @property
     def room(self) -> int:
-        """How many more events may be parked; those on their way to the disk may be when they are there."""
-        return self._events_max - len(self._parked) - self._outcomes.waiting_events
+        """How many more requeued events may be given back."""
+        return REQUEUED_EVENTS_MAX - self._parked.together
 
     @property
     def working(self) -> bool:
@@ -149,16 +138,13 @@ class Consumer:
         """Return when every outcome is on disk."""
         await self._outcomes.flushed()
 
-    def waits(self) -> Waits | None:
+    def waits(self) -> Waits:
         """Return what is left of the waits, for its successor with the same processor; call when it has stopped."""
-        if self._attempts is None:
-            return None
-        return Waits(self._attempts.waits(), self._parked.waits(trio.current_time()))
+        return Waits() if self._attempts is None else self._attempts.waits()
 
     def oldest(self) -> tuple[int, int] | None:
         """Return (number, received_at_ms) of the oldest event here without an outcome on disk."""
-        left = None if self._span is None else (self._span.numbers[self._span_start], self._span.received_at_ms)
-        found = (left, self._hand, self._parked.oldest(), self._outcomes.oldest())
+        found = (self._cutter.oldest(), self._hand, self._parked.oldest(), self._outcomes.oldest())
         return min((entry for entry in found if entry is not None), default=None)
 
     async def run(self) -> None:
@@ -170,21 +156,20 @@ class Consumer:
         except Stopped:
             pass
         finally:
-            if self._span is not None:
-                self._queue.taken_off(self._span)
-                self._span = None
-            self._queue.close()
+            self._cutter.close()
 
     async def _next(self) -> bool:
-        """Take in turn what is parked and due, and what the channel holds; return False if there was nothing.
+        """Take in turn what is parked and due, a batch of requeued events, and one of what the channel holds; return
+        False if there was nothing.
 
         In an outage that an event met alone, take one event at a time: those that were set aside if there is no other.
         """
         if self._attempts is not None:
             await self._attempts.wait_out()
         unparked = await self._unpark_next(lambda: self._parked.next_due(trio.current_time()))
-        took = not self._blocked and await self._next_batch()
-        return unparked or took or await self._unpark_next(self._parked.next_aside)
+        requeued = not self._blocked and await self._next_requeued()
+        fresh = not self._blocked and await self._next_batch()
+        return unparked or requeued or fresh or await self._unpark_next(self._parked.next_aside)
 
     async def _unpark_next(self, next_parked: Callable[[], ParkedEvent | None]) -> bool:
         event = None if self._results_wait else next_parked()
@@ -194,8 +179,9 @@ class Consumer:
 
     @property
     def _blocked(self) -> bool:
-        room = self.room + (SET_ASIDE_MAX if self._parked.in_outage else 0)
-        return room <= 0 or self._results_wait
+        """So many events are parked, or may be when they are on disk, that none is to be added; or none ever."""
+        is_full = len(self._parked) + self._outcomes.waiting_events >= self._events_max + self._parked.spare
+        return is_full or self._results_wait or self._stop.is_set()
 
     @property
     def _results_wait(self) -> bool:
@@ -208,11 +194,11 @@ class Consumer:
             if self._blocked:
                 self._outcomes.flush()
                 await trio.sleep_forever()
-            self._span, self._span_start = await self._queue.receive(), 0
+            await self._cutter.wait()
 
     async def _next_batch(self) -> bool:
         """Take what the channel holds, up to a batch, and work it off; return False if there was nothing."""
-        parts, emptied = self._take_off(self._wanted)
+        parts, emptied = self._cutter.take(self._wanted)
         if not parts:
             return False
         self._hand = (parts[0].numbers[0], parts[0].received_at_ms)
@@ -220,9 +206,22 @@ class Consumer:
             await self._consume(parts)
         finally:
             self._hand = None
-            for span in emptied:
-                self._queue.taken_off(span)
+            self._cutter.taken_off(emptied)
         await trio.lowlevel.checkpoint()
+        return True
+
+    async def _next_requeued(self) -> bool:
+        """Work off a batch of requeued events; return False if there are none."""
+        numbers = self._parked.next_together(self._wanted)
+        if not numbers:
+            return False
+        self._hand = (numbers[0], 0)
+        try:
+            spans = await self._reading.run(self._read, numbers)
+            self._parked.add_together(numbers[sum(len(span.numbers) for span in spans) :])
+            await self._consume(spans)
+        finally:
+            self._hand = None
         return True
 
     @property
@@ -231,25 +230,6 @@ class Consumer:
         if self._attempts is None:
             return ARCHIVE_EVENTS_MAX
         return 1 if self._parked.in_outage else self._attempts.source.processor_batch_events_max
-
-    def _take_off(self, wanted: int) -> tuple[list[Span], list[Span]]:
-        """Return parts of spans with `wanted` events together, and the spans of which nothing is left."""
-        parts: list[Span] = []
-        emptied: list[Span] = []
-        while wanted > 0:
-            if self._span is None:
-                self._span, self._span_start = self._queue.receive_nowait(), 0
-                if self._span is None:
-                    break
-            span, start = self._span, self._span_start
-            stop = min(len(span.numbers), start + wanted)
-            parts.append(part(span, start, stop))
-            wanted -= stop - start
-            self._span_start = stop
-            if stop == len(span.numbers):
-                emptied.append(span)
-                self._span = None
-        return parts, emptied
 
     async def _consume(self, parts: Sequence[Span]) -> None:
         if self._attempts is None and not any(any(span.attempts) for span in parts):
@@ -268,7 +248,7 @@ class Consumer:
         if not self._parked.hold(event):
             return False
         if item.attempts or self._suspects.of(item.number):
-            self._parked.retry_at(self._due.pop(item.number, -math.inf), replace(event, holds=True))
+            self._parked.retry_anew(replace(event, holds=True))
             return False
         return True
 
@@ -278,15 +258,17 @@ class Consumer:
             return
         self._hand = (event.number, event.received_at_ms)
         try:
-            spans = await self._reading.run(self._read, event.number)
+            spans = await self._reading.run(self._read, [event.number])
             await self._process(items_of(spans))
         finally:
             self._hand = None
 
-    def _read(self, number: int) -> list[Span]:
-        spans = self._reader.spans([number], bodies=self._attempts is not None)
-        if not spans:
-            raise AssertionError(f"event {number} was held, and has an outcome already")
+    def _read(self, numbers: Sequence[int]) -> list[Span]:
+        """Return the first of these events, as many as there may be bodies of in memory."""
+        spans = self._reader.spans(numbers, bodies=self._attempts is not None, bytes_max=READ_BYTES_MAX)
+        found = [number for span in spans for number in span.numbers]
+        if not found or found != numbers[: len(found)]:
+            raise AssertionError(f"of the events {numbers[0]} to {numbers[-1]}, one has an outcome already")
         return spans
 
     async def _process(self, items: list[Item]) -> None:

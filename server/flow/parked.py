@@ -6,14 +6,22 @@ are parked.) A parked event is in one of four states:
 - *in-flight duplicate*: another event holds its id; it waits for what becomes of that one;
 - *to be retried*: it failed alone and waits for its time;
 - *set aside*: it met an outage alone, and waits until another event of its source has been tried;
-- *ready*: its turn has come (a retry that is due, the next in line after a dead event, a requeued event).
+- *ready*: its turn has come (a retry that is due, the next in line after a dead event).
 Only the number and a few facts are kept; the event is read again from disk when its turn comes.
+
+What has failed goes alone from then on. What has not, a requeued event or the next in line, goes in batches by its
+number, which is all that is kept of it.
 """
 
 import heapq
+import math
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+
+SET_ASIDE_MAX = 10_000
+"""Events beyond `queue.events_max` that may be parked in an outage, so that the search for one that succeeds ends
+neither at a full parking place nor before a month, at one try in 300 s; 3 MB."""
 
 NUMBERS_SPARE = 64
 """Numbers of events that were taken out may stay in the heap of the oldest: as many as are parked, and these."""
@@ -41,7 +49,13 @@ class ParkedEvents:
         self._events: dict[int, ParkedEvent] = {}
         self._numbers: list[int] = []
         self._ready: deque[ParkedEvent] = deque()
+        self._together: list[int] = []
+        """A heap of the numbers that may go in a batch."""
+        self._promoted: set[int] = set()
+        """Of these, those that hold their ids."""
         self._retries: list[tuple[float, int, ParkedEvent]] = []
+        self.due: dict[int, float] = {}
+        """When the retries of events that are read anew are due, by number."""
         self._aside: deque[ParkedEvent] = deque()
 
     def __len__(self) -> int:
@@ -54,6 +68,9 @@ class ParkedEvents:
 
     def hold(self, event: ParkedEvent) -> bool:
         """Hold the id for this event; if another has it, park the event as an in-flight duplicate and return False."""
+        if event.number in self._promoted:
+            self._promoted.discard(event.number)
+            return True
         if event.digest not in self._held:
             self._held[event.digest] = None
             return True
@@ -82,6 +99,10 @@ class ParkedEvents:
         self._add(event)
         heapq.heappush(self._retries, (time, event.number, event))
 
+    def retry_anew(self, event: ParkedEvent) -> None:
+        """Park the event, which holds its id, until its interrupted retry is due: at once if that is forgotten."""
+        self.retry_at(self.due.pop(event.number, -math.inf), event)
+
     def make_ready(self, event: ParkedEvent) -> None:
         """Park the event until the consumer has time for it."""
         self._add(event)
@@ -96,12 +117,35 @@ class ParkedEvents:
         self._held[next_in_line.digest] = others or None
         for event in others:
             self._add(event)
-        self.make_ready(replace(next_in_line, holds=True))
+        if next_in_line.attempts:
+            self.make_ready(replace(next_in_line, holds=True))
+        else:
+            self._promoted.add(next_in_line.number)
+            self.add_together([next_in_line.number])
+
+    def add_together(self, numbers: Iterable[int]) -> None:
+        """Keep these events, which have not failed, until the consumer has time for a batch of them."""
+        for number in numbers:
+            heapq.heappush(self._together, number)
+
+    def next_together(self, count: int) -> list[int]:
+        """Take out the first numbers of those that may go in a batch, at most so many."""
+        return [heapq.heappop(self._together) for _ in range(min(count, len(self._together)))]
+
+    @property
+    def together(self) -> int:
+        """How many wait for a batch; `len` does not count them."""
+        return len(self._together)
 
     def set_aside(self, event: ParkedEvent) -> None:
         """Park the event, which holds its id, until another one has been tried."""
         self._add(event)
         self._aside.append(event)
+
+    @property
+    def spare(self) -> int:
+        """How many events more than ever may be parked."""
+        return SET_ASIDE_MAX if self._aside else 0
 
     @property
     def in_outage(self) -> bool:
@@ -138,7 +182,11 @@ class ParkedEvents:
         return {event.number: max(0, time - now) for time, _, event in self._retries}
 
     def oldest(self) -> tuple[int, int] | None:
-        """Return (number, received_at_ms) of the oldest parked event."""
+        """Return (number, received_at_ms) of the oldest parked event; the time is 0 if only its number is kept."""
+        together = (self._together[0], 0) if self._together else None
+        return min((found for found in (self._oldest_event(), together) if found is not None), default=None)
+
+    def _oldest_event(self) -> tuple[int, int] | None:
         while self._numbers and self._numbers[0] not in self._events:
             heapq.heappop(self._numbers)
         if not self._numbers:

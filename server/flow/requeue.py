@@ -15,11 +15,9 @@ import trio
 from server.base.refusal import Refusal, refuse
 from server.base.worker import Worker
 from server.flow.committer import Committer
-from server.flow.parked import ParkedEvent
 from server.flow.runner import Runner
-from storage.codec.records import digest
 from storage.errors import StoreFull
-from storage.model import EventRecord, StatusChange
+from storage.model import StatusChange
 from storage.read.reader import Reader
 from storage.statuses import EventStatus
 
@@ -76,45 +74,39 @@ class Requeueing:
 
     async def _all(self, command: _Command) -> Sequence[str]:
         after = 0
-        while records := await self._looking_up.run(self._lookup.dead, self._runner.state.id, after):
-            await self._give_all_back(command, [requeued_event(record) for record in records])
-            after = records[-1].number
+        source_id = self._runner.state.id
+        while numbers := await self._looking_up.run(self._lookup.dead_numbers, source_id, after, REQUEUE_EVENTS_MAX):
+            await self._give_all_back(command, numbers)
+            after = numbers[-1]
         return ()
 
     async def _of(self, command: _Command, event_ids: Sequence[str]) -> Sequence[str]:
-        unknown: list[str] = []
-        events: list[ParkedEvent] = []
-        for event_id in dict.fromkeys(event_ids):
-            dead = await self._looking_up.run(dead_of, self._lookup, self._runner.state.id, event_id)
-            command.progress()
-            events += dead
-            if not dead:
-                unknown.append(event_id)
-        await self._give_all_back(command, sorted(events, key=lambda event: event.number))
-        return unknown
+        dead = await self._looking_up.run(self._lookup.dead_of, self._runner.state.id, event_ids)
+        command.progress()
+        await self._give_all_back(command, sorted(number for numbers in dead.values() for number in numbers))
+        return [event_id for event_id, numbers in dead.items() if not numbers]
 
-    async def _give_all_back(self, command: _Command, events: Sequence[ParkedEvent]) -> None:
-        while events:
+    async def _give_all_back(self, command: _Command, numbers: Sequence[int]) -> None:
+        while numbers:
             await self._until(command, lambda: self._room > 0)
             room = self._room
-            await self._give_back(command, events[:room])
-            events = events[room:]
+            await self._give_back(command, numbers[:room])
+            numbers = numbers[room:]
 
     @property
     def _room(self) -> int:
         consumer = self._runner.consumer
         return REQUEUE_EVENTS_MAX if consumer is None else min(REQUEUE_EVENTS_MAX, consumer.room)
 
-    async def _give_back(self, command: _Command, events: Sequence[ParkedEvent]) -> None:
+    async def _give_back(self, command: _Command, numbers: Sequence[int]) -> None:
         state = self._runner.state
-        numbers = [event.number for event in events]
         change = StatusChange(state.id, EventStatus.PENDING, numbers, [0] * len(numbers), self._now_ms(), 0)
         on_disk = trio.Event()
 
         def give_back() -> None:
             state.returning -= 1
-            self._runner.requeued(events)
-            command.requeued += len(events)
+            self._runner.requeued(numbers)
+            command.requeued += len(numbers)
             command.progress()
             on_disk.set()
 
@@ -139,15 +131,3 @@ class Requeueing:
             return refuse("overloaded", f"{so_far}; there is no room for more now, send the command again")
         code = "storage_full" if isinstance(failure, StoreFull) else "storage_failed"
         return refuse(code, f"{so_far}; the store cannot be written now")
-
-
-def dead_of(reader: Reader, source_id: str, event_id: str) -> list[ParkedEvent]:
-    """Return the dead events of this id, on their way back."""
-    return [requeued_event(record) for record in reader.find_each(source_id, event_id, [EventStatus.DEAD])]
-
-
-def requeued_event(record: EventRecord) -> ParkedEvent:
-    """Return a dead event on its way back."""
-    numbered = record.numbered
-    event_digest = digest(numbered.source_id, numbered.event_id(record.position))
-    return ParkedEvent(record.number, event_digest, numbered.deliveries.received_at_ms[0], attempts=0)

@@ -16,9 +16,9 @@ from server.base.clock import Clock
 from server.base.source import Source
 from server.base.wakeup import Wakeup
 from server.base.worker import Worker
+from server.flow.attempts import Waits
 from server.flow.committer import Committer
-from server.flow.consumer import Consumer, Waits
-from server.flow.parked import ParkedEvent
+from server.flow.consumer import Consumer
 from server.flow.processor import Processor
 from server.flow.queue import SourceQueue
 from server.flow.source_state import SourceState
@@ -58,7 +58,7 @@ class Runner:
         self._changed = Wakeup()
         self._stopping = False
         self._former_hangs = False
-        self._waits: Waits | None = None
+        self._waits = Waits()
         self.queue: SourceQueue | None = None
         self.consumer: Consumer | None = None
 
@@ -68,7 +68,7 @@ class Runner:
         self.state.configure(source)
         self._function = function
         if source is None or _is_other(before, source):
-            self._waits = None
+            self._waits = Waits()
             self._stop_consumer()
         elif source.paused:
             self._stop_consumer()
@@ -91,11 +91,11 @@ class Runner:
         """Read the log anew from the oldest pending event after the call in hand: some wait before what was fed."""
         self._stop_consumer()
 
-    def requeued(self, events: Sequence[ParkedEvent]) -> None:
+    def requeued(self, numbers: Sequence[int]) -> None:
         """Take dead events that are pending again, on disk: each enters once, here or when the log is read."""
         queue = self.queue
         if self.consumer is not None:
-            self.consumer.requeued([event for event in events if queue is None or not queue.will_feed(event.number)])
+            self.consumer.requeued([number for number in numbers if queue is None or not queue.will_feed(number)])
         if queue is not None:
             queue.notify()
 
@@ -137,7 +137,8 @@ class Runner:
         await self.consumer.flushed()
         self.state.forget_releases()
         current = self.state.source
-        self._waits = None if current is None or _is_other(current, source) else self.consumer.waits()
+        if current is not None and not _is_other(current, source):
+            self._waits = self.consumer.waits()
         self.state.consumer = self.consumer = None
 
     async def _work(self, source: Source) -> None:

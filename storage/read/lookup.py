@@ -1,7 +1,7 @@
 """Look-ups for people and programs: events by id, events of a delivery, and dead events."""
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy
@@ -11,6 +11,7 @@ from storage.codec.records import DIGEST_BYTES, damaged, digest, key_of
 from storage.deliveries import NumberedDeliveries
 from storage.delivery_id import first_of
 from storage.model import EventRecord
+from storage.read.paging import pending_at
 from storage.read.snapshot import Block, Snapshot, Snapshots
 from storage.statuses import EventStatus
 
@@ -115,6 +116,49 @@ def dead(snapshots: Snapshots, source_id: str | None, after: int, limit: int) ->
         with snapshots.take() as snapshot:
             start = _collect_dead(snapshot, source_id, start, page)
     return page.records
+
+
+def dead_numbers(snapshots: Snapshots, source_id: str, after: int, limit: int) -> list[int]:
+    found: list[int] = []
+    for snapshot, block, numbers in _dead_blocks(snapshots, after + 1):
+        for dead_ones in pending_at(snapshot, block, numbers, source_id):
+            found += dead_ones.numbers
+        if len(found) >= limit:
+            break
+    return found
+
+
+def dead_of(snapshots: Snapshots, source_id: str, event_ids: Iterable[str]) -> dict[str, list[int]]:
+    by_digest = {digest(source_id, event_id): event_id for event_id in event_ids}
+    hits = []
+    for snapshot, block, numbers in _dead_blocks(snapshots, 0):
+        digests = snapshot.digests(block)
+        for number in numbers:
+            at = (number - block.first) * DIGEST_BYTES
+            if digests[at : at + DIGEST_BYTES] in by_digest:
+                hits.append(number)
+    found: dict[str, list[int]] = {event_id: [] for event_id in by_digest.values()}
+    for record in _events(snapshots, hits, bodies=False):
+        event_id = record.numbered.event_id(record.position)
+        if record.status is EventStatus.DEAD and event_id in found:  # equal digests are no proof
+            found[event_id].append(record.number)
+    return found
+
+
+def _dead_blocks(snapshots: Snapshots, start: int) -> Iterator[tuple[Snapshot, Block, list[int]]]:
+    """Yield the numbers of the dead events in each block that has any, from `start` on, while its snapshot is open."""
+    end: int | None = start
+    while end is not None:
+        with snapshots.take() as snapshot:
+            start, end = end, None
+            for block in snapshot.blocks(start):
+                numbers = numpy.flatnonzero(block.rows["status"] == EventStatus.DEAD) + block.first
+                numbers = numbers[numbers >= start]
+                if len(numbers):
+                    yield snapshot, block, numbers.tolist()
+                if snapshot.exhausted:
+                    end = block.end
+                    break
 
 
 class _DeadPage:

@@ -5,7 +5,7 @@ StoreDamaged names the database and the key.
 """
 
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy
@@ -70,9 +70,10 @@ class Reader:
                     break
             return Page(builder.spans, min(reached, end) if snapshot.exhausted else end)
 
-    def spans(self, numbers: Sequence[int], *, bodies: bool = True) -> list[Span]:
-        """Return those of these events that are pending, in order of their numbers."""
-        builder = PageBuilder(sys.maxsize, sys.maxsize, bodies)
+    def spans(self, numbers: Sequence[int], *, bodies: bool = True, bytes_max: int = sys.maxsize) -> list[Span]:
+        """Return those of these events that are pending, in order of their numbers, up to the delivery that would
+        exceed `bytes_max` (of bodies); at least one if any is pending."""
+        builder = PageBuilder(sys.maxsize, bytes_max, bodies)
         left = sorted(set(numbers))
         while left:
             with self._snapshots.take() as snapshot:
@@ -192,6 +193,15 @@ class Reader:
         """
         return lookup.dead(self._snapshots, source_id, after, limit)
 
+    def dead_numbers(self, source_id: str, after: int, limit: int) -> list[int]:
+        """Return the numbers of dead events of the source, from the first > `after` on, in order; at least `limit` if
+        there are so many, and at most those of a block more."""
+        return lookup.dead_numbers(self._snapshots, source_id, after, limit)
+
+    def dead_of(self, source_id: str, event_ids: Iterable[str]) -> dict[str, list[int]]:
+        """Return the numbers of the dead events of each of these ids. Reads the statuses of all events once."""
+        return lookup.dead_of(self._snapshots, source_id, event_ids)
+
     def totals(self) -> dict[str, Totals]:
         """Return the totals of every source, all from one commit."""
         with self._snapshots.take() as snapshot:
@@ -213,7 +223,7 @@ def _find_skipped(snapshot: Snapshot, start: int, end: int, oldest: Mapping[str,
 
 
 def _add_block(snapshot: Snapshot, numbers: list[int], builder: PageBuilder) -> list[int]:
-    """Add the spans of the first block that holds any of the numbers; return the numbers after it."""
+    """Add the spans of the first block that holds any of the numbers; return the numbers after it, if they may fit."""
     block = snapshot.block_of(numbers[0])
     if block is None:
         return numbers[1:]
@@ -222,6 +232,8 @@ def _add_block(snapshot: Snapshot, numbers: list[int], builder: PageBuilder) -> 
     if waits:
         for pending in pending_at(snapshot, block, waits):
             builder.add(snapshot, pending)
+            if builder.stopped_at is not None:
+                return []
     return numbers[len(mine) :]
 
 

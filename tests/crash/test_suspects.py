@@ -156,7 +156,7 @@ def test_suspects_that_cannot_go_block_nobody(children: Children) -> None:
     )
     child = children(others + held)
     (child.directory / "away.py").write_text(AWAY)
-    both = [{}, {}]
+    both: list[dict[str, object]] = [{}, {}]
     in_hand_at_deaths(child, archive=both, away=both, beside=both, gone=both, hangs=[{"do": "hang"}, {}], held=both)
     with shut_gate(child):
         child.start()

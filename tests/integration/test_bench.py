@@ -12,7 +12,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from bench import admin, compare, full_queues, goals, growth, latency, measure, micro, report, soak, wrk
+from bench import admin, compare, full_queues, goals, growth, latency, measure, micro, report, requeue, soak, wrk
 from bench.closed_loop import Run, run_once
 from bench.handshake import DUPLICATES
 from bench.peers import PEERS, PYTHON, ROOT, Peer
@@ -218,6 +218,13 @@ def test_full_queues_are_full_and_end_empty(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(full_queues, "SOURCES", full_queues.SOURCES[:1])
     found = full_queues.measure(None, 0, events=full_queues.QUEUE_EVENTS + 1000, core=None)
     assert found["checks"]["pending"] == 0
+
+
+def test_dead_events_come_back_in_bulk() -> None:
+    """All of them are processed once more, in batches, and the store is whole."""
+    found = requeue.measure(1000, core=None)
+    assert (found["dead"], found["calls"], found["checks"]["verified"]) == (1000, 2, True)
+    assert "| 1,000 |" in requeue.table([found])
 
 
 def test_a_soak_says_how_memory_went() -> None:

@@ -35,6 +35,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Child]:
             source("slow", rate_limit_events_per_second=0.0001),
             source("drops", rate_limit_events_per_second=0.0001, over_limit="drop"),
             source("fails", processor="processors:always_fails", processor_attempts_max=1),
+            source("shown", processor="processors:always_fails", processor_attempts_max=1),
         ]
         child = children("".join(sections))
         child.environment["TOKEN_OF_TEST_COMMANDS"] = "ü-token"
@@ -127,8 +128,26 @@ def test_send_with_a_wrong_token(server: Child) -> None:
 
 def test_progress_on_a_terminal(server: Child) -> None:
     """On a terminal a bar is drawn on stderr and wiped at the end; stdout has the summary alone."""
+    said, drawn = _on_a_terminal(server, "send", "demo", "--count", "300")
+    assert json.loads(said)["accepted"] == 300
+    assert "of 300 requests" in drawn
+    assert drawn.endswith("\r\x1b[K")
+
+
+def test_a_requeue_shows_its_progress(server: Child) -> None:
+    """On a terminal, beside the running server; stdout has the summary alone."""
+    server.post("shown", [{"inbound_event_id": f"shown-{number}"} for number in range(3)])
+    eventually(lambda: server.metrics()['tidegate_events_total{outcome="dead",source="shown"}'] == 3)
+    said, drawn = _on_a_terminal(server, "requeue", "shown", "--all")
+    assert json.loads(said)["requeued"] == 3
+    assert "of 3 events given back" in drawn
+    assert drawn.endswith("\r\x1b[K")
+
+
+def _on_a_terminal(server: Child, name: str, *arguments: str) -> tuple[bytes, str]:
+    """What a command says on stdout, and draws on stderr, which is a terminal."""
     ours, theirs = pty.openpty()
-    command = [*server.command, "send", "--config", str(server.config), "demo", "--count", "300"]
+    command = [*server.command, name, "--config", str(server.config), *arguments]
     environment = server.environment | {"COLUMNS": "100"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, env=environment) as child:
         os.close(theirs)
@@ -139,9 +158,7 @@ def test_progress_on_a_terminal(server: Child) -> None:
         assert child.stdout
         said = child.stdout.read()
         hang.cancel()
-    assert json.loads(said)["accepted"] == 300
-    assert "of 300 requests" in drawn
-    assert drawn.endswith("\r\x1b[K")
+    return said, drawn
 
 
 def _read_terminal(terminal: RawIOBase) -> bytes:

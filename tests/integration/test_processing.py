@@ -5,7 +5,6 @@ The waits between attempts are shortened by `faults.py`; everything else is the 
 
 import json
 import signal
-import socket
 from typing import Any
 
 import pytest
@@ -16,7 +15,6 @@ from tests.support.ledger import calls, check_identity, pending, read_books, shu
 from tests.support.server import Child, Children
 from tests.support.waiting import eventually
 
-JSON = {"Content-Type": "application/json"}
 QUICK = ("--waits", "0.01")
 
 
@@ -315,32 +313,75 @@ def test_requeue_of_what_was_processed_meanwhile(children: Children) -> None:
     assert calls(child) == before
 
 
-def test_a_requeue_waits_for_no_other_source(children: Children) -> None:
-    """A source whose consumer has no room held up the orders of all others."""
-    other = source("other", processor="processors:always_fails", processor_attempts_max=1)
+def test_a_requeue_needs_no_room_in_memory(children: Children) -> None:
+    """Its events are pending at once, though the parked ones leave their source no room; only numbers are kept."""
     queue = "[queue]\nevents_max = 1\n"
-    child = children(queue + worked(processor_attempts_max=1) + other, launch=("--waits", "3600"))
+    child = children(queue + worked(processor_attempts_max=1), launch=("--waits", "3600"))
     child.start()
-    post(child, item("dead", do="fail"))
-    assert child.post("other", item("dead")).status == 200
-    eventually(lambda: child.metrics()['tidegate_events_total{outcome="dead",source="other"}'] == 1)
+    post(child, item("dead", do="fail", times=1))
     settle(child)
-    child.write(queue + worked() + other)
+    child.write(queue + worked())
     child.reload()
     post(child, item("in retry", do="fail"))
     eventually(lambda: receipt(child, "in%20retry").get("attempts") == 1)
-    order = b'{"source":"worked","all":true}'
-    with socket.create_connection(("127.0.0.1", child.admin_port)) as waiting:
-        head = b"POST /requeue HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-        waiting.sendall(head + b"Content-Length: %d\r\nExpect: 100-continue\r\n\r\n" % len(order))
-        assert waiting.recv(100).startswith(b"HTTP/1.1 100 ")
-        waiting.sendall(order)
-        done = child.admin("/requeue", method="POST", body=order.replace(b"worked", b"other"), headers=JSON)
-        assert (done.status, done.json["requeued"]) == (200, 1)
-        waiting.setblocking(False)
-        with pytest.raises(BlockingIOError):
-            waiting.recv(1)
-    assert receipt(child, "dead")["outcome"] == "dead"
+    assert json.loads(child.cli("requeue", "worked", "--all", check=True).stdout)["requeued"] == 1
+    assert receipt(child, "dead")["pending"] is True
+    assert pending(child, "worked") == 2
+
+
+def test_requeued_events_go_in_batches(children: Children) -> None:
+    """By their numbers, in batches of their own, in turn with fresh ones; what fails of them goes on alone."""
+    child = children(worked(processor_attempts_max=1), launch=QUICK)
+    child.start()
+    post(child, *(item(f"dead{at}", do="fail", times=1) for at in range(5)), item("dead5", do="fail"))
+    settle(child)
+    child.write(worked(processor_attempts_max=2, processor_batch_events_max=2))
+    child.reload()
+    with shut_gate(child):
+        post(child, item("first", do="hang"))
+        eventually(lambda: ["first"] in calls(child))
+        child.cli("requeue", "worked", "--all", check=True)
+        post(child, *(item(f"fresh{at}") for at in range(4)))
+        eventually(lambda: pending(child, "worked") == 11)
+    settle(child)
+    assert calls(child)[2:] == [
+        ["dead0", "dead1"],
+        ["fresh0", "fresh1"],
+        ["dead2", "dead3"],
+        ["fresh2", "fresh3"],
+        ["dead4", "dead5"],
+        ["dead5"],
+    ]
+    assert (receipt(child, "dead4")["outcome"], receipt(child, "dead5")["outcome"]) == ("processed", "dead")
+    check_identity(child)
+
+
+def test_a_batch_of_requeued_has_few_bytes(children: Children) -> None:
+    """However large the bodies are, only a few of them are read into memory at a time."""
+    child = children(worked(processor_attempts_max=1), launch=QUICK)
+    child.start()
+    for at in range(6):
+        post(child, item(f"dead{at}", do="fail", times=1, text="x" * 900_000))
+    settle(child)
+    before = len(calls(child))
+    child.cli("requeue", "worked", "--all", check=True)
+    settle(child)
+    assert calls(child)[before:] == [["dead0", "dead1", "dead2", "dead3"], ["dead4", "dead5"]]
+
+
+def test_those_next_in_line_go_together(children: Children) -> None:
+    """When many events die, those that waited for their ids are processed in a batch."""
+    child = children(worked(processor_attempts_max=1), launch=QUICK)
+    child.start()
+    with shut_gate(child):
+        post(child, item("first", do="hang"), *(item(f"id{at}", do="fail", times=1) for at in range(3)))
+        eventually(lambda: calls(child))
+        post(child, *(item(f"id{at}") for at in range(3)))
+        eventually(lambda: pending(child, "worked") == 7)
+    settle(child)
+    assert calls(child) == [["first", "id0", "id1", "id2"], ["id0", "id1", "id2"]]
+    assert [statuses(child, "worked", f"id{at}") for at in range(3)] == [["dead", "processed"]] * 3
+    check_identity(child)
 
 
 def test_requeue_on_a_stopped_server(children: Children) -> None:

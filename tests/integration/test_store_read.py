@@ -369,6 +369,44 @@ def test_the_dead_are_listed_in_pages(store_and_writer: tuple[Store, Writer]) ->
     assert pages("none", 7) == []
 
 
+def test_the_dead_are_found_in_bulk(store_and_writer: tuple[Store, Writer]) -> None:
+    """By number, from any of them on, and by id in one pass; other sources, ids and statuses are left out."""
+    store, writer = store_and_writer
+    for _ in range(10):
+        first = writer.next_number
+        writer.write(Group([numbered(first, 90), numbered(first + 90, 10, source_id="other")]))
+    mine, others = list(range(1, 901, 100)), list(range(95, 1001, 100))
+    writer.write(Group([], [outcome(EventStatus.DEAD, mine), outcome(EventStatus.DEAD, others, source_id="other")]))
+    reader = Reader(store)
+    assert reader.dead_numbers("demo", 0, 1000) == mine
+    assert reader.dead_numbers("demo", 101, 1000) == mine[2:]
+    assert reader.dead_numbers("other", 0, 1000) == others
+    assert 4 <= len(reader.dead_numbers("demo", 0, 4)) < len(mine)
+    assert reader.dead_numbers("demo", mine[-1], 4) == []
+    assert reader.dead_of("demo", ["id-1", "id-2", "id-95", "id-801", "nobody"]) == {
+        "id-1": [1],
+        "id-2": [],
+        "id-95": [],
+        "id-801": [801],
+        "nobody": [],
+    }
+
+
+def test_reading_by_number_is_bounded(store_and_writer: tuple[Store, Writer]) -> None:
+    """The first of these events are read, as many as there may be bodies of, and one at least."""
+    store, writer = store_and_writer
+    for turn in range(3):
+        writer.write(Group([Append(delivery(turn + 1, [f"id-{turn}"], body=b"x" * 100), 1, EventStatus.DEFERRED)]))
+    reader = Reader(store)
+    assert [numbers_of(reader.spans([1, 2, 3], bytes_max=size)) for size in (1, 199, 200, 300)] == [
+        [1],
+        [1],
+        [1, 2],
+        [1, 2, 3],
+    ]
+    assert numbers_of(reader.spans([1, 2, 3], bodies=False, bytes_max=1)) == [1, 2, 3]
+
+
 def test_processed_since_gives_what_the_index_needs(store_and_writer: tuple[Store, Writer]) -> None:
     """All events processed since a time, with their digests, and nothing else."""
     store, writer = store_and_writer

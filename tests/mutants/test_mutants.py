@@ -116,8 +116,8 @@ MUTANTS = [
     Mutant(
         "events are parked without bound",
         "server/flow/consumer.py",
-        "self.room <= 0 or",
-        "",
+        "return is_full or self._results_wait",
+        "return self._results_wait",
         test_memory_bounds.test_duplicates_that_wait_for_the_first_are_bounded,
         "nothing waits on disk",
     ),

@@ -15,7 +15,7 @@ from server.base.byte_budget import ByteBudget
 from server.base.clock import Clock
 from server.base.source import Source
 from server.base.wakeup import Wakeup
-from server.flow.attempts import WAIT_SECONDS
+from server.flow.attempts import WAIT_SECONDS, Waits
 from server.flow.consumer import Consumer
 from server.flow.processor import BatchFailed, Failed, Succeeded
 from server.flow.queue import SourceQueue
@@ -211,7 +211,7 @@ class Flow:
         self.queue = SourceQueue(state, budget=ByteBudget(10**6), worker=disk, start=1, end=1, **parts)
         self.queue.keep_bodies = True
         index = DedupIndex(10**9, 10**6, Path())
-        parts |= {"suspects": NoSuspects(), "reading": disk}
+        parts |= {"suspects": NoSuspects(), "reading": disk, "waits": Waits()}
         self.consumer = Consumer(state, self.queue, world, source, committer=disk, index=index, **parts)
         self._manager = trio.open_nursery()
         self._nursery = await self._manager.__aenter__()

@@ -38,8 +38,9 @@ def test_the_next_in_line_follows_a_dead_event() -> None:
     parked.hold(event(3))
     [(_, duplicates)] = parked.release([b"a"])
     parked.promote(duplicates)
-    assert parked.next_due(0) == event(2, holds=True)
-    assert parked.next_due(0) is None
+    assert (parked.next_due(0), parked.together, parked.oldest()) == (None, 1, (2, 0))
+    assert parked.next_together(9) == [2]
+    assert parked.hold(event(2))
     assert parked.release([b"a"]) == [(b"a", [event(3)])]
 
 
@@ -93,3 +94,27 @@ def test_long_outages_leave_no_numbers_behind() -> None:
         parked.set_aside(again)
     assert len(parked._numbers) <= 2 + NUMBERS_SPARE
     assert parked.oldest() == (5, 1005)
+
+
+def test_what_has_failed_goes_alone() -> None:
+    """Next in line or not: only events without an attempt go in batches, by their numbers."""
+    parked = ParkedEvents()
+    parked.hold(event(1))
+    parked.hold(event(2, attempts=1))
+    [(_, duplicates)] = parked.release([b"a"])
+    parked.promote(duplicates)
+    parked.add_together([7, 5])
+    parked.add_together([6])
+    assert parked.next_due(0) == event(2, attempts=1, holds=True)
+    assert [parked.next_together(2), parked.next_together(2), parked.next_together(2)] == [[5, 6], [7], []]
+
+
+def test_a_retry_that_was_interrupted_goes_on() -> None:
+    """It is due when it was, and at once if nobody knows when that is; the waits that are left are told."""
+    parked = ParkedEvents()
+    parked.due = {1: 20.0}
+    parked.retry_anew(event(1, b"a", attempts=1, holds=True))
+    parked.retry_anew(event(2, b"b", attempts=1, holds=True))
+    assert parked.waits(15.0) == {1: 5.0, 2: 0}
+    assert parked.next_due(15.0) == event(2, b"b", attempts=1, holds=True)
+    assert parked.next_due(15.0) is None

@@ -8,13 +8,11 @@ import trio
 import trio.testing
 
 from server.base.refusal import Refusal
-from server.flow.parked import ParkedEvent
 from server.flow.requeue import REQUEUE_WAIT_SECONDS, Requeued, Requeueing
 from server.flow.source_state import SourceState
 from storage.errors import StoreError, StoreFailed, StoreFull
-from storage.model import EventRecord, StatusChange
-from storage.statuses import EventStatus, Totals
-from tests.support.store import delivery
+from storage.model import StatusChange
+from storage.statuses import Totals
 
 
 class Disk:
@@ -39,16 +37,11 @@ class Disk:
             self.dead_events = [each for each in self.dead_events if each not in change.numbers]
             on_disk()
 
-    def dead(self, source_id: str, after: int = 0) -> list[EventRecord]:
-        return [record(number) for number in self.dead_events if number > after]
+    def dead_numbers(self, source_id: str, after: int, limit: int) -> list[int]:
+        return [number for number in self.dead_events if number > after][:limit]
 
-    def find_each(self, source_id: str, event_id: str, statuses: Sequence[EventStatus]) -> list[EventRecord]:
-        return [record(number) for number in self.dead_events if event_id == f"id-{number}"]
-
-
-def record(number: int) -> EventRecord:
-    stored = delivery(number, [f"id-{number}"])
-    return EventRecord(stored, 0, EventStatus.DEAD, 1, 0, None, {})
+    def dead_of(self, source_id: str, event_ids: Sequence[str]) -> dict[str, list[int]]:
+        return {each: [number for number in self.dead_events if each == f"id-{number}"] for each in event_ids}
 
 
 class Here:
@@ -67,9 +60,9 @@ class Source:
         self.consumer = SimpleNamespace(room=room)
         self.returned: list[int] = []
 
-    def requeued(self, events: Sequence[ParkedEvent]) -> None:
-        self.returned += [event.number for event in events]
-        self.consumer.room -= len(events)
+    def requeued(self, numbers: Sequence[int]) -> None:
+        self.returned += numbers
+        self.consumer.room -= len(numbers)
 
 
 def requeueing(source: Source, disk: Disk) -> Requeueing:
