@@ -43,7 +43,7 @@ JUMPS = st.integers(-200 * 60, 200 * 60) | st.sampled_from([0, 24 * 60, 24 * 60 
 Step = tuple[Any, ...]
 STEPS = st.one_of(
     st.tuples(st.just("send"), st.sampled_from(IDS)),
-    st.tuples(st.just("wait"), MINUTES, JUMPS),
+    st.tuples(st.just("go_on"), MINUTES, JUMPS),
     st.tuples(st.just("reboot"), JUMPS),
     st.tuples(st.just("kill")),
     st.tuples(st.just("remove")),
@@ -147,7 +147,7 @@ class World:
         (state,) = server.engine.states
         server.acknowledger.append(state, Admission(delivery(1, [event_id]).deliveries, 1), lambda _: None)
 
-    def wait(self, _: Server, minutes: int, jump: int) -> None:
+    def go_on(self, _: Server, minutes: int, jump: int) -> None:
         """Time goes on, and the wall clock jumps beside that."""
         passed = minutes * MINUTE_MS
         self.model.store_ms += passed
@@ -194,7 +194,7 @@ def test_an_idle_server_writes_the_time(monkeypatch: pytest.MonkeyPatch) -> None
         async with world.server() as server, trio.open_nursery() as nursery:
             nursery.start_soon(server._write_time)
             for hours in (1, 2):
-                world.wait(server, 60, 0)
+                world.go_on(server, 60, 0)
                 await until(lambda: written(server.store) == START.wall_ms + hours * HOUR_MS)  # noqa: B023
             nursery.cancel_scope.cancel()
 
@@ -208,11 +208,13 @@ def test_an_idle_server_writes_the_time(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @given(st.lists(STEPS, max_size=12))
-@example([("send", "a"), ("wait", 47 * 60, -600 * 60), ("kill",), ("send", "a"), ("wait", 61, 0), ("send", "a")])
-@example([("send", "a"), ("remove",), ("send", "a"), ("wait", 300 * 60, 0), ("kill",), ("put_back",), ("send", "a")])
-@example([("remove",), ("send", "a"), ("wait", 90 * 60, 0), ("send", "a"), ("put_back",), ("send", "a")])
-@example([("send", "a"), ("remove",), ("send", "a"), ("wait", 60 * 60, 0), ("send", "a"), ("send", "a"), ("put_back",)])
-@example([("send", "a"), ("reboot", 25 * 60), ("send", "a"), ("wait", WINDOW_HOURS * 60, 0), ("send", "a")])
+@example([("send", "a"), ("go_on", 47 * 60, -600 * 60), ("kill",), ("send", "a"), ("go_on", 61, 0), ("send", "a")])
+@example([("send", "a"), ("remove",), ("send", "a"), ("go_on", 300 * 60, 0), ("kill",), ("put_back",), ("send", "a")])
+@example([("remove",), ("send", "a"), ("go_on", 90 * 60, 0), ("send", "a"), ("put_back",), ("send", "a")])
+@example(
+    [("send", "a"), ("remove",), ("send", "a"), ("go_on", 60 * 60, 0), ("send", "a"), ("send", "a"), ("put_back",)]
+)
+@example([("send", "a"), ("reboot", 25 * 60), ("send", "a"), ("go_on", WINDOW_HOURS * 60, 0), ("send", "a")])
 @settings(max_examples=12, deadline=None)
 def test_duplicates_are_those_of_the_model(steps: Sequence[Step]) -> None:
     """An event is a duplicate if it was received before the window after an outcome of its id ended, by a time that no
@@ -239,7 +241,7 @@ def test_a_requeued_event_knows_older_outcomes() -> None:
             world.put_back(server)
             world.send(server, "a")
             await world.settle(server)
-            world.wait(server, 1000 * 60, 0)
+            world.go_on(server, 1000 * 60, 0)
             await world.settle(server)
         async with world.server() as server:
             assert len(server.index) == 0
