@@ -59,7 +59,7 @@ def in_hand_at_deaths(
 def fate(child: Child, name: str, event_id: str) -> tuple[object, ...]:
     """Outcome, attempts and error of the one event of this id."""
     [receipt] = receipts(child, name, event_id)
-    return receipt["outcome"], receipt["attempts"], receipt.get("error")
+    return receipt.get("outcome"), receipt.get("attempts"), receipt.get("error")
 
 
 def test_a_killer_is_dead_after_four_deaths(children: Children) -> None:
