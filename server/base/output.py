@@ -110,6 +110,10 @@ class Output:
         self._waiting += data
         return True
 
+    def take_thread(self) -> None:
+        if not self._has_thread():
+            raise OSError(f"no thread can be had for {self._name}: a limit of threads or of memory")
+
     def _has_thread(self) -> bool:
         if not self._is_started:
             with suppress(RuntimeError):  # the host allows no more threads; asked again with the next line
@@ -251,6 +255,8 @@ class StandardOutput:
     def __init__(self, notice: Notice) -> None:
         out, err = Output(1, "stdout", notice), Output(2, "stderr", notice)
         self._outputs: Sequence[Output] = (out, err)
+        for output in self._outputs:
+            output.take_thread()
         self._buffers = [OutputBytes(out, 1, "<stdout>"), *(OutputBytes(err, 2, "<stderr>") for _ in range(2))]
         self.stdout, self.stderr, self.log = map(OutputText, self._buffers)
 
@@ -282,7 +288,7 @@ class StandardOutput:
 
 
 def take_over(notice: Notice) -> StandardOutput:
-    """Lead `sys.stdout` and `sys.stderr` of this process through threads, for good; flush them at its exit."""
+    """Lead `sys.stdout` and `sys.stderr` through threads, for good; flush them at the exit. Raises OSError."""
     for before in filter(None, (sys.stdout, sys.stderr)):
         with suppress(OSError, ValueError):
             before.flush()

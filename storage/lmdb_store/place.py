@@ -21,7 +21,7 @@ def unusable(path: Path) -> str | None:
         return f"{place} is on a file system that is mounted read-only"
     if place == path:
         return _not_ours(path) or next(filter(None, map(_unwritable, _files(path))), None)
-    if not os.access(place, os.W_OK | os.X_OK):
+    if not os.access(place, os.W_OK | os.X_OK, effective_ids=True):
         return f"{place} cannot be written to by this user: make {path} yourself, and give it to this user (chown)"
     return None
 
@@ -40,7 +40,7 @@ def _not_ours(path: Path) -> str | None:
         pass
     else:
         return None
-    if os.access(path, os.W_OK | os.X_OK):
+    if os.access(path, os.W_OK | os.X_OK, effective_ids=True):
         return (
             f"{path} belongs to another user, so it cannot be made private: set storage.path to a directory below it, "
             f"such as {path / 'store'}"
@@ -50,12 +50,12 @@ def _not_ours(path: Path) -> str | None:
 
 def _files(path: Path) -> list[Path]:
     """Return the files to look at; none in a directory that its owner has yet to open for himself."""
-    return [path / name for name in FILES] if os.access(path, os.X_OK) else []
+    return [path / name for name in FILES] if os.access(path, os.X_OK, effective_ids=True) else []
 
 
 def _unwritable(file: Path) -> str | None:
     words = _not_a_file(file)
-    if words or not os.path.lexists(file) or os.access(file, os.R_OK | os.W_OK):
+    if words or not os.path.lexists(file) or os.access(file, os.R_OK | os.W_OK, effective_ids=True):
         return words
     return f"{file} cannot be written to by this user: give the directory to this user (chown -R)"
 
