@@ -8,7 +8,7 @@ without a processor goes the same way with nothing in the middle: what becomes o
 ids need not be held.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import trio
@@ -25,6 +25,7 @@ from server.flow.outcome_writer import Duplicate, OutcomeWriter
 from server.flow.parked import ParkedEvent, ParkedEvents
 from server.flow.processor import Processor
 from server.flow.queue import SourceQueue
+from server.flow.seen_in_store import SeenInStore
 from server.flow.source_state import SourceState
 from server.flow.suspects import Suspects
 from storage.codec.records import split_digests
@@ -67,12 +68,13 @@ class Consumer:
     ) -> None:
         """`waits`: what the consumer before it left."""
         self._state = state
-        self._duplicates = Duplicates(index, reader, reading)
+        self._duplicates = Duplicates(index, reader, reading, self._known_in_store)
         self._reader = reader
         self._reading = reading
         self._suspects = suspects
         self._events_max = events_max
         self._parked = ParkedEvents()
+        self._seen = SeenInStore(reader, reading)
         self._outcomes = OutcomeWriter(
             state,
             self._parked,
@@ -81,6 +83,7 @@ class Consumer:
             clock=clock,
             on_written=self.notify,
             on_outcome=suspects.clear,
+            on_processed=self._seen.processed,
         )
         self._stop = trio.Event()
         self._attempts = (
@@ -214,6 +217,7 @@ class Consumer:
         """Work off a batch of requeued events; return False if there are none."""
         numbers = self._parked.next_together(self._wanted)
         if not numbers:
+            self._seen.forget()
             return False
         self._hand = (numbers[0], 0)
         try:
@@ -313,3 +317,12 @@ class Consumer:
     @property
     def _hand_received_at_ms(self) -> int:
         return self._hand[1] if self._hand is not None else 0
+
+    async def _known_in_store(self, requeued: Mapping[int, bytes]) -> dict[int, int]:
+        """Return, by position, the number of a processed event for those of these ids, of requeued events, that have
+        one in the store."""
+        if not self._seen.knows(requeued.values()):
+            if self._attempts is None:  # whose outcomes hold no ids
+                await self._outcomes.flushed()
+            await self._seen.look_up(requeued.values(), self._parked.together_numbers(), self._parked.held_ids())
+        return self._seen.of(requeued)

@@ -1,20 +1,24 @@
 """Which events are duplicates: each is judged by when it was received, against the outcomes of its id before."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from operator import itemgetter
 
 from server.base.worker import Worker
 from storage.dedup.index import DedupIndex, Probe
 from storage.read.reader import Reader
 
+InStore = Callable[[Mapping[int, bytes]], Awaitable[dict[int, int]]]
+
 
 class Duplicates:
     """Asks the index, and the store where that does not settle it."""
 
-    def __init__(self, index: DedupIndex, reader: Reader, reading: Worker) -> None:
+    def __init__(self, index: DedupIndex, reader: Reader, reading: Worker, in_store: InStore) -> None:
+        """`in_store` says the same as `among` of ids, by position, from what the store holds."""
         self._index = index
         self._reader = reader
         self._reading = reading
+        self._in_store = in_store
 
     async def among(self, digests: Sequence[bytes], received: Sequence[int]) -> dict[int, int]:
         """Return, by position, those that are duplicates, with the number of the event that was processed: they were
@@ -42,14 +46,3 @@ class Duplicates:
             for (at, number), at_ms in zip(candidates, times, strict=True)
             if at_ms is not None and received[at] < at_ms + self._index.window_ms
         }
-
-    async def _in_store(self, requeued: Mapping[int, bytes]) -> dict[int, int]:
-        """Return the same of requeued events that the index does not know, by a scan of the ids in the store."""
-        found: dict[bytes, int] = {}
-        before: int | None = None
-        while len(found) < len(set(requeued.values())):
-            more, before = await self._reading.run(self._reader.processed, set(requeued.values()), before)
-            found = more | found
-            if before is None:
-                break
-        return {at: found[digest] for at, digest in requeued.items() if digest in found}

@@ -44,7 +44,8 @@ class Duplicate:
 class OutcomeWriter:
     """Writes the outcomes of one source.
 
-    `on_written` is called whenever some have reached the disk; `on_outcome` with the numbers of events that have one.
+    `on_written` is called whenever some have reached the disk; `on_outcome` with the numbers of events that have one;
+    `on_processed` with ids and numbers before it is written that these events are processed.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class OutcomeWriter:
         clock: Clock,
         on_written: Callable[[], None],
         on_outcome: Callable[[Sequence[int]], None],
+        on_processed: Callable[[Sequence[bytes], Sequence[int]], None],
     ) -> None:
         self._state = state
         self._parked = parked
@@ -65,6 +67,7 @@ class OutcomeWriter:
         self._clock = clock
         self._on_written = on_written
         self._on_outcome = on_outcome
+        self._on_processed = on_processed
         self._waiting: dict[int, tuple[int, int]] = {}
         self.waiting_events = 0
         """Outcomes that are not on disk yet."""
@@ -101,6 +104,7 @@ class OutcomeWriter:
         duplicate of them is written after them: the index may know them at once.
         """
         change = self._change(EventStatus.PROCESSED, numbers, attempts, details=details)
+        self._on_processed(digests, numbers)
         if not held:
             self._index.add(digests, numbers, change.store_ms)
 

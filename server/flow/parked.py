@@ -66,6 +66,10 @@ class ParkedEvents:
         """An id is in hand."""
         return bool(self._held)
 
+    def held_ids(self) -> set[bytes]:
+        """Return every id in hand."""
+        return set(self._held)
+
     def hold(self, event: ParkedEvent) -> bool:
         """Hold the id for this event; if another has it, park the event as an in-flight duplicate and return False."""
         if event.number in self._promoted:
@@ -131,6 +135,10 @@ class ParkedEvents:
     def next_together(self, count: int) -> list[int]:
         """Take out the first numbers of those that may go in a batch, at most so many."""
         return [heapq.heappop(self._together) for _ in range(min(count, len(self._together)))]
+
+    def together_numbers(self) -> list[int]:
+        """Return the numbers of all that may go in a batch, in no order."""
+        return self._together.copy()
 
     @property
     def together(self) -> int:

@@ -257,6 +257,7 @@ async def test_a_lost_store_ends_a_wait(tmp_path: Path) -> None:
             clock=Clock(),
             on_written=lambda: None,
             on_outcome=lambda numbers: None,
+            on_processed=lambda digests, numbers: None,
         )
         writer.failures = [StoreFailed("EIO")] * 3
         outcomes.processed([1], [bytes(16)], [0], 0, {})
