@@ -113,8 +113,10 @@ def forked(children: Children, function: str, launch: Sequence[str] = ()) -> Ite
     try:
         yield child, line
     finally:
-        if is_running(line["pid"]):
-            os.kill(line["pid"], signal.SIGKILL)
+        child.kill()
+        for each in noted(child, "forked"):  # a server that was killed before the outcome was on disk forks anew
+            if is_running(each["pid"]):
+                os.kill(each["pid"], signal.SIGKILL)
 
 
 def is_running(pid: int) -> bool:
