@@ -18,7 +18,8 @@ from tests.support.server import ROOT, Child, Children, installed_command
 from tests.support.waiting import HANG_SECONDS, eventually
 
 IN_A_TERMINAL = """
-import fcntl, os, sys, termios
+import fcntl, os, signal, sys, termios
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 os.setsid()
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 os.execvp(sys.argv[1], sys.argv[1:])

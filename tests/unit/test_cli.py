@@ -384,7 +384,7 @@ def test_check_looks_whether_the_store_can_be_written(
     config: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A directory that this user cannot write to is a mistake."""
-    monkeypatch.setattr(os, "access", lambda path, _: path != config.parent)  # root may write anywhere
+    monkeypatch.setattr(os, "access", lambda path, *_, **__: path != config.parent)  # root may write anywhere
     assert run("check", config) == 2
     assert "cannot be written to" in capsys.readouterr().err
 
