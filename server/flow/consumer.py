@@ -1,15 +1,15 @@
 """The consumer of one source: in order, dedup first, at most one event of an id with its processor at a time.
 
 An event's way: taken from the channel → its id is held (or it is parked as an in-flight duplicate) → skipped as a
-duplicate if the id was processed → processor (`attempts.py`) → outcome on disk (`outcome_writer.py`). Outcomes are not
-waited for, so one transaction can carry those of many calls; but while `events_max` events wait for theirs or are
-parked, nothing is taken from the channel, and while many bytes of results wait, nothing that is parked either. A source
-without a processor goes the same way with nothing in the middle: what becomes of its events is sure at once, so their
-ids need not be held.
+duplicate if the id was processed (`handling.py`) → processor (`attempts.py`) → outcome on disk (`outcome_writer.py`).
+
+Outcomes are not waited for, so one transaction can carry those of many calls; but while `events_max` events wait for
+theirs or are parked, nothing is taken from the channel, and while many bytes of results wait, nothing that is parked
+either. A source without a processor goes the same way with nothing in the middle: what becomes of its events is sure at
+once, so their ids need not be held.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 
 import trio
 
@@ -19,16 +19,15 @@ from server.base.worker import Worker
 from server.flow.attempts import Attempts, Stopped, Waits
 from server.flow.committer import Committer
 from server.flow.cutter import Cutter
-from server.flow.duplicates import Duplicates
-from server.flow.item import Item, items_of
-from server.flow.outcome_writer import Duplicate, OutcomeWriter
+from server.flow.handling import Handling
+from server.flow.item import items_of
+from server.flow.outcome_writer import OutcomeWriter
 from server.flow.parked import ParkedEvent, ParkedEvents
 from server.flow.processor import Processor
 from server.flow.queue import SourceQueue
 from server.flow.seen_in_store import SeenInStore
 from server.flow.source_state import SourceState
 from server.flow.suspects import Suspects
-from storage.codec.records import split_digests
 from storage.dedup.index import DedupIndex
 from storage.model import Span
 from storage.read.reader import Reader
@@ -68,7 +67,6 @@ class Consumer:
     ) -> None:
         """`waits`: what the consumer before it left."""
         self._state = state
-        self._duplicates = Duplicates(index, reader, reading, self._known_in_store)
         self._reader = reader
         self._reading = reading
         self._suspects = suspects
@@ -99,6 +97,16 @@ class Consumer:
             )
             if processor
             else None
+        )
+        self._handling = Handling(
+            self._parked,
+            self._attempts,
+            outcomes=self._outcomes,
+            seen=self._seen,
+            suspects=suspects,
+            index=index,
+            reader=reader,
+            reading=reading,
         )
         self._cutter = Cutter(queue)
         self._hand: tuple[int, int] | None = None
@@ -206,7 +214,7 @@ class Consumer:
             return False
         self._hand = (parts[0].numbers[0], parts[0].received_at_ms)
         try:
-            await self._consume(parts)
+            await self._handling.take(parts)
         finally:
             self._hand = None
             self._cutter.taken_off(emptied)
@@ -223,7 +231,7 @@ class Consumer:
         try:
             spans = await self._reading.run(self._read, numbers)
             self._parked.add_together(numbers[sum(len(span.numbers) for span in spans) :])
-            await self._consume(spans)
+            await self._handling.take(spans)
         finally:
             self._hand = None
         return True
@@ -235,27 +243,6 @@ class Consumer:
             return ARCHIVE_EVENTS_MAX
         return 1 if self._parked.in_outage else self._attempts.source.processor_batch_events_max
 
-    async def _consume(self, parts: Sequence[Span]) -> None:
-        if self._attempts is None and not any(any(span.attempts) for span in parts):
-            digests = split_digests(b"".join([span.digests for span in parts]))
-            if not self._parked.holds_any and len(set(digests)) == len(digests):
-                numbers = [number for span in parts for number in span.numbers]
-                received = [each for span in parts for each in [span.store_ms] * len(span.numbers)]
-                await self._archive(numbers, digests, [0] * len(numbers), received, held=False)
-                return
-        await self._process([item for item in items_of(parts) if self._hold(item)])
-
-    def _hold(self, item: Item) -> bool:
-        """Hold the item's id and return True. If the id is held already, or the item is to go alone (a restart cut a
-        retry short, or it is a suspect), park it and return False."""
-        event = ParkedEvent(item.number, item.digest, item.received_at_ms, item.attempts, store_ms=item.store_ms)
-        if not self._parked.hold(event):
-            return False
-        if item.attempts or self._suspects.of(item.number):
-            self._parked.retry_anew(replace(event, holds=True))
-            return False
-        return True
-
     async def _unpark(self, event: ParkedEvent) -> None:
         """Work off an event that was parked, alone."""
         if not event.holds and not self._parked.hold(event):
@@ -263,7 +250,7 @@ class Consumer:
         self._hand = (event.number, event.received_at_ms)
         try:
             spans = await self._reading.run(self._read, [event.number])
-            await self._process(items_of(spans))
+            await self._handling.take_held(items_of(spans))
         finally:
             self._hand = None
 
@@ -274,55 +261,3 @@ class Consumer:
         if not found or found != numbers[: len(found)]:
             raise AssertionError(f"of the events {numbers[0]} to {numbers[-1]}, one has an outcome already")
         return spans
-
-    async def _process(self, items: list[Item]) -> None:
-        """Skip what is a duplicate of these events, whose ids are held, and give the others to the processor."""
-        if not items:
-            return
-        if self._attempts is None:
-            numbers, digests = [item.number for item in items], [item.digest for item in items]
-            received = [item.store_ms for item in items]
-            await self._archive(numbers, digests, [item.attempts for item in items], received, held=True)
-            return
-        fresh = await self._without_duplicates(items)
-        if fresh:
-            await self._attempts.process(fresh)
-
-    async def _without_duplicates(self, items: list[Item]) -> list[Item]:
-        """Write those of these events, whose ids are held, that are duplicates; return the others."""
-        known = await self._duplicates.among([item.digest for item in items], [item.store_ms for item in items])
-        found = [
-            Duplicate(item.number, item.digest, item.attempts, known[at], item.store_ms)
-            for at, item in enumerate(items)
-            if at in known
-        ]
-        if found:
-            self._outcomes.duplicates(found, self._hand_received_at_ms, held=True)
-        return [item for at, item in enumerate(items) if at not in known]
-
-    async def _archive(
-        self, numbers: list[int], digests: list[bytes], attempts: list[int], received: list[int], *, held: bool
-    ) -> None:
-        """Do the same without a processor: what is not a duplicate is done. `held`: their ids are."""
-        known = await self._duplicates.among(digests, received)
-        if known:
-            found = [Duplicate(numbers[at], digests[at], attempts[at], known[at], received[at]) for at in sorted(known)]
-            self._outcomes.duplicates(found, self._hand_received_at_ms, held=held)
-            fresh = [at for at in range(len(numbers)) if at not in known]
-            numbers, digests = [numbers[at] for at in fresh], [digests[at] for at in fresh]
-            attempts = [attempts[at] for at in fresh]
-        if numbers:
-            self._outcomes.processed(numbers, digests, attempts, self._hand_received_at_ms, {}, held=held)
-
-    @property
-    def _hand_received_at_ms(self) -> int:
-        return self._hand[1] if self._hand is not None else 0
-
-    async def _known_in_store(self, requeued: Mapping[int, bytes]) -> dict[int, int]:
-        """Return, by position, the number of a processed event for those of these ids, of requeued events, that have
-        one in the store."""
-        if not self._seen.knows(requeued.values()):
-            if self._attempts is None:  # whose outcomes hold no ids
-                await self._outcomes.flushed()
-            await self._seen.look_up(requeued.values(), self._parked.together_numbers(), self._parked.held_ids())
-        return self._seen.of(requeued)

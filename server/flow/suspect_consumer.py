@@ -33,7 +33,7 @@ class SuspectConsumer(Consumer):
             return True
         self._hand = (number, item.received_at_ms)
         try:
-            goes_on = not await self._without_duplicates([item]) or await self._try(item)
+            goes_on = not await self._handling.without_duplicates([item]) or await self._try(item)
             await self._outcomes.flushed()
         finally:
             self._hand = None
