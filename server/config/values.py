@@ -36,10 +36,6 @@ REQUIRED = object()
 IPV4_MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
 
 
-def _not_a_boolean() -> bool:
-    raise InvalidValue
-
-
 def setting(default: object, kind: Kind, why: str, *, shown: bool = True) -> Any:
     """Return a dataclass field that carries its Setting, so that a section's class is the table of its settings."""
     return field(default=kind.read(default, NO_CONTEXT), repr=shown, metadata={"setting": Setting(default, kind, why)})
@@ -164,6 +160,12 @@ def show(value: object) -> str:
     return words if len(words) <= 60 else words[:57] + "..."
 
 
+def _boolean(value: object, _: SecretContext) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidValue(f"must be {BOOLEAN.words}, not {show(value)}")
+    return value
+
+
 def _address(value: object, _: SecretContext) -> Address:
     match = re.fullmatch(r"(?:\[([^\[\]]+)\]|([^:\[\]]+)):([0-9]{1,5})", value) if isinstance(value, str) else None
     if match is None or int(match[3]) > 65535:
@@ -223,7 +225,7 @@ ADMIN_TOKEN = Kind(
     'a secret (the token itself, env:NAME or file:PATH), or "" for none',
     lambda value, context: b"" if value == "" else secrets.token(value, context),
 )
-BOOLEAN = Kind("true or false", lambda value, _: value if isinstance(value, bool) else _not_a_boolean())
+BOOLEAN = Kind("true or false", _boolean)
 EVENT_TYPE = text("a string of at most 256 bytes", lambda value: len(value.encode()) <= 256)
 PROCESSOR = text('"module:function", or "" for none', _processor)
 CLASSES = list_of('a list of names of classes, such as ["module.Class"]', _class_name, empty=True)

@@ -13,15 +13,16 @@ def cautions(sources: Mapping[str, Source], functions: Mapping[str, Callable[...
     """Return a line for each, which begins with its key and holds no secret. `functions`: the processors by source."""
     found = []
     for source in sources.values():
-        if any(secret != secret.strip() or secret.startswith(BYTE_ORDER_MARK) for secret in source.signing_secrets):
-            words = "one begins or ends with white space or a byte order mark, which is part of the secret"
-            found.append(f"sources.{source.id}.signing_secrets: {words}")
+        for place, secret in enumerate(source.signing_secrets):
+            if secret != secret.strip() or secret.startswith(BYTE_ORDER_MARK):
+                words = "begins or ends with white space or a byte order mark, which is part of the secret"
+                found.append(f"sources.{source.id}.signing_secrets: entry {place + 1}: {words}")
         function = functions.get(source.id)
         module_name = source.processor.partition(":")[0]
         names = asyncio_imports(module_name) if function is not None and is_async(function) else ()
         if names:
-            words = f"async processors run on trio, where {', '.join(names)} of its module will not work"
-            found.append(f"sources.{source.id}.processor: {words}; a plain function may use asyncio.run")
+            words = f"its module imports {', '.join(names)}, which does not work on trio, where async processors run"
+            found.append(f"sources.{source.id}.processor: {words}: make it a plain function that calls asyncio.run")
     return found
 
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from server.base.source import Source
 from server.config.load import Config, ConfigError, load, restart_needed, sending_token
+from server.config.secrets import InvalidValue
 from server.config.settings import SECTIONS, SOURCE_SETTINGS
-from server.config.values import Address, settings_of
+from server.config.values import NO_CONTEXT, Address, Setting, settings_of
 
 SOURCE = '[sources.demo]\ntype = "webhook"\ntokens = ["s3cr3t-token"]\n'
 Load = Callable[..., Config]
@@ -153,6 +154,16 @@ def test_an_impossible_value_is_named_by_its_key(read: Load, section: str, line:
     assert mistake.startswith(f"{section}.{line.partition(' ')[0]}: ")
     assert "must be" in mistake
     assert len(mistake) < 300
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [*SOURCE_SETTINGS.values(), *(each for section in SECTIONS.values() for each in settings_of(section).values())],
+)
+def test_every_setting_says_what_it_takes(setting: Setting) -> None:
+    """A value that no setting takes gets words that say what this one takes."""
+    with pytest.raises(InvalidValue, match=r"^must be "):
+        setting.kind.read({}, NO_CONTEXT)
 
 
 def test_limits_hold_at_both_ends(read: Load) -> None:

@@ -78,10 +78,11 @@ def test_async_processors_with_asyncio_are_named() -> None:
 
 @pytest.mark.parametrize("secret", [b" key", b"key\t", b"key\n", b"\xef\xbb\xbfkey"])
 def test_blanks_around_a_signing_secret(secret: bytes) -> None:
-    """White space and a byte order mark around a signing secret are named by their key, and the secret is not told."""
+    """White space and a byte order mark around a signing secret are named by key and place; the secret is not told."""
     sources = {
-        name: Source(name, "webhook", (), (value,)) for name, value in (("odd", secret), ("plain", b"two words"))
+        name: Source(name, "webhook", (), (b"two words", value))
+        for name, value in (("odd", secret), ("plain", b"two words"))
     }
     [found] = cautions(sources, {})
-    assert found.startswith("sources.odd.signing_secrets: ")
+    assert found.startswith("sources.odd.signing_secrets: entry 2: ")
     assert "key" not in found
