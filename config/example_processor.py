@@ -24,6 +24,9 @@ from urllib.parse import quote
 ADDRESS = os.environ.get("FORWARD_ADDRESS", "127.0.0.1:9000")
 PATH = os.environ.get("FORWARD_PATH", "/events")
 
+AWAY = (408, 425, 429)
+"""Answers that say "not now", as those from 500 on do."""
+
 ANSWER_SECONDS = 5
 """For one event. A batch must fit into processor_timeout_seconds."""
 
@@ -52,7 +55,7 @@ def _post(connection: HTTPConnection, event: dict[str, Any]) -> object:
         response.read()
     except HTTPException as error:
         raise ConnectionError(f"the service does not speak HTTP: {error!r}") from error
-    if response.status == 429 or response.status >= 500:
+    if response.status in AWAY or response.status >= 500:
         raise ConnectionError(f"the service answers {response.status}")
     if response.status >= 300:
         return ValueError(f"the service refuses the event: {response.status}")

@@ -75,7 +75,7 @@ def test_a_refused_event_takes_no_neighbour_along(monkeypatch: pytest.MonkeyPatc
     assert not is_outage(refused)
 
 
-@pytest.mark.parametrize("answer", [500, 503, 429, TimeoutError(), ConnectionRefusedError()])
+@pytest.mark.parametrize("answer", [500, 503, 408, 425, 429, TimeoutError(), ConnectionRefusedError()])
 def test_a_service_that_is_away_is_an_outage(monkeypatch: pytest.MonkeyPatch, answer: int | Exception) -> None:
     """Nothing is counted against an event while the service is away."""
     with pytest.raises(OSError) as caught:
