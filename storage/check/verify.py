@@ -17,6 +17,7 @@ from storage.check.audit import Audit
 from storage.errors import ProcessNumberTaken, StoreError, StoreMissing, StoreOld
 from storage.lmdb_store.child import command, environment
 from storage.lmdb_store.environment import Store
+from storage.lmdb_store.place import check_files
 from storage.lmdb_store.process_number import with_a_free_number
 from storage.statuses import OUTCOMES, REOPENED, RULES, held
 from storage.write.recovery import recover
@@ -45,9 +46,10 @@ class Report:
 def verify(path: Path, on_progress: Callable[[str, int], None] | None = None) -> Report:
     """Check the store in the directory `path`; it may be in use, stopped, or a copy.
 
-    `on_progress` gets database and number before each block is read. Raises StoreMissing, StoreOld, and nothing else
-    because of what is in the store.
+    `on_progress` gets database and number before each block is read. Raises StoreError if a file of it cannot be
+    reached or is none, StoreMissing, StoreOld, and nothing else because of what is in the store.
     """
+    check_files(path)
     if not (path / "data.mdb").exists():
         raise StoreMissing(f"there is no store in {path}")
     child = _start(path)

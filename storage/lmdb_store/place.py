@@ -65,6 +65,8 @@ def _not_a_file(file: Path) -> str | None:
         found = file.stat() if file.name == "data.mdb" else file.lstat()
     except FileNotFoundError:
         return None
+    except PermissionError:
+        return f"{file} cannot be reached by this user: run this as the user that the store belongs to, or as root"
     except OSError as error:
         return f"{file} cannot be used: {error.strerror}"
     return None if stat.S_ISREG(found.st_mode) else f"{file} is not a regular file"

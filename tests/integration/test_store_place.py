@@ -52,19 +52,23 @@ READ = """
 import os, sys
 from pathlib import Path
 from storage.errors import StoreError
+from storage.check.verify import verify
 from storage.lmdb_store.environment import Store
 os.setgid(int(sys.argv[2]))
 os.setuid(int(sys.argv[2]))
 try:
-    Store.open(Path(sys.argv[1]), mode="read").close()
+    if sys.argv[3] == "verify":
+        verify(Path(sys.argv[1]))
+    else:
+        Store.open(Path(sys.argv[1]), mode="read").close()
     print("read")
 except StoreError as error:
     print(error)
 """
 
 
-def read_as_user(path: Path) -> str:
-    command = [sys.executable, "-c", READ, str(path), str(USER)]
+def read_as_user(path: Path, how: str = "open") -> str:
+    command = [sys.executable, "-c", READ, str(path), str(USER), how]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
 
@@ -163,6 +167,17 @@ def test_a_lock_file_of_roots_is_named(volume: Path) -> None:
         os.chown(store / "lock.mdb", 0, 0)
         assert read_as_user(store).startswith(f"{store / 'lock.mdb'} cannot be written from here, and a server writes")
     assert read_as_user(store) == "read"
+
+
+@as_user
+@pytest.mark.parametrize("how", ["open", "verify"])
+def test_another_users_store_names_who_may(volume: Path, how: str) -> None:
+    """Who may not enter the store is told who may, by look-ups and `verify` alike."""
+    store = volume / "store"
+    with opened(store):
+        pass
+    words = f"{store / 'data.mdb'} cannot be reached by this user: run this as the user that the store belongs to, or "
+    assert read_as_user(store, how) == f"{words}as root"
 
 
 @needs_mounts
