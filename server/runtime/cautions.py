@@ -1,5 +1,6 @@
 """What works in a configuration, and is probably not meant: said by `check`, at the start and at a reload."""
 
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,6 +18,8 @@ def cautions(sources: Mapping[str, Source], functions: Mapping[str, Callable[...
             if secret != secret.strip() or secret.startswith(BYTE_ORDER_MARK):
                 words = "begins or ends with white space or a byte order mark, which is part of the secret"
                 found.append(f"sources.{source.id}.signing_secrets: entry {place + 1}: {words}")
+        missing = filter(_is_missing, source.processor_outages)
+        found += [f"sources.{source.id}.processor_outages: there is no {name} in that module" for name in missing]
         function = functions.get(source.id)
         module_name = source.processor.partition(":")[0]
         names = asyncio_imports(module_name) if function is not None and is_async(function) else ()
@@ -24,6 +27,12 @@ def cautions(sources: Mapping[str, Source], functions: Mapping[str, Callable[...
             words = f"its module imports {', '.join(names)}, which does not work on trio, where async processors run"
             found.append(f"sources.{source.id}.processor: {words}: make it a plain function that calls asyncio.run")
     return found
+
+
+def _is_missing(class_name: str) -> bool:
+    """Return whether its module is loaded and does not have it. What a processor imports later is not known yet."""
+    module_name, _, name = class_name.rpartition(".")
+    return module_name in sys.modules and name not in vars(sys.modules[module_name])
 
 
 def warn(sources: Mapping[str, Source], functions: Mapping[str, Callable[..., Any]], logger: Any) -> None:

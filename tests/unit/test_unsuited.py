@@ -86,3 +86,10 @@ def test_blanks_around_a_signing_secret(secret: bytes) -> None:
     [found] = cautions(sources, {})
     assert found.startswith("sources.odd.signing_secrets: entry 2: ")
     assert "key" not in found
+
+
+def test_an_outage_that_does_not_exist() -> None:
+    """A class that its module, which is loaded, does not have is named; what is not loaded may have it."""
+    names = ("json.JSONDecodeError", "json.JSONDecodeEror", "never_loaded.Away")
+    [found] = cautions({"a": Source("a", "webhook", (), processor_outages=names)}, {})
+    assert found == "sources.a.processor_outages: there is no json.JSONDecodeEror in that module"
