@@ -122,14 +122,15 @@ class Attempts:
 
         Raises `Stopped`.
         """
+        late = False
         try:
             entries = await self._call([suspect])
         except BatchFailed as failure:
-            entries = [Failed(failure.error, outage=failure.outage)]
-        if self._settle([suspect], entries):
+            entries, late = [Failed(failure.error, outage=failure.outage)], failure.late
+        away = self._settle([suspect], entries)
+        if away:
             self._delay()
-            return False
-        return self._processor.ready
+        return not (away or late)
 
     def count_death(self, item: Item, suspect: Suspect) -> None:
         """Count an attempt for a suspect that was in hand again when a process died."""

@@ -186,8 +186,9 @@ class ParkedEvents:
         return self._retries[0][0] if self._retries else None
 
     def waits(self, now: float) -> dict[int, float]:
-        """Return the seconds until its retry for each event that waits for one, by number."""
-        return {event.number: max(0, time - now) for time, _, event in self._retries}
+        """Return the seconds until its retry for each event that waits for one, read anew or not yet, by number."""
+        times = self.due | {event.number: time for time, _, event in self._retries}
+        return {number: max(0, time - now) for number, time in times.items()}
 
     def oldest(self) -> tuple[int, int] | None:
         """Return (number, received_at_ms) of the oldest parked event; the time is 0 if only its number is kept."""

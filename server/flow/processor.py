@@ -41,12 +41,14 @@ class ProcessorError(Exception):
 
 
 class BatchFailed(Exception):
-    """The whole batch failed. `outage`: the world behind the processor is away, and nothing is counted."""
+    """The whole batch failed. `outage`: the world behind the processor is away, and nothing is counted. `late`: the
+    call has outrun its timeout."""
 
-    def __init__(self, error: str, *, outage: bool = False) -> None:
+    def __init__(self, error: str, *, outage: bool = False, late: bool = False) -> None:
         super().__init__(error)
         self.error = error
         self.outage = outage
+        self.late = late
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +190,7 @@ def _end_if_forked(server: int, error: BaseException | None = None) -> None:
 
 
 def _outran(timeout_seconds: float) -> BatchFailed:
-    return BatchFailed(f"outran its timeout of {timeout_seconds:g} s")
+    return BatchFailed(f"outran its timeout of {timeout_seconds:g} s", late=True)
 
 
 def _call(

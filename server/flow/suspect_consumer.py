@@ -15,11 +15,13 @@ class SuspectConsumer(Consumer):
         try:
             for number in self._suspects.waiting(self._state.id):
                 async with self._suspects.turn:
-                    if not await self._give_turn(number):
+                    goes_on = await self._give_turn(number)
+                    self._suspects.had_turn(self._state.id)
+                    if not goes_on:
                         break
         except Stopped:
             return
-        self._suspects.had_turn(self._state.id)
+        self._suspects.turns_over(self._state.id)
 
     async def _give_turn(self, number: int) -> bool:
         """Dedup first, then a death that is to be counted, then the call; return whether the next may follow."""

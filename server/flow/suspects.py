@@ -9,8 +9,8 @@ paused, or has no processor) wait for nobody, and nobody waits for them.
   and after DEATHS_MAX of these it is dead.
 - A turn is one call. Whoever raised, met an outage or outran its timeout did not kill the process: from then on it is
   retried like any event, always alone. It is a suspect until it has an outcome.
-- A turn that meets an outage, or leaves a call that hangs, is the last of its source: others shall not wait for the
-  world behind one processor. Its other suspects go with the rest of the source, each alone.
+- A turn that meets an outage, or outruns its timeout, is the last of its source: others shall not wait for the world
+  behind one processor. Its other suspects go with the rest of the source, each alone.
 """
 
 import os
@@ -37,7 +37,7 @@ class Suspects:
     def __init__(self, in_hand: InHand, numbers: Mapping[str, Sequence[int]]) -> None:
         """`numbers`: the suspects of each source."""
         self._in_hand = in_hand
-        self._waiting = dict(numbers)
+        self._waiting = {source_id: tuple(each) for source_id, each in numbers.items()}
         self._awaited = set(numbers)
         self.over = trio.Event()
         """Every suspect whose source can work had its turn: the others may go."""
@@ -58,6 +58,10 @@ class Suspects:
         return self._waiting.get(source_id, ())
 
     def had_turn(self, source_id: str) -> None:
+        """Take out the first of those that had no turn yet."""
+        self._waiting[source_id] = self._waiting[source_id][1:]
+
+    def turns_over(self, source_id: str) -> None:
         """Let the source go on with the rest of its events, when all may."""
         self._waiting.pop(source_id, None)
         self.do_not_await(source_id)

@@ -170,6 +170,18 @@ def test_suspects_that_cannot_go_block_nobody(children: Children) -> None:
     check_identity(child)
 
 
+def test_late_suspects_hold_up_nobody(children: Children) -> None:
+    """An async processor that outruns its timeout ends the turns of its source too: others wait for one timeout,
+    however many suspects there are."""
+    slow = source("slow", processor="processors:pausing", processor_timeout_seconds=0.1)
+    child = children(slow + source("other", processor="processors:plain"), launch=("--waits", "3000"))
+    in_hand_at_deaths(child, slow=[{}] * 300)
+    in_hand_at_deaths(child, 0, other=[{}])
+    child.start()
+    eventually(lambda: ["other-1"] in calls(child))
+    assert len(calls(child)) < 300
+
+
 def test_a_suspect_that_failed_is_retried_later(children: Children) -> None:
     """A turn is one call: whoever fails in it waits for the retry, and the rest of the source goes on."""
     child = children(source("worked", processor="away:fails"), launch=("--waits", "3000"))
@@ -179,6 +191,23 @@ def test_a_suspect_that_failed_is_retried_later(children: Children) -> None:
     child.post("worked", item("c"))
     eventually(lambda: ["c"] in calls(child))
     assert calls(child) == [["worked-1"], ["worked-2"], ["c"]]
+
+
+def test_a_pause_repeats_no_turns(children: Children) -> None:
+    """A suspect that failed in its turn waits for its retry, also where its source is paused before the others had
+    theirs."""
+    child = children(source("worked", processor="processors:plain"), launch=("--waits", "3000"))
+    in_hand_at_deaths(child, worked=[{"do": "fail"}, {"do": "hang"}, {}])
+    with shut_gate(child):
+        child.start()
+        eventually(lambda: len(calls(child)) == 2)
+        child.write(source("worked", processor="processors:plain", paused=True))
+        child.reload()
+    eventually(lambda: pending(child, "worked") == 2)
+    child.write(source("worked", processor="processors:plain"))
+    child.reload()
+    eventually(lambda: pending(child, "worked") == 1)
+    assert calls(child) == [["worked-1"], ["worked-2"], ["worked-3"]]
 
 
 def test_a_suspect_needs_no_second_token(children: Children) -> None:

@@ -27,6 +27,6 @@ def test_nobody_waits_for_who_cannot_work(tmp_path: Path) -> None:
             suspects = find_suspects(store)
     suspects.do_not_await("other")
     assert not suspects.over.is_set()
-    suspects.had_turn("demo")
+    suspects.turns_over("demo")
     assert suspects.over.is_set()
-    assert (suspects.waiting("demo"), suspects.waiting("other")) == ((), [2])
+    assert (suspects.waiting("demo"), suspects.waiting("other")) == ((), (2,))

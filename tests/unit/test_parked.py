@@ -110,11 +110,12 @@ def test_what_has_failed_goes_alone() -> None:
 
 
 def test_a_retry_that_was_interrupted_goes_on() -> None:
-    """It is due when it was, and at once if nobody knows when that is; the waits that are left are told."""
+    """It is due when it was, and at once if nobody knows when that is; the waits that are left are told, of those too
+    that were not read anew yet."""
     parked = ParkedEvents()
-    parked.due = {1: 20.0}
+    parked.due = {1: 20.0, 3: 25.0}
     parked.retry_anew(event(1, b"a", attempts=1, holds=True))
     parked.retry_anew(event(2, b"b", attempts=1, holds=True))
-    assert parked.waits(15.0) == {1: 5.0, 2: 0}
+    assert parked.waits(15.0) == {1: 5.0, 2: 0, 3: 10.0}
     assert parked.next_due(15.0) == event(2, b"b", attempts=1, holds=True)
     assert parked.next_due(15.0) is None
