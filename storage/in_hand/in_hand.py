@@ -66,7 +66,8 @@ class InHand:
     def _begin(self, path: Path, head: bytes) -> int | None:
         new = path / f"{NAME}.new"
         try:
-            file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            new.unlink(missing_ok=True)  # a file that was not finished, or no file at all
+            file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:
                 os.fchmod(file, 0o600)
                 give_to_owner(new)

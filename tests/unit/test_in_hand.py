@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -124,9 +124,11 @@ def test_what_is_not_a_file_is_ignored(tmp_path: Path, content: bytes | None) ->
     assert recall(tmp_path, OURS) == {}
 
 
-def test_a_pipe_in_its_place_blocks_nobody(tmp_path: Path) -> None:
-    """Whatever has the name of the file is replaced."""
-    os.mkfifo(tmp_path / "in-hand")
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("elsewhere"), Path.touch])
+@pytest.mark.parametrize("name", ["in-hand", "in-hand.new"])
+def test_odd_files_in_its_place_are_replaced(tmp_path: Path, name: str, make: Callable[[Path], None]) -> None:
+    """Whatever has the name of the file, or the one it is made under: a pipe blocks nobody, a link is not followed."""
+    make(tmp_path / name)
     assert recall(tmp_path, OURS) == {}
     with dies_holding(opened(tmp_path), 1):
         assert set(recall(tmp_path, OURS)) == {1}
