@@ -282,6 +282,11 @@ class StandardOutput:
         for output in self._outputs:
             output.start()
 
+    def lead_here(self) -> None:
+        """Lead `sys.stdout` and `sys.stderr` here, whatever a processor has put in their place."""
+        sys.stdout = sys.__stdout__ = self.stdout  # type: ignore[misc]
+        sys.stderr = sys.__stderr__ = self.stderr  # type: ignore[misc]
+
     def continue_in_child(self) -> None:
         for output in self._outputs:
             output.continue_in_child()
@@ -294,8 +299,7 @@ def take_over(notice: Notice) -> StandardOutput:
             before.flush()
     standard = StandardOutput(notice)
     standard.start()
-    sys.stdout = sys.__stdout__ = standard.stdout  # type: ignore[misc]
-    sys.stderr = sys.__stderr__ = standard.stderr  # type: ignore[misc]
+    standard.lead_here()
     atexit.register(standard.flush)
     os.register_at_fork(after_in_child=standard.continue_in_child)
     return standard

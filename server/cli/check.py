@@ -3,7 +3,7 @@
 import argparse
 import sys
 from collections.abc import Mapping
-from contextlib import redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 from server.base.printable import one_line
@@ -62,7 +62,7 @@ def _processors(sources: Mapping[str, Source], directory: Path) -> tuple[dict[st
     for source in sources.values():
         try:
             if source.processor:
-                with redirect_stdout(sys.stderr):  # what a module prints on import is not our output
+                with redirect_stdout(sys.stderr), redirect_stderr(sys.stderr):  # what a module prints is not our output
                     functions[source.id] = load_processor(source.processor, directory)
         except ProcessorError as error:
             mistakes.append(f"sources.{source.id}.processor: {one_line(str(error))}")

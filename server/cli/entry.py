@@ -26,6 +26,7 @@ def main() -> int:
     Returns only after a drain, so that Python's own exit runs what processors registered for it, within LEAVE_SECONDS.
     """
     _open_standard_files()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # where it was left ignored, no child can be waited for
     is_server = sys.argv[1:2] == ["serve"]
     if is_server:
         _exit_on_early_signals()

@@ -40,6 +40,13 @@ def serve(path: Path) -> int:
     """
     standard = take_over(log.lines_lost)
     log.configure(standard.log)
+    try:
+        return _run(path, standard)
+    finally:
+        standard.lead_here()
+
+
+def _run(path: Path, standard: StandardOutput) -> int:
     check_open_files()
     config = load(path)
     functions = load_processors(config.sources, config.path.parent)

@@ -53,6 +53,15 @@ def test_check_ends_with_its_output(child: Child) -> None:
     assert [line.split(":")[1] for line in done.stderr.splitlines()] == [" sources.other.processor"]
 
 
+def test_mistakes_are_said_without_streams(child: Child) -> None:
+    """A module that takes both streams away and fails is named all the same, by `check` and by a start."""
+    (child.directory / "leaves.py").write_text("import sys\nsys.stdout = sys.stderr = None\n1 / 0\n")
+    done = check(child)
+    assert (done.returncode, done.stderr.count("ZeroDivisionError")) == (2, 1)
+    code, words = child.start_that_fails()
+    assert (code, words.count("ZeroDivisionError")) == (2, 1)
+
+
 def test_a_failing_start_ends(child: Child) -> None:
     """A start that fails after the modules were imported ends with its line and its exit code."""
     child.write(source("busy", processor="leaves:handle") + source("other", processor="nowhere:handle"))

@@ -4,6 +4,7 @@ import os
 import pty
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,12 @@ from tests.support.server import Child, Children
 from tests.support.waiting import eventually
 
 UNSHARE = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
+IGNORES_CHILDREN = """
+import os, signal, sys
+
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
 ORPHANS = 5
 PROCESSOR = f"""
 import os
@@ -90,6 +97,18 @@ def test_pid_1_ends_with_the_server(child: Child) -> None:
     [(server, _)] = children_of(init_of(child))
     os.kill(server, signal.SIGKILL)
     assert child.wait() == 128 + signal.SIGKILL
+
+
+def test_an_ignored_sigchld_is_heard_again(child: Child) -> None:
+    """Started by who ignores the ends of children: a processor has its child's exit code, the init the server's."""
+    server = (sys.executable, "-P", "-m", "server")  # a shell would not hand on that it is ignored
+    child.command = [*UNSHARE, sys.executable, "-c", IGNORES_CHILDREN, *server]
+    child.start()
+    child.post("worked", item("a"))
+    eventually(lambda: pending(child, "worked") == 0)
+    assert child.admin("/events/worked/a").json["result"] == 3
+    os.kill(init_of(child), signal.SIGTERM)
+    assert child.wait() == 0
 
 
 def has_heard_all(pid: int) -> bool:

@@ -49,6 +49,13 @@ def closes(events):
     print("after", flush=True)
     print("after", file=sys.stderr, flush=True)
 
+def replaces(events):
+    sys.stdout = sys.stderr = None
+
+def fills(events):
+    sys.stdout = sys.stderr = open("/dev/full", "w")
+    print("what is still to be written at the exit")
+
 def forks(events):
     print("unfinished", end="")
     child = os.fork()
@@ -159,6 +166,19 @@ def test_what_a_processor_closes_stays_open(children: Children) -> None:
     assert b"after\n" in errors
     assert b'"stopped"' in errors.splitlines()[-1]
     assert b"Traceback" not in errors
+
+
+@pytest.mark.parametrize("name", ["replaces", "fills"])
+def test_replaced_streams_change_no_exit(children: Children, name: str) -> None:
+    """Whatever a processor leaves in place of the streams, a drain exits 0 and its last line is said."""
+    child = loud(children, name)
+    with served(child, subprocess.DEVNULL, subprocess.PIPE) as process:
+        child.post("worked", item("a"))
+        eventually(lambda: pending(child, "worked") == 0)
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=HANG_SECONDS)
+    assert process.returncode == 0
+    assert b'"stopped"' in errors.splitlines()[-1]
 
 
 def test_a_forked_child_prints_too(children: Children) -> None:
