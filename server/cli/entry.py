@@ -34,6 +34,7 @@ def main() -> int:
             from server.cli.init import go_on_as_child  # noqa: PLC0415 - see above
 
             go_on_as_child()
+        _import_numpy()
     code = _run()
     if not is_server or code:
         _leave(code)
@@ -87,6 +88,18 @@ def _import_storage() -> str | None:
 
     sys.path.remove(beside)
     return None if (storage.__file__ or "").startswith(os.path.join(beside, "")) else str(storage.__file__)  # noqa: PTH118
+
+
+def _import_numpy() -> None:
+    """Import it with one thread for its linear algebra, which only a processor would use.
+
+    It takes one for each core, and where one cannot be had it sends SIGINT, which would end the start with exit 0.
+    """
+    if "OPENBLAS_NUM_THREADS" not in os.environ:
+        os.environ["OPENBLAS_NUM_THREADS"] = "1"
+        import numpy  # noqa: F401, PLC0415
+
+        del os.environ["OPENBLAS_NUM_THREADS"]  # a processor's children are not to have it
 
 
 def _exit_on_early_signals() -> None:

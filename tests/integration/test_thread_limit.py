@@ -26,6 +26,14 @@ def warnings(child: Child) -> list[str]:
     return sorted(each["message"].split(":")[0] for each in child.admin("/readyz").json["warnings"])
 
 
+LIMITED_FROM_THE_START = """
+import os, resource, sys
+
+resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+
+
 def test_first_calls_wait_for_a_thread(children: Children) -> None:
     """Where no thread can be had a source waits, uncounted, and readiness says so; it goes on when there is one.
 
@@ -85,3 +93,11 @@ def test_a_start_without_threads_fails(children: Children) -> None:
     (child.directory / "limited.py").write_text(LIMITED + "\n\nlimit(1)\n")
     code, words = child.start_that_fails()
     assert (code, len(words.splitlines()), "no thread can be had for" in words) == (1, 2, True), words
+
+
+def test_libraries_take_no_thread_at_the_start(children: Children) -> None:
+    """A limit from the start on is told apart from a Ctrl-C, which the linear algebra of numpy would send."""
+    child = limited(children, SECTIONS)
+    child.command = [*child.command[:-2], "-c", LIMITED_FROM_THE_START, *child.command[-2:]]
+    code, words = child.start_that_fails()
+    assert (code, len(words.splitlines()), "no thread can be had for" in words) == (1, 1, True), words
