@@ -34,7 +34,7 @@ def main() -> int:
             from server.cli.init import go_on_as_child  # noqa: PLC0415 - see above
 
             go_on_as_child()
-        _import_numpy()
+    _spare_threads(for_long=is_server)
     code = _run()
     if not is_server or code:
         _leave(code)
@@ -90,16 +90,19 @@ def _import_storage() -> str | None:
     return None if (storage.__file__ or "").startswith(os.path.join(beside, "")) else str(storage.__file__)  # noqa: PTH118
 
 
-def _import_numpy() -> None:
-    """Import it with one thread for its linear algebra, which only a processor would use.
+def _spare_threads(*, for_long: bool) -> None:
+    """Let numpy's linear algebra, which only a processor would use, have one thread; in a process that runs for long,
+    not in its children.
 
-    It takes one for each core, and where one cannot be had it sends SIGINT, which would end the start with exit 0.
+    It takes one for each core, and where one cannot be had it sends SIGINT: a start would end with exit 0.
     """
-    if "OPENBLAS_NUM_THREADS" not in os.environ:
-        os.environ["OPENBLAS_NUM_THREADS"] = "1"
-        import numpy  # noqa: F401, PLC0415
+    if "OPENBLAS_NUM_THREADS" in os.environ:
+        return
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    if for_long:
+        import numpy  # noqa: F401, PLC0415 - reads it
 
-        del os.environ["OPENBLAS_NUM_THREADS"]  # a processor's children are not to have it
+        del os.environ["OPENBLAS_NUM_THREADS"]
 
 
 def _exit_on_early_signals() -> None:

@@ -1,13 +1,14 @@
 """A limit of threads that is met: at the start, at a first call, at a reload, and at a drain."""
 
 import signal
+import subprocess
 
 from tests.support.client import item
 from tests.support.config import source
 from tests.support.ledger import calls, check_identity, pending, shut_gate
 from tests.support.limited import LIMITED, limited
 from tests.support.server import Child, Children
-from tests.support.waiting import eventually
+from tests.support.waiting import HANG_SECONDS, eventually
 
 SECTIONS = (
     source("turn", processor="limited:turn")
@@ -95,9 +96,29 @@ def test_a_start_without_threads_fails(children: Children) -> None:
     assert (code, len(words.splitlines()), "no thread can be had for" in words) == (1, 2, True), words
 
 
-def test_libraries_take_no_thread_at_the_start(children: Children) -> None:
-    """A limit from the start on is told apart from a Ctrl-C, which the linear algebra of numpy would send."""
+def limited_from_the_start(children: Children) -> Child:
     child = limited(children, SECTIONS)
     child.command = [*child.command[:-2], "-c", LIMITED_FROM_THE_START, *child.command[-2:]]
-    code, words = child.start_that_fails()
+    return child
+
+
+def test_libraries_take_no_thread_at_the_start(children: Children) -> None:
+    """A limit from the start on is told apart from a Ctrl-C, which the linear algebra of numpy would send."""
+    code, words = limited_from_the_start(children).start_that_fails()
     assert (code, len(words.splitlines()), "no thread can be had for" in words) == (1, 1, True), words
+
+
+def test_commands_need_no_thread(children: Children) -> None:
+    """At the same limit `check` and a reading command do what they do elsewhere."""
+    child = limited_from_the_start(children)
+    for command, code, words in (("check", 0, ""), ("verify", 1, "there is no store")):
+        done = subprocess.run(
+            [*child.command, command, "--config", str(child.config)],
+            capture_output=True,
+            text=True,
+            env=child.environment,
+            cwd=child.directory,
+            timeout=HANG_SECONDS,
+            check=False,
+        )
+        assert (done.returncode, words in done.stderr, len(done.stderr.splitlines()) <= 1) == (code, True, True), done
