@@ -64,7 +64,7 @@ def _run() -> int:
 
 def _leave(code: int) -> None:
     """End the process at once, with all that was said."""
-    from server.base.output import settle  # noqa: PLC0415 - see above
+    from server.base.streams import settle  # noqa: PLC0415 - see above
 
     settle()
     os._exit(code)

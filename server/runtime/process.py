@@ -8,7 +8,7 @@ from typing import NamedTuple
 import trio
 
 from server.base import log
-from server.base.output import StandardOutput, take_over
+from server.base.streams import StandardOutput, take_over
 from server.base.worker import NoThread
 from server.config.load import Config, load
 from server.flow.engine import load_processors

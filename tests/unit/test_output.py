@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from server.base import log
-from server.base.output import FLUSH_SECONDS, UNFINISHED_BYTES_MAX, WAITING_BYTES_MAX, Output, OutputBytes, OutputText
+from server.base.output import WAITING_BYTES_MAX, Output
+from server.base.streams import FLUSH_SECONDS, UNFINISHED_BYTES_MAX, OutputBytes, OutputText
 from tests.support.waiting import HANG_SECONDS
 
 
