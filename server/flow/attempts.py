@@ -4,8 +4,9 @@
   event takes none of its neighbours with it; nothing is counted.
 - An event that failed alone, or by its own entry: one attempt is counted, and it is parked for its own retries.
 - An outage (`outages.py`): the source waits, and nothing is counted, since an outage must not kill events. Of a batch,
-  those that met it go on alone. An event that met it alone is set aside, and another is tried: when that one succeeds,
-  the world is there, so the failure before it was the event's own and is counted.
+  those that met it by their entries go on alone, in turn with others. An event that met it alone is set aside, and
+  another is tried, the first time at once: when that one succeeds, the world is there, so the failure before it was the
+  event's own and is counted.
 Any success resets the source's wait.
 """
 
@@ -78,23 +79,30 @@ class Attempts:
         """No call is made before this time."""
         self._outage_error = ""
         """Of the event that was set aside last."""
+        self._is_first_aside = False
+        """Nothing was waited for since an event was set aside: another one says whether the world is away."""
 
     async def process(self, items: Sequence[Item]) -> None:
         """Bring each of these events, whose ids are held, to an outcome, or park it.
 
         Raises `Stopped`; events without an outcome stay pending then.
         """
-        unsettled = await self._try(items)
-        if len(items) == 1 or not unsettled:
-            return
-        self._delay()
-        for item in unsettled:
-            await self._try([item])
+        if not await self._try(items):
+            self._delay()
+            for item in items:
+                await self._try([item])
 
     def waits(self) -> Waits:
         """Return what is left of the waits."""
         now = trio.current_time()
         return Waits(self._failures, max(0, self._not_before - now), self._parked.waits(now))
+
+    def waits_for_another(self) -> bool:
+        """Return whether an event was set aside without a wait; begin that wait. Call when there is no other event."""
+        is_first = self._is_first_aside
+        if is_first:
+            self._delay()
+        return is_first
 
     async def wait_out(self) -> None:
         """Return when a call may be made again after a failure that was not one event's own. Raises `Stopped`."""
@@ -103,19 +111,21 @@ class Attempts:
                 await self._stop.wait()
                 raise Stopped
 
-    async def _try(self, items: Sequence[Item]) -> Sequence[Item]:
-        """Settle what the processor says about these events; return those of a batch that are to go on alone."""
+    async def _try(self, items: Sequence[Item]) -> bool:
+        """Settle what the processor says about these events; return False if it says nothing, as a batch failed."""
         try:
             entries = await self._call(items)
         except BatchFailed as failure:
             if len(items) > 1:
-                return items
+                return False
             entries = [Failed(failure.error, outage=failure.outage)]
         away = self._settle(items, entries)
-        if len(items) == 1:
+        if len(items) > 1:
+            self._go_on_alone([item for item, _ in away])
+        else:
             for item, error in away:
                 self._set_aside(item, error)
-        return [item for item, _ in away]
+        return True
 
     async def give_turn(self, suspect: Item) -> bool:
         """Call the processor once with a suspect, whose id is held; return whether its source's next may have its turn.
@@ -165,6 +175,7 @@ class Attempts:
         """Make no call for a while, after a failure that is not one event's own."""
         self._not_before = trio.current_time() + wait_seconds(self._failures)
         self._failures += 1
+        self._is_first_aside = False
 
     async def _unless_stopped(self, wait: Callable[[], Awaitable[None]]) -> None:
         async with trio.open_nursery() as nursery:
@@ -207,14 +218,28 @@ class Attempts:
     def _succeeded(self) -> None:
         """Reset the wait. The world is there, so the event that was set aside last met no outage: it failed."""
         self._failures = 0
+        self._is_first_aside = False
         event = self._parked.outage_over()
         if event is not None:
             self._failed(event, self._outage_error)
 
+    def _go_on_alone(self, away: Sequence[Item]) -> None:
+        """Let these events of a batch wait for the world, and then go in turn with others: one that succeeds between
+        two of them tells an outage from what only they meet."""
+        if away:
+            self._delay()
+        for item in away:
+            self._parked.make_ready(_parked(item))
+
     def _set_aside(self, item: Item, error: str) -> None:
+        """Set the event aside; wait, unless it is the first: each event that nobody takes would cost its source a wait
+        for every attempt."""
+        if self._parked.in_outage:
+            self._delay()
+        else:
+            self._is_first_aside = True
         self._parked.set_aside(_parked(item))
         self._outage_error = error
-        self._delay()
 
     def _failed(self, event: ParkedEvent, error: str, *, last: bool = False) -> None:
         attempts = event.attempts + 1

@@ -173,14 +173,22 @@ class Consumer:
         """Take in turn what is parked and due, a batch of requeued events, and one of what the channel holds; return
         False if there was nothing.
 
-        In an outage that an event met alone, take one event at a time: those that were set aside if there is no other.
+        In an outage that an event met alone, take one event at a time, and what is parked if there is no other: what
+        has failed before says less about the world.
         """
         if self._attempts is not None:
             await self._attempts.wait_out()
-        unparked = await self._unpark_next(lambda: self._parked.next_due(trio.current_time()))
+        unparked = not self._parked.in_outage and await self._next_due()
         requeued = not self._blocked and await self._next_requeued()
         fresh = not self._blocked and await self._next_batch()
-        return unparked or requeued or fresh or await self._unpark_next(self._parked.next_aside)
+        return unparked or requeued or fresh or await self._next_due() or await self._next_aside()
+
+    async def _next_due(self) -> bool:
+        return await self._unpark_next(lambda: self._parked.next_due(trio.current_time()))
+
+    async def _next_aside(self) -> bool:
+        is_to_wait = self._attempts is not None and self._attempts.waits_for_another()
+        return is_to_wait or await self._unpark_next(self._parked.next_aside)
 
     async def _unpark_next(self, next_parked: Callable[[], ParkedEvent | None]) -> bool:
         event = None if self._results_wait else next_parked()

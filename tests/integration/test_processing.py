@@ -453,3 +453,18 @@ def test_a_requeued_event_on_disk_is_fed_once(children: Children) -> None:
     assert statuses(child, "worked", "dead") == ["processed"]
     assert child.metrics()['tidegate_processor_seconds_count{source="worked"}'] == 21
     assert child.stop() == 0
+
+
+def test_refused_events_do_not_slow_their_source(children: Children) -> None:
+    """Events that alone meet an outage go in turn with others, which tell at once that the world is there: after the
+    wait of their batch there is none."""
+    child = children(
+        source("worked", processor="processors:plain", processor_batch_events_max=4), launch=("--waits", "0,3600")
+    )
+    child.start()
+    away = [item(each, do="away") for each in "abc"]
+    child.post("worked", [*away, *(item(each) for each in "defg")])
+    eventually(lambda: [receipt(child, each)["attempts"] for each in "abc"] == [1, 1, 1])
+    assert calls(child)[:7] == [["a", "b", "c", "d"], ["a"], ["e"], ["b"], ["f"], ["c"], ["g"]]
+    assert pending(child, "worked") == 3
+    check_identity(child)
