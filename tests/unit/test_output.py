@@ -43,7 +43,7 @@ def pipe() -> Iterator[Pipe]:
 
 
 def test_what_nobody_reads_is_counted(pipe: Pipe) -> None:
-    """A pipe without room keeps nobody waiting; later lines say how many were lost before them, and the sum is right."""
+    """A pipe without room keeps nobody waiting; later lines say how many were lost before, and the sum is right."""
     line, count = b"x" * 1023 + b"\n", 4 * WAITING_BYTES_MAX // 1024
     for _ in range(count):
         pipe.output.put(line)
