@@ -121,11 +121,16 @@ class World:
     aside: list[int] = field(default_factory=list)
     failures: int = 0
     not_before: float = 0
+    first_aside_at: float | None = None
+    """When an event was set aside while no other was: another is tried at once, itself only after the wait."""
 
     async def __call__(self, events: Sequence[dict[str, Any]], *_: object) -> list[Succeeded | Failed]:
         await trio.lowlevel.checkpoint()
-        assert trio.current_time() >= self.not_before, "called before the wait was over"
         numbers = [int(event["inbound_event_id"].removeprefix("id-")) for event in events]
+        if self.first_aside_at is not None and numbers == self.aside:
+            self._wait(self.first_aside_at)
+        self.first_aside_at = None
+        assert trio.current_time() >= self.not_before, "called before the wait was over"
         self._check_turn(numbers)
         self.touched.update(numbers)
         is_down = self.calls in self.down
@@ -156,8 +161,12 @@ class World:
             self._note_failed(numbers[0])
             return
         if len(numbers) == 1:
-            self.aside = [each for each in self.aside if each != numbers[0]] + numbers
-        self._wait()
+            others = [each for each in self.aside if each != numbers[0]]
+            self.aside = others + numbers
+            if not others:
+                self.first_aside_at = trio.current_time()
+                return
+        self._wait(trio.current_time())
 
     def _note_entries(self, numbers: list[int], entries: list[Succeeded | Failed]) -> None:
         for number, entry in zip(numbers, entries, strict=True):
@@ -170,14 +179,14 @@ class World:
                 self._note_failed(others[-1])
             self.aside = []
         if any(isinstance(entry, Failed) and entry.outage for entry in entries):
-            self._wait()
+            self._wait(trio.current_time())
 
     def _note_failed(self, number: int) -> None:
         self.expected[number] = self.expected.get(number, 0) + 1
         self.aside = [each for each in self.aside if each != number]
 
-    def _wait(self) -> None:
-        self.not_before = trio.current_time() + WAIT_SECONDS[min(self.failures, len(WAIT_SECONDS) - 1)]
+    def _wait(self, since: float) -> None:
+        self.not_before = since + WAIT_SECONDS[min(self.failures, len(WAIT_SECONDS) - 1)]
         self.failures += 1
 
 
