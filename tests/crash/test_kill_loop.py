@@ -15,7 +15,7 @@ from tests.support.load import SECTIONS, SOURCES, Acknowledged, Load, check_book
 from tests.support.server import Children
 from tests.support.waiting import eventually
 
-ROUNDS = int(os.environ.get("TIDEGATE_KILL_ROUNDS", "12"))
+ROUNDS = int(os.environ.get("TIDEGATE_KILL_ROUNDS", "10"))
 ANSWERS_MAX = 80
 
 
