@@ -123,8 +123,8 @@ class StandardOutput:
 
     def lead_here(self) -> None:
         """Lead `sys.stdout` and `sys.stderr` here, whatever a processor has put in their place."""
-        sys.stdout = sys.__stdout__ = self.stdout  # type: ignore[misc]
-        sys.stderr = sys.__stderr__ = self.stderr  # type: ignore[misc]
+        sys.stdout = sys.__stdout__ = self.stdout  # type: ignore[misc]  # final for typeshed; what the exit flushes
+        sys.stderr = sys.__stderr__ = self.stderr  # type: ignore[misc]  # as above
 
     def continue_in_child(self) -> None:
         for output in self._outputs:

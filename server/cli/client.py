@@ -14,7 +14,7 @@ from server.cli.exit_codes import ERROR, MISTAKE
 from server.config.load import ServerConfig, load_section
 from server.config.values import Address
 
-LOOPBACK_OF = {"0.0.0.0": ("127.0.0.1",), "::": ("::1", "127.0.0.1")}  # noqa: S104
+LOOPBACK_OF = {"0.0.0.0": ("127.0.0.1",), "::": ("::1", "127.0.0.1")}  # noqa: S104 - asked for, not bound
 """Where a server that listens everywhere is found on this host; IPv4 alone if the host has nothing else."""
 
 

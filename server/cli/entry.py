@@ -77,7 +77,8 @@ def _open_standard_files() -> None:
             os.fstat(file)
         except OSError:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # takes the lowest number, which is this one
-            setattr(sys, name, open(file, "r" if file == 0 else "w", closefd=False))  # noqa: SIM115
+            stream = open(file, "r" if file == 0 else "w", closefd=False)  # noqa: SIM115 - for as long as the process
+            setattr(sys, name, stream)
 
 
 def _import_storage() -> str | None:
@@ -87,7 +88,8 @@ def _import_storage() -> str | None:
     import storage  # noqa: PLC0415 - from there
 
     sys.path.remove(beside)
-    return None if (storage.__file__ or "").startswith(os.path.join(beside, "")) else str(storage.__file__)  # noqa: PTH118
+    is_ours = (storage.__file__ or "").startswith(f"{beside}/")
+    return None if is_ours else str(storage.__file__)
 
 
 def _spare_threads(*, for_long: bool) -> None:

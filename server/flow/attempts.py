@@ -145,7 +145,7 @@ class Attempts:
     def count_death(self, item: Item, suspect: Suspect) -> None:
         """Count an attempt for a suspect that was in hand again when a process died."""
         self._state.processor_failed([PROCESS_ENDED], self._clock.now_ms())
-        self._failed(_parked(item), PROCESS_ENDED, last=suspect.deaths > DEATHS_MAX)
+        self._failed(item.to_be_parked(holds=True), PROCESS_ENDED, last=suspect.deaths > DEATHS_MAX)
 
     async def _call(self, items: Sequence[Item]) -> list[Succeeded | Failed]:
         await self.wait_out()
@@ -197,7 +197,7 @@ class Attempts:
                 if entry.outage:
                     away.append((item, entry.error))
                 else:
-                    self._failed(_parked(item), entry.error)
+                    self._failed(item.to_be_parked(holds=True), entry.error)
                 continue
             done.append(item)
             if entry.result is not None:
@@ -229,7 +229,7 @@ class Attempts:
         if away:
             self._delay()
         for item in away:
-            self._parked.make_ready(_parked(item))
+            self._parked.make_ready(item.to_be_parked(holds=True))
 
     def _set_aside(self, item: Item, error: str) -> None:
         """Set the event aside; wait, unless it is the first: each event that nobody takes would cost its source a wait
@@ -238,7 +238,7 @@ class Attempts:
             self._delay()
         else:
             self._is_first_aside = True
-        self._parked.set_aside(_parked(item))
+        self._parked.set_aside(item.to_be_parked(holds=True))
         self._outage_error = error
 
     def _failed(self, event: ParkedEvent, error: str, *, last: bool = False) -> None:
@@ -249,11 +249,6 @@ class Attempts:
             self._outcomes.dead(event.number, event.digest, attempts, event.received_at_ms, detail)
         else:
             self._outcomes.attempted(replace(event, attempts=attempts), wait_seconds(event.attempts))
-
-
-def _parked(item: Item) -> ParkedEvent:
-    """Return this event, which holds its id, as one to be parked."""
-    return ParkedEvent(item.number, item.digest, item.received_at_ms, item.attempts, True, item.store_ms)
 
 
 def wait_seconds(failures: int) -> float:

@@ -11,7 +11,7 @@ from server.flow.attempts import Attempts
 from server.flow.duplicates import Duplicates
 from server.flow.item import Item, items_of
 from server.flow.outcome_writer import Duplicate, OutcomeWriter
-from server.flow.parked import ParkedEvent, ParkedEvents
+from server.flow.parked import ParkedEvents
 from server.flow.seen_in_store import SeenInStore
 from server.flow.suspects import Suspects
 from storage.codec.records import split_digests
@@ -81,7 +81,7 @@ class Handling:
     def _hold(self, item: Item) -> bool:
         """Hold the item's id and return True. If the id is held already, or the item is to go alone (a restart cut a
         retry short, or it is a suspect), park it and return False."""
-        event = ParkedEvent(item.number, item.digest, item.received_at_ms, item.attempts, store_ms=item.store_ms)
+        event = item.to_be_parked(holds=False)
         if not self._parked.hold(event):
             return False
         if item.attempts or self._suspects.of(item.number):

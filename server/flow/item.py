@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
+from server.flow.parked import ParkedEvent
 from server.intake.events import build_events
 from storage.codec.records import split_digests
 from storage.deliveries import NumberedDeliveries
@@ -23,6 +24,10 @@ class Item:
     """When it was received, by the store's time, to the minute; 0 if it is requeued."""
     numbered: NumberedDeliveries | None
     """The deliveries of its span; None if it need not be built."""
+
+    def to_be_parked(self, *, holds: bool) -> ParkedEvent:
+        """Return what is kept of it while it is parked. `holds`: it is the one that holds its id."""
+        return ParkedEvent(self.number, self.digest, self.received_at_ms, self.attempts, holds, self.store_ms)
 
 
 def items_of(spans: Sequence[Span]) -> list[Item]:

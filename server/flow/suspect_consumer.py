@@ -3,7 +3,6 @@
 from server.flow.attempts import Stopped
 from server.flow.consumer import Consumer
 from server.flow.item import Item, items_of
-from server.flow.parked import ParkedEvent
 from storage.model import Span
 
 
@@ -31,7 +30,7 @@ class SuspectConsumer(Consumer):
         if span.deferred:
             self._state.release_paid()
         [item] = items_of([span])
-        if not self._parked.hold(_parked(item)):
+        if not self._parked.hold(item.to_be_parked(holds=False)):
             return True
         self._hand = (number, item.received_at_ms)
         try:
@@ -58,7 +57,3 @@ class SuspectConsumer(Consumer):
         """Read the event; return None if it has an outcome."""
         spans = await self._reading.run(self._reader.spans, [number])
         return spans[0] if spans else None
-
-
-def _parked(item: Item) -> ParkedEvent:
-    return ParkedEvent(item.number, item.digest, item.received_at_ms, item.attempts, store_ms=item.store_ms)

@@ -240,6 +240,7 @@ class Flow:
             self.queue.offer([Committed(delivery(row.number, [event_id]), 1, 1, digest("demo", event_id), store_ms=1)])
 
     async def pending_after(self, seconds: float) -> list[Row]:
+        """Of a clock that jumps: nothing is waited for."""
         await trio.sleep(seconds)
         return [row for row in self.disk.rows.values() if row.pending]
 
