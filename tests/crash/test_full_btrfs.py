@@ -45,6 +45,18 @@ with opened(directory / "store") as (store, writer):
 """
 
 
+pytestmark = pytest.mark.xdist_group("bench")  # of all tests that use apt, which serves one at a time
+
+
+def has_mkfs() -> bool:
+    """Return whether there is mkfs.btrfs, installed if it is missing and this user may."""
+    if shutil.which("mkfs.btrfs") is None and shutil.which("apt-get") and os.geteuid() == 0:
+        install = ["apt-get", "install", "--yes", "--no-install-recommends", "btrfs-progs"]
+        for command in (["apt-get", "update"], install):
+            subprocess.run(command, capture_output=True, check=False)
+    return shutil.which("mkfs.btrfs") is not None
+
+
 @pytest.fixture
 def btrfs(tmp_path: Path) -> Iterator[Path]:
     """A small btrfs; the test is skipped where none can be made and mounted."""
@@ -52,7 +64,7 @@ def btrfs(tmp_path: Path) -> Iterator[Path]:
     directory.mkdir()
     image.touch()
     os.truncate(image, IMAGE_BYTES)
-    if shutil.which("mkfs.btrfs") is None or not all(
+    if not has_mkfs() or not all(
         subprocess.run(command, capture_output=True, check=False).returncode == 0
         for command in (["mkfs.btrfs", "-q", str(image)], ["mount", "-o", "loop", str(image), str(directory)])
     ):
