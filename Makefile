@@ -14,7 +14,8 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run test test-fast bench bench-full lint docs format lock clean
+PART ?=
+.PHONY: help install run test test-fast torture bench bench-full lint docs format lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{ printf "make %-10s %s\n", $$1, $$2 }'
@@ -34,6 +35,9 @@ test: lint ## lint, types and all tests, the HTTP ones with either front end
 
 test-fast: $(DEVELOPS) ## the tests of the working day: unit and property
 	$(PYTEST) tests/unit tests/property
+
+torture: $(DEVELOPS) ## faults for long, every part or PART=kills: each under an hour, goes on where it was; then the table
+	$(BIN)/python -m tests.torture $(PART)
 
 bench: $(DEVELOPS) ## measure beside the peers, which are built first: about three minutes
 	@PYTHON=$(PYTHON) bench/peers/setup.sh
