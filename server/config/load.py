@@ -8,7 +8,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -20,9 +20,11 @@ from server.config.secrets import InvalidValue, SecretContext
 from server.config.settings import (
     SECTIONS,
     SOURCE_SETTINGS,
+    Config,
     DedupConfig,
     LimitsConfig,
     QueueConfig,
+    RetentionConfig,
     ServerConfig,
     StorageConfig,
 )
@@ -35,6 +37,7 @@ __all__ = [
     "DedupConfig",
     "LimitsConfig",
     "QueueConfig",
+    "RetentionConfig",
     "ServerConfig",
     "StorageConfig",
     "absolute",
@@ -53,19 +56,6 @@ Table = Mapping[str, Any]
 Section = TypeVar("Section", ServerConfig, StorageConfig, DedupConfig)
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
-    """One configuration file. No secret is in its repr."""
-
-    path: Path
-    server: ServerConfig
-    storage: StorageConfig
-    limits: LimitsConfig
-    queue: QueueConfig
-    dedup: DedupConfig
-    sources: Mapping[str, Source]
-
-
 class ConfigError(Exception):
     """The file cannot be used. `mistakes` has a line for each, which names its key and holds no secret."""
 
@@ -81,7 +71,8 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
     path = absolute(path)
     reader = _Reader(_parse(path), SecretContext(environ, path.parent))
     sections: dict[str, Any] = {name: reader.section(name) for name in SECTIONS}
-    config = Config(path=path, sources=MappingProxyType(reader.sources()), **sections)
+    sources = MappingProxyType(reader.sources())
+    config = Config(path=path, sources=sources, retention_is_configured="retention" in reader.tree, **sections)
     reader.check_unknown("", reader.tree, [*SECTIONS, "sources"])
     _check_relations(reader, config)
     if reader.mistakes:
@@ -104,13 +95,14 @@ def load_section(path: Path, section: type[Section], environ: Mapping[str, str] 
 
 def restart_needed(old: Config, new: Config) -> list[str]:
     """Return the changed keys that a reload cannot apply: all but sources and secrets."""
-    return [
+    changed = [
         f"{name}.{key}"
         for name, section in SECTIONS.items()
         for key in settings_of(section)
         if f"{name}.{key}" != "server.admin_token"
         if getattr(getattr(old, name), key) != getattr(getattr(new, name), key)
     ]
+    return changed + ["retention"] * (old.retention_is_configured != new.retention_is_configured)
 
 
 def publicly_exposed(config: Config) -> Iterator[tuple[str, str]]:

@@ -33,6 +33,8 @@ from server.config.values import (
 
 GIB = 2**30
 TIB = 2**40
+HOURS_MAX = 876_000
+"""A hundred years."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,37 @@ class StorageConfig:
     path: Path = setting("data", PATH, "The store's directory; relative to the directory of this file.")
     map_size_bytes: int = setting(
         64 * GIB, count(2**20, 128 * TIB), "Ceiling of the store's file. It is sparse: only what is used takes disk."
+    )
+    free_bytes_min: int = setting(
+        0,
+        count(1, 128 * TIB, zero="the lesser of 1 GiB and 5 % of the file system"),
+        "Below it deliveries get 503 storage_full. Pages that the store can use again count as free.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionConfig:
+    """How long things stay in the store. One from before there was retention loses nothing without this section."""
+
+    archive_hours: float = setting(
+        168,
+        number(0, HOURS_MAX, zero="for ever"),
+        "How long events and deliveries stay, with their bodies, after their outcomes.",
+    )
+    archive_bytes_max: int = setting(
+        0,
+        count(1, 128 * TIB, zero="no bound"),
+        "Compressed bodies in the store: over it the oldest leave first, even before archive_hours.",
+    )
+    receipt_hours: float = setting(
+        720,
+        number(0, HOURS_MAX, zero="for ever"),
+        "How long ids, outcomes and receipts stay; at least for dedup.window_hours, and never shorter than the body.",
+    )
+    dead_hours: float = setting(
+        0,
+        number(0, HOURS_MAX, zero="for ever"),
+        "How long dead events stay, with their bodies; until then they can be requeued.",
     )
 
 
@@ -198,4 +231,30 @@ SECTIONS: Mapping[str, type] = {
     "limits": LimitsConfig,
     "queue": QueueConfig,
     "dedup": DedupConfig,
+    "retention": RetentionConfig,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """One configuration file. No secret is in its repr."""
+
+    path: Path
+    server: ServerConfig
+    storage: StorageConfig
+    limits: LimitsConfig
+    queue: QueueConfig
+    dedup: DedupConfig
+    retention: RetentionConfig
+    retention_is_configured: bool
+    """Whether the file has the section: until then a store from before there was retention loses nothing."""
+    sources: Mapping[str, Source]
+
+    @property
+    def receipt_hours(self) -> float:
+        """How long ids, outcomes and receipts stay at least: as `retention.receipt_hours`, the dedup window and the
+        bodies ask; 0: for ever."""
+        bodies, receipts = self.retention.archive_hours, self.retention.receipt_hours
+        if receipts == 0 or (bodies == 0 and self.retention.archive_bytes_max == 0):
+            return 0
+        return max(bodies, receipts, self.dedup.window_hours)

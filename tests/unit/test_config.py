@@ -118,6 +118,13 @@ def test_all_mistakes_come_at_once(read: Load) -> None:
         ("storage", 'path = ""'),
         ("storage", 'path = "a\\u0000b"'),
         ("storage", "path = 1"),
+        ("storage", "free_bytes_min = -1"),
+        ("storage", "free_bytes_min = 0.5"),
+        ("retention", "archive_hours = -1"),
+        ("retention", "archive_hours = nan"),
+        ("retention", "receipt_hours = inf"),
+        ("retention", 'dead_hours = "7 days"'),
+        ("retention", "archive_bytes_max = 1e9"),
         ("server", 'bind = "8080"'),
         ("server", 'bind = ":8080"'),
         ("server", 'bind = "::1:8080"'),
@@ -486,6 +493,36 @@ def test_sources_and_secrets_need_no_restart(read: Load) -> None:
     new = read('[server]\nadmin_token = "new"\n[limits]\nconnections_max = 5\n[storage]\npath = "other"\n')
     assert restart_needed(old, old) == []
     assert restart_needed(old, new) == ["storage.path", "limits.connections_max"]
+
+
+def test_retention_that_is_only_named_counts(read: Load) -> None:
+    """Whether the section is in the file is known, since it lets an old store lose something; it needs a restart."""
+    without, named = read(SOURCE), read("[retention]\n" + SOURCE)
+    assert (without.retention_is_configured, named.retention_is_configured) == (False, True)
+    assert without.retention == named.retention
+    assert restart_needed(without, named) == ["retention"]
+
+
+@pytest.mark.parametrize(
+    ("bodies", "bodies_bytes", "receipts", "hours"),
+    [
+        (168, 0, 720, 720),
+        (0.5, 0, 1.5, 96),
+        (168, 0, 24, 168),
+        (168, 0, 0, 0),
+        (0, 0, 720, 0),
+        (0, 10**9, 720, 720),
+    ],
+)
+def test_receipts_outlast_bodies_and_ids(
+    read: Load, bodies: float, bodies_bytes: int, receipts: float, hours: float
+) -> None:
+    """Receipts stay as long as they should, as the dedup window asks, and as the bodies do; 0 is for ever."""
+    config = read(
+        f"[retention]\narchive_hours = {bodies}\narchive_bytes_max = {bodies_bytes}\nreceipt_hours = {receipts}\n"
+        "[dedup]\nwindow_hours = 96\n"
+    )
+    assert config.receipt_hours == hours
 
 
 def test_a_client_here_can_have_a_token(read: Load) -> None:
