@@ -14,7 +14,7 @@ Order of operations
 3. The batch is handed over to the committer, which takes it into the store with the next group. Nothing is numbered
    behind one that is not answered until it has ended: should it fail, its numbers are given again.
 
-While the store cannot be written, deliveries are refused before they get a number.
+While the store cannot be written, or has no room for them, deliveries are refused before they get a number.
 
 Rejected: answers after the transaction only (at a few thousand requests a second it took most of the time of each, and
 most of the server's), a timer that collects deliveries before they are answered (a batch is as large as what came
@@ -79,9 +79,9 @@ class Acknowledger:
             waiting, self._waiting = split_off(self._waiting)
             if self._waiting:
                 self._came.notify()
-            if self._committer.failure is not None:
+            if (error := self._committer.refusal) is not None:
                 for each in waiting:
-                    each.refuse(self._committer.failure)
+                    each.refuse(error)
                 continue
             if self._committer.is_settled:
                 self._journal.rewind()

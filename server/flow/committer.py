@@ -34,7 +34,7 @@ from server.base.worker import SoleWorker
 from server.flow.batch import Batch, PendingAppend
 from server.flow.source_state import Committed, SourceState
 from storage.errors import StoreError, StoreFailed, StoreFull
-from storage.lmdb_store.environment import Store
+from storage.lmdb_store.room import Room
 from storage.model import Append, Group, StatusChange, Written
 from storage.write.writer import Writer
 
@@ -48,6 +48,8 @@ deliveries a second that makes one transaction of five; when nothing comes, a re
 FLUSHED_SECONDS_MAX = 5.0
 """How long a look-up waits for what was acknowledged before it. On a disk that hangs, what there is says more."""
 
+FULL = StoreFull("what is left is kept for outcomes")
+
 OnDisk = Callable[[], None]
 PendingChange = tuple[SourceState, StatusChange, OnDisk]
 
@@ -55,9 +57,9 @@ PendingChange = tuple[SourceState, StatusChange, OnDisk]
 class Committer:
     """Takes numbered batches and changes of status; `run` writes them. Made inside `trio.run`."""
 
-    def __init__(self, writer: Writer, store: Store) -> None:
+    def __init__(self, writer: Writer, room: Room) -> None:
         self._writer, self._writing = writer, SoleWorker("writer")
-        self._store = store
+        self.room = room
         self.store_clock = writer.clock
         self._batches: list[Batch] = []
         """Not in the store yet. All but the last are answered."""
@@ -73,9 +75,6 @@ class Committer:
         """Why the last group failed; None while all is well."""
         self.stored_end = writer.next_number
         """The number after the last event in the store."""
-        self.used_bytes = store.used_bytes()
-        self.full = not store.has_room(self.used_bytes)
-        """The store is so full that what is left is kept for outcomes."""
         self.commit_seconds = Histogram(SECONDS)
         self.commit_events = Histogram(EVENTS)
 
@@ -125,6 +124,11 @@ class Committer:
     async def group_ended(self) -> None:
         """Return when the next transaction has ended, well or not."""
         await self._group_ended.park()
+
+    @property
+    def refusal(self) -> StoreError | None:
+        """Why no deliveries can be taken now; None if they can."""
+        return FULL if self.failure is None and self.room.is_full else self.failure
 
     @property
     def numbered_end(self) -> int:
@@ -191,8 +195,7 @@ class Committer:
         if batches:
             self.commit_events.observe(batches[-1].end - self.stored_end)
             self.stored_end = batches[-1].end
-        self.used_bytes = written.used_bytes
-        self.full = not self._store.has_room(written.used_bytes)
+        self.room.use(written.used_bytes)
         for state, _, _ in changes:
             state.totals = written.totals[state.id]
         waiting = [each for batch in batches for each in batch.waiting]

@@ -5,11 +5,13 @@ from collections.abc import Mapping
 import trio
 
 from server.base.refusal import Refusal, refuse
+from server.config.capacity import size
 from server.flow.committer import Committer
 from server.flow.engine import Engine
 from storage.dedup.index import DedupIndex
 from storage.errors import StoreError, StoreFull
 from storage.journal.journal import Journal
+from storage.lmdb_store.room import Room
 
 DRAINING = refuse("draining", "the server is shutting down")
 STARTING = refuse("starting", "the server is starting")
@@ -41,10 +43,13 @@ class Health:
             return DRAINING
         if not self.started:
             return STARTING
-        failure = self._committer.failure
-        if failure is not None:
-            return storage_refusal(failure)
-        return STORAGE_FULL if self._committer.full else None
+        error = self._committer.refusal
+        return None if error is None else storage_refusal(error)
+
+    def command_refusal(self) -> Refusal | None:
+        """Return why nothing can be changed now, if so: for what goes on while deliveries find no room."""
+        refusal = self.refusal()
+        return None if refusal is STORAGE_FULL and self._committer.failure is None else refusal
 
     def live(self) -> bool:
         """Return whether the process works; only a restart would help if not."""
@@ -53,9 +58,14 @@ class Health:
     def ready(self) -> tuple[bool, Mapping[str, object]]:
         """Return whether deliveries can be taken; with the reasons why not and the warnings, by name."""
         refusal = self.refusal()
-        reasons = [] if refusal is None else [{"reason": refusal.code, "message": refusal.message}]
+        reasons = [] if refusal is None else [{"reason": refusal.code, "message": self._words(refusal)}]
         status = "ready" if refusal is None else "not ready"
         return refusal is None, {"status": status, "reasons": reasons, "warnings": self._warnings()}
+
+    def _words(self, refusal: Refusal) -> str:
+        if refusal is not STORAGE_FULL:
+            return refusal.message
+        return f"{refusal.message}: {self._committer.failure or shortage(self._committer.room)}"
 
     def _warnings(self) -> list[dict[str, str]]:
         warnings = []
@@ -94,6 +104,15 @@ class Health:
         if abs(stepped) <= CLOCK_STEP_MS_MAX:
             return ""
         return f"the wall clock was set {'ahead' if stepped > 0 else 'back'} by {_hours(abs(stepped))}"
+
+
+def shortage(room: Room) -> str:
+    """Return what deliveries find no room in, with what is free and what is kept of it."""
+    share, place, setting = room.disk, "disk", "storage.free_bytes_min"
+    if room.map.free_bytes - room.map.kept_bytes < share.free_bytes - share.kept_bytes:
+        share, place, setting = room.map, "map", "of storage.map_size_bytes, for outcomes"
+    free, kept = size(max(0, share.free_bytes)), size(share.kept_bytes)
+    return f"its {place} has {free} left for it, and {kept} are kept ({setting})"
 
 
 def _hours(ms: int) -> str:

@@ -142,7 +142,7 @@ class Metrics:
             journal_seconds=_buckets(self._acknowledger.journal_seconds),
             commit_seconds=_buckets(self._committer.commit_seconds),
             commit_events=_buckets(self._committer.commit_events),
-            store_used_bytes=self._committer.used_bytes,
+            store_used_bytes=self._committer.room.used_bytes,
             store_map_bytes=self._store.map_size_bytes,
             log_lines_dropped=self._log_lines_dropped(),
         )

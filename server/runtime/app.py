@@ -30,12 +30,14 @@ from server.http.listener import serve as serve_http
 from server.observe.health import Health, storage_refusal
 from server.observe.metrics import Metrics, Requests
 from server.observe.sources import describe_sources
+from server.runtime.disk_guard import guard_disk
 from server.runtime.gc import tune
 from server.runtime.reload import Reload
 from server.runtime.signals import HangUp, notify
 from storage.dedup.index import DedupIndex
 from storage.journal.journal import Journal
 from storage.lmdb_store.environment import Store
+from storage.lmdb_store.room import Room
 from storage.read.reader import Reader
 from storage.write.writer import Writer
 
@@ -64,7 +66,7 @@ class Server:
         if writer.clock.withholds:
             self.log.warning("the wall clock is not believed", ahead_seconds=writer.clock.now().withheld_ms / 1000)
         self.journal = Journal(store)
-        self.committer = Committer(writer, store)
+        self.committer = Committer(writer, Room(store, config.storage.free_bytes_min))
         self.acknowledger = Acknowledger(self.committer, self.journal)
         self.index = DedupIndex(
             config.dedup.window_ms,
@@ -73,7 +75,7 @@ class Server:
         )
         self.index_ready = trio.Event()
         self.lookup, self.looking_up = Reader(store), Worker("look-ups")
-        self.indexing = Worker("index")
+        self.indexing, self.disk = Worker("index"), Worker("disk")
         self.suspects = find_suspects(store)
         shared = Shared(
             committer=self.committer,
@@ -115,6 +117,7 @@ class Server:
         nursery.start_soon(self._rebuild_index)
         nursery.start_soon(self._check_readers)
         nursery.start_soon(self._write_time)
+        nursery.start_soon(guard_disk, self.committer.room, self.disk)
         hang_up = HangUp(self.drain_requested.is_set)
         nursery.start_soon(self.reload.on_sighup, hang_up)
         nursery.start_soon(hang_up.watch)

@@ -5,7 +5,7 @@ format is refused, and so is one whose file was cut; every lmdb.Error leaves as 
 environment that has failed, and that cannot be opened anew since a transaction does not end. The process must end then.
 
 What a commit flushes, and when: `storage/sync.py`. When the map is full even a deletion fails, so a reserve of it is
-kept for outcomes: see `has_room`.
+kept for outcomes: see `room.py`.
 """
 
 import os
@@ -183,10 +183,6 @@ class Store:
             stat = txn.stat(database)
             pages += stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
         return pages * self.page_bytes
-
-    def has_room(self, used_bytes: int) -> bool:
-        """Return whether deliveries may still be taken: the reserve is for outcomes."""
-        return used_bytes + self.reserve_bytes <= self.map_size_bytes
 
     def reader_check(self) -> int:
         """Free the slots of readers that were killed, which pin pages; return how many there were."""

@@ -27,12 +27,13 @@ from storage.errors import StoreError, StoreFailed, StoreFull
 from storage.journal.journal import Journal
 from storage.journal.records import read_journal
 from storage.lmdb_store.environment import Store
+from storage.lmdb_store.room import Room
 from storage.model import Append, Group, StatusChange, Written
 from storage.read.reader import Reader
 from storage.read.snapshot import Snapshots
 from storage.statuses import EventStatus, Totals
 from storage.write.writer import Writer
-from tests.support.store import MAP_SIZE_BYTES, delivery
+from tests.support.store import AT_MS, MAP_SIZE_BYTES, STORE_MS, delivery
 from tests.support.waiting import HANG_SECONDS, until
 
 
@@ -64,7 +65,7 @@ async def committing(
 ) -> AsyncIterator[tuple[Acknowledger, Committer, Writing, Store]]:
     store = Store.open(path, map_size_bytes=MAP_SIZE_BYTES, mode="write")
     writer = kind(store)
-    committer = Committer(writer, store)
+    committer = Committer(writer, Room(store))
     acknowledger = Acknowledger(committer, journal(store))
     try:
         async with trio.open_nursery() as nursery:
@@ -81,6 +82,22 @@ def admission(
 ) -> Admission:
     deliveries = delivery(1, list(ids), source_id=source_id).deliveries
     return Admission(deliveries, len(ids) if admitted is None else admitted, rest, 0)
+
+
+async def test_no_room_takes_no_deliveries(tmp_path: Path) -> None:
+    """What comes while there is no room is refused, by the journal too, and outcomes are written as ever."""
+    async with committing(tmp_path, journal=Journal) as (acknowledger, committer, writer, _):
+        state, results = SourceState("demo", Totals()), list[Any]()
+        acknowledger.append(state, admission("a"), results.append)
+        await acknowledger.settled()
+        committer.room.is_full = True
+        acknowledger.append(state, admission("b"), results.append)
+        written = trio.Event()
+        change = StatusChange("demo", EventStatus.PROCESSED, [1], [1], AT_MS, STORE_MS)
+        committer.change_status(state, change, written.set)
+        await written.wait()
+        assert isinstance(results[1], StoreFull)
+        assert (state.totals.received, state.totals.processed, writer.next_number) == (1, 1, 2)
 
 
 async def test_what_waits_during_a_commit_is_one_group(tmp_path: Path) -> None:

@@ -224,7 +224,7 @@ def big(first: int) -> Append:
 def fill(store: Store, writer: Writer, *, beyond_reserve: bool) -> None:
     """Append until there is no room, or until it raises."""
     used = store.used_bytes()
-    while beyond_reserve or store.has_room(used):
+    while beyond_reserve or used + store.reserve_bytes <= store.map_size_bytes:
         used = writer.write(Group([big(writer.next_number)])).used_bytes
         assert used == store.used_bytes()
 

@@ -236,7 +236,7 @@ def _add_requeue(app: QuartTrio, requeue: Requeue, sources: Sources, health: Hea
     async def requeue_events() -> Response:
         body = unwrap(await body_reader().read(up_to(REQUEUE_BODY_BYTES_MAX)))
         source_id, event_ids = unwrap(params.requeue_command(body))
-        unwrap(health.refusal())
+        unwrap(health.command_refusal())
         if all(source["id"] != source_id for source in sources()):
             raise Refused(NO_SOURCE)
         done = unwrap(await requeue(source_id, event_ids))
@@ -248,7 +248,7 @@ def _add_requeue(app: QuartTrio, requeue: Requeue, sources: Sources, health: Hea
 def _add_trust_clock(app: QuartTrio, trust_clock: TrustClock, health: Health) -> None:
     async def believe_clock() -> Response:
         dry_run = unwrap(params.trust_clock_command(unwrap(await body_reader().read(up_to(TRUST_BODY_BYTES_MAX)))))
-        unwrap(health.refusal())
+        unwrap(health.command_refusal())
         return response(Answer(200, json_text(unwrap(await trust_clock(dry_run)))))
 
     app.add_url_rule("/trust-clock", view_func=believe_clock, methods=["POST"])
