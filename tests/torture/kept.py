@@ -4,6 +4,7 @@ import json
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,9 @@ class Tally:
     failed: int = 0
     seconds: float = 0.0
     failures: list[dict[str, Any]] = field(default_factory=list)
-    """Seed and problems of the first of them."""
+    """The first of them: seed, what was lost and doubled, problems."""
     impossible: str = ""
-    """Why this host cannot do it."""
+    """Why this host cannot do it; another run tries again."""
 
     def add(self, seed: int, found: Round, seconds: float) -> None:
         self.rounds += 1
@@ -41,7 +42,11 @@ class Tally:
         if not found.good:
             self.failed += 1
             if len(self.failures) < FAILED_MAX:
-                self.failures.append({"seed": seed, "problems": list(found.problems)})
+                self.failures.append({"seed": seed, **_words(found)})
+
+
+def _words(found: Round) -> Mapping[str, object]:
+    return {"lost": found.lost, "doubled": found.doubled, "problems": list(found.problems)}
 
 
 class Kept:
@@ -59,8 +64,9 @@ class Kept:
     def save(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         faults: Mapping[str, Any] = {name: asdict(tally) for name, tally in self.tallies.items()}
+        said = {"machine": self.machine, "until": f"{datetime.now(UTC):%Y-%m-%dT%H:%MZ}", "faults": faults}
         new = self._path.with_suffix(".new")
-        new.write_text(json.dumps({"machine": self.machine, "faults": faults}, indent=1) + "\n")
+        new.write_text(json.dumps(said, indent=1) + "\n")
         new.replace(self._path)
 
     def forget(self) -> None:
