@@ -19,6 +19,7 @@ from storage.codec.records import IDENTITY_BYTES
 from storage.journal.records import JOURNAL_BYTES, NO_RECORD, encode, open_file
 from storage.lmdb_store.disk import give_to_owner
 from storage.lmdb_store.environment import Store
+from storage.lmdb_store.held import HeldFile
 from storage.model import Append
 
 JOURNAL_DELIVERIES_BYTES_MAX = 64 * 1024
@@ -50,6 +51,7 @@ class Journal:
             give_to_owner(store.path / "journal")
             _allocate(self._file, self.bytes_max)
             sync.flush_directory(store.path)
+            self._held = HeldFile(store.path / "journal", (self._file,))
         except OSError as error:
             self.error = error
 
@@ -63,10 +65,13 @@ class Journal:
         if self.error is not None or self._room < 0 or self._at + len(encoded) > self.bytes_max:
             return False
         try:
+            self._held.check()
             _write_durably(self._file, encoded, self._at)
+            self._held.check()
         except OSError as error:
             self.error = error
             with contextlib.suppress(OSError):
+                self._held.check()
                 _write_durably(self._file, NO_RECORD, self._at)
             return False
         self._at += len(encoded)
@@ -82,6 +87,7 @@ class Journal:
         self._room = -1
         if self.error is None:
             with contextlib.suppress(OSError):
+                self._held.check()
                 _write_durably(self._file, NO_RECORD, 0)
 
     def close(self) -> None:

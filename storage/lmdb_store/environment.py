@@ -19,9 +19,10 @@ import lmdb
 
 from storage import sync
 from storage.codec.records import FORMAT, IDENTITY_BYTES, OLD_FORMATS, unseal
-from storage.errors import StoreMissing, StoreOld, StoreVersion
+from storage.errors import StoreFailed, StoreMissing, StoreOld, StoreVersion
 from storage.lmdb_store import disk, lock
 from storage.lmdb_store.errors import lmdb_errors, opening_errors, translated
+from storage.lmdb_store.held import HeldFile
 from storage.lmdb_store.making import DATABASES, FORMAT_KEY, IDENTITY_KEY, check_data, initialise, settle
 from storage.lmdb_store.place import check_files
 from storage.lmdb_store.stale_places import free_stale_places
@@ -160,7 +161,8 @@ class Store:
 
     @contextmanager
     def write_transaction(self) -> Iterator[Any]:
-        """Commit, with a flush, when the block ends, and abort when it raises: all or nothing.
+        """Commit, with a flush, when the block ends, and abort when it raises: all or nothing. Raises StoreFailed if
+        what was committed is perhaps not in the file.
 
         Begin and end it on one thread: otherwise the next write transaction would hang for ever.
         """
@@ -169,7 +171,9 @@ class Store:
             try:
                 self._flush_taken_back()
                 yield txn
+                self._check_held()
                 txn.commit()
+                self._check_held()
             finally:
                 self._transactions.end_write(txn)
 
@@ -194,6 +198,13 @@ class Store:
         self.meta, self.facts, self.bodies, self.ids, self.statuses, self.results = (
             env.open_db(name.encode(), create=False) for name in DATABASES
         )
+        self._held = HeldFile.found(self.path / "data.mdb")
+
+    def _check_held(self) -> None:
+        try:
+            self._held.check()
+        except OSError as error:
+            raise StoreFailed(str(error)) from error
 
     def _open_anew(self) -> Any:
         self.env.close()

@@ -1,0 +1,55 @@
+"""Files of the store that are taken away while they are in use: nothing is acknowledged that is not in them."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from storage.errors import StoreFailed
+from storage.journal.journal import Journal
+from storage.model import Group
+from tests.support.store import numbered, opened
+
+TakeAway = Callable[[Path, Path], None]
+
+
+def reuse(path: Path, stranger: Path) -> None:
+    """Lead its descriptors elsewhere, as somebody does who closes them and opens a file of his own."""
+    numbers = [int(each.name) for each in Path("/proc/self/fd").iterdir() if each.exists() and each.samefile(path)]
+    with stranger.open("wb") as other:
+        for number in numbers:
+            os.dup2(other.fileno(), number, inheritable=False)
+
+
+def remove(path: Path, stranger: Path) -> None:
+    path.unlink()
+    stranger.touch()
+
+
+@pytest.mark.parametrize("take_away", [reuse, remove])
+def test_the_journal_writes_into_no_other(tmp_path: Path, take_away: TakeAway) -> None:
+    """A journal that was removed, or whose number leads elsewhere, takes nothing, says so, and writes nothing there."""
+    stranger = tmp_path / "stranger"
+    with opened(tmp_path / "store") as (store, _):
+        journal = Journal(store)
+        assert journal.append([numbered(1, 1)])
+        take_away(store.path / "journal", stranger)
+        assert not journal.append([numbered(2, 1)])
+        journal.clear()
+        assert "journal" in str(journal.error)
+        assert stranger.read_bytes() == b""
+        journal.close()
+
+
+@pytest.mark.parametrize("take_away", [reuse, remove])
+def test_no_commit_into_another_file(tmp_path: Path, take_away: TakeAway) -> None:
+    """A store whose file was removed, or whose numbers lead elsewhere, fails for good, and writes nothing there."""
+    stranger = tmp_path / "stranger"
+    with opened(tmp_path / "store") as (store, writer):
+        writer.write(Group([numbered(1, 1)]))
+        take_away(store.path / "data.mdb", stranger)
+        for _ in range(2):
+            with pytest.raises(StoreFailed, match=r"data\.mdb"):
+                writer.write(Group([numbered(2, 1)]))
+        assert stranger.read_bytes() == b""
