@@ -209,7 +209,7 @@ def packed(draw: st.DrawFn, body: bytes) -> tuple[bytes, bytes]:
 def in_chunks(draw: st.DrawFn, body: bytes, odd: Sequence[str]) -> bytes:
     """The body in two chunks; of the first one a part may be wrong, or the end of all."""
     cut = draw(st.integers(0, len(body)))
-    parts = []
+    parts: list[bytes] = []
     for piece in filter(None, (body[:cut], body[cut:])):
         is_odd = not parts
         size = draw(st.sampled_from(NUMBERS)) if "size" in odd and is_odd else b"%x" % len(piece)
