@@ -14,6 +14,10 @@ SECRET_BYTES_MAX = 4096
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 """What some editors begin a file with."""
 
+_LIKE_REFERENCE = re.compile(r"\s*[\"']?\s*(?:env|file|sha256)\s*[:=]", re.IGNORECASE)
+_LIKE_VARIABLE = re.compile(r"\s*(?:\$[A-Z_][A-Z0-9_]*|\$\{.*\}|\$\(.*\)|\{\{.*\}\}|%[A-Z_][A-Z0-9_]*%)\s*")
+NOTHING_DIGEST = hashlib.sha256(b"").digest()
+
 PUBLIC_TOKEN = b"for-trying-only"
 """The demo's token. It is published, so it is refused if other hosts can reach the server."""
 
@@ -47,6 +51,7 @@ def resolve(value: object, context: SecretContext) -> bytes:
     elif found and scheme == "file":
         secret = _from_file(rest, context)
     else:
+        _check_literal(value)
         secret = value.encode()
     if not secret:
         raise InvalidValue("is empty")
@@ -71,8 +76,22 @@ def token_digest(value: object, context: SecretContext) -> bytes:
         digits = value.removeprefix("sha256:")
         if not re.fullmatch(r"[0-9a-fA-F]{64}", digits):
             raise InvalidValue("sha256: must be followed by 64 hex digits")
-        return bytes.fromhex(digits)
+        digest = bytes.fromhex(digits)
+        if digest == NOTHING_DIGEST:
+            raise InvalidValue("sha256: is the hash of nothing, so that no token has it")
+        return digest
     return hashlib.sha256(token(value, context)).digest()
+
+
+def _check_literal(written: str) -> None:
+    """Raise InvalidValue for what was meant as a reference: taken for the secret itself, it could be guessed."""
+    if _LIKE_REFERENCE.match(written):
+        raise InvalidValue(
+            "looks like a reference and is none: write env:NAME, file:PATH or sha256:HEX, in lower case and without "
+            "blanks; put a secret that begins so into a file"
+        )
+    if _LIKE_VARIABLE.fullmatch(written):
+        raise InvalidValue("looks like a variable, which nothing fills in here: write env:NAME; or put it into a file")
 
 
 def _from_environment(name: str, context: SecretContext) -> bytes:
@@ -81,6 +100,10 @@ def _from_environment(name: str, context: SecretContext) -> bytes:
         raise InvalidValue(f"the environment variable {name!r} is not set")
     if not found:
         raise InvalidValue(f"the environment variable {name!r} is empty")
+    try:
+        _check_literal(found)
+    except InvalidValue as error:
+        raise InvalidValue(f"the environment variable {name!r} {error}") from None
     return _without_line_end(found.encode("utf-8", "surrogateescape"))
 
 
