@@ -219,7 +219,8 @@ class AdmittedRequest:
             assert refusal is not None
             answer(refusal_answer(refusal, close=refusal is UNAUTHORIZED))  # as for a wrong token, to the byte
             return
-        self._admission = intake.admit(reading, source, state.limiter, state.deferring, gate.clock.monotonic_ns())
+        limited_by = state.source or source  # as the limiter, which a reload has reconfigured meanwhile
+        self._admission = intake.admit(reading, limited_by, state.limiter, state.deferring, gate.clock.monotonic_ns())
         self._answer = answer
         self._submitted = True
         gate.acknowledger.append(state, self._admission, self._committed)

@@ -89,7 +89,10 @@ def _form_refusal(refusal: Refusal) -> Refusal:
 
 
 def admit(deliveries: Deliveries, source: Source, limiter: Gcra, deferring: bool, now_ns: int) -> Admission:
-    """Charge the limiter for one delivery. While its source is `deferring`, the tokens go to the deferred events."""
+    """Charge the limiter for one delivery. While its source is `deferring`, the tokens go to the deferred events.
+
+    `source` is the one that the limiter is configured by, so that no delivery meets one's rate and another's mode.
+    """
     count = deliveries.count
     rest = EventStatus.DROPPED if source.over_limit == "drop" else EventStatus.DEFERRED
     waits = deferring and source.rate_limit_events_per_second > 0 and source.over_limit != "observe"

@@ -17,6 +17,7 @@ class Gcra:
         self._cost = 0  # of one event; 0 means no limit
         self._tolerance = 0  # what a whole burst costs
         self._full_at = 0  # when the bucket will be full again
+        self._owed_until = 0  # the same if no reload had ever made the bucket smaller
         self._seen_at = 0
         self.reconfigure(events_per_second, burst_events)
 
@@ -28,6 +29,7 @@ class Gcra:
         full_at = max(self._full_at, now)
         admitted = max(0, min(n, (now + self._tolerance - full_at) // self._cost))
         self._full_at = full_at + admitted * self._cost
+        self._owed_until = max(self._owed_until, now) + admitted * self._cost
         return admitted
 
     def would_admit(self, n: int, now_ns: int) -> bool:
@@ -45,14 +47,18 @@ class Gcra:
 
     def reconfigure(self, events_per_second: float, burst_events: int) -> None:
         """Set another limit. A reload gives no tokens away: the bucket is full again at the same time as before, but no
-        later than an empty one at the new rate, counted from the last `admit`. Raises ValueError for negative values.
+        later than an empty one at the new rate, counted from the last `admit`. What a smaller bucket forgives is owed
+        again if a later reload makes it larger. Raises ValueError for negative values.
         """
         if not events_per_second >= 0 or burst_events < 0:
             raise ValueError("rate and burst must not be negative")
         rate = Fraction(str(events_per_second))
         before, self._units_per_ns = self._units_per_ns, rate.numerator or 1
-        self._cost = SECOND_NS * rate.denominator if rate else 0
-        self._tolerance = self._cost * (burst_events or max(1, int(rate)))
+        cost = SECOND_NS * rate.denominator if rate else 0
+        tolerance = cost * (burst_events or max(1, int(rate)))
+        if (before, self._cost, self._tolerance) == (self._units_per_ns, cost, tolerance):
+            return
+        self._cost, self._tolerance = cost, tolerance
         self._seen_at = self._seen_at * self._units_per_ns // before
-        full_at = -(-self._full_at * self._units_per_ns // before)
-        self._full_at = min(full_at, self._seen_at + self._tolerance)
+        self._owed_until = -(-self._owed_until * self._units_per_ns // before)
+        self._full_at = min(self._owed_until, self._seen_at + self._tolerance)

@@ -92,6 +92,29 @@ def test_reload_to_and_from_no_limit() -> None:
     assert limiter.admit(50, NOW + SECOND) == 5
 
 
+@pytest.mark.parametrize("between", [(1, 1), (1000, 1), (0, 0), (1, 50), (3, 2000)])
+def test_reload_there_and_back_refills_nothing(between: tuple[float, int]) -> None:
+    """Another limit for a while, used or not, and then the old one again: an empty bucket has what its time gives."""
+    for used in (0, 5):
+        limiter = Gcra(1, 1000)
+        limiter.admit(1000, NOW)
+        limiter.reconfigure(*between)
+        limiter.admit(used, NOW + 2 * SECOND)
+        limiter.reconfigure(1, 1000)
+        assert limiter.admit(1000, NOW + 3 * SECOND) <= 3
+
+
+def test_reload_of_the_same_limit_changes_nothing() -> None:
+    """Reloads without another limit give no token and take none, however many there are."""
+    limiter, alone = Gcra(1, 1000), Gcra(1, 1000)
+    for each in (limiter, alone):
+        each.admit(1000, NOW)
+        each.reconfigure(10, 10)
+    for second in range(1, 20):
+        limiter.reconfigure(10, 10)
+        assert limiter.admit(20, NOW + second * SECOND) == alone.admit(20, NOW + second * SECOND) == 10
+
+
 def test_idle_time_counts_at_the_new_rate() -> None:
     """Time that passed before the first take after a reload has filled the bucket."""
     limiter = Gcra(0.01, 100)
