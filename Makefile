@@ -47,7 +47,7 @@ bench: $(DEVELOPS) ## measure beside the peers, which are built first: about thr
 	$(BIN)/python -m bench.growth --quick
 	@$(BIN)/python -m bench.goals
 
-bench-full: $(DEVELOPS) ## the same with every workload, medians of three, 10 M ids, soak and plots: about 80 minutes
+bench-full: $(DEVELOPS) ## the same with every workload, medians of three, 10 M ids, soak and plots: about 100 minutes
 	@PYTHON=$(PYTHON) bench/peers/setup.sh
 	$(BIN)/python -m bench.micro
 	$(BIN)/python -m bench.compare

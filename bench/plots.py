@@ -1,4 +1,4 @@
-"""Pictures of the newest full results: throughput.png, cpu.png, latency.png and growth.png.
+"""Pictures of the newest full results: throughput.png, cpu.png, latency.png, growth.png and soak.png.
 
     bench/.venv/bin/python -m bench.plots [--results DIRECTORY]
 
@@ -13,6 +13,7 @@ from typing import Any
 import matplotlib as mpl  # type: ignore[import-not-found]
 from matplotlib import pyplot
 
+from bench.flat import LIMITS
 from bench.goals import newest_first
 from bench.peers import PEERS
 from bench.report import DIRECTORY
@@ -85,10 +86,10 @@ def latency(said: Mapping[str, Any], path: Path) -> None:
     _save(chart, said, path)
 
 
-def growth(said: Mapping[str, Any], soak: Mapping[str, Any] | None, path: Path) -> None:
-    """Throughput by the empty store's, start and memory by store; and memory over the time of a steady load."""
+def growth(said: Mapping[str, Any], path: Path) -> None:
+    """Throughput by the empty store's, start and memory by store."""
     stores = said["results"]["growth"]
-    chart, ((rates, starts), (memory, steady)) = pyplot.subplots(2, 2, figsize=(8, 4.6), layout="constrained")
+    chart, (rates, starts, memory) = pyplot.subplots(1, 3, figsize=(8, 2.6), layout="constrained")
     at = range(len(stores))
     titles = [title.replace(", ", "\n") for title in stores]
     first = next(iter(stores.values()))["loads"]
@@ -110,15 +111,23 @@ def growth(said: Mapping[str, Any], soak: Mapping[str, Any] | None, path: Path) 
     memory.set_title("RssAnon in MB, before any load", loc="left")
     for panel in (rates, starts, memory):
         panel.set_xticks(at, titles)
-    if soak is not None:
-        times, sizes = zip(*soak["results"]["soak"]["samples"], strict=True)
-        steady.plot([time / 60 for time in times], sizes, color=LOADS[0])
-        steady.set_ylim(0, max(sizes) * 1.2)
-        steady.set_xlabel("minutes")
-        steady.set_title("RssAnon in MB, steady mixed load", loc="left")
-    steady.set_visible(soak is not None)
-    for panel in (rates, starts, memory, steady):
         _bare(panel)
+    _save(chart, said, path)
+
+
+def soak(said: Mapping[str, Any], path: Path) -> None:
+    """A panel for each series over the time, from 0 up; the half that is judged is shaded."""
+    found = said["results"]["soak"]
+    minutes = [at / 60 for at in found["times"]]
+    chart, panels = pyplot.subplots(len(LIMITS), 1, figsize=(8, 1.4 * len(LIMITS)), sharex=True, layout="constrained")
+    for panel, (name, limit) in zip(panels, LIMITS.items(), strict=True):
+        values = found["series"][name]
+        panel.axvspan(minutes[len(minutes) // 2], minutes[-1], color=GREY, lw=0)
+        panel.plot(minutes, values, color=LOADS[0], lw=1)
+        panel.set_ylim(0, max(values) * 1.2 or 1)
+        panel.set_title(limit.words, loc="left")
+        _bare(panel)
+    panels[-1].set_xlabel("minutes")
     _save(chart, said, path)
 
 
@@ -149,7 +158,9 @@ def draw(directory: Path, newest: Mapping[str, Sequence[Mapping[str, Any]]]) -> 
     for said in newest["latency"]:
         latency(said, directory / "latency.png")
     for said in newest["growth"]:
-        growth(said, next(iter(newest["soak"]), None), directory / "growth.png")
+        growth(said, directory / "growth.png")
+    for said in newest["soak"]:
+        soak(said, directory / "soak.png")
 
 
 def main() -> None:

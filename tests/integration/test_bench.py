@@ -12,7 +12,22 @@ from pathlib import Path
 import orjson
 import pytest
 
-from bench import admin, compare, full_queues, goals, growth, latency, measure, micro, report, requeue, soak, wrk
+from bench import (
+    admin,
+    beside,
+    compare,
+    flat,
+    full_queues,
+    goals,
+    growth,
+    latency,
+    measure,
+    micro,
+    report,
+    requeue,
+    soak,
+    wrk,
+)
 from bench.closed_loop import Run, run_once
 from bench.handshake import DUPLICATES
 from bench.peers import PEERS, PYTHON, ROOT, Peer
@@ -227,12 +242,25 @@ def test_dead_events_come_back_in_bulk() -> None:
     assert "| 1,000 |" in requeue.table([found])
 
 
-def test_a_soak_says_how_memory_went() -> None:
-    """Steady mixed load is all in the store at its end; the samples give slope and quarters."""
+def test_a_soak_says_what_rises() -> None:
+    """Everything at once is answered as it should be, all is in the store at the end, and each series is there."""
     said = soak.measure(seconds=0.4, rate=50, core=None)
     assert said["checks"]["stored"] == said["checks"]["acknowledged"]
-    grown = soak.figures([(0, 10), (60, 11), (120, 12), (180, 13)])
-    assert (grown["slope_mb_per_minute"], grown["first_quarter_mb"], grown["last_quarter_mb"]) == (1, 10, 13)
+    assert set(map(str, (200, *(status for status, _ in beside.REFUSED.values())))) < said["beside"]["statuses"].keys()
+    assert (said["beside"]["problems"], said["reloads"]["taken"]) == ([], 1)
+    assert {name: len(values) for name, values in said["series"].items()} == dict.fromkeys(flat.LIMITS, 1)
+    assert flat.table(said["trends"]).count("\n") == 1 + len(flat.LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("values", "rises"),
+    [([0.0, 20.0, 100.0, 100.0, 100.0, 101.0], False), ([97.0, 98.0, 99.0, 100.0, 102.0, 104.0], True)],
+)
+def test_what_rises_in_the_second_half_is_seen(values: list[float], rises: bool) -> None:
+    """What fills up and stays is flat; what goes on rising is not, unless it is not judged."""
+    times = [float(place) for place in range(6)]
+    assert flat.trend("memory_mb", times, values).flat is not rises
+    assert flat.trend("memory_mb", times, values, judged=False).flat
 
 
 def test_quantiles_of_commits_lie_within_their_buckets() -> None:
@@ -246,11 +274,12 @@ def test_quantiles_of_commits_lie_within_their_buckets() -> None:
 def test_the_newest_figures_judge_the_goals(tmp_path: Path) -> None:
     """A newer file counts where it has the figure, an older one elsewhere; what is nowhere is said."""
     for at, ratio in (("2026-01-01", 1.2), ("2026-01-02", 1.0)):
-        said = {"at": at, "commit": "c", "results": {"soak": {"last_quarter_by_first": ratio}}}
+        trends = {"memory_mb": {"rise": ratio, "allowed": 2}}
+        said = {"at": at, "commit": "c", "results": {"soak": {"trends": trends}}}
         (tmp_path / f"{at}-soak.json").write_bytes(orjson.dumps(said))
     (tmp_path / "2026-01-03-growth.json").write_bytes(orjson.dumps({"at": "2026-01-03", "commit": "c", "results": {}}))
     files = goals.newest_first(tmp_path.glob("*.json"))
-    assert "| ≤ 1.05 × | 1 × | yes | 2026-01-02, c |" in goals.table(files)
+    assert "| ≤ 1 × | 0.5 × | yes | 2026-01-02, c |" in goals.table(files)
     assert len(goals.missing(files)) == len(goals.GOALS) - 1
 
 
@@ -264,11 +293,11 @@ def test_every_result_gives_its_picture(tmp_path: Path) -> None:
         "compare": {"closed_loop": {"tiny": {"tidegate": run, "noop": run}}},
         "latency": {"open_loop": {"1 requests/s": {"tidegate": latencies}}},
         "growth": {"growth": {"empty": store, "10 M ids": store}},
-        "soak": {"soak": {"samples": [(0, 1), (60, 1)]}},
+        "soak": {"soak": {"times": [0, 60], "series": {name: [1.0, 1.0] for name in flat.LIMITS}}},
     }
     for name, figures in results.items():
         report.write(figures, tmp_path, name, {})
     subprocess.run(
         [PYTHON / "python", "-m", "bench.plots", "--results", tmp_path], cwd=ROOT, check=True, timeout=HANG_SECONDS
     )
-    assert {path.stem for path in tmp_path.glob("*.png")} == {"throughput", "cpu", "latency", "growth"}
+    assert {path.stem for path in tmp_path.glob("*.png")} == {"throughput", "cpu", "latency", "growth", "soak"}
