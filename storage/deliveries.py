@@ -136,10 +136,13 @@ class NumberedDeliveries:
         own = delivery_id(firsts[bisect_right(firsts, self.first + position) - 1], self.suffix)
         return f"{own}-{self.deliveries.indexes[position]}"
 
+    def place_of(self, number: int) -> int:
+        """Return the place of the delivery that holds the event with this number."""
+        return bisect_right(self.firsts(), number) - 1
+
     def holding(self, first: int, last: int) -> "NumberedDeliveries":
         """Return those deliveries that hold the events with these two numbers, and all between them."""
-        firsts = self.firsts()
-        return self.part(bisect_right(firsts, first) - 1, bisect_right(firsts, last))
+        return self.part(self.place_of(first), self.place_of(last) + 1)
 
     def part(self, start: int, stop: int) -> "NumberedDeliveries":
         """Return the deliveries at the places `start` .. `stop - 1`, with their events."""

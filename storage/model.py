@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from storage.deliveries import NumberedDeliveries
 from storage.frozen import frozen
+from storage.removal import Removal
 from storage.statuses import EventStatus, Totals
 
 DIGEST_BYTES = 16
@@ -57,6 +58,8 @@ class Group:
     changes: Sequence[StatusChange] = ()
     oldest: Mapping[str, int] = field(default_factory=dict)
     """A lower bound for the number of each source's oldest pending event, where more is known than is stored."""
+    removal: Removal | None = None
+    """What leaves the store then, see `storage/retain`."""
 
 
 @frozen
@@ -115,6 +118,8 @@ class EventRecord:
     """The delivery of the processed twin."""
     detail: Mapping[str, object]
     """`result` or `error`, or nothing."""
+    left_at_ms: int = 0
+    """By when its body had left; 0 if it is there, or was never kept."""
 
     @property
     def number(self) -> int:

@@ -59,6 +59,9 @@ PENDING_STATUSES = tuple(status for status, rule in RULES.items() if "pending" i
 OUTCOMES = tuple(status for status in RULES if status not in PENDING_STATUSES)
 """The statuses that end an event."""
 
+EXPIRED_OF = {outcome: f"expired_{RULES[outcome].counted}" for outcome in OUTCOMES}
+"""By outcome: the counter of the events with it whose receipts have left the store."""
+
 
 def _exported(words: str) -> Any:
     """Declare a counter with a metric of its own; the words say what it counts."""
@@ -79,8 +82,19 @@ class Totals:
     pending: int = 0
     deferred_now: int = 0
     """Of the pending ones, those whose stored status is DEFERRED."""
+    expired: int = _exported("Events whose bodies have left the store by retention")
+    expired_processed: int = 0
+    """Of the processed events, those whose receipts have left too; and so on for every outcome."""
+    expired_duplicate: int = 0
+    expired_dropped: int = 0
+    expired_dead: int = 0
     oldest: int = 0
     """No event before this number is pending."""
+
+    @property
+    def receipts_left(self) -> int:
+        """How many events have left altogether."""
+        return sum(getattr(self, name) for name in EXPIRED_OF.values())
 
     @property
     def balanced(self) -> bool:

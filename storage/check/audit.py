@@ -19,7 +19,10 @@ from storage.codec.status_rows import is_pending
 from storage.errors import StoreError
 from storage.lmdb_store.environment import Store
 from storage.read.snapshot import Block, Snapshot, Snapshots
-from storage.statuses import COUNTERS, GAUGES, OUTCOMES, REOPENED, RULES, EventStatus, Totals, held
+from storage.statuses import COUNTERS, EXPIRED_OF, GAUGES, OUTCOMES, REOPENED, RULES, EventStatus, Totals, held
+
+UNTOLD = (*REOPENED, "expired", *EXPIRED_OF.values())
+"""Counters that the records alone do not tell."""
 
 
 @dataclass(slots=True)
@@ -32,7 +35,9 @@ class Recount:
     results: int = 0
     statuses: dict[str, list[int]] = field(default_factory=dict)
     """By source: how many events have each status."""
-    reopened: dict[str, dict[str, int]] = field(default_factory=dict)
+    expired: dict[str, int] = field(default_factory=dict)
+    """By source: how many events are there whose bodies have left."""
+    untold: dict[str, dict[str, int]] = field(default_factory=dict)
     """By source, those counters of the totals that were read last which no record tells."""
     complete: bool = True
     """Whether every record could be read; otherwise the counts are not compared."""
@@ -52,8 +57,8 @@ class Audit:
         self._walk_blocks()
         self._walk_results()
         after = self._totals()
-        self.recount.reopened = {
-            source_id: {name: getattr(totals, name) for name in REOPENED} for source_id, totals in after.items()
+        self.recount.untold = {
+            source_id: {name: getattr(totals, name) for name in UNTOLD} for source_id, totals in after.items()
         }
         if self.recount.complete:
             for source_id in sorted(before.keys() | after.keys() | self.recount.statuses.keys()):
@@ -81,42 +86,43 @@ class Audit:
 
     def _walk_blocks(self) -> None:
         start: int | None = 0
-        last: int | None = None
+        end: int | None = None
         while start is not None:
             at, start = start, None
             with self._reported(), self._snapshots.take() as snapshot:
                 totals = snapshot.totals()
-                end = self._end_now(snapshot, last)
+                end = self._end_now(snapshot, end)
                 for first in snapshot.first_numbers("statuses", at):
-                    if end is not None and first != end:
+                    if end is not None and not end <= first <= max(end, snapshot.front("receipts")):
                         self._problem(f"statuses, key {first}: the block before ends with {end - 1}")
-                    last = end = None
-                    with self._reported():
-                        last, end = first, self._check_block(snapshot, first, totals)
+                    end = self._check_block(snapshot, first, totals)
                     if snapshot.exhausted:
-                        start = first + 1
+                        start = first + 1 if end is None else end
                         break
                 else:
                     self._check_end(snapshot, end)
 
-    def _end_now(self, snapshot: Snapshot, first: int | None) -> int | None:
-        """Return the number after the block that was checked last: a writer may have added to it since."""
+    def _end_now(self, snapshot: Snapshot, end: int | None) -> int | None:
+        """Return where the block that ended there, as the last one checked, ends now: a writer may have added to it."""
         with self._reported():
-            return None if first is None else snapshot.block_at(first).end
+            block = None if end is None else snapshot.block_of(end)
+            return end if block is None or block.first == end else block.end
         return None
 
-    def _check_block(self, snapshot: Snapshot, first: int, totals: dict[str, Totals]) -> int:
-        """Check a block; return the number after it."""
+    def _check_block(self, snapshot: Snapshot, first: int, totals: dict[str, Totals]) -> int | None:
+        """Check a block; return the number after it, None if it cannot be read."""
         self._reading("statuses", first)
-        block = snapshot.block_at(first)
-        self.recount.blocks += 1
-        digests = b""
         with self._reported():
-            digests = snapshot.digests(block)
-        self._check_log(snapshot, block, digests, totals)
-        with self._reported():
-            self._check_references(snapshot, block, digests)
-        return block.end
+            block = snapshot.block_at(first)
+            self.recount.blocks += 1
+            digests = b""
+            with self._reported():
+                digests = snapshot.digests(block)
+            self._check_log(snapshot, block, digests, totals)
+            with self._reported():
+                self._check_references(snapshot, block, digests)
+            return block.end
+        return None
 
     def _check_log(self, snapshot: Snapshot, block: Block, digests: bytes, totals: dict[str, Totals]) -> None:
         """Check the log records of a block: without a gap, and the ids in them are those of the digests."""
@@ -132,7 +138,7 @@ class Audit:
             with self._reported():
                 head = snapshot.head_at(first)
                 expected = head.end
-                self._count(block, head, totals)
+                self._count(snapshot, block, head, totals)
                 snapshot.check_pieces("facts", first)
                 self._check_deliveries(snapshot, block, head, digests)
         if expected != block.end:
@@ -145,13 +151,17 @@ class Audit:
             with self._reported():
                 snapshot.check_pieces("bodies", first)
 
-    def _count(self, block: Block, head: LogHead, totals: dict[str, Totals]) -> None:
+    def _count(self, snapshot: Snapshot, block: Block, head: LogHead, totals: dict[str, Totals]) -> None:
         found = block.rows["status"][head.first - block.first : head.end - block.first]
         statuses = self.recount.statuses.setdefault(head.source_id, [0] * len(EventStatus))
         for status, count in enumerate(numpy.bincount(found, minlength=len(EventStatus)).tolist()):
             statuses[status] += count
         self.recount.events += head.count
+        expired = head.first < snapshot.front("bodies") and not snapshot.has_bodies(head.first)
+        self.recount.expired[head.source_id] = self.recount.expired.get(head.source_id, 0) + head.count * expired
         waiting = numpy.flatnonzero(is_pending(found))
+        if len(waiting) and snapshot.bodies_left(head):
+            self._problem(f"bodies, key {head.first}: the body of a pending event is missing")
         oldest = totals.get(head.source_id, Totals()).oldest
         if len(waiting) and head.first + int(waiting[0]) < oldest:
             number = head.first + int(waiting[0])
@@ -191,10 +201,12 @@ class Audit:
                 digest = digests[place * DIGEST_BYTES : (place + 1) * DIGEST_BYTES]
                 self._check_original(snapshot, number, number - ref, digest)
             else:
-                self._check_detail(snapshot, number, ref)
+                self._check_detail(snapshot, number, ref, status)
 
     def _check_original(self, snapshot: Snapshot, number: int, original: int, digest: bytes) -> None:
         block = snapshot.block_of(original) if original > 0 else None
+        if block is None and 0 < original < snapshot.front("receipts"):
+            return
         if block is None or block.rows["status"][original - block.first] != EventStatus.PROCESSED:
             self._problem(f"statuses: the event {number} is a duplicate of {original}, which is not processed")
             return
@@ -202,8 +214,12 @@ class Audit:
         if digest and snapshot.digests(block)[at : at + DIGEST_BYTES] != digest:
             self._problem(f"statuses: the event {number} is a duplicate of {original}, which has another id")
 
-    def _check_detail(self, snapshot: Snapshot, number: int, ref: int) -> None:
-        detail = snapshot.detail(ref, number) if ref > 0 else None
+    def _check_detail(self, snapshot: Snapshot, number: int, ref: int, status: EventStatus) -> None:
+        detail = snapshot.detail(ref, number) if ref > 0 and snapshot.has_results(ref) else None
+        if detail is None and status is EventStatus.PROCESSED:
+            head = snapshot.head_of(number)
+            if head is not None and snapshot.bodies_left(head):
+                return
         try:
             json.loads(detail if detail is not None else b"")  # as look-ups do
         except ValueError:
@@ -230,15 +246,19 @@ class Audit:
         events = self.recount.statuses.get(source_id, [0] * len(EventStatus))
         grown = {name: getattr(after, name) - getattr(before, name) for name in COUNTERS}
         came = grown["received"] + sum(grown[name] for name in REOPENED)
-        found = {"received": (sum(events), before.received, after.received)}
+        left = before.receipts_left, after.receipts_left
+        found = {
+            "received": (sum(events), before.received - left[1], after.received - left[0]),
+            "expired": (self.recount.expired.get(source_id, 0), before.expired - left[1], after.expired - left[0]),
+        }
         for gauge in GAUGES:
             found[gauge] = held(gauge, events), getattr(after, gauge) - came, getattr(before, gauge) + came
         for outcome in OUTCOMES:
             name, gone = RULES[outcome].counted, RULES[outcome].reopened
-            ended, left = (getattr(before, name), getattr(after, name)), (0, 0)
-            if gone:
-                name, left = f"{name} - {gone}", (getattr(before, gone), getattr(after, gone))
-            found[name] = events[outcome], ended[0] - left[1], ended[1] - left[0]
+            low, high = getattr(before, name), getattr(after, name)
+            for less in filter(None, (gone, EXPIRED_OF[outcome])):
+                low, high = low - getattr(after, less), high - getattr(before, less)
+            found[f"{name} - {gone}" if gone else name] = events[outcome], low, high
         for name, (count, low, high) in found.items():
             if not low <= count <= high:
                 total = str(low) if low == high else f"{low} to {high}"

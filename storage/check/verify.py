@@ -19,7 +19,7 @@ from storage.lmdb_store.child import command, environment
 from storage.lmdb_store.environment import Store
 from storage.lmdb_store.place import check_files
 from storage.lmdb_store.process_number import with_a_free_number
-from storage.statuses import OUTCOMES, REOPENED, RULES, held
+from storage.statuses import EXPIRED_OF, OUTCOMES, REOPENED, RULES, EventStatus, held
 from storage.write.recovery import recover
 
 PROBLEMS_MAX = 100
@@ -105,20 +105,29 @@ def _audit(path: Path, problem: Callable[[str], None], left_out: Callable[[], in
     finally:
         store.close()
     counts = asdict(audit.recount)
-    reopened = counts.pop("reopened")
-    sources = {each: _accounts(events, reopened.get(each, {})) for each, events in counts.pop("statuses").items()}
+    untold, statuses = counts.pop("untold"), counts.pop("statuses")
+    del counts["expired"]
+    none = [0] * len(EventStatus)
+    sources = {each: _accounts(statuses.get(each, none), untold.get(each, {})) for each in statuses.keys() | untold}
     _say(summary=counts | {"sources": sources, "problems_left_out": left_out()})
 
 
-def _accounts(events: Sequence[int], reopened: Mapping[str, int]) -> dict[str, int]:
-    """Return a source's counts, which add up: requeued events count among the dead, deferred ones among the pending."""
-    rules = [(outcome, RULES[outcome]) for outcome in OUTCOMES]
+def _accounts(events: Sequence[int], untold: Mapping[str, int]) -> dict[str, int]:
+    """Return a source's counts, which add up: requeued events count among the dead, deferred ones among the pending,
+    and those that have left among all. `untold`: the counters that no record tells."""
+    left = {name: untold.get(name, 0) for name in EXPIRED_OF.values()}
+    ended = {
+        RULES[outcome].counted: events[outcome] + untold.get(RULES[outcome].reopened, 0) + left[EXPIRED_OF[outcome]]
+        for outcome in OUTCOMES
+    }
     return {
-        "received": sum(events),
-        **{name: reopened.get(name, 0) for name in REOPENED},
-        **{rule.counted: events[outcome] + reopened.get(rule.reopened, 0) for outcome, rule in rules},
+        "received": sum(events) + sum(left.values()),
+        **{name: untold.get(name, 0) for name in REOPENED},
+        **ended,
         "pending": held("pending", events),
         "deferred": held("deferred_now", events),
+        "expired": untold.get("expired", 0),
+        **left,
     }
 
 

@@ -130,3 +130,12 @@ def decode_log(
     if numbered.count != head.count:
         raise damaged(b"facts", key, "the head counts other events than there are")
     return numbered
+
+
+def body_sizes(key: bytes, facts: bytes, decompressor: zstandard.ZstdDecompressor, head: LogHead) -> Sequence[int]:
+    """Return how many bytes the body of each delivery of a record has or had, also if the bodies have left."""
+    try:
+        sizes: Sequence[int] = orjson.loads(decompressor.decompressobj().decompress(facts[head.packed_at :]))[2]
+    except (zstandard.ZstdError, orjson.JSONDecodeError, TypeError, LookupError) as error:
+        raise damaged(b"facts", key, f"the deliveries do not decode: {error}") from error
+    return sizes

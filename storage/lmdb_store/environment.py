@@ -9,7 +9,7 @@ kept for outcomes: see `room.py`.
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from storage.errors import StoreFailed, StoreMissing, StoreOld, StoreVersion
 from storage.lmdb_store import disk, lock
 from storage.lmdb_store.errors import lmdb_errors, opening_errors, translated
 from storage.lmdb_store.held import HeldFile
-from storage.lmdb_store.making import DATABASES, FORMAT_KEY, IDENTITY_KEY, check_data, initialise, settle
+from storage.lmdb_store.making import DATABASES, FORMAT_KEY, IDENTITY_KEY, RETENTION_KEY, check_data, initialise, settle
 from storage.lmdb_store.place import check_files
 from storage.lmdb_store.stale_places import free_stale_places
 from storage.lmdb_store.transactions import PLACES_KEPT, Transactions, when_there_is_a_place
@@ -64,6 +64,8 @@ class Store:
             found = txn.get(IDENTITY_KEY, db=self.meta)
             self.identity = unseal(b"meta", IDENTITY_KEY, bytes(found)) if found is not None else bytes(IDENTITY_BYTES)
             """What tells it from every other store."""
+            self.has_defaults = txn.get(RETENTION_KEY, db=self.meta) is not None
+            """Whether the defaults of retention apply: it was made when there was retention."""
 
     @classmethod
     def open(
@@ -184,9 +186,12 @@ class Store:
                 return self.used_bytes(own)
         pages = _FIXED_PAGES
         for database in (self.meta, self.facts, self.bodies, self.ids, self.statuses, self.results):
-            stat = txn.stat(database)
-            pages += stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
+            pages += _pages(txn.stat(database))
         return pages * self.page_bytes
+
+    def bodies_bytes(self, txn: Any) -> int:
+        """Return the bytes of the pages that hold bodies."""
+        return _pages(txn.stat(self.bodies)) * self.page_bytes
 
     def reader_check(self) -> int:
         """Free the slots of readers that were killed, which pin pages; return how many there were."""
@@ -242,6 +247,10 @@ def _open(path: Path, open_environment: OpenEnvironment, **options: Any) -> Any:
         )
     except lmdb.Error as error:
         raise translated(error, None if options.get("readonly") else path) from error
+
+
+def _pages(stat: Mapping[str, int]) -> int:
+    return stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
 
 
 def _check_format(env: Any) -> None:

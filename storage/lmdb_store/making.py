@@ -25,6 +25,10 @@ from storage.lmdb_store import disk
 DATABASES = ("meta", "facts", "bodies", "ids", "statuses", "results")
 FORMAT_KEY = b"format"
 IDENTITY_KEY = b"identity"
+RETENTION_KEY = b"retention"
+"""Of a store that was made when there was retention. From one without it nothing leaves unasked."""
+
+_BORN_WITH_RETENTION = b"since it was made"
 
 _MADE = b"a store was made here\n"
 
@@ -68,6 +72,7 @@ def initialise(env: Any) -> bool:
         txn.put(FORMAT_KEY, seal(b"meta", FORMAT_KEY, FORMAT), db=databases[0])
         identity = secrets.token_bytes(IDENTITY_BYTES)
         txn.put(IDENTITY_KEY, seal(b"meta", IDENTITY_KEY, identity), db=databases[0])
+        txn.put(RETENTION_KEY, seal(b"meta", RETENTION_KEY, _BORN_WITH_RETENTION), db=databases[0])
     return True
 
 

@@ -46,7 +46,7 @@ from storage.lmdb_store import disk, lock
 from storage.lmdb_store.child import command, environment
 from storage.lmdb_store.environment import Store
 from storage.lmdb_store.errors import lmdb_errors
-from storage.lmdb_store.making import IDENTITY_KEY
+from storage.lmdb_store.making import IDENTITY_KEY, RETENTION_KEY
 from storage.migrate.format_1 import NUMBER, OldStore, appends_in
 from storage.model import Group
 from storage.store_time import UNKNOWN_BOOT, HostTime, StoreTime, host_time
@@ -164,6 +164,8 @@ def _write(path: Path, new: Path, map_size_bytes: int, on_progress: OnProgress) 
         _check_room(path, old.used_bytes)
         map_size_bytes = max(map_size_bytes, 2 * old.used_bytes, MAP_BYTES_MIN)
         with closing(Store.open(new, map_size_bytes=map_size_bytes, mode="write")) as store:
+            with store.write_transaction() as txn:
+                txn.delete(RETENTION_KEY, db=store.meta)  # it is as old as what it holds
             records = _records(old, lambda number: on_progress(CONVERTING, number, events))
             while _put(records, store):
                 pass

@@ -109,6 +109,15 @@ def delivery(snapshots: Snapshots, delivery_id: str) -> list[EventRecord] | None
         return [_event(snapshot, block, numbered, number) for number in range(numbered.first, numbered.end)]
 
 
+def left_at(snapshots: Snapshots, delivery_id: str) -> int:
+    first = first_of(delivery_id)
+    if first is None:
+        return 0
+    with snapshots.take() as snapshot:
+        is_there = snapshot.block_of(first) is not None
+        return 0 if is_there else snapshot.left_at("receipts", first)
+
+
 def dead(snapshots: Snapshots, source_id: str | None, after: int, limit: int) -> list[EventRecord]:
     page = _DeadPage(limit)
     start: int | None = after + 1
@@ -122,7 +131,8 @@ def dead_numbers(snapshots: Snapshots, source_id: str, after: int, limit: int) -
     found: list[int] = []
     for snapshot, block, numbers in _dead_blocks(snapshots, after + 1):
         for dead_ones in pending_at(snapshot, block, numbers, source_id):
-            found += dead_ones.numbers
+            if not snapshot.bodies_left(dead_ones.head):
+                found += dead_ones.numbers
         if len(found) >= limit:
             break
     return found
@@ -140,7 +150,8 @@ def dead_of(snapshots: Snapshots, source_id: str, event_ids: Iterable[str]) -> d
     found: dict[str, list[int]] = {event_id: [] for event_id in by_digest.values()}
     for record in _events(snapshots, hits, bodies=False):
         event_id = record.numbered.event_id(record.position)
-        if record.status is EventStatus.DEAD and event_id in found:  # equal digests are no proof
+        is_kept = record.status is EventStatus.DEAD and not record.left_at_ms
+        if is_kept and event_id in found:  # equal digests are no proof
             found[event_id].append(record.number)
     return found
 
@@ -188,7 +199,7 @@ def _collect_dead(snapshot: Snapshot, source_id: str | None, start: int, page: _
             if page.full or snapshot.exhausted:
                 return int(number)
             head = snapshot.head_of(number)
-            if head and source_id in (None, head.source_id):
+            if head and source_id in (None, head.source_id) and not snapshot.bodies_left(head):
                 page.add(_event(snapshot, block, _delivery(snapshot, number), number))
         if snapshot.exhausted:
             return block.end
@@ -211,6 +222,8 @@ def _events(snapshots: Snapshots, numbers: list[int], *, bodies: bool) -> Iterat
             while left and not snapshot.exhausted:
                 number = left.pop(0)
                 block = snapshot.block_of(number)
+                if block is None and number < snapshot.front("receipts"):
+                    continue
                 if block is None:
                     raise damaged(b"statuses", key_of(number), "there is no such event")
                 yield _event(snapshot, block, _delivery(snapshot, number, bodies=bodies), number)
@@ -235,12 +248,16 @@ def _event(snapshot: Snapshot, block: Block, numbered: NumberedDeliveries, numbe
         attempts=int(row["attempts"]),
         at_ms=int(row["at_ms"]),
         duplicate_of=original.delivery_ids()[0] if original else None,
-        detail=_detail(snapshot, ref, number) if ref and status != EventStatus.DUPLICATE else {},
+        detail=_detail(snapshot, ref, number, status) if ref and status != EventStatus.DUPLICATE else {},
+        left_at_ms=snapshot.body_left_at(numbered),
     )
 
 
-def _detail(snapshot: Snapshot, ref: int, number: int) -> Mapping[str, object]:
-    detail = snapshot.detail(ref, number)
+def _detail(snapshot: Snapshot, ref: int, number: int, status: EventStatus) -> Mapping[str, object]:
+    may_have_left = status is EventStatus.PROCESSED and number < snapshot.front("bodies")
+    detail = None if may_have_left and not snapshot.has_results(ref) else snapshot.detail(ref, number)
+    if detail is None and may_have_left:
+        return {}
     if detail is None:
         raise damaged(b"results", key_of(ref), f"the event {number} is not in it")
     try:

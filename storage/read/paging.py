@@ -10,7 +10,7 @@ import numpy
 from numpy.typing import NDArray
 
 from storage.codec.log_record import LogHead
-from storage.codec.records import DIGEST_BYTES
+from storage.codec.records import DIGEST_BYTES, damaged, key_of
 from storage.codec.status_rows import Rows, is_pending
 from storage.deliveries import NumberedDeliveries
 from storage.model import Span
@@ -73,6 +73,9 @@ class PageBuilder:
         if not self.bodies:
             self._add_numbers(snapshot, pending)
             return
+        if snapshot.bodies_left(pending.head):
+            key = key_of(pending.head.first)
+            raise damaged(b"bodies", key, f"the body of the pending event {pending.numbers[0]} is missing")
         numbered = snapshot.deliveries(pending.head, bodies=True)
         fitting: list[_PendingDelivery] = []
         for found in _by_delivery(numbered, pending.numbers):

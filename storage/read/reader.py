@@ -185,9 +185,14 @@ class Reader:
         """Return all events of a delivery, in order; None if there is no such delivery."""
         return lookup.delivery(self._snapshots, delivery_id)
 
+    def left_at(self, delivery_id: str) -> int:
+        """Return by when the delivery of this id, if there ever was one, had left with its receipts, in ms of the wall
+        clock; 0 if it has not."""
+        return lookup.left_at(self._snapshots, delivery_id)
+
     def dead(self, source_id: str | None, after: int = 0, limit: int = 1000) -> list[EventRecord]:
         """Return dead events with number > `after`, in order; of all sources if `source_id` is None. At most `limit`,
-        fewer if their deliveries are large.
+        fewer if their deliveries are large. Those whose bodies have left are dead for good, and are not among them.
 
         An empty list means that there are no more; else read on after the last one's number.
         """

@@ -11,8 +11,9 @@ from typing import Any, Literal
 
 import zstandard
 
-from storage.codec.log_record import LogHead, decode_log, decode_log_head
-from storage.codec.pieces import PIECE_BYTES_MAX, PIECES_MAX, piece_key, pieces_count, record_key
+from storage.codec.fronts import Kind
+from storage.codec.log_record import LogHead, body_sizes, decode_log, decode_log_head
+from storage.codec.pieces import piece_key, pieces_count, record_key
 from storage.codec.records import (
     DIGEST_BYTES,
     TIME_KEY,
@@ -28,6 +29,9 @@ from storage.codec.records import (
 from storage.codec.status_rows import Rows, decode_statuses
 from storage.deliveries import NumberedDeliveries
 from storage.lmdb_store.environment import Store
+from storage.read import fronts
+from storage.read.keys import ascending, seek
+from storage.read.pieces import pieces_of
 from storage.statuses import Totals
 from storage.store_time import StoreTime
 
@@ -59,6 +63,8 @@ class Snapshot:
         self._delivery: NumberedDeliveries | None = None
         self._ids: tuple[int, bytes] = (0, b"")
         self._results: tuple[int, dict[int, bytes]] = (0, {})
+        self._fronts: dict[Kind, int] = {}
+        self._left = (0, 0)
 
     @property
     def exhausted(self) -> bool:
@@ -69,7 +75,7 @@ class Snapshot:
     def blocks(self, start: int) -> Iterator[Block]:
         """Yield the blocks from the one that holds `start` on. Ends early where the snapshot is exhausted."""
         cursor = self._txn.cursor(db=self._store.statuses)
-        found = _seek(cursor, start)
+        found = seek(cursor, start)
         while found:
             block = self._block(cursor)
             if block.end > start:
@@ -85,7 +91,7 @@ class Snapshot:
     def block_of(self, number: int) -> Block | None:
         """Return the block that holds the number; None if there is no such event."""
         cursor = self._txn.cursor(db=self._store.statuses)
-        if not _seek(cursor, number):
+        if not seek(cursor, number):
             return None
         block = self._block(cursor)
         return block if block.first <= number < block.end else None
@@ -127,7 +133,7 @@ class Snapshot:
     def heads(self, start: int, end: int) -> Iterator[LogHead]:
         """Yield the heads of the log records that hold any of the numbers `start` .. `end - 1`, in order."""
         cursor = self._txn.cursor(db=self._store.facts)
-        found = _seek(cursor, start)
+        found = seek(cursor, start)
         while found:
             key = bytes(cursor.key())
             if record_key(key) == key:
@@ -149,27 +155,53 @@ class Snapshot:
     def deliveries(self, head: LogHead, *, bodies: bool) -> NumberedDeliveries:
         """Return all deliveries of the log record with this head; kept until others are asked for.
 
-        Nothing leaves the store yet: that bodies are missing is damage.
+        Bodies that have left are empty; that others are missing is damage.
         """
         first, had_bodies, found = self._unpacked
         if found is None or first != head.first or had_bodies < bodies:
-            packed = self._joined("bodies", head.first) if bodies and head.bodies_bytes else None
+            wanted = bodies and head.bodies_bytes and not self.bodies_left(head)
+            packed = self._joined("bodies", head.first) if wanted else None
             facts = self._joined("facts", head.first)
             found = decode_log(key_of(head.first), facts, packed, self._decompressor, head)
             self._unpacked, self._delivery = (head.first, bodies, found), None
         return found
 
+    def bodies_left(self, head: LogHead) -> bool:
+        """Return whether there were bodies in the log record with this head, and have left."""
+        return bool(head.bodies_bytes) and head.first < self.front("bodies") and not self.has_bodies(head.first)
+
+    def has_bodies(self, first: int) -> bool:
+        """Return whether the log record with this key has a value in `bodies`."""
+        return self._txn.get(key_of(first), db=self._store.bodies) is not None
+
+    def body_left_at(self, delivery: NumberedDeliveries) -> int:
+        """Return by when the body of this one delivery had left, in ms of the wall clock; 0 if it is there, or was
+        never kept."""
+        if self._left[0] != delivery.first:
+            self._left = delivery.first, self._body_left_at(delivery)
+        return self._left[1]
+
+    def _body_left_at(self, delivery: NumberedDeliveries) -> int:
+        head = self.head_of(delivery.first) if delivery.first < self.front("bodies") else None
+        if head is None or not self.bodies_left(head):
+            return 0
+        place = self.deliveries(head, bodies=False).place_of(delivery.first)
+        facts = self._joined("facts", head.first)
+        had_one = body_sizes(key_of(head.first), facts, self._decompressor, head)[place]
+        return self.left_at("bodies", delivery.first) if had_one else 0
+
+    def stored(self, database: Literal["facts", "bodies"], first: int) -> tuple[list[bytes], int]:
+        """Return the keys under which the value with this key is stored, and its bytes; no key if there is none."""
+        found = list(pieces_of(self._txn, getattr(self._store, database), first))
+        return [key for key, _ in found], sum(len(piece) for _, piece in found)
+
     def _joined(self, database: Literal["facts", "bodies"], first: int) -> bytes:
         """Return a whole value, of all its pieces."""
-        store = getattr(self._store, database)
-        pieces = [self._value(database.encode(), store, first)]
-        if len(pieces[0]) <= PIECE_BYTES_MAX:
-            for place in range(1, PIECES_MAX):
-                piece = self._txn.get(piece_key(key_of(first), place), db=store)
-                if piece is None:
-                    break
-                pieces.append(bytes(piece))
-        return b"".join(pieces)
+        found = [bytes(piece) for _, piece in pieces_of(self._txn, getattr(self._store, database), first)]
+        self._records += len(found)
+        if not found:
+            raise damaged(database.encode(), key_of(first), "there is no such record")
+        return b"".join(found)
 
     def check_pieces(self, database: Literal["facts", "bodies"], first: int) -> None:
         """Raise StoreDamaged if there are more pieces than the value with this key has."""
@@ -194,6 +226,10 @@ class Snapshot:
         """Return the detail of an event, as JSON, from the `results` record that its row refers to."""
         return self.results(ref).get(number)
 
+    def has_results(self, ref: int) -> bool:
+        """Return whether there is a record with this key."""
+        return self._txn.get(key_of(ref), db=self._store.results) is not None
+
     def results(self, ref: int) -> dict[int, bytes]:
         """Return the details in one record; kept until another is asked for."""
         if self._results[0] != ref:
@@ -201,6 +237,21 @@ class Snapshot:
         return self._results[1]
 
     # Anything.
+
+    def front(self, kind: Kind) -> int:
+        """Return the number before which all of this kind has left but what is kept; 0 if nothing has."""
+        if kind not in self._fronts:
+            self._fronts[kind] = fronts.front(self._txn, self._store.meta, kind)
+        return self._fronts[kind]
+
+    def left_at(self, kind: Kind, number: int) -> int:
+        """Return by when what has this number had left, in ms of the wall clock; 0 if the front has not passed it."""
+        return fronts.left_at(self._txn, self._store.meta, kind, number)
+
+    @property
+    def bodies_bytes(self) -> int:
+        """Bytes of the pages that hold bodies."""
+        return self._store.bodies_bytes(self._txn)
 
     def totals(self) -> dict[str, Totals]:
         """Return the totals of every source."""
@@ -221,21 +272,7 @@ class Snapshot:
         self, database: Literal["facts", "bodies", "ids", "statuses", "results"], start: int
     ) -> Iterator[int]:
         """Yield the keys of a database from `start` on; values are not touched. Does not look at `exhausted`."""
-        name = database.encode()
-        cursor = self._txn.cursor(db=getattr(self._store, database))
-        found = cursor.set_range(key_of(start))
-        last, pieces = b"", 0
-        while found:
-            key = bytes(cursor.key())
-            if key <= last:  # pages that refer to one another in a circle would be walked for ever
-                raise damaged(name, key, "the keys do not ascend")
-            if pieces and database in {"facts", "bodies"} and key == piece_key(record_key(last), pieces):
-                pieces += 1
-            else:
-                yield number_of(name, key)
-                pieces = 1
-            last = key
-            found = cursor.next()
+        return ascending(self._txn.cursor(db=getattr(self._store, database)), database, start)
 
     def last_number(self, database: Literal["ids", "results"]) -> int | None:
         """Return the last key of a database; None if it is empty."""
@@ -248,17 +285,6 @@ class Snapshot:
         if value is None:
             raise damaged(name, key_of(number), "there is no such record")
         return bytes(value)
-
-
-def _seek(cursor: Any, number: int) -> bool:
-    """Go to the record that may hold this number: the last one whose key is not greater, else the first one."""
-    found = cursor.set_range(key_of(number))
-    if found and bytes(cursor.key()) == key_of(number):
-        return True
-    if cursor.prev() if found else cursor.last():
-        key = bytes(cursor.key())
-        return record_key(key) == key or bool(cursor.set_key(record_key(key)))
-    return bool(cursor.first())
 
 
 class Snapshots:

@@ -35,6 +35,10 @@ class TotalsDelta:
                 for place, step in moves:
                     self.counts[place] += step * count
 
+    def add(self, counter: str, events: int) -> None:
+        """Count events by a counter that no status moves."""
+        self.counts[COUNTERS.index(counter)] += events
+
     def made_pending(self, number: int) -> None:
         """Note that the group says of this event that it is pending, whether or not it was before."""
         self.first_pending = number if self.first_pending is None else min(number, self.first_pending)

@@ -1,7 +1,8 @@
 """One group on its way to the disk: the only code that changes the store.
 
 Order of operations: encode what depends on the group alone; begin; read the blocks of statuses that change; judge every
-change; put; commit. The state before is never touched, so a failure anywhere leaves it as it was.
+change; put; remove what leaves, by the statuses as they are then; put the totals; commit. The state before is never
+touched, so a failure anywhere leaves it as it was.
 
 The number of LMDB calls depends on how many sources, blocks and MiB a group touches, not on its events: each call gives
 up the interpreter lock and may wait long to get it back. For the same reason the last block of `ids` and `statuses`,
@@ -39,6 +40,7 @@ from storage.errors import IllegalStatusChange
 from storage.frozen import frozen
 from storage.lmdb_store.environment import Store
 from storage.model import Append, Group, StatusChange
+from storage.retain.remove import Remover
 from storage.statuses import NEW_MOVES, PENDING_STATUSES, EventStatus, Totals
 from storage.store_time import StoreTime
 from storage.write.totals_delta import TotalsDelta, TotalsDeltas
@@ -102,7 +104,6 @@ class Transaction:
         cursor = txn.cursor(db=store.statuses) if self._group.changes else None
         for change in self._group.changes:
             self._apply(change, cursor)
-        self.totals = self._deltas.new_totals(self._group.oldest)
         for key, facts, bodies in self._log:
             for piece_key, piece in in_pieces(key, facts):
                 txn.put(piece_key, piece, db=store.facts, append=True)
@@ -116,6 +117,9 @@ class Transaction:
             txn.put(key, status_rows.encode_statuses(key, rows), db=store.statuses)
         for key, value in self._results:
             txn.put(key, value, db=store.results, append=True)
+        if self._group.removal is not None:
+            Remover(txn, store, self._count_removed).remove(self._group.removal, self._time.host.wall_ms)
+        self.totals = self._deltas.new_totals(self._group.oldest)
         for source_id, totals in self.totals.items():
             key = totals_key(source_id)
             txn.put(key, encode_totals(key, totals), db=store.meta)
@@ -158,6 +162,9 @@ class Transaction:
                 delta.made_pending(append.numbered.first)
         events[EventStatus.PENDING] += admitted
         delta.add_new(events)
+
+    def _count_removed(self, source_id: str, counter: str, events: int) -> None:
+        self._deltas.of(source_id).add(counter, events)
 
     # Events that are there.
 

@@ -25,6 +25,7 @@ ROOMS = (
     "storage/migrate",
     "storage/check",
     "storage/write",
+    "storage/retain",
     "storage/read",
     "storage/dedup",
     "storage/journal",

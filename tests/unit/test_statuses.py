@@ -7,6 +7,7 @@ import pytest
 from storage.statuses import (
     CANNOT_FOLLOW,
     COUNTERS,
+    EXPIRED_OF,
     EXPORTED,
     GAUGES,
     MOVES,
@@ -58,8 +59,9 @@ def test_every_outcome_has_its_own_counter() -> None:
 
 
 def test_every_counter_is_in_the_table() -> None:
-    """Totals count what the table names and what was received, and nothing else."""
-    named = {"received", *GAUGES, *REOPENED, *(rule.counted for rule in RULES.values() if rule.counted)}
+    """Totals count what the table names, what was received and what has left, and nothing else."""
+    left = {"expired", *EXPIRED_OF.values()}
+    named = {"received", *GAUGES, *REOPENED, *left, *(rule.counted for rule in RULES.values() if rule.counted)}
     assert {*COUNTERS} == named
     assert {*EXPORTED} == named - {*GAUGES} - {RULES[outcome].counted for outcome in OUTCOMES}
 
