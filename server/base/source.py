@@ -34,5 +34,10 @@ class Source:
         """Whether nobody is handed its events: they are deduplicated and archived, for which no body is read again."""
         return not self.processor
 
+    @property
+    def keeps_to_rate(self) -> bool:
+        """Whether its rate limit bounds what it brings in the long run."""
+        return self.rate_limit_events_per_second > 0 and self.over_limit != "observe"
+
     def __repr__(self) -> str:
         return f"Source({self.id!r}, {self.type!r})"  # no secret, wherever it is printed

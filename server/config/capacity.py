@@ -10,7 +10,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from server.base.source import Source
 from server.config.cgroup import memory_limits
 from server.config.load import Config
 from storage.dedup.index import MEMORY_RUNS_MIN, RUN_EVENTS_MAX
@@ -94,7 +93,7 @@ class Plan:
 def plan(config: Config, machine: Machine) -> Plan:
     """Return the plan of this configuration on this machine."""
     events_per_second = math.fsum(
-        each.rate_limit_events_per_second for each in config.sources.values() if _keeps_to_rate(each)
+        each.rate_limit_events_per_second for each in config.sources.values() if each.keeps_to_rate
     )
     window_seconds = config.dedup.window_hours * 3600
     ids, ids_max = round(events_per_second * window_seconds), memory_ids_max(config, machine)
@@ -103,7 +102,7 @@ def plan(config: Config, machine: Machine) -> Plan:
     return Plan(
         memory=memory,
         events_per_second=events_per_second,
-        unlimited=tuple(each.id for each in config.sources.values() if not _keeps_to_rate(each)),
+        unlimited=tuple(each.id for each in config.sources.values() if not each.keeps_to_rate),
         disk_day_bytes=round(events_per_second * DAY_SECONDS * EVENT_DISK_BYTES),
         dedup_bytes_per_rate=round(window_seconds * ID_BYTES),
         memory_ids_max=ids_max,
@@ -122,10 +121,6 @@ def memory_ids_max(config: Config, machine: Machine) -> int:
 def _index_bytes(ids: int) -> int:
     """Return the memory of this many ids, with the copy of a run that is being merged."""
     return (ids + min(ids, RUN_EVENTS_MAX)) * ID_BYTES
-
-
-def _keeps_to_rate(source: Source) -> bool:
-    return source.rate_limit_events_per_second > 0 and source.over_limit != "observe"
 
 
 def _memory(config: Config, dedup_bytes: int) -> tuple[Part, ...]:

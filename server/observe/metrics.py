@@ -9,18 +9,15 @@ The numbers are copied on the trio thread, all at one moment; the text is made i
 about 16 ms per 1000 series.
 """
 
-import math
 import platform
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import Collector
 
 from server import __version__
 from server.base.clock import Clock
@@ -31,6 +28,7 @@ from server.flow.acknowledger import Acknowledger
 from server.flow.committer import Committer
 from server.flow.engine import Engine
 from server.flow.source_state import SourceState
+from server.observe.families import Buckets, Families, histogram, in_buckets
 from storage.lmdb_store.environment import Store
 from storage.read.reader import Reader
 from storage.statuses import EXPORTED, OUTCOMES, RULES, Totals
@@ -59,13 +57,6 @@ class Requests:
         """Count so many deliveries that were answered with 200 at once."""
         self.counts[200, ""] += count
         self.seconds.observe(seconds, count)
-
-
-class Buckets(NamedTuple):
-    """A histogram as exported: upper bounds with cumulative counts, and the sum."""
-
-    buckets: Sequence[tuple[str, int]]
-    sum: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +106,9 @@ class Metrics:
         worker: Worker,
         clock: Clock,
         log_lines_dropped: Callable[[], int],
+        full_at_seconds: Callable[[], float | None],
     ) -> None:
+        """`full_at_seconds`: see `Capacity`; it is called where `reader` is."""
         self._requests = requests
         self._engine = engine
         self._acknowledger = acknowledger
@@ -125,6 +118,7 @@ class Metrics:
         self._worker = worker
         self._clock = clock
         self._log_lines_dropped = log_lines_dropped
+        self._full_at_seconds = full_at_seconds
         self._process = CollectorRegistry()
         ProcessCollector(registry=self._process)
         PlatformCollector(registry=self._process)
@@ -137,11 +131,11 @@ class Metrics:
         return Numbers(
             now_ms=self._clock.now_ms(),
             requests=dict(self._requests.counts),
-            request_seconds=_buckets(self._requests.seconds),
+            request_seconds=in_buckets(self._requests.seconds),
             sources=[_source(state) for state in self._engine.states],
-            journal_seconds=_buckets(self._acknowledger.journal_seconds),
-            commit_seconds=_buckets(self._committer.commit_seconds),
-            commit_events=_buckets(self._committer.commit_events),
+            journal_seconds=in_buckets(self._acknowledger.journal_seconds),
+            commit_seconds=in_buckets(self._committer.commit_seconds),
+            commit_events=in_buckets(self._committer.commit_events),
             store_used_bytes=self._committer.room.used_bytes,
             store_map_bytes=self._store.map_size_bytes,
             log_lines_dropped=self._log_lines_dropped(),
@@ -149,7 +143,10 @@ class Metrics:
 
     def _text(self, numbers: Numbers) -> bytes:
         ages = {source.id: self._oldest_seconds(source, numbers.now_ms) for source in numbers.sources}
-        return generate_latest(_Families([*_server(numbers), *_sources(numbers, ages), *self._process.collect()]))
+        full_at = _full_at(self._full_at_seconds())
+        return generate_latest(
+            Families([*_server(numbers), full_at, *_sources(numbers, ages), *self._process.collect()])
+        )
 
     def _oldest_seconds(self, source: SourceNumbers, now_ms: int) -> float | None:
         """Return the age of its oldest pending event; None if a bounded read does not tell."""
@@ -158,14 +155,6 @@ class Metrics:
         number, received_at_ms = source.oldest
         at_ms = received_at_ms or self._reader.received_at(source.id, number)
         return None if at_ms is None else max(0, now_ms - at_ms) / 1000
-
-
-class _Families(Collector):
-    def __init__(self, families: Sequence[Metric]) -> None:
-        self._families = families
-
-    def collect(self) -> Sequence[Metric]:
-        return self._families
 
 
 def _source(state: SourceState) -> SourceNumbers:
@@ -177,18 +166,9 @@ def _source(state: SourceState) -> SourceNumbers:
         over_limit=counts.over_limit,
         processor_failures=counts.processor_failures,
         paused=None if state.source is None else state.paused,
-        processor_seconds=_buckets(state.processor_seconds),
+        processor_seconds=in_buckets(state.processor_seconds),
         oldest=state.oldest_pending() or (state.totals.oldest, 0),
     )
-
-
-def _buckets(histogram: Histogram) -> Buckets:
-    total = 0
-    buckets = []
-    for bound, count in zip((*histogram.bounds, math.inf), histogram.counts, strict=True):
-        total += count
-        buckets.append(("+Inf" if bound == math.inf else str(float(bound)), total))
-    return Buckets(buckets, histogram.sum)
 
 
 def _server(numbers: Numbers) -> Iterator[Metric]:
@@ -198,20 +178,20 @@ def _server(numbers: Numbers) -> Iterator[Metric]:
     for (status, code), count in sorted(numbers.requests.items()):
         requests.add_metric([str(status), code], count)
     yield requests
-    yield _histogram(
+    yield histogram(
         "tidegate_request_seconds", "From a request's head to its answer, in seconds.", numbers.request_seconds
     )
-    yield _histogram(
+    yield histogram(
         "tidegate_journal_seconds",
         "Duration of one append to the journal, its fsync included, in seconds.",
         numbers.journal_seconds,
     )
-    yield _histogram(
+    yield histogram(
         "tidegate_commit_seconds",
         "Duration of one transaction of the store, its fsync included, in seconds.",
         numbers.commit_seconds,
     )
-    yield _histogram("tidegate_commit_events", "New events in one transaction of the store.", numbers.commit_events)
+    yield histogram("tidegate_commit_events", "New events in one transaction of the store.", numbers.commit_events)
     yield GaugeMetricFamily(
         "tidegate_store_used_bytes",
         "Bytes of the store that hold something; pages that can be used again do not count.",
@@ -230,8 +210,15 @@ def _server(numbers: Numbers) -> Iterator[Metric]:
     yield build
 
 
-def _histogram(name: str, words: str, found: Buckets) -> Metric:
-    return HistogramMetricFamily(name, words, buckets=found.buckets, sum_value=found.sum)
+def _full_at(seconds: float | None) -> Metric:
+    """Without a sample while it is not known."""
+    family = GaugeMetricFamily(
+        "tidegate_store_full_timestamp_seconds",
+        "When the store will be full at the rate of the last day, since the epoch; +Inf if never.",
+    )
+    if seconds is not None:
+        family.add_metric([], seconds)
+    return family
 
 
 def _sources(numbers: Numbers, ages: dict[str, float | None]) -> Iterator[Metric]:

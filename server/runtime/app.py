@@ -29,8 +29,9 @@ from server.http.gate import Gate
 from server.http.listener import serve as serve_http
 from server.observe.health import Health, storage_refusal
 from server.observe.metrics import Metrics, Requests
+from server.observe.outlook import Capacity
 from server.observe.sources import describe_sources
-from server.runtime.disk_guard import guard_disk
+from server.runtime.chores import check_readers, guard_disk, write_time
 from server.runtime.gc import tune
 from server.runtime.reload import Reload
 from server.runtime.signals import HangUp, notify
@@ -40,13 +41,6 @@ from storage.lmdb_store.environment import Store
 from storage.lmdb_store.room import Room
 from storage.read.reader import Reader
 from storage.write.writer import Writer
-
-READER_CHECK_SECONDS = 5
-"""How often the places of readers that were killed are freed: each may pin pages, so that the store would grow; and a
-command that finds no place waits a little longer than this."""
-
-TIME_WRITE_SECONDS = 3600
-"""How often the store's time is written when nothing else is: over a reboot it goes on from the newest record."""
 
 
 class Server:
@@ -103,6 +97,13 @@ class Server:
             clock=self.clock,
         )
         self.reload = Reload(config, self.engine)
+        self.capacity = Capacity(
+            lambda: self.reload.config,
+            self.lookup,
+            self.committer.room,
+            self.clock,
+            retention=config.retention_is_configured,
+        )
         self.drain_requested = trio.Event()
         self._public_closing, self._public_closed = trio.Event(), trio.Event()
         self._engine_stopped = trio.Event()
@@ -115,8 +116,8 @@ class Server:
         nursery.start_soon(self.acknowledger.run)
         nursery.start_soon(self._work)
         nursery.start_soon(self._rebuild_index)
-        nursery.start_soon(self._check_readers)
-        nursery.start_soon(self._write_time)
+        nursery.start_soon(check_readers, self.store, self.looking_up)
+        nursery.start_soon(write_time, self.committer)
         nursery.start_soon(guard_disk, self.committer.room, self.disk)
         hang_up = HangUp(self.drain_requested.is_set)
         nursery.start_soon(self.reload.on_sighup, hang_up)
@@ -230,11 +231,13 @@ class Server:
             worker=self.looking_up,
             clock=self.clock,
             log_lines_dropped=self.log_lines_dropped,
+            full_at_seconds=self.capacity.full_at_seconds,
         )
         app = build_admin_app(
             health=self.health,
             metrics=metrics.render,
             sources=lambda: describe_sources(self.engine.states),
+            capacity=self.capacity.describe,
             requeue=self.engine.requeue,
             trust_clock=self.trust_clock,
             reader=self.lookup,
@@ -270,16 +273,6 @@ class Server:
         for span in found:
             self.log.warning("events had been skipped", source=span.source_id, first=span.numbers[0])
         self.engine.feed_skipped(found)
-
-    async def _write_time(self) -> None:
-        while True:
-            await trio.sleep(TIME_WRITE_SECONDS)
-            await self.committer.write_time()
-
-    async def _check_readers(self) -> None:
-        while True:
-            await trio.sleep(READER_CHECK_SECONDS)
-            await self.looking_up.run(self.store.reader_check)
 
 
 def _address(sock: socket.socket) -> str:

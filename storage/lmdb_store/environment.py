@@ -50,9 +50,7 @@ class Store:
         self.map_size_bytes = map_size_bytes
         self.is_new = False
         """Whether it was made when it was opened."""
-        self.reserve_bytes = min(
-            max(map_size_bytes // RESERVE_SHARE, RESERVE_BYTES_MIN), map_size_bytes // RESERVE_SHARE_OF_TINY
-        )
+        self.reserve_bytes = reserve_bytes(map_size_bytes)
         self._lock_file = lock_file
         self._open_again = open_again
         self._taken_back = False
@@ -229,6 +227,11 @@ class Store:
         finally:
             os.close(data)
         self._taken_back = False
+
+
+def reserve_bytes(map_size_bytes: int) -> int:
+    """Return how much of a map of this size is kept for outcomes, and for all else that deletes or changes."""
+    return min(max(map_size_bytes // RESERVE_SHARE, RESERVE_BYTES_MIN), map_size_bytes // RESERVE_SHARE_OF_TINY)
 
 
 def _open(path: Path, open_environment: OpenEnvironment, **options: Any) -> Any:

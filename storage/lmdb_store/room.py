@@ -16,7 +16,7 @@ from pathlib import Path
 
 from storage.frozen import frozen
 from storage.lmdb_store.disk import growth_bytes
-from storage.lmdb_store.environment import Store
+from storage.lmdb_store.environment import Store, reserve_bytes
 
 GUARD_BYTES_MAX = 2**30
 GUARD_SHARE = 20
@@ -67,10 +67,18 @@ def guard_bytes(free_bytes_min: int, total_bytes: float) -> float:
 class Room:
     """The room of an open store. `look` is for any thread, the rest for one."""
 
-    def __init__(self, store: Store, free_bytes_min: int = 0, read: Callable[[Path], Disk] = read_disk) -> None:
+    def __init__(
+        self,
+        store: Store,
+        free_bytes_min: int = 0,
+        read: Callable[[Path], Disk] = read_disk,
+        *,
+        map_size_bytes: int | None = None,
+    ) -> None:
+        """`map_size_bytes`: of the map that it will have, where the store is open for reading."""
         self._path = store.path
-        self._map_bytes = store.map_size_bytes
-        self._reserve_bytes = store.reserve_bytes
+        self._map_bytes = map_size_bytes or store.map_size_bytes
+        self._reserve_bytes = reserve_bytes(self._map_bytes)
         self._free_bytes_min = free_bytes_min
         self._read = read
         self._disk = Disk(math.inf, math.inf)
@@ -104,6 +112,11 @@ class Room:
     @property
     def is_short(self) -> bool:
         return self.map.is_short or self.disk.is_short
+
+    @property
+    def bytes_left(self) -> float:
+        """What deliveries may still take; less than 0 if what is kept has been touched."""
+        return min(each.free_bytes - each.kept_bytes for each in (self.map, self.disk))
 
     @property
     def map(self) -> Share:

@@ -18,6 +18,7 @@ from storage.model import EventRecord, Page, Span
 from storage.read import lookup
 from storage.read.paging import PageBuilder, pending_at, pending_in, received_at
 from storage.read.snapshot import Snapshot, Snapshots
+from storage.read.usage import Usage, usage
 from storage.statuses import PENDING_STATUSES, EventStatus, Totals
 
 PROCESSED_EVENTS_MAX = 1 << 17
@@ -206,6 +207,10 @@ class Reader:
     def dead_of(self, source_id: str, event_ids: Iterable[str]) -> dict[str, list[int]]:
         """Return the numbers of the dead events of each of these ids. Reads the statuses of all events once."""
         return lookup.dead_of(self._snapshots, source_id, event_ids)
+
+    def usage(self, now_ms: int) -> Usage:
+        """Return what the store holds and what came lately; now by the wall clock."""
+        return usage(self._snapshots, now_ms)
 
     def totals(self) -> dict[str, Totals]:
         """Return the totals of every source, all from one commit."""

@@ -263,6 +263,12 @@ class Snapshot:
             more = cursor.next()
         return found
 
+    def bytes_of(self, *databases: str) -> int:
+        """Return the bytes of the pages of these databases."""
+        found = [self._txn.stat(getattr(self._store, name)) for name in databases]
+        pages = sum(each["branch_pages"] + each["leaf_pages"] + each["overflow_pages"] for each in found)
+        return int(pages * self._store.page_bytes)
+
     def store_time(self) -> StoreTime | None:
         """Return the store's time as it was written last; None before the first group."""
         found = self._txn.get(TIME_KEY, db=self._store.meta)

@@ -221,6 +221,17 @@ def test_sources_are_shown_without_secrets(server: Child) -> None:
     assert b"a-token-of-the-tests" not in found.body
 
 
+def test_sources_say_how_long_the_store_holds(server: Child) -> None:
+    """What is left is said; a rate that was not measured long enough, or not configured for all, is not."""
+    post(server, "demo", "sized")
+    settled(server, "demo", "sized")
+    capacity = server.admin("/sources").json["capacity"]
+    assert 0 < capacity["bytes_left"] < 64 * 2**30
+    assert capacity["bytes_per_event"] > 0
+    assert (capacity["retention"], capacity["measured"], capacity["configured"]) == (False, None, None)
+    assert "tidegate_store_full_timestamp_seconds" not in server.metrics()
+
+
 def test_dead_events_are_listed_and_requeued(server: Child) -> None:
     """Dead events are listed as lines, all of them however many, given back by POST, and die again as new deaths."""
     ids = [f"dead-{number}" for number in range(2300)]

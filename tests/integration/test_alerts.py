@@ -1,6 +1,7 @@
 """The alerts of config/alerts.yml, judged by Prometheus itself: each fires when it should and keeps silent else."""
 
 import json
+import math
 import re
 import subprocess
 from pathlib import Path
@@ -39,8 +40,10 @@ def requests(status: int, code: str, samples: str) -> Series:
     return {f'tidegate_requests_total{{status="{status}",code="{code}"}}': samples}
 
 
-def store(used: str) -> Series:
-    return {"tidegate_store_used_bytes": used, "tidegate_store_map_bytes": f"{10**9}x{MINUTES}"}
+def full_in(days: float) -> Series:
+    """A store that will be full so long after the end; infinite: never."""
+    moment = "+Inf" if days == math.inf else str(round(MINUTES * 60 + days * 86400))
+    return {"tidegate_store_full_timestamp_seconds": " ".join([moment] * MINUTES)}
 
 
 STEADY = f"0+100x{MINUTES}"
@@ -79,7 +82,7 @@ CASES: dict[str, tuple[Series, Series]] = {
         requests(401, "unauthorized", STEADY),
         requests(401, "unauthorized", f"0+1x{MINUTES}") | requests(400, "invalid_json", STEADY),
     ),
-    "TidegateStoreFills": (store(f"1000000+100000x{MINUTES}"), store(f"500000000+10000x{MINUTES}")),
+    "TidegateStoreFills": (full_in(days=6.9), full_in(days=math.inf)),
     "TidegateJournalSlow": (bucket("journal", f"0+98x{MINUTES}", STEADY), bucket("journal", STEADY, STEADY)),
     "TidegateCommitSlow": (bucket("commit", f"0+98x{MINUTES}", STEADY), bucket("commit", STEADY, STEADY)),
     "TidegateCountsDiffer": (counts(pending=1), counts(pending=2)),

@@ -19,7 +19,7 @@ from server.config.load import load
 from server.flow import engine, horizon
 from server.flow.requeue import Requeued
 from server.intake.intake import Admission
-from server.runtime import app
+from server.runtime import chores
 from server.runtime.app import Server
 from storage import store_time
 from storage.lmdb_store.environment import Store
@@ -188,11 +188,11 @@ def living() -> Iterator[World]:
 
 def test_an_idle_server_writes_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """With nothing to do the store's time is written again and again, so that a reboot is measured from then on."""
-    monkeypatch.setattr(app, "TIME_WRITE_SECONDS", 0.001)
+    monkeypatch.setattr(chores, "TIME_WRITE_SECONDS", 0.001)
 
     async def run(world: World) -> None:
         async with world.server() as server, trio.open_nursery() as nursery:
-            nursery.start_soon(server._write_time)
+            nursery.start_soon(chores.write_time, server.committer)
             for hours in (1, 2):
                 world.go_on(server, 60, 0)
                 await until(lambda: written(server.store) == START.wall_ms + hours * HOUR_MS)  # noqa: B023

@@ -1,5 +1,6 @@
 """Metrics: plain numbers in, Prometheus' text out."""
 
+import math
 import threading
 from types import SimpleNamespace
 from typing import Any
@@ -37,6 +38,7 @@ NAMES = {
     "tidegate_commit_events": "histogram",
     "tidegate_store_used_bytes": "gauge",
     "tidegate_store_map_bytes": "gauge",
+    "tidegate_store_full_timestamp_seconds": "gauge",
     "tidegate_log_lines_dropped": "counter",
     "tidegate_build_info": "gauge",
 }
@@ -52,8 +54,9 @@ class World:
         self.committer = SimpleNamespace(
             commit_seconds=Histogram(SECONDS),
             commit_events=Histogram(EVENTS),
-            used_bytes=4096,
+            room=SimpleNamespace(used_bytes=4096),
         )
+        self.full_at_seconds: float | None = None
         self.waiting: dict[tuple[str, int], int | None] = {}
 
     def received_at(self, source_id: str, number: int) -> int | None:
@@ -81,6 +84,7 @@ class World:
             worker=Worker("test"),
             clock=clock,
             log_lines_dropped=lambda: 3,
+            full_at_seconds=lambda: self.full_at_seconds,
         )
         return await metrics.render()
 
@@ -110,6 +114,15 @@ async def test_every_metric_is_there() -> None:
     assert "process_resident_memory_bytes" in families
     assert "python_info" in families
     assert families["tidegate_log_lines_dropped"].samples[0].value == 3
+
+
+async def test_when_the_store_is_full_comes_out() -> None:
+    """The date is exported once it is known: +Inf if it never comes, no sample while nobody can say."""
+    world, name = World(), "tidegate_store_full_timestamp_seconds"
+    assert name not in await world.samples()
+    for seconds in (1_800_000_000.0, math.inf):
+        world.full_at_seconds = seconds
+        assert (await world.samples())[name] == seconds
 
 
 async def test_every_kind_of_answer_is_there() -> None:

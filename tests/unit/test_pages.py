@@ -9,12 +9,11 @@ from markdown.extensions.toc import slugify
 
 from server.base.refusal import STATUS
 from server.cli.main import parser
-from server.config.settings import SECTIONS, SOURCE_SETTINGS, StorageConfig
+from server.config.settings import SECTIONS, SOURCE_SETTINGS
 from server.config.values import settings_of
 from server.http.fast.socket import STATES, State
 from storage.codec.records import FORMAT
 from storage.deliveries import Deliveries
-from storage.lmdb_store.environment import RESERVE_BYTES_MIN, RESERVE_SHARE
 from storage.lmdb_store.making import DATABASES
 from storage.statuses import COUNTERS, RULES, EventStatus
 from tests.support.diagrams import PICTURES, diagrams, path_of
@@ -120,14 +119,6 @@ def test_the_page_shows_the_alerts() -> None:
     named = {name.removesuffix("_bucket") for name in re.findall(r"\btidegate_\w+", rules)}
     assert len(named) > 8
     assert named - table == set()
-
-
-def test_alert_for_a_full_store_knows_the_reserve() -> None:
-    """Its threshold is where a store of the default size refuses deliveries."""
-    [share] = re.findall(r"tidegate_store_map_bytes \* ([0-9.]+)", page("docs/metrics.md").text)
-    map_bytes = StorageConfig().map_size_bytes
-    assert float(share) == 1 - 1 / RESERVE_SHARE
-    assert map_bytes // RESERVE_SHARE > RESERVE_BYTES_MIN
 
 
 def test_files_that_pages_name_exist() -> None:

@@ -43,7 +43,7 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     "h11": ("server/http/asgi/hypercorn.py",),
     "quart": ("server/http/asgi/routes.py", "server/http/admin/routes.py"),
     "quart_trio": ("server/http/asgi/routes.py", "server/http/admin/routes.py"),
-    "prometheus_client": ("server/observe/metrics.py",),
+    "prometheus_client": ("server/observe/metrics.py", "server/observe/families.py"),
     "structlog": ("server/base/log.py",),
     "zstandard": ("storage/", "server/intake/decode.py"),
 }

@@ -82,6 +82,7 @@ def build_admin_app(
     health: Health,
     metrics: Callable[[], Awaitable[bytes]],
     sources: Sources,
+    capacity: Callable[[], lookups.Value],
     requeue: Requeue,
     trust_clock: TrustClock,
     reader: Reader,
@@ -93,14 +94,14 @@ def build_admin_app(
 ) -> QuartTrio:
     """Return the application of `admin_bind`. `observe` is called for what no view answers.
 
-    `reader` is used in `worker` only. `flushed` returns when all that was acknowledged before is in the store; `token`
-    returns the admin token in force.
+    `reader` is used, and `capacity` called, in `worker` only. `flushed` returns when all that was acknowledged before
+    is in the store; `token` returns the admin token in force.
     """
     app = quiet_quart(body_timeout_seconds, observe)
     app.url_map.converters["event_id"] = EventIdConverter
     _add_guard(app, token, flushed, observe)
     add_health(app, health, observe)
-    _add_reports(app, metrics, sources)
+    _add_reports(app, metrics, sources, capacity, worker)
     _add_lookups(app, reader, worker)
     _add_requeue(app, requeue, sources, health)
     _add_trust_clock(app, trust_clock, health)
@@ -138,12 +139,19 @@ def _add_guard(
     app.register_error_handler(StoreError, failed)
 
 
-def _add_reports(app: QuartTrio, metrics: Callable[[], Awaitable[bytes]], sources: Sources) -> None:
+def _add_reports(
+    app: QuartTrio,
+    metrics: Callable[[], Awaitable[bytes]],
+    sources: Sources,
+    capacity: Callable[[], lookups.Value],
+    worker: Worker,
+) -> None:
     async def show_metrics() -> Response:
         return response(Answer(200, await metrics(), headers=((b"content-type", CONTENT_TYPE.encode()),)))
 
     async def show_sources() -> Response:
-        return response(Answer(200, json_text({"sources": sources()})))
+        found = await worker.run(capacity)
+        return response(Answer(200, json_text({"sources": sources(), "capacity": found})))
 
     app.add_url_rule("/metrics", view_func=show_metrics, methods=["GET"])
     app.add_url_rule("/sources", view_func=show_sources, methods=["GET"])

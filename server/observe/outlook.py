@@ -1,0 +1,68 @@
+"""When the store will be full, as `/sources` and the metrics show it."""
+
+import math
+from collections.abc import Callable
+
+from server.base.clock import WALL_MS_MAX, Clock
+from server.config.forecast import Forecast, Outlook, outlook
+from server.config.settings import Config
+from server.intake.events import rfc3339
+from storage.lmdb_store.room import Room
+from storage.read.reader import Reader
+
+DAY_SECONDS = 86400
+
+
+class Capacity:
+    """Finds out what is to be expected of the store of a running server. `retention`: whether it is in force."""
+
+    def __init__(
+        self, config: Callable[[], Config], reader: Reader, room: Room, clock: Clock, *, retention: bool
+    ) -> None:
+        self._config = config
+        self._reader = reader
+        self._room = room
+        self._clock = clock
+        self._retention = retention
+
+    def outlook(self) -> Outlook:
+        """Return it as of now. Reads the store, so call it in the thread of the reader. Raises StoreError."""
+        usage = self._reader.usage(self._clock.now_ms())
+        return outlook(self._config(), usage, self._room.bytes_left, retention=self._retention)
+
+    def full_at_seconds(self) -> float | None:
+        """Return when the store is full at the measured rate, in seconds since the epoch: infinite if never, None if
+        that is not known yet. As `outlook`."""
+        found = self.outlook().measured
+        return None if found is None else self._clock.now_ms() / 1000 + found.full_in_seconds
+
+    def describe(self) -> dict[str, object]:
+        """Return it as JSON-able values. As `outlook`."""
+        found, now_ms = self.outlook(), self._clock.now_ms()
+        measured = found.measured and {
+            "over_seconds": found.usage.measured_ms // 1000,
+            **_describe(found.measured, now_ms),
+        }
+        return {
+            "bytes_left": int(found.bytes_left),
+            "retention": found.retention,
+            "bytes_per_event": found.each and round(found.each.both, 1),
+            "measured": measured,
+            "configured": found.configured and _describe(found.configured, now_ms),
+        }
+
+
+def _describe(found: Forecast, now_ms: int) -> dict[str, object]:
+    return {
+        "events_per_second": float(f"{found.events_per_second:.4g}"),
+        "bytes_per_day": round(found.day_bytes),
+        "steady_bytes": round(found.steady_bytes) if math.isfinite(found.steady_bytes) else None,
+        "days_left": round(found.full_in_seconds / DAY_SECONDS, 2) if math.isfinite(found.full_in_seconds) else None,
+        "full_at": full_at(found, now_ms),
+    }
+
+
+def full_at(found: Forecast, now_ms: int) -> str | None:
+    """Return the time at which the store is full, RFC 3339; None if it never is, or after the year 9999."""
+    at_ms = now_ms + found.full_in_seconds * 1000
+    return rfc3339(int(at_ms)) if at_ms <= WALL_MS_MAX else None
