@@ -17,6 +17,7 @@ import math
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from queue import SimpleQueue
 from typing import Any, TypeVar
@@ -134,7 +135,7 @@ class Worker:
             call.run()
             try:
                 self._trio_token.run_sync_soon(self._finish, call)
-            except trio.RunFinishedError:
+            except (trio.RunFinishedError, OSError):  # an error: what wakes the loop was closed, which ends the server
                 return
 
     def _finish(self, call: _Call) -> None:
@@ -157,7 +158,7 @@ class SoleWorker:
         self._error: BaseException | None = None
         self._job_ready = threading.Lock()
         self._job_ready.acquire()
-        self._done = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self.done_file = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         """Readable when the job has ended."""
         start_thread(self._serve, name)
 
@@ -167,8 +168,8 @@ class SoleWorker:
             raise RuntimeError(f"the thread {self._name} has a job already")
         self._job = job
         self._job_ready.release()
-        await trio.lowlevel.wait_readable(self._done)
-        os.eventfd_read(self._done)
+        await trio.lowlevel.wait_readable(self.done_file)
+        os.eventfd_read(self.done_file)
         value, error = self._value, self._error
         self._job = self._value = self._error = None
         if error is not None:
@@ -183,4 +184,5 @@ class SoleWorker:
                 self._value = self._job()
             except BaseException as error:  # noqa: BLE001  # as in _Call
                 self._error = error
-            os.eventfd_write(self._done, 1)
+            with suppress(OSError):  # it was closed, which ends the server
+                os.eventfd_write(self.done_file, 1)

@@ -94,6 +94,11 @@ class Acknowledger:
             if not batch.is_answered:
                 await self._committer.ended(batch)
 
+    @property
+    def done_file(self) -> int:
+        """The descriptor that tells that the journal has been written."""
+        return self._journaling.done_file
+
     async def settled(self) -> None:
         """Return when nothing waits to be written, or when nothing will be written any more."""
         self._committer.flush()

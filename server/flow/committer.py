@@ -131,6 +131,11 @@ class Committer:
         return FULL if self.failure is None and self.room.is_full else self.failure
 
     @property
+    def done_file(self) -> int:
+        """The descriptor that tells of the end of a transaction."""
+        return self._writing.done_file
+
+    @property
     def numbered_end(self) -> int:
         """The number after the last event that was handed over: the next one to be given."""
         return self._batches[-1].end if self._batches else self.stored_end

@@ -158,6 +158,12 @@ class Server:
             self.journal.clear()
         self.log.info("stopped", pending=sum(state.pending for state in self.engine.states))
 
+    @property
+    def descriptors(self) -> Sequence[int]:
+        """Those that it cannot work without, beside its sockets and what the store is written through."""
+        lock = self.store.lock_file
+        return [*([] if lock is None else [lock]), self.committer.done_file, self.acknowledger.done_file]
+
     def in_hand(self) -> str:
         """Return what a drain still waits for, in words; may be called from any thread."""
         found = []

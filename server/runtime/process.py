@@ -1,5 +1,6 @@
 """The process of a server: from its configuration file to an exit code."""
 
+import os
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from server.flow.runner import Function
 from server.runtime.app import Server
 from server.runtime.binding import bind
 from server.runtime.cautions import warn
+from server.runtime.descriptors import watched
 from server.runtime.forking import let_go_in_children
 from server.runtime.open_files import check_open_files, raise_open_files
 from server.runtime.signals import drain_on_signals
@@ -97,8 +99,14 @@ async def _serve(
     signalled = drain_on_signals(
         server.drain_requested.set, ending, config.limits.drain_timeout_seconds, server.in_hand, standard.say_last
     )
+    numbers = [*server.descriptors, *(sock.fileno() for side in bound for sock in side)]
+
+    def end() -> None:
+        standard.flush()
+        os._exit(1)
+
     try:
-        with signalled:
+        with signalled, watched(numbers, server.drain_requested.is_set, end):
             async with trio.open_nursery() as nursery:
                 await server.start(nursery, bound.public, bound.admin)
                 await server.drain_requested.wait()

@@ -10,7 +10,7 @@ kept for outcomes: see `room.py`.
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -51,7 +51,8 @@ class Store:
         self.is_new = False
         """Whether it was made when it was opened."""
         self.reserve_bytes = reserve_bytes(map_size_bytes)
-        self._lock_file = lock_file
+        self.lock_file = lock_file
+        """The descriptor of the lock, if one was taken."""
         self._open_again = open_again
         self._taken_back = False
         """Whether the last commit was taken back, and that is perhaps not on the disk."""
@@ -145,9 +146,10 @@ class Store:
     def close(self) -> None:
         """Close it; call when no transaction is open. Idempotent."""
         self.env.close()
-        if self._lock_file is not None:
-            os.close(self._lock_file)
-            self._lock_file = None
+        if self.lock_file is not None:
+            with suppress(OSError):  # a processor may have done so
+                os.close(self.lock_file)
+            self.lock_file = None
 
     @contextmanager
     def read_transaction(self) -> Iterator[Any]:
