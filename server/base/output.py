@@ -49,6 +49,11 @@ class Output:
         """Who began a line and has not ended it."""
         self._reset()
 
+    @property
+    def descriptor(self) -> int:
+        """What it writes to."""
+        return self._file
+
     def take_thread(self) -> None:
         """Start the thread now, before a limit of threads, or a processor's module that patches `threading`, is in the
         way. Raises OSError."""

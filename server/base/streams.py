@@ -108,6 +108,11 @@ class StandardOutput:
         """Lines that were lost since the start."""
         return sum(output.dropped for output in self._outputs)
 
+    @property
+    def descriptors(self) -> Sequence[int]:
+        """What is written to: the process's own duplicates."""
+        return [output.descriptor for output in self._outputs]
+
     def say_last(self, line: str) -> None:
         """Say a last line on stderr and flush; call before `os._exit`, in any thread or signal handler."""
         self.log.write(f"{line}\n")

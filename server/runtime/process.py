@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -64,25 +65,25 @@ def _run(path: Path, standard: StandardOutput) -> int:
     raise_open_files()
     try:
         trio.run(_serve, config, functions, store, bound, standard)
-    except Exception as error:  # noqa: BLE001 - whatever ends the server is said, in one line
-        return _ended_by(error, store.path)  # the store stays open: a thread may still be in it
+    except BaseException as error:  # noqa: BLE001 - whatever ends the server is said, in one line; no exit is its own
+        with suppress(BaseException):  # a processor may have replaced what says it
+            _say_end(error, store.path)
+        return 1  # the store stays open: a thread may still be in it
     store.close()
     return 0
 
 
-def _ended_by(error: Exception, path: Path) -> int:
-    """Say what ended the server while it ran; return the exit code of the process."""
+def _say_end(error: BaseException, path: Path) -> None:
+    """Say what ended the server while it ran."""
+    cause = _store_error_in(error)
     if isinstance(error, NoThread):
         log.get("tidegate").error("the server cannot start: a limit of threads or of memory", error=str(error))
-        return 1
-    cause = _store_error_in(error)
-    if isinstance(cause, StoreDamaged):
+    elif isinstance(cause, StoreDamaged):
         log.get("tidegate").error("the store is damaged: run tidegate verify", path=str(path), error=str(cause))
     elif cause is not None:
         log.get("tidegate").error("the store cannot be used", path=str(path), error=str(cause))
     else:
         log.get("tidegate").error("the server has failed", error=repr(error), exc_info=error)
-    return 1
 
 
 def _store_error_in(error: BaseException) -> StoreError | None:
@@ -99,7 +100,7 @@ async def _serve(
     signalled = drain_on_signals(
         server.drain_requested.set, ending, config.limits.drain_timeout_seconds, server.in_hand, standard.say_last
     )
-    numbers = [*server.descriptors, *(sock.fileno() for side in bound for sock in side)]
+    numbers = [*server.descriptors, *standard.descriptors, *(sock.fileno() for side in bound for sock in side)]
 
     def end() -> None:
         standard.flush()

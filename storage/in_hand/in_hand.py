@@ -24,6 +24,7 @@ from storage.frozen import frozen
 from storage.in_hand import records
 from storage.in_hand.records import PAGE_BYTES, PAGE_NUMBERS_MAX, Suspect
 from storage.lmdb_store.disk import give_to_owner
+from storage.lmdb_store.held import HeldFile
 
 NAME = "in-hand"
 _EMPTY_PAGE = bytes(records.PAGE_HEAD_BYTES)
@@ -61,6 +62,7 @@ class InHand:
         self._complain = complain
         self._places = {number: place for place, number in enumerate(suspects)}
         self._pages = count(records.pages_at(len(suspects)), PAGE_BYTES)
+        self._held: HeldFile | None = None
         self._file = self._begin(path, records.encode_head(whose.boot_id, whose.store, suspects))
 
     def _begin(self, path: Path, head: bytes) -> int | None:
@@ -73,6 +75,7 @@ class InHand:
                 give_to_owner(new)
                 sync.write_at(file, head, 0)
                 new.replace(path / NAME)
+                self._held = HeldFile(path / NAME, (file,))
             except OSError:
                 os.close(file)
                 raise
@@ -123,6 +126,8 @@ class InHand:
         if self._file is None:
             return
         try:
+            if self._held is not None:
+                self._held.check()
             sync.write_at(self._file, content, offset)
         except OSError as error:
             self._complain(error)

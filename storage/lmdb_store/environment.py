@@ -203,11 +203,14 @@ class Store:
         self.meta, self.facts, self.bodies, self.ids, self.statuses, self.results = (
             env.open_db(name.encode(), create=False) for name in DATABASES
         )
-        self._held = HeldFile.found(self.path / "data.mdb")
+        self._held = [
+            HeldFile.found(self.path / name) for name in ("data.mdb", "lock.mdb") if (self.path / name).exists()
+        ]
 
     def _check_held(self) -> None:
         try:
-            self._held.check()
+            for file in self._held:
+                file.check()
         except OSError as error:
             raise StoreFailed(str(error)) from error
 
