@@ -1,16 +1,33 @@
-"""JSON text of any value that was parsed from JSON, however deeply nested, however large its integers."""
+"""JSON text of any value that was parsed from JSON, however deeply nested, however large its integers.
 
+It is for people and terminals too: what is no more than white space, a line end or a command to a terminal is escaped.
+"""
+
+import json
+import re
 from typing import Any
 
 import orjson
+
+_BEYOND_ASCII = re.compile(r"[^\n -~]+")
 
 
 def json_text(value: object, *, indent: bool = False) -> bytes:
     """Return `value` as JSON; not indented if orjson refuses it, which reads deeper than it writes."""
     try:
-        return orjson.dumps(value, option=orjson.OPT_INDENT_2 if indent else None)
+        text = orjson.dumps(value, option=orjson.OPT_INDENT_2 if indent else None)
     except orjson.JSONEncodeError:
-        return _deep(value)
+        text = _deep(value)
+    is_plain = text.isascii() and b"\x7f" not in text
+    return text if is_plain else _BEYOND_ASCII.sub(_escaped, text.decode()).encode()
+
+
+def _escaped(found: re.Match[str]) -> str:
+    """Return what was found, which stands within a string, with every unprintable character escaped."""
+    run = found[0]
+    return (
+        run if run.isprintable() else "".join([each if each.isprintable() else json.dumps(each)[1:-1] for each in run])
+    )
 
 
 def _deep(value: object) -> bytes:

@@ -85,10 +85,10 @@ def _first_keys_first(_: Any, __: str, event: MutableMapping[str, Any]) -> Mutab
 
 
 def escape_controls(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Escape control characters. (JSON does so by itself.)"""
+    """Escape control characters, but for the line ends of a traceback. (JSON does so by itself.)"""
     for key, value in event.items():
-        if isinstance(value, str) and key != "exception":
-            event[key] = printable(value)
+        if isinstance(value, str):
+            event[key] = "\n".join(map(printable, value.split("\n"))) if key == "exception" else printable(value)
     return event
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
-from server.base.printable import one_line
+from server.base.printable import one_line, printable
 from server.base.source import Source
 from server.cli.common import CommandFailed, Subparsers, new_command, print_bytes, say
 from server.cli.description import describe
@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandFailed(MISTAKE, *mistakes)
     for words in cautions(config.sources, functions):
         say(f"warning: {words}")
-    print_bytes(describe(config).encode() + b"\n")
+    print_bytes("\n".join(map(printable, describe(config).splitlines())).encode() + b"\n")
     return 0
 
 

@@ -44,3 +44,19 @@ def test_indent_is_for_people() -> None:
     assert json.loads(json_text({"a": [1]}, indent=True)) == {"a": [1]}
     assert b"\n" in json_text({"a": [1]}, indent=True)
     assert b"\n" not in json_text({"a": [1]})
+
+
+@given(VALUES)
+def test_text_is_equal_and_harmless(value: object) -> None:
+    """It reads back as the same value, and every character of it is printable."""
+    text = json_text(value)
+    assert orjson.loads(text) == orjson.loads(orjson.dumps(value))
+    assert text.decode().isprintable()
+
+
+def test_controls_beyond_ascii_are_escaped() -> None:
+    """What a terminal obeys, what ends a line and what turns text around; letters of any script stay."""
+    assert (
+        json_text("\x9b2J\x7f\u2028\u202e\U000e0041 é日😀")
+        == r'"\u009b2J\u007f\u2028\u202e\udb40\udc41 é日😀"'.encode()
+    )

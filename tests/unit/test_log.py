@@ -2,6 +2,8 @@
 
 import io
 import json
+import logging
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -41,6 +43,28 @@ def test_a_line_cannot_be_forged(lines: Lines) -> None:
     [line] = lines()
     assert line["event"] == "said"
     assert log.escape_controls(None, "", {"id": "a\n\x1b\u2028b"}) == {"id": "a\\n\\x1b\\u2028b"}
+
+
+class Terminal(io.StringIO):
+    """What says that it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_terminals_get_colours_and_nothing_else() -> None:
+    """On a terminal no value, however deep it sits, and no exception's words bring a control character of their own."""
+    said, evil = Terminal(), "\x1b]0;owned\x07\r\n\x9b2J\u202e"
+    log.configure(said)
+    try:
+        raise ValueError(evil)
+    except ValueError:
+        log.get("tidegate").error(evil, id=evil, ids=[evil], known={evil: evil}, exc_info=True)
+    logging.getLogger("a.library").warning("it says %s", evil)
+    structlog.reset_defaults()
+    text = re.sub(r"\x1b\[[0-9;]*m", "", said.getvalue())
+    assert "ValueError" in text
+    assert [line for line in text.split("\n") if not line.isprintable()] == []
 
 
 def test_a_flood_is_one_line_a_second(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
