@@ -20,7 +20,7 @@ from server.flow.source_state import SourceState
 from server.http.answer import Answer, refusal_answer
 from server.http.frontend import Denial
 from server.intake import intake
-from server.intake.auth import UNKNOWN_SOURCE_DIGESTS, token_matches, token_of
+from server.intake.auth import token_matches, token_of
 from server.intake.intake import Admission, DeliveryHead
 from server.intake.read_many import Request, read_many
 from server.observe.health import Health, storage_refusal
@@ -71,6 +71,8 @@ class Gate:
         self._backlog_events_max = backlog_events_max
         self._reload_count = -1
         self._authenticated: dict[tuple[str, bytes | None], Authenticated] = {}
+        self._tokens_max = 0
+        """Of any source: a token is compared as often for every source, known or not."""
         self.acknowledger = acknowledger
         self.clock = clock
         self.body_bytes_max = limits.body_bytes_max
@@ -151,6 +153,8 @@ class Gate:
         if self._reload_count != self._engine.reload_count or len(self._authenticated) >= AUTHENTICATED_MAX:
             self._reload_count = self._engine.reload_count
             self._authenticated.clear()
+            sources = [state.source for state in self._engine.states if state.source is not None]
+            self._tokens_max = max([len(source.token_digests) for source in sources], default=0)
         key = (head.source_id, head.authorization)
         found = self._authenticated.get(key)
         if found is None:
@@ -162,8 +166,8 @@ class Gate:
     def _compare_token(self, head: DeliveryHead) -> "Authenticated | None":
         state = self._engine.state(head.source_id)
         source = state.source if state is not None else None
-        digests = source.token_digests if source is not None else UNKNOWN_SOURCE_DIGESTS
-        matches = token_matches(token_of(head.authorization), digests)
+        digests = source.token_digests if source is not None else ()
+        matches = token_matches(token_of(head.authorization), digests, self._tokens_max)
         return Authenticated(state, source) if state is not None and source is not None and matches else None
 
     def is_backlogged(self, state: SourceState) -> bool:

@@ -20,6 +20,7 @@ from bench import (
     full_queues,
     goals,
     growth,
+    guessing,
     latency,
     measure,
     micro,
@@ -49,6 +50,13 @@ def _wrk() -> None:
 
 
 NEEDS_WRK = pytest.mark.usefixtures("_wrk")
+
+
+def test_guesses_at_sources_are_measured() -> None:
+    """Each kind of guess is refused, and takes some time."""
+    found = guessing.medians(10)
+    assert list(found) == list(guessing.NAMES)
+    assert all(found.values())
 
 
 def test_every_micro_step_takes_time() -> None:

@@ -5,7 +5,7 @@ import hmac
 
 import pytest
 
-from server.intake.auth import UNKNOWN_SOURCE_DIGESTS, token_matches, token_of
+from server.intake.auth import token_matches, token_of
 from server.intake.signature import sign, signature_matches
 
 RFC_4231 = [
@@ -103,4 +103,5 @@ def test_token_matches_any_digest() -> None:
     assert not token_matches(b"three", digests)
     assert not token_matches(None, digests)
     assert not token_matches(b"one", ())
-    assert not token_matches(b"one", UNKNOWN_SOURCE_DIGESTS)
+    assert token_matches(b"two", digests, 5)
+    assert not token_matches(b"one", (), 5)
