@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import promtool
+from tests.support import debian
 from tests.support.pages import ROOT
 
 RULES = ROOT / "config" / "alerts.yml"
@@ -91,7 +91,7 @@ CASES: dict[str, tuple[Series, Series]] = {
 
 @pytest.fixture(scope="module")
 def tool() -> Path:
-    found = promtool.find()
+    found = debian.find("promtool", ["prometheus"])
     if found is None:
         pytest.skip("promtool is not installed (Debian: apt install prometheus), and apt cannot bring it")
     return found

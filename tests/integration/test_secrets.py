@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from http.client import RemoteDisconnected
 from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import quote
 
 import pytest
@@ -18,6 +19,8 @@ from tests.support.client import Response, item
 from tests.support.config import source
 from tests.support.server import ROOT, Child
 from tests.support.waiting import eventually
+
+ADMIN = "admin-token"
 
 PIECE = 8
 """So many letters of a secret or of a hash are already too many."""
@@ -33,7 +36,7 @@ SECRETS = {
     name: made_up(name)
     for name in (
         *("token-literal", "token-env", "token-file", "token-hashed", "token-taken-out", "token-never-taken"),
-        *("signing-literal", "signing-env", "signing-file", "admin-token", "admin-token-wrong"),
+        *("signing-literal", "signing-env", "signing-file", ADMIN, "admin-token-wrong"),
     )
 }
 CONTROL = made_up("a-payload")
@@ -82,6 +85,9 @@ def found_in(place: bytes) -> list[tuple[str, bytes]]:
     return [(name, trace) for name, trace in TRACES if trace in place]
 
 
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+
+
 class Host:
     """A server with a secret of every kind, and all that was heard of it."""
 
@@ -102,30 +108,30 @@ class Host:
         signing = [SECRETS["signing-literal"], "env:A_SIGNING_SECRET", "file:a-signing-secret"]
         worked = source("worked", tokens=tokens, processor="watched:work", processor_attempts_max=1)
         signed = source("signed", tokens=tokens, signing_secrets=signing, missing_event_id="hash")
-        token = admin or json.dumps(SECRETS["admin-token"])
+        token = admin or json.dumps(SECRETS[ADMIN])
         self.child.write(worked + signed + more, server_keys=f"admin_token = {token}")
 
-    def ask(self, method: str, path: str, body: bytes = b"", *, admin: bool = False, **headers: str) -> Response:
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        ask = self.child.admin if admin else None
-        answer = (
-            ask(path, method=method, body=body or None, headers=named)
-            if ask
-            else self.child.request(method, path, body, named)
-        )
+    def ask(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] = NO_HEADERS) -> Response:
+        return self._heard(self.child.request(method, path, body, headers))
+
+    def ask_admin(self, method: str, path: str, body: bytes | None = None, *, name: str = ADMIN) -> Response:
+        """Ask with the secret of this name; "" for none."""
+        headers = {"Content-Type": "application/json"}
+        if name:
+            headers["Authorization"] = f"Bearer {SECRETS[name]}"
+        return self._heard(self.child.admin(path, method=method, body=body, headers=headers))
+
+    def _heard(self, answer: Response) -> Response:
         self.heard += [answer.body, json.dumps(dict(answer.headers)).encode()]
         return answer
 
-    def send(self, name: str, token: str, body: bytes, **headers: str) -> int:
+    def send(self, name: str, token: str, body: bytes, headers: Mapping[str, str] = NO_HEADERS) -> int:
         authorization = {"Authorization": f"Bearer {token}"} if token else {}
-        return self.ask("POST", f"/ingest/inbound/{name}", body, **authorization, **headers).status
+        return self.ask("POST", f"/ingest/inbound/{name}", body, {**authorization, **headers}).status
 
     def command(self, *arguments: str) -> None:
         done = self.child.cli(*arguments)
         self.heard += [done.stdout.encode(), done.stderr.encode()]
-
-    def reload(self) -> None:
-        self.child.reload()
 
 
 def signature(body: bytes, secret: str) -> dict[str, str]:
@@ -137,10 +143,10 @@ def accepted(host: Host) -> None:
     for name in ("token-literal", "token-env", "token-file", "token-hashed", "token-taken-out"):
         credentials = {"X-Api-Key": SECRETS[name], "X-Auth": SECRETS[name], "Cookie": SECRETS[name]}
         body = json.dumps(item(name, payload={"control": CONTROL})).encode()
-        assert host.send("worked", SECRETS[name], body, **credentials) == 200
+        assert host.send("worked", SECRETS[name], body, credentials) == 200
     for name in ("signing-literal", "signing-env", "signing-file"):
         body = json.dumps([{"by": name}, 1]).encode()
-        assert host.send("signed", SECRETS["token-env"], body, **signature(body, SECRETS[name])) == 200
+        assert host.send("signed", SECRETS["token-env"], body, signature(body, SECRETS[name])) == 200
 
 
 def refused(host: Host) -> None:
@@ -149,27 +155,27 @@ def refused(host: Host) -> None:
     for secret in SECRETS.values():
         for written in (secret + "x", secret[:-1], f"{secret},{secret}"):
             assert host.send("worked", written, body) == 401
-        assert host.send("signed", SECRETS["token-env"], body, **signature(b"other", secret)) == 401
-        assert host.send("signed", SECRETS["token-env"], body, **{SIGNATURE_HEADER.decode(): secret}) == 401
+        assert host.send("signed", SECRETS["token-env"], body, signature(b"other", secret)) == 401
+        assert host.send("signed", SECRETS["token-env"], body, {SIGNATURE_HEADER.decode(): secret}) == 401
         assert host.send("nobody", secret, body) == 401
         host.ask("POST", f"/ingest/inbound/worked?token={quote(secret)}", body)
-        host.ask(
-            "POST", f"http://user:{quote(secret, safe='')}@localhost/ingest/inbound/worked", body, Host="localhost"
-        )
-        host.ask("GET", f"/nowhere?token={secret}", Authorization=f"Bearer {secret}")
+        authority = f"user:{quote(secret, safe='')}@localhost"
+        host.ask("POST", f"http://{authority}/ingest/inbound/worked", body, {"Host": "localhost"})
+        host.ask("GET", f"/nowhere?token={secret}", headers={"Authorization": f"Bearer {secret}"})
     good = SECRETS["token-literal"]
     statuses = [host.send("worked", good, each) for each in (b"", b"{", b"[]", b"x" * 2_000_000)]
     assert statuses == [400, 400, 400, 413]
     with pytest.raises(RemoteDisconnected):  # our bug, with its traceback in the log
         host.send("worked", good, b'{"fault": 1}')
-    assert host.send("worked", good, body, **{"Content-Encoding": "br"}) == 415
-    assert host.send("worked", good, body, **{"X-Long": good * 400}) == 431
-    assert host.send("worked", "", body, Authorization=f"Basic {base64.b64encode(good.encode()).decode()}") == 401
+    assert host.send("worked", good, body, {"Content-Encoding": "br"}) == 415
+    assert host.send("worked", good, body, {"X-Long": good * 400}) == 431
+    basic = f"Basic {base64.b64encode(good.encode()).decode()}"
+    assert host.send("worked", "", body, {"Authorization": basic}) == 401
 
 
 def looked_up(host: Host) -> None:
     """Every admin route, and every command, with the right token, a wrong one and none."""
-    receipt = host.ask("GET", "/receipts/worked/token-env", admin=True, **bearer("admin-token")).json
+    receipt = host.ask_admin("GET", "/receipts/worked/token-env").json
     paths = [
         "/metrics",
         "/livez",
@@ -181,22 +187,18 @@ def looked_up(host: Host) -> None:
     ]
     paths += [f"/deliveries/{receipt['delivery']}", f"/receipts/worked/{quote(SECRETS['token-never-taken'])}"]
     for path in paths[:-1]:
-        assert host.ask("GET", path, admin=True, **bearer("admin-token")).status == 200
-        host.ask("GET", path, admin=True, **bearer("admin-token-wrong"))
-        host.ask("GET", path, admin=True)
+        assert host.ask_admin("GET", path).status == 200
+        for name in ("admin-token-wrong", ""):
+            host.ask_admin("GET", path, name=name)
     command = json.dumps({"source": "worked", "all": True}).encode()
-    for name in ("admin-token-wrong", "admin-token"):
-        host.ask("POST", "/requeue", command, admin=True, Content_Type="application/json", **bearer(name))
+    for name in ("admin-token-wrong", ADMIN):
+        host.ask_admin("POST", "/requeue", command, name=name)
     for arguments in (
         *(["check"], ["verify"], ["dead"], ["send", "worked"], ["send", "signed"], ["requeue", "worked", "--all"]),
         *(["receipt", "worked", "--all"], ["event", "worked", "token-env"], ["receipt", "worked", "nothing"]),
         *(["delivery", receipt["delivery"]], ["trust-clock", "--dry-run"]),
     ):
         host.command(*arguments)
-
-
-def bearer(name: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {SECRETS[name]}"}
 
 
 def reloaded(host: Host) -> None:
@@ -214,13 +216,13 @@ def reloaded(host: Host) -> None:
         {"admin": f'"{bad} "'},
     ):
         host.configure(**mistake)
-        host.reload()
+        host.child.reload()
         host.command("check")
     code, words = host.child.start_that_fails()
     assert code == 2
     host.heard.append(words.encode())
     host.configure(old=SECRETS["token-file"])
-    host.reload()
+    host.child.reload()
     assert host.send("worked", SECRETS["token-taken-out"], b'{"id": 1}') == 401
 
 
@@ -247,7 +249,7 @@ def test_no_secret_is_said_answered_or_kept(tmp_path: Path) -> None:
     with host.child:
         accepted(host)
         refused(host)
-        eventually(lambda: b"token-env" in host.ask("GET", "/dead", admin=True, **bearer("admin-token")).body)
+        eventually(lambda: b"token-env" in host.ask_admin("GET", "/dead").body)
         looked_up(host)
         reloaded(host)
         places = of_the_process(host)
@@ -264,7 +266,7 @@ def test_no_secret_is_said_answered_or_kept(tmp_path: Path) -> None:
     assert CONTROL.encode() not in log
 
 
-@pytest.mark.parametrize("name", ["token-literal", "admin-token"])
+@pytest.mark.parametrize("name", ["token-literal", ADMIN])
 def test_the_search_finds_what_is_there(name: str) -> None:
     """Whatever a secret is written as, the search sees it."""
     secret = SECRETS[name].encode()
