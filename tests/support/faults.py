@@ -5,6 +5,7 @@
 more in this environment), `eio` (fsync failed), `short write` (as a full disk does it), `other`, `bug` (our own); and
 the journal takes nothing, unless `--journal-holds`. `--no-journal`: none can be made. `--clocks`: this file says what
 the clocks of the host say, see `Clocks`. `--broken-intake`: a body that is an object with `fault` is our bug.
+`--every-line`: no line of the log is suppressed.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from typing import Any
 import lmdb
 
 import server.cli.main
+from server.base import log
 from server.base.source import Source
 from server.flow import attempts
 from server.intake import normalise
@@ -118,10 +120,13 @@ def main() -> None:
     parser.add_argument("--journal-holds", action="store_true")
     parser.add_argument("--no-journal", action="store_true")
     parser.add_argument("--broken-intake", action="store_true")
+    parser.add_argument("--every-line", action="store_true")
     parser.add_argument("--clocks", type=Path)
     options, command = parser.parse_known_args()
     if options.broken_intake:
         break_intake()
+    if options.every_line:
+        log.THROTTLE_SECONDS = 0
     if options.no_journal:
         journal._allocate = no_room
     if options.waits:
