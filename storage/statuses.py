@@ -7,7 +7,7 @@ status from `server/intake/intake.py`, later ones from `OutcomeWriter` in `serve
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from enum import IntEnum
 from operator import attrgetter
@@ -117,6 +117,14 @@ REOPENED = tuple(rule.reopened for rule in RULES.values() if rule.reopened)
 
 _came = attrgetter("received", *REOPENED)
 _is_there = attrgetter("pending", *(RULES[outcome].counted for outcome in OUTCOMES))
+
+_growing = attrgetter(*(name for name in COUNTERS if name not in GAUGES))
+
+
+def grown(totals: Iterable[Totals]) -> int:
+    """Return the sum of all their counters that only grow."""
+    return sum(sum(_growing(each)) for each in totals)
+
 
 Moves: TypeAlias = tuple[tuple[int, int], ...]
 """Which counters a change moves, by their place in COUNTERS, and by how much an event."""

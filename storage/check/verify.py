@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,9 @@ from storage.lmdb_store.child import command, environment
 from storage.lmdb_store.environment import Store
 from storage.lmdb_store.place import check_files
 from storage.lmdb_store.process_number import with_a_free_number
-from storage.statuses import EXPIRED_OF, OUTCOMES, REOPENED, RULES, EventStatus, held
+from storage.lmdb_store.witness import Known, Reached, known
+from storage.read.snapshot import Snapshots
+from storage.statuses import EXPIRED_OF, OUTCOMES, REOPENED, RULES, EventStatus, grown, held
 from storage.write.recovery import recover
 
 PROBLEMS_MAX = 100
@@ -91,7 +94,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _audit(path: Path, problem: Callable[[str], None], left_out: Callable[[], int]) -> None:
     _say(reading=["meta", 0])
-    Store.open(path, mode="read", truncation_check=False).close()
+    with closing(Store.open(path, mode="read", truncation_check=False)) as store:
+        before = known(path, store.identity)
+    left = 0
     try:
         left = recover(path)
         if left:
@@ -100,6 +105,8 @@ def _audit(path: Path, problem: Callable[[str], None], left_out: Callable[[], in
         problem(str(error))
     store = Store.open(path, mode="read", truncation_check=False)
     try:
+        with suppress(StoreError):  # the audit meets it again, and names it
+            _check_end(store, before, problem, recovered=not left)
         audit = Audit(store, problem, lambda database, number: _say(reading=[database, number]))
         audit.run()
     finally:
@@ -110,6 +117,15 @@ def _audit(path: Path, problem: Callable[[str], None], left_out: Callable[[], in
     none = [0] * len(EventStatus)
     sources = {each: _accounts(statuses.get(each, none), untold.get(each, {})) for each in statuses.keys() | untold}
     _say(summary=counts | {"sources": sources, "problems_left_out": left_out()})
+
+
+def _check_end(store: Store, before: Known, problem: Callable[[str], None], *, recovered: bool) -> None:
+    """Compare how far the store is with what was known of it before it took in its journal."""
+    with Snapshots(store).take() as snapshot:
+        time = snapshot.store_time()
+        found = Reached(snapshot.end, time.store_ms if time else 0, grown(snapshot.totals().values()))
+    if missing := before.missing_from(found) or (before.unrecovered(found.end) if recovered else ""):
+        problem(missing)
 
 
 def _accounts(events: Sequence[int], untold: Mapping[str, int]) -> dict[str, int]:

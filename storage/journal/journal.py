@@ -38,6 +38,7 @@ class Journal:
     def __init__(self, store: Store) -> None:
         """Create it or empty it; call only when every record is in the store. On failure `error` is set."""
         self._store = store.identity
+        self._witness = store.witness
         self._run = secrets.token_bytes(IDENTITY_BYTES)
         self._compressor = zstandard.ZstdCompressor(level=COMPRESSION_LEVEL)
         self._room = self.bytes_max = min(JOURNAL_BYTES, store.reserve_bytes // RESERVE_SHARE)
@@ -74,6 +75,7 @@ class Journal:
                 self._held.check()
                 _write_durably(self._file, NO_RECORD, self._at)
             return False
+        self._witness.acknowledged(appends[-1].numbered.end)
         self._at += len(encoded)
         self._room -= sum([append.numbered.deliveries.size + append.numbered.count * EVENT_BYTES for append in appends])
         return True

@@ -28,6 +28,7 @@ from storage.lmdb_store.place import check_files
 from storage.lmdb_store.stale_places import free_stale_places
 from storage.lmdb_store.transactions import PLACES_KEPT, Transactions, when_there_is_a_place
 from storage.lmdb_store.truncation import check_truncation
+from storage.lmdb_store.witness import Witness
 
 DATABASES_MAX = 16
 """LMDB fixes this when it opens; more than there are, so that a later format may add some."""
@@ -65,6 +66,8 @@ class Store:
             """What tells it from every other store."""
             self.has_defaults = txn.get(RETENTION_KEY, db=self.meta) is not None
             """Whether the defaults of retention apply: it was made when there was retention."""
+        self.witness = Witness(-1 if lock_file is None else lock_file, self.identity)
+        """For who writes."""
 
     @classmethod
     def open(

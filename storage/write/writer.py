@@ -13,9 +13,10 @@ from storage.codec.log_record import COMPRESSION_LEVEL
 from storage.errors import StoreDamaged
 from storage.journal.records import HasJournal, Journaled, read_journal
 from storage.lmdb_store.environment import Store
+from storage.lmdb_store.witness import WAY_OUT, Reached, known
 from storage.model import Append, Group, Written
 from storage.read.snapshot import Snapshots
-from storage.statuses import Totals
+from storage.statuses import Totals, grown
 from storage.store_time import HostTime, StoreClock, StoreTime
 from storage.write.transaction import LastBlock, Transaction, WriterState
 
@@ -27,19 +28,23 @@ class Writer:
         """Read what is committed, and recover: commit what only the journal has, acknowledged and cut off by a crash.
 
         `host`: reads the clocks of the host; given by tests. Raises StoreDamaged if the end of the store cannot be
-        read, or if the journal does not follow it.
+        read, if the journal does not follow it, or if there was more: see `storage/lmdb_store/witness.py`.
         """
         self._store = store
         self._compressor = zstandard.ZstdCompressor(level=COMPRESSION_LEVEL)
         self._state, newest = _load(store)
+        before = known(store.path, store.identity)
+        self._counts = grown(self.totals.values())
+        _complain_of(before.missing_from(Reached(self.next_number, newest.store_ms if newest else 0, self._counts)))
         self.clock = StoreClock(newest, host)
         self.recovered = 0
         """Events that only the journal had."""
         appends = journaled(store, self.next_number)
         if appends:
-            before = self.next_number
+            first = self.next_number
             self.write(Group(appends))
-            self.recovered = self.next_number - before
+            self.recovered = self.next_number - first
+        _complain_of(before.unrecovered(self.next_number))
 
     @property
     def totals(self) -> dict[str, Totals]:
@@ -57,10 +62,15 @@ class Writer:
         Raises IllegalStatusChange (our bug), StoreFull, StoreFailed, StoreError; then nothing was written. A delivery
         that does not follow the last one raises ValueError.
         """
-        work = Transaction(self._state, group, self.clock.now(), self._compressor)
+        time = self.clock.now()
+        work = Transaction(self._state, group, time, self._compressor)
         with self._store.write_transaction() as txn:
             used_bytes = work.run(txn, self._store)
+        self._counts += grown(work.totals.values()) - grown(
+            self.totals[each] for each in work.totals if each in self.totals
+        )
         self._state = work.state()
+        self._store.witness.stored(Reached(self.next_number, time.store_ms, self._counts))
         return Written(work.digests, work.totals, used_bytes)
 
 
@@ -76,11 +86,16 @@ def journaled(
         if each.first != number:
             raise StoreDamaged(
                 f"the journal goes on at event {each.first}, the store ends before event {number}: what came "
-                "between is missing. To go on without it, move the file `journal` away"
+                f"between is missing: {WAY_OUT}"
             )
         appends += appends_in(each)
         number = each.end
     return appends
+
+
+def _complain_of(missing: str) -> None:
+    if missing:
+        raise StoreDamaged(missing)
 
 
 def _load(store: Store) -> tuple[WriterState, StoreTime | None]:

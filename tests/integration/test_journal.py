@@ -199,7 +199,9 @@ def test_a_torn_record_is_not_damage(tmp_path: Path) -> None:
             assert journal.append([numbered(first, 1)])
         writer.write(Group([numbered(first, 1) for first in (1, 2, 3)]))
         journal.rewind()
+        witness = (tmp_path / "writer.lock").read_bytes()
         assert journal.append([numbered(4, 1)])
+        (tmp_path / "writer.lock").write_bytes(witness)  # it was never finished
         data = path.read_bytes()
         path.write_bytes(data[:50] + bytes([data[50] ^ 1]) + data[51:])
     with opened(tmp_path) as (_, writer):
@@ -226,11 +228,12 @@ def test_a_gap_is_refused(tmp_path: Path) -> None:
         writer.write(Group([numbered(1, 1)]))
         journal.append([numbered(5, 1)])
     with (
-        pytest.raises(StoreDamaged, match=r"goes on at event 5.*before event 2.*move the file `journal` away"),
+        pytest.raises(StoreDamaged, match=r"goes on at event 5.*before event 2.*move `journal` and"),
         opened(tmp_path),
     ):
         pass
-    (tmp_path / "journal").unlink()
+    for name in ("journal", "writer.lock"):
+        (tmp_path / name).unlink()
     with opened(tmp_path) as (_, writer):
         assert writer.next_number == 2
 
