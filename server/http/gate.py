@@ -2,11 +2,13 @@
 
 Order, as promised to users: draining, full or failed → source and token → backlog → body size and time (checked here as
 the body grows) → everything about the body (intake) → rate limit → acknowledger → answer.
-There is no checkpoint in between: a body is decided on, charged and handed over in one synchronous step.
+There is no checkpoint in between: a body is decided on, charged and handed over in one synchronous step. That of a
+heavy body comes when it is its turn (`turns.py`).
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, TypeVar
 
 from server.base.byte_budget import ByteBudget
@@ -19,6 +21,7 @@ from server.flow.engine import Engine
 from server.flow.source_state import SourceState
 from server.http.answer import Answer, refusal_answer
 from server.http.frontend import Denial
+from server.http.turns import Turns, is_light
 from server.intake import intake
 from server.intake.auth import token_matches, token_of
 from server.intake.intake import Admission, DeliveryHead
@@ -27,7 +30,7 @@ from server.observe.health import Health, storage_refusal
 from storage.deliveries import Deliveries, NumberedDeliveries
 from storage.errors import StoreError
 
-OnAnswer = Callable[[Answer], None]
+OnAnswer = Callable[[Answer | Exception], None]
 
 
 R = TypeVar("R", bound=Request)
@@ -74,6 +77,7 @@ class Gate:
         self._tokens_max = 0
         """Of any source: a token is compared as often for every source, known or not."""
         self.acknowledger = acknowledger
+        self.turns = Turns()
         self.clock = clock
         self.body_bytes_max = limits.body_bytes_max
         self.in_flight = ByteBudget(limits.in_flight_bytes_max)
@@ -136,6 +140,7 @@ class Gate:
         if deliveries is None or not self.in_flight.reserve(state.id, size):
             return requests
         reply.admit(plain)
+        self.turns.small_came()
         state.limiter.admit(deliveries.count, now_ns)
 
         def committed(result: NumberedDeliveries | StoreError) -> None:
@@ -215,26 +220,47 @@ class AdmittedRequest:
         return self._reserve_in_flight(count)
 
     def submit(self, body: bytes, answer: OnAnswer) -> None:
-        """Decide on the whole body. `answer` is called exactly once, perhaps before this returns."""
-        gate, state, source = self._gate, self._state, self._source
-        reading = intake.read(source, self._head, body, gate.clock.now_ms(), gate.intake_limits)
-        refusal = reading if isinstance(reading, Refusal) else self._check_room(reading)
-        if isinstance(reading, Refusal) or refusal is not None:
-            assert refusal is not None
-            answer(refusal_answer(refusal, close=refusal is UNAUTHORIZED))  # as for a wrong token, to the byte
-            return
-        limited_by = state.source or source  # as the limiter, which a reload has reconfigured meanwhile
-        self._admission = intake.admit(reading, limited_by, state.limiter, state.deferring, gate.clock.monotonic_ns())
-        self._answer = answer
-        self._submitted = True
-        gate.acknowledger.append(state, self._admission, self._committed)
+        """Decide on the whole body, now or when it is its turn. `answer` is called exactly once, perhaps before this
+        returns; with an exception if that is our bug, and nothing was handed over.
+        """
+        self._answer, self._submitted = answer, True
+        turns = self._gate.turns
+        if is_light(body, self._head.scanned.content_encoding):
+            turns.small_came()
+            self._decide(body)
+        else:
+            turns.take(self._state.id, partial(self._decide, body))
 
     def close(self) -> None:
         """Release its memory; call when the request is over or its client gone. If it was submitted, its memory stays
-        reserved until its commit.
+        reserved until its answer.
         """
         if not self._submitted:
             self._release_bytes()
+
+    def _decide(self, body: bytes) -> None:
+        try:
+            refusal = self._admit(body)
+        except Exception as error:  # noqa: BLE001  # contained: reported by the front end
+            self._release_bytes()
+            self._answer(error)
+            return
+        if refusal is not None:
+            self._release_bytes()
+            self._answer(refusal_answer(refusal, close=refusal is UNAUTHORIZED))  # as for a wrong token, to the byte
+
+    def _admit(self, body: bytes) -> Refusal | None:
+        """Read the body, charge the rate limit and hand it over, or return why not."""
+        gate, state, source = self._gate, self._state, self._source
+        reading = intake.read(source, self._head, body, gate.clock.now_ms(), gate.intake_limits)
+        if isinstance(reading, Refusal):
+            return reading
+        if (refusal := self._check_room(reading)) is not None:
+            return refusal
+        limited_by = state.source or source  # as the limiter, which a reload has reconfigured meanwhile
+        self._admission = intake.admit(reading, limited_by, state.limiter, state.deferring, gate.clock.monotonic_ns())
+        gate.acknowledger.append(state, self._admission, self._committed)
+        return None
 
     def _check_room(self, reading: Deliveries) -> Refusal | None:
         """Check again: the backlog may have filled meanwhile, and the decoded body takes memory until its commit."""

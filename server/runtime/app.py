@@ -114,6 +114,7 @@ class Server:
         """Start everything from the committer outward: what takes deliveries in comes last."""
         nursery.start_soon(self.committer.run)
         nursery.start_soon(self.acknowledger.run)
+        nursery.start_soon(self.gate.turns.run)
         nursery.start_soon(self._work)
         nursery.start_soon(self._rebuild_index)
         nursery.start_soon(check_readers, self.store, self.looking_up)
@@ -151,6 +152,7 @@ class Server:
         self.health.draining = True
         self._public_closing.set()
         await self._public_closed.wait()
+        await self.gate.turns.finished()
         self.engine.stop()
         await self._engine_stopped.wait()
         await self.acknowledger.settled()

@@ -70,15 +70,17 @@ async def _answer(entry: Entry) -> Answer:
         body = await body_reader().read(entry.grow)
         if isinstance(body, Refusal):
             return refusal_answer(body, close=True)
-        answers: list[Answer] = []
+        answers: list[Answer | Exception] = []
         is_answered = trio.Event()
 
-        def on_answer(answer: Answer) -> None:
+        def on_answer(answer: Answer | Exception) -> None:
             answers.append(answer)
             is_answered.set()
 
         entry.submit(body, on_answer)
         await is_answered.wait()
+        if isinstance(answers[0], Exception):
+            raise answers[0]
         return answers[0]
     finally:
         entry.close()

@@ -184,10 +184,14 @@ class FastConnection(FastSocket):
             self._enter(State.ANSWER)
             self._entry.submit(body, self.on_answer)
 
-    def on_answer(self, answer: Answer) -> None:
-        """Send the answer to the current request; called by the gate."""
+    def on_answer(self, answer: Answer | Exception) -> None:
+        """Send the answer to the current request, or report our bug and close; called by the gate."""
         assert self._ingest is not None
         self._close_entry()
+        if isinstance(answer, Exception):
+            self._lane.listener.on_error(answer)
+            self.close()
+            return
         lane, head = self._lane, self._ingest.head
         seconds = time.monotonic() - self.started
         refused = refused_delivery(head, head.source_id) if answer.code else None
