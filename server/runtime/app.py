@@ -18,6 +18,7 @@ from server.config.load import Config
 from server.flow.acknowledger import Acknowledger
 from server.flow.committer import Committer
 from server.flow.engine import Engine
+from server.flow.horizon import ON_ITS_WAY_MS
 from server.flow.runner import Function, Shared
 from server.flow.suspects import find_suspects
 from server.flow.trust import foreseen
@@ -66,6 +67,7 @@ class Server:
             config.dedup.window_ms,
             memory_ids_max(config, read_machine(config.storage.path)),
             config.storage.path,
+            longer_ms=ON_ITS_WAY_MS,
         )
         self.index_ready = trio.Event()
         self.lookup, self.looking_up = Reader(store), Worker("look-ups")

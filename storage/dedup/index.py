@@ -4,8 +4,8 @@ A log-structured merge index, exact in two steps. New entries are in the memtabl
 in immutable sorted runs (`runs.py`) of (8 bytes of the digest, number), so a hit there must be confirmed against the
 store (`Reader.processed_at`), and a miss needs nothing. All times are the store's. An entry is kept for at least the
 window: a run is dropped whole when its newest entry leaves the window of all that may yet be asked for, and runs are
-merged only while together they span an eighth of it. So an entry that is found may have left the window: whoever asks
-compares, and needs no look into the store where `probe` says that all is inside it.
+merged only while together they span an eighth of the time that they stay. So an entry that is found may have left the
+window: whoever asks compares, and needs no look into the store where `probe` says that all is inside it.
 
 If more than `memory_ids_max` entries are in memory, the oldest runs are spilled into mapped files (`spill.py`). If the
 disk has no room they stay in memory, `spill_error` says why, and every job tries again. Reading a file may wait for the
@@ -38,7 +38,7 @@ SEAL_EVENTS = 65536
 MERGE_RATIO = 4
 """A run is merged with newer ones that together exceed a quarter of it."""
 SPANS = 8
-"""Runs of the longest span that cover a window."""
+"""Runs of the longest span that cover the time for which entries stay."""
 RUN_EVENTS_MAX = 1 << 22
 """Entries in one run in memory: a merge copies 72 MiB."""
 MAPPED_RUN_EVENTS_MAX = 1 << 24
@@ -79,9 +79,14 @@ class Probe:
 class DedupIndex:
     """The index of all sources. Without a directory, all of it stays in memory."""
 
-    def __init__(self, window_ms: int, memory_ids_max: int = sys.maxsize, directory: Path | None = None) -> None:
+    def __init__(
+        self, window_ms: int, memory_ids_max: int = sys.maxsize, directory: Path | None = None, *, longer_ms: int = 0
+    ) -> None:
+        """`longer_ms`: for how long after their window entries stay at least, whoever may ask: spans grow with it, so
+        that a short window does not make many runs.
+        """
         self.window_ms = window_ms
-        self._span_ms = max(window_ms // SPANS, 1)
+        self._span_ms = max((window_ms + longer_ms) // SPANS, 1)
         self._memory_ids_max = memory_ids_max
         self._run_events_max = max(min(RUN_EVENTS_MAX, memory_ids_max // MEMORY_RUNS_MIN), SEAL_EVENTS)
         self._directory = directory

@@ -118,6 +118,16 @@ def test_a_file_is_searched_as_memory_is(tmp_path: Path, monkeypatch: pytest.Mon
         assert made.places(asked).tolist() == part.fingerprints.searchsorted(asked).tolist()
 
 
+def test_a_short_window_makes_few_files(tmp_path: Path) -> None:
+    """Where ids stay for long after a short window, files are as few as if all of it were the window."""
+    longer_ms = 20 * WINDOW_MS
+    index = DedupIndex(WINDOW_MS, 64, tmp_path, longer_ms=longer_ms)
+    for at_ms in range(0, longer_ms, 8):
+        add(index, range(at_ms, at_ms + 8), at_ms)
+    assert index.mapped_ids > longer_ms // 2
+    assert len(open_index_files()) <= 2 * module.SPANS
+
+
 def test_files_leave_with_their_window(index: DedupIndex) -> None:
     """A mapped run is dropped whole, and its file with it, when its newest entry leaves the window."""
     for at_ms in range(0, 3000, 4):
