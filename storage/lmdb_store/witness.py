@@ -5,9 +5,9 @@ a damaged record at the end of the journal looks like one that was never finishe
 whole in itself, and lacks what was acknowledged last.
 
 So `writer.lock` says, behind its line, how far the store was after its last commit, and how far the journal. Each is
-written once that is on the disk, by one `pwrite` of a few microseconds, and is never flushed: a power cut leaves an older
-word, which says less. What is there may be more than its witness says; if it is less, something is missing. A word that
-cannot be written, or whose checksum is wrong, says nothing.
+written once that is on the disk, by one `pwrite` of a few microseconds, and is never flushed: a power cut leaves an
+older word, which says less. What is there may be more than its witness says; if it is less, something is missing. A
+word that cannot be written, or whose checksum is wrong, says nothing.
 """
 
 import struct
