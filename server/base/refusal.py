@@ -24,6 +24,7 @@ STATUS = {
     "unauthorized": 401,
     "forbidden": 403,
     "not_found": 404,
+    "expired": 404,
     "method_not_allowed": 405,
     "timeout": 408,
     "too_large": 413,

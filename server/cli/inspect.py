@@ -17,6 +17,7 @@ from server.config.load import source_ids
 from server.observe import receipts
 from storage.read.reader import Reader
 
+NONE = 'Exits 1 if there is none, with {"code":"expired",…} on stdout if it has left by retention. '
 AFTER_DASHES = "An id that starts with - goes after --."
 
 
@@ -31,14 +32,14 @@ def add(commands: Subparsers) -> None:
     _add_event(parser)
     parser.add_argument("--all", action="store_true", help="a list of every one of this id, the newest first")
     parser.set_defaults(run=run_receipt)
-    parser = new_command(commands, "event", "print a normalised event", "Exits 1 if there is none. " + AFTER_DASHES)
+    parser = new_command(commands, "event", "print a normalised event", NONE + AFTER_DASHES)
     _add_event(parser)
     parser.set_defaults(run=run_event)
     parser = new_command(
         commands,
         "delivery",
         "print a delivery: when it came, from where, and what became of each of its items",
-        "Exits 1 if there is none.",
+        NONE,
     )
     parser.add_argument("delivery", type=utf8, metavar="DELIVERY", help="its id, as the answer and receipts have it")
     parser.set_defaults(run=run_delivery)
@@ -88,6 +89,8 @@ def run_event(arguments: argparse.Namespace) -> int:
             found = receipts.event(reader, arguments.source, arguments.event_id)
         except receipts.BodyNotKept as error:
             raise CommandFailed(ERROR, str(error)) from None
+        except receipts.Expired as error:
+            return _print_expired(error)
         if found is None:
             raise _no_event(arguments, reader)
     print_json(found)
@@ -96,11 +99,19 @@ def run_event(arguments: argparse.Namespace) -> int:
 
 def run_delivery(arguments: argparse.Namespace) -> int:
     with open_reader(arguments.config) as reader:
-        found = receipts.delivery(reader, arguments.delivery)
+        try:
+            found = receipts.delivery(reader, arguments.delivery)
+        except receipts.Expired as error:
+            return _print_expired(error)
     if found is None:
         raise CommandFailed(ERROR, f"there is no delivery {arguments.delivery!r}")
     print_json(found)
     return 0
+
+
+def _print_expired(error: receipts.Expired) -> int:
+    print_json(error.report())
+    return ERROR
 
 
 def run_dead(arguments: argparse.Namespace) -> int:

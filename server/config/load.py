@@ -42,6 +42,7 @@ __all__ = [
     "StorageConfig",
     "absolute",
     "check_reload",
+    "has_section",
     "load",
     "load_section",
     "restart_needed",
@@ -53,7 +54,7 @@ CONFIG_BYTES_MAX = 4 * 2**20
 """Room for thousands of sources; catches a path to something endless."""
 
 Table = Mapping[str, Any]
-Section = TypeVar("Section", ServerConfig, StorageConfig, DedupConfig)
+Section = TypeVar("Section", ServerConfig, StorageConfig, DedupConfig, RetentionConfig)
 
 
 class ConfigError(Exception):
@@ -131,6 +132,11 @@ def check_reload(bound: ServerConfig, sources: Mapping[str, Source], config: Con
         mistakes.append("sources: the file has none any more; to take nothing, stop the server instead")
     if mistakes:
         raise ConfigError(mistakes)
+
+
+def has_section(path: Path, name: str) -> bool:
+    """Return whether this section stands in the file. Raises ConfigError if that is not TOML."""
+    return name in _parse(absolute(path))
 
 
 def source_ids(path: Path) -> list[str]:

@@ -5,7 +5,7 @@ Guarantees
   store.
 - Batches keep their order; so do the changes of a source.
 - A change of status is written however many tries it takes; its callback runs once, on the trio thread, after it is on
-  disk.
+  disk. A step of retention goes with one group, and is given up if that fails.
 
 Order of operations
 1. `commit` and `change_status` only put things on a list.
@@ -22,7 +22,7 @@ longer hold what fsync lost.
 Rejected: committing on the loop (one slow fsync would stop every answer).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import groupby
 
@@ -36,6 +36,8 @@ from server.flow.source_state import Committed, SourceState
 from storage.errors import StoreError, StoreFailed, StoreFull
 from storage.lmdb_store.room import Room
 from storage.model import Append, Group, StatusChange, Written
+from storage.removal import Removal
+from storage.statuses import Totals
 from storage.write.writer import Writer
 
 RETRY_SECONDS = 1.0
@@ -51,6 +53,8 @@ FLUSHED_SECONDS_MAX = 5.0
 FULL = StoreFull("what is left is kept for outcomes")
 
 OnDisk = Callable[[], None]
+Counted = Callable[[Mapping[str, Totals]], None]
+"""Gets the new totals of the sources that a group touched."""
 PendingChange = tuple[SourceState, StatusChange, OnDisk]
 
 
@@ -65,6 +69,9 @@ class Committer:
         """Not in the store yet. All but the last are answered."""
         self._changes: list[PendingChange] = []
         """Not in the store yet."""
+        self._removal: Removal | None = None
+        """Goes with the next group."""
+        self._counted: Counted = _nobody
         self._awaited: list[trio.Event] = []
         """Who waits for a group that begins from here on."""
         self._changes_max: int | None = None  # in a group; None: all
@@ -93,6 +100,18 @@ class Committer:
         """Hand over a change of status. `on_disk` runs once it is there, however many tries that takes."""
         self._changes.append((state, change, on_disk))
         self._work.notify()
+
+    async def remove(self, removal: Removal, counted: Counted) -> bool:
+        """Write a step of retention with the next group; return whether that succeeded. One at a time."""
+        self._removal, self._counted = removal, counted
+        self._work.notify()
+        await self.removal_ended()
+        return self.failure is None
+
+    async def removal_ended(self) -> None:
+        """Return when no step of retention is on its way to the disk."""
+        while self._removal is not None and not self.lost:
+            await self.group_ended()
 
     def flush(self) -> None:
         """Write now what waits for more to go with it."""
@@ -148,7 +167,7 @@ class Committer:
     @property
     def is_busy(self) -> bool:
         """Something waits to be written, or for the store to recover."""
-        return bool(self._batches or self._changes or self._awaited or self.failure)
+        return bool(self._batches or self._changes or self._awaited or self._removal or self.failure)
 
     @property
     def lost(self) -> bool:
@@ -176,7 +195,8 @@ class Committer:
 
     async def _write_group(self) -> None:
         batches, changes = self._batches.copy(), self._changes[: self._changes_max]
-        group = _group_of(batches, changes)
+        removal = self._removal
+        group = _group_of(batches, changes, removal)
         awaited, self._awaited = self._awaited, []
         started = trio.current_time()
         try:
@@ -189,22 +209,25 @@ class Committer:
             if self._changes_max is not None:
                 self._changes_max = self._changes_max * 2 if self._changes else None
             self.commit_seconds.observe(trio.current_time() - started)
-            self._settle(group.appends, batches, changes, written)
+            self._settle(group, batches, changes, written)
             for event in awaited:
                 event.set()
+        if removal is not None:
+            self._removal = None
         self._group_ended.unpark_all()
 
-    def _settle(
-        self, appends: Sequence[Append], batches: list[Batch], changes: list[PendingChange], written: Written
-    ) -> None:
+    def _settle(self, group: Group, batches: list[Batch], changes: list[PendingChange], written: Written) -> None:
         if batches:
             self.commit_events.observe(batches[-1].end - self.stored_end)
             self.stored_end = batches[-1].end
         self.room.use(written.used_bytes)
         for state, _, _ in changes:
             state.totals = written.totals[state.id]
+        if group.removal is not None:
+            self._counted(written.totals)
         waiting = [each for batch in batches for each in batch.waiting]
-        for state, run in groupby(zip(waiting, appends, written.digests, strict=True), key=lambda each: each[0].state):
+        entries = zip(waiting, group.appends, written.digests, strict=True)
+        for state, run in groupby(entries, key=lambda each: each[0].state):
             state.totals = written.totals[state.id]
             _into_queue(state, list(run))
         for batch in batches:
@@ -226,12 +249,16 @@ class Committer:
                 each.refuse(error)
 
 
-def _group_of(batches: Sequence[Batch], changes: Sequence[PendingChange]) -> Group:
+def _nobody(_: Mapping[str, Totals]) -> None:
+    """Hear nothing."""
+
+
+def _group_of(batches: Sequence[Batch], changes: Sequence[PendingChange], removal: Removal | None) -> Group:
     """Return all of it, for one transaction."""
     appends = [append for batch in batches for append in batch.appends]
     touched = {waiting.state for batch in batches for waiting in batch.waiting} | {state for state, _, _ in changes}
     oldest = {state.id: bound for state in touched if (bound := state.oldest_bound()) is not None}
-    return Group(appends, [change for _, change, _ in changes], oldest)
+    return Group(appends, [change for _, change, _ in changes], oldest, removal)
 
 
 def _into_queue(state: SourceState, run: list[tuple[PendingAppend, Append, bytes]]) -> None:

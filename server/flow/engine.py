@@ -62,6 +62,15 @@ class Engine:
         """Sources whose events wait because they are configured so."""
         return [state.id for state in self.states if state.paused]
 
+    def is_requeueing(self) -> bool:
+        """Return whether dead events are being given back, or are on their way to the disk as pending ones."""
+        return any(state.requeues_begun or state.returning for state in self.states)
+
+    def counted(self, totals: Mapping[str, Totals]) -> None:
+        """Take these as the totals of their sources; call when they are committed."""
+        for source_id, found in totals.items():
+            self._runners[source_id].state.totals = found
+
     @property
     def stuck(self) -> list[str]:
         """Sources whose old processor's call does not come back: only a restart helps."""

@@ -3,11 +3,13 @@
 Guarantees
 - One command for a source at a time, and none begins before every step of the ones before it is on disk: so an event
   that is found dead stays dead until it is given back. Other sources are not waited for.
+- While one is under way no dead event leaves by retention (`retention.py`): what is found dead has its body.
 - A command ends. Without progress for a while, or when nothing will be written any more, it is refused; what was given
   back until then stays so, and a step that is on its way goes on by itself.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import trio
@@ -66,11 +68,22 @@ class Requeueing:
         with trio.CancelScope() as patience:
             command = _Command(patience)
             command.progress()
-            async with self._lock:
+            async with self._lock, self._dead_kept():
                 await self._until(command, lambda: not self._runner.state.returning)
                 unknown = await (self._all(command) if event_ids is None else self._of(command, event_ids))
                 return Requeued(command.requeued, unknown)
         return self._refusal(command)
+
+    @asynccontextmanager
+    async def _dead_kept(self) -> AsyncIterator[None]:
+        """Let no dead event leave meanwhile."""
+        state = self._runner.state
+        state.requeues_begun += 1
+        try:
+            await self._committer.removal_ended()
+            yield
+        finally:
+            state.requeues_begun -= 1
 
     async def _all(self, command: _Command) -> Sequence[str]:
         after = 0

@@ -87,6 +87,8 @@ class SourceState:
         """The first so many of them have had theirs before the log was read anew."""
         self.returning = 0
         """Requeues on their way to the disk."""
+        self.requeues_begun = 0
+        """Commands that give back dead events, and have not ended."""
         self.queue: QueueProtocol | None = None
         self.consumer: ConsumerProtocol | None = None
         self._appending = 0

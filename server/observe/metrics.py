@@ -36,15 +36,15 @@ from storage.statuses import EXPORTED, OUTCOMES, RULES, Totals
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
 
-_OF_THE_ADMIN_SIDE = "forbidden"
-"""The one code that no answer of the public side has."""
+_OF_THE_ADMIN_SIDE = ("forbidden", "expired")
+"""The codes that no answer of the public side has."""
 
 
 class Requests:
     """Counts the answers of the public side. Each kind is there at 0 from the start, so that `rate` sees the first."""
 
     def __init__(self) -> None:
-        kinds = [(status, code) for code, status in STATUS.items() if code != _OF_THE_ADMIN_SIDE]
+        kinds = [(status, code) for code, status in STATUS.items() if code not in _OF_THE_ADMIN_SIDE]
         self.counts = Counter(dict.fromkeys([(200, ""), (503, ""), *kinds], 0))  # health has no code
         self.seconds = Histogram(SECONDS)
 

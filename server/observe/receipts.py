@@ -14,6 +14,17 @@ class BodyNotKept(Exception):
     """The event is known, but there is nothing to build it from: it was dropped on purpose. The message says so."""
 
 
+class Expired(Exception):
+    """What is looked for was there and has left by retention. The message says so, and by when."""
+
+    def __init__(self, what: str, left_at_ms: int, settings: str) -> None:
+        super().__init__(f"{what} had left the store by {rfc3339(left_at_ms)}; how long it stays: {settings}")
+
+    def report(self) -> Value:
+        """Return it as the commands show it."""
+        return {"code": "expired", "message": str(self)}
+
+
 def receipt(reader: Reader, source_id: str, event_id: str) -> Value | None:
     """Return the receipt of the processed event of this id, else of the newest; None if the id is unknown.
 
@@ -31,12 +42,16 @@ def receipts(reader: Reader, source_id: str, event_id: str) -> Iterator[Value]:
 def event(reader: Reader, source_id: str, event_id: str) -> Value | None:
     """Return the normalised event of this id: the processed one, else the newest whose body was kept; None: unknown.
 
-    A processor's result is its tenth field. Raises BodyNotKept.
+    A processor's result is its tenth field. Raises BodyNotKept, Expired.
     """
     records = reader.find(source_id, event_id, bodies=True)
     if not records:
         return None
     record = next((each for each in records if each.numbered.deliveries.size), None)
+    left_at_ms = max(each.left_at_ms for each in records)
+    if record is None and left_at_ms:
+        what = f"the body of event {event_id!r} of source {source_id}, of which there is a receipt,"
+        raise Expired(what, left_at_ms, "retention.archive_hours and archive_bytes_max")
     if record is None:
         raise BodyNotKept(
             f"event {event_id!r} of source {source_id} was dropped by the rate limit with all of its delivery "
@@ -47,8 +62,13 @@ def event(reader: Reader, source_id: str, event_id: str) -> Value | None:
 
 
 def delivery(reader: Reader, delivery_id: str) -> Value | None:
-    """Return a delivery: when, from where, and what became of each of its items, in the order sent; None: unknown."""
+    """Return a delivery: when, from where, and what became of each of its items, in the order sent; None: unknown.
+
+    Raises Expired.
+    """
     records = reader.delivery(delivery_id)
+    if not records and (left_at_ms := reader.left_at(delivery_id)):
+        raise Expired(f"what a delivery {delivery_id!r} held", left_at_ms, "retention.receipt_hours")
     if not records:
         return None
     numbered = records[0].numbered
@@ -66,6 +86,7 @@ def delivery(reader: Reader, delivery_id: str) -> Value | None:
         "remote_addr": found.remote_addrs[0],
         "headers": dict(found.headers[0]),
         "batch_size": found.batch_sizes[0],
+        **_archive(records[0]),
         "items": [item for _, item in sorted(items, key=lambda pair: pair[0])],
     }
 
@@ -100,7 +121,16 @@ def _receipt(record: EventRecord) -> Value:
         "delivery": numbered.delivery_ids()[0],
         "batch_index": delivery.indexes[position],
     }
-    return found | _particulars(record)
+    return found | _particulars(record) | _archive(record)
+
+
+def _archive(record: EventRecord) -> Value:
+    """Return what is said of a body that has left: by when, and not before the outcome."""
+    return (
+        {"archive": "expired", "archive_expired_at": rfc3339(max(record.left_at_ms, record.at_ms))}
+        if record.left_at_ms
+        else {}
+    )
 
 
 def _particulars(record: EventRecord) -> Value:
@@ -113,6 +143,6 @@ def _particulars(record: EventRecord) -> Value:
 
 def _item(record: EventRecord) -> Value:
     """Return one item of a delivery: as its receipt, without what the delivery says for all."""
-    shared = ("source_config_id", "received_at", "delivery")
+    shared = ("source_config_id", "received_at", "delivery", "archive", "archive_expired_at")
     found = {key: value for key, value in _receipt(record).items() if key not in shared}
     return {"batch_index": found.pop("batch_index")} | found

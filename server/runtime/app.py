@@ -15,10 +15,12 @@ from server.base.refusal import Refusal
 from server.base.worker import Worker
 from server.config.capacity import memory_ids_max, read_machine
 from server.config.load import Config
+from server.config.retention import policy_of
 from server.flow.acknowledger import Acknowledger
 from server.flow.committer import Committer
 from server.flow.engine import Engine
 from server.flow.horizon import ON_ITS_WAY_MS
+from server.flow.retention import RetentionTask
 from server.flow.runner import Function, Shared
 from server.flow.suspects import find_suspects
 from server.flow.trust import foreseen
@@ -87,6 +89,14 @@ class Server:
         )
         self.engine = Engine(shared, writer.totals, self.lookup, self.looking_up)
         self.engine.configure(config.sources, functions)
+        applies = store.has_defaults or config.retention_is_configured
+        self.retention = RetentionTask(
+            self.committer,
+            store,
+            policy_of(config.retention, config.dedup, applies=applies),
+            requeueing=self.engine.is_requeueing,
+            counted=self.engine.counted,
+        )
         self.health = Health(self.committer, self.engine, self.journal, self.index, self.index_ready)
         self.requests = Requests()
         self.refusals = log.Throttled("tidegate.http", "refused")
@@ -122,6 +132,7 @@ class Server:
         nursery.start_soon(check_readers, self.store, self.looking_up)
         nursery.start_soon(write_time, self.committer)
         nursery.start_soon(guard_disk, self.committer.room, self.disk)
+        nursery.start_soon(self.retention.run)
         hang_up = HangUp(self.drain_requested.is_set)
         nursery.start_soon(self.reload.on_sighup, hang_up)
         nursery.start_soon(hang_up.watch)
@@ -158,6 +169,7 @@ class Server:
         self.engine.stop()
         await self._engine_stopped.wait()
         await self.acknowledger.settled()
+        await self.retention.stop()
         if self.committer.is_settled:
             self.journal.clear()
         self.log.info("stopped", pending=sum(state.pending for state in self.engine.states))
@@ -182,7 +194,7 @@ class Server:
     async def trust_clock(self, dry_run: bool) -> dict[str, object] | Refusal:
         """Believe the wall clock, unless it is a dry run; return what comes of it."""
         clock = self.committer.store_clock
-        found = await self.looking_up.run(foreseen, self.lookup, clock.now(), self.index.window_ms)
+        found = await self.looking_up.run(foreseen, self.store, clock.now(), self.retention.policy)
         if not dry_run:
             clock.trust()
             await self.committer.write_time()

@@ -4,8 +4,8 @@
 `full` (the map is full), `no space` (the disk is full), `meta page` (the disk is full for that one: nothing begins any
 more in this environment), `eio` (fsync failed), `short write` (as a full disk does it), `other`, `bug` (our own); and
 the journal takes nothing, unless `--journal-holds`. `--no-journal`: none can be made. `--clocks`: this file says what
-the clocks of the host say, see `Clocks`. `--broken-intake`: a body that is an object with `fault` is our bug.
-`--every-line`: no line of the log is suppressed.
+the clocks of the host say, see `Clocks`. `--eager-retention`: what is over leaves at once. `--broken-intake`: a body
+that is an object with `fault` is our bug. `--every-line`: no line of the log is suppressed.
 """
 
 import argparse
@@ -22,7 +22,7 @@ import lmdb
 import server.cli.main
 from server.base import log
 from server.base.source import Source
-from server.flow import attempts
+from server.flow import attempts, retention
 from server.intake import normalise
 from server.intake.headers import HeaderId
 from server.intake.items import Row
@@ -33,6 +33,9 @@ from storage.lmdb_store import disk
 from storage.lmdb_store.environment import Store
 from storage.model import Append
 from tests.support import clocks
+
+EAGER_SECONDS = 0.02
+"""Between two passes of retention."""
 
 FAULTS: dict[str, Exception] = {
     "full": lmdb.MapFullError("mdb_put: Environment mapsize limit reached"),
@@ -122,6 +125,7 @@ def main() -> None:
     parser.add_argument("--broken-intake", action="store_true")
     parser.add_argument("--every-line", action="store_true")
     parser.add_argument("--clocks", type=Path)
+    parser.add_argument("--eager-retention", action="store_true")
     options, command = parser.parse_known_args()
     if options.broken_intake:
         break_intake()
@@ -131,6 +135,8 @@ def main() -> None:
         journal._allocate = no_room
     if options.waits:
         attempts.WAIT_SECONDS = options.waits
+    if options.eager_retention:
+        retention.PASS_SECONDS = EAGER_SECONDS
     if options.faults:
         original = Store.open
 

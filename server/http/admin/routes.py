@@ -173,7 +173,10 @@ def _add_root(app: QuartTrio) -> None:
 
 def _add_lookups(app: QuartTrio, reader: Reader, worker: Worker) -> None:
     async def find(lookup: Lookup, missing: Refusal, *key: str) -> Response:
-        body = await worker.run(_look_up, lookup, reader, *key)
+        try:
+            body = await worker.run(_look_up, lookup, reader, *key)
+        except lookups.Expired as error:
+            raise Refused(refuse("expired", str(error))) from None
         return response(Answer(200, unwrap(missing if body is None else body)))
 
     async def receipts(source_id: str, event_id: str | None = None) -> Response:
