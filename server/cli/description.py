@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from dataclasses import MISSING, fields
 
 from server.base.source import Source
-from server.config.capacity import DAY_SECONDS, EVENT_DISK_BYTES, ID_BYTES, Machine, Plan, plan, read_machine, size
+from server.cli.outlook import describe_empty_store, describe_store
+from server.config.capacity import EVENT_DISK_BYTES, ID_BYTES, Machine, Plan, plan, read_machine, size
+from server.config.forecast import DAY_SECONDS
 from server.config.load import Config
 
 SAMPLE_RATE = 100
@@ -23,6 +25,9 @@ def describe(config: Config, machine: Machine | None = None) -> str:
             "",
             "Sources",
             *(f"  {line}" for source in config.sources.values() for line in _source(source)),
+            "",
+            "Store",
+            *(f"  {line}" for line in describe_store(config, machine)),
             "",
             "Capacity at the configured limits",
             *(f"  {line}" for line in _plan(config, plan(config, machine), machine)),
@@ -73,9 +78,7 @@ def _plan(config: Config, found: Plan, machine: Machine) -> Iterator[str]:
         yield f"  at the configured rates these files take {size(found.dedup_file_bytes)} of the store's disk"
     yield f"open files: {found.open_files} (allowed here: {machine.open_files_max})"
     if found.disk_day_bytes:
-        days = min(config.storage.map_size_bytes, machine.disk_free_bytes) / found.disk_day_bytes
-        rate = f"{found.events_per_second:g} events/s"
-        yield f"disk: {size(found.disk_day_bytes)} a day at {rate}; an empty store is full in {days:.3g} days"
+        yield f"disk, empty now, events of 1 KB: {describe_empty_store(config, machine, found.events_per_second)}"
     if found.unlimited:
         memory, disk = SAMPLE_RATE * found.dedup_bytes_per_rate, SAMPLE_RATE * DAY_SECONDS * EVENT_DISK_BYTES
         yield f"without a rate limit, so not in these sums: {', '.join(found.unlimited)}"

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from server.config.cgroup import memory_limits
+from server.config.forecast import DAY_SECONDS, TYPICAL
 from server.config.load import Config
 from storage.dedup.index import MEMORY_RUNS_MIN, RUN_EVENTS_MAX
 from storage.dedup.runs import ENTRY_BYTES
 from storage.journal.records import JOURNAL_BYTES
-from storage.lmdb_store.disk import free_bytes
+from storage.lmdb_store.room import Disk, guard_bytes, read_disk
 
 BASE_BYTES = 96 * 2**20
 """Interpreter and libraries (56 MiB after the imports, CPython 3.11), caches, and the memtable of the dedup index."""
@@ -38,13 +39,10 @@ ID_BYTES = ENTRY_BYTES
 INDEX_SHARE = 8
 """The dedup index may use an eighth of the memory before its older part is spilled into files."""
 
-EVENT_DISK_BYTES = 600
-"""A single event of 1 KB: compressed about 2:1, its digest, its index entries. In batches, a third of that."""
+EVENT_DISK_BYTES = round(TYPICAL.both)
 
 OTHER_FILES = 64
 """Listeners, store, logs, wake-up pipes, and some for processors."""
-
-DAY_SECONDS = 86400
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +50,11 @@ class Machine:
     """What this host has for one process."""
 
     memory_bytes: int
-    disk_free_bytes: int
+    disk_free_bytes: float
     """Free for the store, including what its files use already."""
     open_files_max: int
+    disk_total_bytes: float
+    """Of its file system; infinite if that does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,10 +158,17 @@ def _warnings(config: Config, machine: Machine, memory_bytes: int, open_files: i
         found.append(
             f"the limits allow {size(memory_bytes)} of memory, and this machine has {size(machine.memory_bytes)}"
         )
-    if config.storage.map_size_bytes > machine.disk_free_bytes:
+    kept_bytes = guard_bytes(config.storage.free_bytes_min, machine.disk_total_bytes)
+    if machine.disk_free_bytes < kept_bytes:
+        found.append(
+            f"the store's disk has {size(machine.disk_free_bytes)} for it, and {size(kept_bytes)} are to stay free "
+            "(storage.free_bytes_min): deliveries will be refused"
+        )
+    elif config.storage.map_size_bytes > machine.disk_free_bytes - kept_bytes:
         found.append(
             f"storage.map_size_bytes is {size(config.storage.map_size_bytes)}, and its disk has "
-            f"{size(machine.disk_free_bytes)} for it: storage_full comes when that is used"
+            f"{size(machine.disk_free_bytes)} for it, of which {size(kept_bytes)} stay free: storage_full comes when "
+            "the rest is used"
         )
     if open_files > machine.open_files_max:
         found.append(
@@ -173,23 +180,26 @@ def _warnings(config: Config, machine: Machine, memory_bytes: int, open_files: i
 
 def read_machine(store: Path) -> Machine:
     """Return what a process started here would have. `store`, its directory, need not exist yet."""
-    return Machine(_memory_bytes(), _disk_free_bytes(store), _open_files_max())
+    disk = _disk(store)
+    return Machine(_memory_bytes(), disk.free_bytes, _open_files_max(), disk.total_bytes)
 
 
 def _memory_bytes() -> int:
     return min([os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *memory_limits()])
 
 
-def _disk_free_bytes(store: Path) -> int:
+def _disk(store: Path) -> Disk:
+    """Return the disk of the store; what its files use already counts as free."""
     taken = 0
     with suppress(OSError):  # missing, or not readable for us
         taken = sum(each.stat().st_blocks * 512 for each in store.iterdir())
     for place in (store, *store.parents):
         try:
-            return free_bytes(place) + taken
+            disk = read_disk(place)
         except OSError:
             continue
-    return taken
+        return Disk(disk.total_bytes, disk.free_bytes + taken)
+    return Disk(math.inf, taken)
 
 
 def _open_files_max() -> int:

@@ -38,6 +38,10 @@ class EventBytes:
         return self.archive + self.receipt
 
 
+TYPICAL = EventBytes(archive=330, receipt=270)
+"""A single event of 1 KB, compressed about 2:1, with its digest and its index entries. In batches, a third of that."""
+
+
 @frozen
 class Forecast:
     """What becomes of a store at a rate."""

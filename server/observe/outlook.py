@@ -4,13 +4,11 @@ import math
 from collections.abc import Callable
 
 from server.base.clock import WALL_MS_MAX, Clock
-from server.config.forecast import Forecast, Outlook, outlook
+from server.config.forecast import DAY_SECONDS, Forecast, Outlook, outlook
 from server.config.settings import Config
 from server.intake.events import rfc3339
 from storage.lmdb_store.room import Room
 from storage.read.reader import Reader
-
-DAY_SECONDS = 86400
 
 
 class Capacity:

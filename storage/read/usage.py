@@ -27,6 +27,9 @@ class Usage:
     """By the wall clock, up to now; 0: too short a time to say anything."""
 
 
+EMPTY = Usage(archive_bytes=0, receipt_bytes=0, archived=0, events=0, came=0, measured_ms=0)
+
+
 def usage(snapshots: Snapshots, now_ms: int) -> Usage:
     """Return it as of now, by the wall clock. Reads some forty heads."""
     with snapshots.take() as snapshot:

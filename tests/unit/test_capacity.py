@@ -8,11 +8,12 @@ import pytest
 
 from server.base.source import Source
 from server.cli.description import describe
-from server.config.capacity import DAY_SECONDS, EVENT_DISK_BYTES, ID_BYTES, Machine, plan, read_machine, size
+from server.config.capacity import EVENT_DISK_BYTES, ID_BYTES, Machine, plan, read_machine, size
+from server.config.forecast import DAY_SECONDS
 from server.config.load import Config, load
 from storage.dedup.index import RUN_EVENTS_MAX
 
-PLENTY = Machine(memory_bytes=2**40, disk_free_bytes=2**45, open_files_max=10**6)
+PLENTY = Machine(memory_bytes=2**40, disk_free_bytes=2**45, open_files_max=10**6, disk_total_bytes=2**46)
 DIGEST = hashlib.sha256(b"hunter2hunter2").digest()
 
 

@@ -51,7 +51,7 @@ def test_unit_gives_the_drain_its_time() -> None:
 
 def test_unit_allows_the_connections() -> None:
     """LimitNOFILE covers what the capacity plan asks for."""
-    assert int(service()["LimitNOFILE"]) >= plan(defaults(), Machine(2**40, 2**50, 2**20)).open_files
+    assert int(service()["LimitNOFILE"]) >= plan(defaults(), Machine(2**40, 2**50, 2**20, 2**50)).open_files
 
 
 def test_unit_does_not_run_as_root() -> None:

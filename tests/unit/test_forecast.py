@@ -9,10 +9,9 @@ import pytest
 from server.base.source import Source
 from server.config.forecast import FOR_EVER, EventBytes, Kept, configured_rate, forecast, kept, outlook
 from server.config.load import Config, load
-from storage.read.usage import Usage
+from storage.read.usage import EMPTY, Usage
 
 DAY = 86400
-EMPTY = Usage(archive_bytes=0, receipt_bytes=0, archived=0, events=0, came=0, measured_ms=0)
 EACH = EventBytes(archive=300, receipt=100)
 RATE = 10
 KEPT = Kept(archive_seconds=7 * DAY, receipt_seconds=30 * DAY)

@@ -1,0 +1,91 @@
+"""What `tidegate check` says of the store: what leaves it, what stays free, and when it is full."""
+
+import math
+from collections.abc import Iterator
+from contextlib import closing
+
+from server.base.clock import wall_ms
+from server.config.capacity import Machine, size
+from server.config.forecast import DAY_SECONDS, TYPICAL, Forecast, Outlook, forecast, kept, outlook
+from server.config.load import Config
+from server.observe.outlook import full_at
+from storage.errors import StoreError, StoreMissing
+from storage.lmdb_store.environment import Store, reserve_bytes
+from storage.lmdb_store.room import Room, guard_bytes
+from storage.read.reader import Reader
+from storage.read.usage import EMPTY
+
+
+def describe_store(config: Config, machine: Machine) -> Iterator[str]:
+    """Yield the lines. Opens the store for reading, if there is one."""
+    yield from _retention(config)
+    kept_bytes = guard_bytes(config.storage.free_bytes_min, machine.disk_total_bytes)
+    chosen = "storage.free_bytes_min" if config.storage.free_bytes_min else "5 % of its file system, at most 1 GiB"
+    free = size(machine.disk_free_bytes)
+    yield f"its disk has {free} for it; below {size(kept_bytes)} ({chosen}) deliveries are refused"
+    try:
+        yield from _outlook(_look(config))
+    except StoreMissing:
+        yield "there is no store yet"
+    except StoreError as error:
+        yield f"when it is full is not known: {error}"
+
+
+def describe_empty_store(config: Config, machine: Machine, events_per_second: float) -> str:
+    """Return what becomes of a new store at this rate, with events of 1 KB."""
+    storage = config.storage
+    on_disk = machine.disk_free_bytes - guard_bytes(storage.free_bytes_min, machine.disk_total_bytes)
+    left = min(on_disk, storage.map_size_bytes - reserve_bytes(storage.map_size_bytes))
+    return _forecast(forecast(EMPTY, TYPICAL, events_per_second, kept(config), left))
+
+
+def _look(config: Config) -> Outlook:
+    storage = config.storage
+    with closing(Store.open(storage.path, mode="read")) as store:
+        room = Room(store, storage.free_bytes_min, map_size_bytes=storage.map_size_bytes)
+        usage = Reader(store).usage(wall_ms())
+        return outlook(config, usage, room.bytes_left, retention=config.retention_is_configured)
+
+
+def _retention(config: Config) -> Iterator[str]:
+    retention = config.retention
+    bound = f", at most {size(retention.archive_bytes_max)} of them" if retention.archive_bytes_max else ""
+    yield f"events and deliveries stay {_hours(retention.archive_hours)}{bound}"
+    lifted = ""
+    if config.receipt_hours != retention.receipt_hours:
+        needed = "dedup.window_hours" if config.receipt_hours == config.dedup.window_hours else "archive_hours"
+        lifted = f", as {needed} needs; receipt_hours is {retention.receipt_hours:g}"
+    yield f"ids, outcomes and receipts stay {_hours(config.receipt_hours)}{lifted}"
+    yield f"dead events stay {_hours(retention.dead_hours)}"
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:g} h" if hours else "for ever"
+
+
+def _outlook(found: Outlook) -> Iterator[str]:
+    if found.each is None:
+        yield "it holds no events yet"
+        return
+    usage = found.usage
+    held, left = size(usage.archive_bytes + usage.receipt_bytes), size(max(0, found.bytes_left))
+    yield f"it holds {usage.events:,} events: {held}, {found.each.both:.0f} bytes each; {left} are left for more"
+    if found.measured is None:
+        yield "how fast it grows is not known yet: too little time since its first event"
+    else:
+        yield f"measured over {_time(usage.measured_ms / 1000)}: {_forecast(found.measured)}"
+    if found.configured is not None:
+        yield f"at the sum of the rate limits: {_forecast(found.configured)}"
+
+
+def _forecast(found: Forecast) -> str:
+    rate = f"{found.events_per_second:.3g} events/s, {size(found.day_bytes)} a day"
+    if math.isinf(found.full_in_seconds):
+        most = "" if math.isinf(found.steady_bytes) else f" at about {size(found.steady_bytes)}"
+        return f"{rate}; never full, it stays{most}" if most else f"{rate}; never full"
+    date = full_at(found, wall_ms())
+    return f"{rate}; full in {found.full_in_seconds / DAY_SECONDS:.3g} days" + (f", on {date}" if date else "")
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds / 3600:.3g} h" if seconds >= 3600 else f"{seconds / 60:.0f} min"
