@@ -147,7 +147,12 @@ class Committer:
     @property
     def refusal(self) -> StoreError | None:
         """Why no deliveries can be taken now; None if they can."""
-        return FULL if self.failure is None and self.room.is_full else self.failure
+        return FULL if self.failure is None and self.full else self.failure
+
+    @property
+    def full(self) -> bool:
+        """Whether what is left is kept for all but deliveries."""
+        return self.room.is_full
 
     @property
     def done_file(self) -> int:

@@ -1,9 +1,11 @@
 """When the store will be full, as `/sources` and the metrics show it."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from server.base.clock import WALL_MS_MAX, Clock
+from server.base.source import Source
 from server.config.forecast import DAY_SECONDS, Forecast, Outlook, outlook
 from server.config.settings import Config
 from server.intake.events import rfc3339
@@ -12,12 +14,21 @@ from storage.read.reader import Reader
 
 
 class Capacity:
-    """Finds out what is to be expected of the store of a running server. `retention`: whether it is in force."""
+    """Finds out what is to be expected of the store of a running server."""
 
     def __init__(
-        self, config: Callable[[], Config], reader: Reader, room: Room, clock: Clock, *, retention: bool
+        self,
+        config: Config,
+        sources: Callable[[], Mapping[str, Source]],
+        reader: Reader,
+        room: Room,
+        clock: Clock,
+        *,
+        retention: bool,
     ) -> None:
+        """`config`: that of the start; `sources`: returns those of now; `retention`: whether it is in force."""
         self._config = config
+        self._sources = sources
         self._reader = reader
         self._room = room
         self._clock = clock
@@ -26,7 +37,8 @@ class Capacity:
     def outlook(self) -> Outlook:
         """Return it as of now. Reads the store, so call it in the thread of the reader. Raises StoreError."""
         usage = self._reader.usage(self._clock.now_ms())
-        return outlook(self._config(), usage, self._room.bytes_left, retention=self._retention)
+        config = replace(self._config, sources=self._sources())
+        return outlook(config, usage, self._room.bytes_left, retention=self._retention)
 
     def full_at_seconds(self) -> float | None:
         """Return when the store is full at the measured rate, in seconds since the epoch: infinite if never, None if

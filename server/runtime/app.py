@@ -110,7 +110,8 @@ class Server:
         )
         self.reload = Reload(config, self.engine)
         self.capacity = Capacity(
-            lambda: self.reload.config,
+            config,
+            lambda: self.reload.config.sources,
             self.lookup,
             self.committer.room,
             self.clock,

@@ -35,7 +35,7 @@ def capacity(tmp_path: Path, usage: Usage, bytes_left: float, *, retention: bool
     path.write_text('[sources.a]\ntype = "webhook"\ntokens = ["t"]\nrate_limit_events_per_second = 2\n')
     config, world = load(path), World(usage, bytes_left)
     fake: Any = world
-    return Capacity(lambda: config, fake, fake, fake, retention=retention)
+    return Capacity(config, lambda: config.sources, fake, fake, fake, retention=retention)
 
 
 def test_both_rates_are_shown(tmp_path: Path) -> None:
