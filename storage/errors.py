@@ -13,6 +13,10 @@ class StoreFailed(StoreError):
     """The disk did not confirm a write (an I/O error from fsync). Nothing may be acknowledged until a restart."""
 
 
+class StoreInterrupted(StoreError):
+    """A signal interrupted a write, as file systems over a network allow. Trying again at once helps."""
+
+
 class StoreLocked(StoreError):
     """Another process writes to this store."""
 

@@ -21,7 +21,7 @@ from storage import sync
 from storage.codec.records import FORMAT, IDENTITY_BYTES, OLD_FORMATS, unseal
 from storage.errors import StoreFailed, StoreMissing, StoreOld, StoreVersion
 from storage.lmdb_store import disk, lock
-from storage.lmdb_store.errors import lmdb_errors, opening_errors, translated
+from storage.lmdb_store.errors import lmdb_errors, opening_errors, translated, uninterrupted
 from storage.lmdb_store.held import HeldFile
 from storage.lmdb_store.making import DATABASES, FORMAT_KEY, IDENTITY_KEY, RETENTION_KEY, check_data, initialise, settle
 from storage.lmdb_store.place import check_files
@@ -91,7 +91,7 @@ class Store:
         with opening_errors(path):
             if mode == "read":
                 return cls._open_to_read(path, open_environment, truncation_check=truncation_check)
-            return cls._open_to_write(path, open_environment, map_size_bytes, lock_wait_seconds)
+            return uninterrupted(lambda: cls._open_to_write(path, open_environment, map_size_bytes, lock_wait_seconds))
 
     @classmethod
     def _open_to_write(

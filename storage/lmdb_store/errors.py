@@ -1,10 +1,12 @@
 """What LMDB raises, as what the store raises."""
 
+import contextlib
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import lmdb
 
@@ -14,10 +16,16 @@ from storage.errors import (
     StoreError,
     StoreFailed,
     StoreFull,
+    StoreInterrupted,
     StoreLocked,
     StoreVersion,
 )
 from storage.lmdb_store import disk, file_system
+
+INTERRUPTIONS_MAX = 10
+"""In a row: signals are few, so that more are something else."""
+
+Result = TypeVar("Result")
 
 _NOT_SUPPORTED = (errno.EINVAL, errno.ENODEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
 """What file systems say to a map, a lock or a flush of a directory that they do not have."""
@@ -59,6 +67,8 @@ def translated(error: lmdb.Error, written: Path | None) -> StoreError:
         if written is not None and disk.is_full(written):
             return StoreFull(f"{words}, and the disk is full")
         return StoreFailed(words)
+    if says(words, errno.EINTR):
+        return StoreInterrupted(words)
     if is_of_number(error):
         found = "a process of another container that uses the store has the same process number as this one: try again"
         return ProcessNumberTaken(found) if written is None else StoreLocked(found)
@@ -69,6 +79,14 @@ def translated(error: lmdb.Error, written: Path | None) -> StoreError:
     if isinstance(error, (lmdb.InvalidError, lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.NotFoundError)):
         return StoreDamaged(words)
     return StoreError(words)
+
+
+def uninterrupted(call: Callable[[], Result]) -> Result:
+    """Return what it returns; call it again if a signal interrupts it, which it does as a whole or not at all."""
+    for _ in range(INTERRUPTIONS_MAX):
+        with contextlib.suppress(StoreInterrupted):
+            return call()
+    return call()
 
 
 def is_of_number(error: lmdb.Error) -> bool:

@@ -6,6 +6,7 @@ place after the commit. How a group is written: `transaction.py`.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import zstandard
 
@@ -13,6 +14,7 @@ from storage.codec.log_record import COMPRESSION_LEVEL
 from storage.errors import StoreDamaged
 from storage.journal.records import HasJournal, Journaled, read_journal
 from storage.lmdb_store.environment import Store
+from storage.lmdb_store.errors import uninterrupted
 from storage.lmdb_store.witness import WAY_OUT, Reached, known
 from storage.model import Append, Group, Written
 from storage.read.snapshot import Snapshots
@@ -62,6 +64,9 @@ class Writer:
         Raises IllegalStatusChange (our bug), StoreFull, StoreFailed, StoreError; then nothing was written. A delivery
         that does not follow the last one raises ValueError.
         """
+        return uninterrupted(partial(self._write, group))
+
+    def _write(self, group: Group) -> Written:
         time = self.clock.now()
         work = Transaction(self._state, group, time, self._compressor)
         with self._store.write_transaction() as txn:

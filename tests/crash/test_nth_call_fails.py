@@ -96,6 +96,20 @@ def test_every_call_of_a_write_may_fail(tmp_path: Path, error: Exception, expect
         assert writer.next_number == number + 5
 
 
+def test_a_write_that_is_interrupted_succeeds(tmp_path: Path) -> None:
+    """A signal may interrupt a flush on some file systems: whichever call it is, the group is written all the same."""
+    calls = calls_of_a_group(tmp_path / "counted")
+    for n in range(1, calls + 1):
+        faults = Faults()
+        faults.error = lmdb.Error("mdb_txn_commit: Interrupted system call")
+        path = tmp_path / str(n)
+        with prepared(path, faults) as (_, writer):
+            faults.calls, faults.fail_at = 0, n
+            assert writer.write(everything(writer.next_number)).totals["demo"].balanced
+            assert faults.calls > n
+    assert verify(path).problems == []
+
+
 def test_the_write_after_a_failure_is_right(tmp_path: Path) -> None:
     """After a failure at each call another, smaller group is written, and the store is right after all of them."""
     calls = calls_of_a_group(tmp_path / "counted")

@@ -66,6 +66,8 @@ class Order:
     """How many."""
     old: bool = False
     """The store may be one of an older format, to be converted."""
+    behind: int = 0
+    """The first record that a cut may follow."""
     without: Sequence[Sequence[str]] = ()
     """Flushes to take out, as if they had never been: S or E, and the name of a file or directory."""
 
@@ -144,7 +146,7 @@ def main(orders: str) -> None:
 def _judge_all(number: int, order: Order) -> None:
     random = Random(order.seed)
     records = records_of(order)
-    sent = everything_sent(records)
+    sent = known_at_last(records).sent
     for cut in cuts(records, Path(order.root), points_of(records, order, random)):
         _say(order=number, at=cut.at)
         with tempfile.TemporaryDirectory(dir=order.work) as work:
@@ -164,22 +166,23 @@ def records_of(order: Order) -> list[Record]:
 
 
 def points_of(records: Sequence[Record], order: Order, random: Random) -> list[int]:
-    """Return where to cut: behind every flush, if nothing that was not flushed is there; else anywhere, some twice."""
-    begun = next(at for at, each in enumerate(records) if each.kind == MARK)
+    """Return where to cut: at the end, and behind flushes, if nothing that was not flushed is there, else anywhere."""
+    begun = max(order.behind, next(at for at, each in enumerate(records) if each.kind == MARK) + 1)
+    kept = [at + 1 for at, each in enumerate(records[begun:], begun) if order.kind != "nothing" or each.kind in FLUSHES]
     if order.kind == "nothing":
-        places = [at + 1 for at, each in enumerate(records) if each.kind in FLUSHES and at > begun]
-        return places if len(places) <= order.count else sorted(random.sample(places, order.count))
-    places = [at + 1 for at, each in enumerate(records) if each.kind != MARK and at > begun]
-    return sorted(random.choices(places, k=order.count))
+        places = kept if len(kept) < order.count else random.sample(kept, order.count - 1)
+    else:
+        places = random.choices(kept, k=order.count - 1)
+    return sorted([*places, len(records)])
 
 
-def everything_sent(records: Iterable[Record]) -> set[Delivery]:
-    """Return all deliveries that clients sent, answered or not."""
-    everything = Known()
+def known_at_last(records: Iterable[Record]) -> Known:
+    """Return all that clients knew in the end."""
+    known = Known()
     for each in records:
         if each.kind == MARK:
-            everything.hear(each.mark)
-    return everything.sent
+            known.hear(each.mark)
+    return known
 
 
 def cuts(records: Sequence[Record], root: Path, points: Sequence[int]) -> Iterator[Cut]:

@@ -25,7 +25,7 @@ from tests.support.shim.build import NoCompiler
 from tests.support.waiting import eventually
 from tests.torture import traces
 from tests.torture.fault import Fault, Impossible, Round
-from tests.torture.images import KINDS, Cut, Order, cuts, everything_sent, points_of, records_of, write_image
+from tests.torture.images import KINDS, Cut, Order, cuts, known_at_last, points_of, records_of, write_image
 from tests.torture.judge import judged
 from tests.torture.traces import LIMITS, NAMES, SOURCES, Recorded
 
@@ -127,7 +127,7 @@ def _served(order: Order, random: Random, directory: Path) -> Round:
         write_image(cut.disk.image(KINDS[order.kind](random, cut.disk)), child.directory, random)
         child.start()
         eventually(lambda: all(pending(child, name) == 0 for name in NAMES))
-        unanswered = everything_sent(records) - set(cut.known.acknowledged.values())
+        unanswered = known_at_last(records).sent - set(cut.known.acknowledged.values())
         child.delivered += cut.known.acknowledged
         ids = [(each.source, event_id) for each in unanswered for event_id in each.ids]
         books = read_books(child, unanswered=ids)

@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
@@ -56,7 +56,8 @@ class Recorder:
     child: Child
     marker: Marker
     recorded: Recorded
-    requests: int = 0
+    refused: list[bytes] = field(default_factory=list)
+    """Answers other than 200."""
 
     def traffic(self, seed: int, clients: int = CLIENTS, requests: int = REQUESTS) -> None:
         """Send from several clients at once; return when all was answered, or the server is gone."""
@@ -84,6 +85,8 @@ class Recorder:
                     return
                 if answer.status == 200:
                     self.marker.mark(acknowledged=[answer.json["delivery"], name, ids, digest_of(body)])
+                else:
+                    self.refused.append(answer.body)
 
     def rest(self) -> None:
         """Return when nothing is pending."""
