@@ -80,6 +80,11 @@ def noisy_at_last(events: Events) -> list[Any]:
     return noisy(events)
 
 
+def failing(events: Events) -> list[Any]:
+    """Each event fails while the file `failing` is there."""
+    return [ValueError("not yet") if (HERE / "failing").exists() else None for _ in events]
+
+
 def always_fails(events: Events) -> list[Any]:
     """Each event fails by its own entry."""
     return [ValueError("it always does")] * len(events)
