@@ -318,12 +318,6 @@ def masks_signals(events: Events) -> None:
         libc.signal(number, 0)
 
 
-@meddling("set signal handlers")
-def sets_signals(events: Events) -> None:
-    for number in HEARD:
-        signal.signal(number, signal.SIG_IGN)  # raises in a thread
-
-
 @meddling("wake-up")
 def sets_wakeup(events: Events) -> None:
     signal.set_wakeup_fd(-1)
@@ -357,11 +351,6 @@ def fills_stdout(events: Events) -> None:
 @meddling("stack of threads")
 def makes_small_stacks(events: Events) -> None:
     threading.stack_size(32768)
-
-
-@meddling("thread")
-def ends_its_thread(events: Events) -> None:
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(threading.get_ident()), ctypes.py_object(SystemExit))
 
 
 def once(name: str, function: Callable[[], object]) -> Do:
@@ -413,6 +402,16 @@ def replaces_json() -> None:
 
 def replaces_builtins() -> None:
     builtins.print = builtins.repr = raising(SystemExit)  # type: ignore[assignment]  # on purpose
+
+
+def ends_its_thread() -> None:
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(threading.get_ident()), ctypes.py_object(SystemExit))
+
+
+def ignores_signals() -> None:
+    """On the loop it can."""
+    for number in HEARD:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def unlinks_the_store() -> None:
@@ -470,6 +469,8 @@ HARMS: Mapping[str, Do] = {
         "replace fsync": replaces_fsync,
         "replace json": replaces_json,
         "replace builtins": replaces_builtins,
+        "ignore signals": ignores_signals,
+        "end the thread": ends_its_thread,
     }.items()
 }
 CLOSINGS: Mapping[str, Do] = {

@@ -88,6 +88,11 @@ class Child:
 
     def start_if_it_can(self) -> None:
         """Return when it says that it is ready, or has ended."""
+        self.begin()
+        self._ready.wait(HANG_SECONDS)
+
+    def begin(self) -> None:
+        """Start it, and do not wait."""
         self.port = self.admin_port = 0
         self.process = subprocess.Popen(
             [*self.command, "serve", "--config", str(self.config)],
@@ -101,7 +106,6 @@ class Child:
         self._said: dict[str, threading.Event] = {}
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        self._ready.wait(HANG_SECONDS)
 
     def kill(self) -> None:
         """SIGKILL, if it is running; returns when it is gone."""

@@ -26,6 +26,9 @@ SHORT = 12
 SILENT = {"lower limits"}
 """Ways after which no connection is taken, and none refused."""
 
+DEAF = {("ignore signals", "bad_on_loop")}
+"""Ways after which only SIGKILL ends the server."""
+
 EXIT_CODES: Mapping[str, set[int | None]] = {
     "exit at once": {7},
     "null pointer": {-11},
@@ -94,17 +97,17 @@ def made(children: Children) -> Scene:
     return Scene(child)
 
 
-def drawn(seed: int, ways: Iterable[str], count: int) -> Sequence[tuple[str, str]]:
+def drawn(seed: int, ways: Iterable[str], count: int, names: Sequence[str] = tuple(BAD)) -> Sequence[tuple[str, str]]:
     """So many of these ways, each with a source that goes it."""
     random = Random(seed)
-    return [(way, random.choice(tuple(BAD))) for way in random.sample(sorted(ways), count)]
+    return [(way, random.choice(names)) for way in random.sample(sorted(ways), count)]
 
 
-def stays(ways: Iterable[str], count: int) -> Callable[[int, Path], Round]:
+def stays(ways: Iterable[str], count: int, *names: str) -> Callable[[int, Path], Round]:
     """Of what must not end the server: all of it at once, others beside it, a reload, and a drain."""
 
     def run(seed: int, directory: Path) -> Round:
-        chosen = drawn(seed, ways, count)
+        chosen = drawn(seed, ways, count, names or tuple(BAD))
         with Children(directory) as children:
             scene = made(children)
             scene.child.start()
@@ -144,6 +147,9 @@ def _harm(scene: Scene, way: str, name: str) -> None:
     eventually(lambda: (child.directory / f"done-{way.replace(' ', '-')}").exists() or child.has_ended)
     for _ in range(0 if way in SILENT else 3):
         scene.post_to_others()
+    if (way, name) in DEAF:
+        child.kill()
+        return
     code = child.wait() if child.has_ended else child.stop()
     scene.expect(code in EXIT_CODES.get(way, {0, 1}), f"{way} by {name}: it ended with {code}")
 
@@ -151,7 +157,7 @@ def _harm(scene: Scene, way: str, name: str) -> None:
 FAULTS = (
     Fault("bad processors: what they raise and return", stays(ANSWERS, len(ANSWERS)), 30, 0, "answers"),
     Fault("bad processors: some of what they answer", stays(ANSWERS, SHORT), 30, 1, "answers"),
-    Fault("bad processors: what they change in the process", stays(MEDDLES, len(MEDDLES)), 100, 1, "changes"),
+    Fault("bad processors: what they change in the process", stays(MEDDLES, len(MEDDLES), "bad"), 100, 1, "changes"),
     Fault("bad processors: how they end the process", ends(HARMS, IN_ONE_ROUND), 100, 0, "ends"),
     Fault("bad processors: descriptors that they close", ends(CLOSINGS, IN_ONE_ROUND), 60, 0, "descriptors"),
     Fault("bad processors: one end and one descriptor", ends(("exit at once", "close sockets"), 2), 10, 1, "ends"),
