@@ -14,7 +14,6 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import orjson
 import zstandard
 
 from storage.codec.columns import decode_columns, encode_columns
@@ -31,6 +30,10 @@ _HEAD = struct.Struct("<BIQIII")
 """Bytes of the source id, events, received_at_ms, decoded bytes of the facts and of the bodies, CRC-32 of the packed
 facts."""
 _HEAD_BYTES_MAX = CRC.size + _HEAD.size + 255
+
+
+UNDECODABLE = zstandard.ZstdError, ValueError, TypeError, LookupError, AttributeError, OverflowError, MemoryError
+"""What decoding raises for bytes that nobody encoded; the last two for a count that no memory holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +103,7 @@ def decode_log_head(key: bytes, value: bytes | memoryview) -> LogHead:
     length, count, received_at_ms, *sizes = _HEAD.unpack_from(start, CRC.size)
     packed_at = CRC.size + _HEAD.size + length
     source = unseal(b"facts", key, start[:packed_at])[_HEAD.size :]
-    if len(source) != length or count == 0:
+    if len(source) != length or count == 0 or not source.isascii():
         raise damaged(b"facts", key, "the head is inconsistent")
     return LogHead(first, source.decode(), count, received_at_ms, packed_at, *sizes)
 
@@ -125,7 +128,7 @@ def decode_log(
             decoded = decompressor.decompress(packed + rest, max_output_size=head.facts_bytes + head.bodies_bytes)
             columns, found = decoded[: head.facts_bytes], decoded[head.facts_bytes :]
         numbered = decode_columns(head.source_id, head.first, columns, found)
-    except (zstandard.ZstdError, orjson.JSONDecodeError, ValueError, TypeError, LookupError, AttributeError) as error:
+    except UNDECODABLE as error:
         raise damaged(b"facts", key, f"the deliveries do not decode: {error}") from error
     if numbered.count != head.count:
         raise damaged(b"facts", key, "the head counts other events than there are")

@@ -49,7 +49,13 @@ class Journaled:
     payload: bytes
 
     def appends(self) -> list[Append]:
-        """Decode and return what was appended."""
+        """Decode and return what was appended. Raises StoreDamaged if it does not decode."""
+        try:
+            return self._decoded()
+        except (struct.error, StopIteration, ValueError, LookupError) as error:
+            raise StoreDamaged(f"the journal's record at {self.at} does not decode: {error}") from error
+
+    def _decoded(self) -> list[Append]:
         (count,) = _COUNT.unpack_from(self.payload)
         at = _COUNT.size + count * _APPEND.size
         entries = _APPEND.iter_unpack(self.payload[_COUNT.size : at])
@@ -61,6 +67,8 @@ class Journaled:
                 part = numbered.part(place, place + requests)
                 found.append(Append(part, admitted, EventStatus(rest), store_ms))
                 place += requests
+        if len(found) != count:
+            raise ValueError("it has fewer deliveries than appends")
         return found
 
     def _log_records(self, at: int) -> Iterator[NumberedDeliveries]:

@@ -33,6 +33,7 @@ from storage.codec.status_rows import ROW, BlockChange, apply, decode_statuses, 
 from storage.deliveries import PAYLOAD_KEY, WHOLE_ITEM, Deliveries, NumberedDeliveries, merged
 from storage.delivery_id import delivery_id, first_of
 from storage.errors import IllegalStatusChange, StoreDamaged
+from storage.journal.records import Journaled
 from storage.model import Append
 from storage.statuses import EventStatus, Totals
 from tests.support.store import AT_MS, STORE_MS, SUFFIX, changed, delivery, numbered, outcome, random_ids, singles
@@ -184,6 +185,24 @@ def test_facts_of_other_bodies_are_found() -> None:
     _, other = encode_log(delivery(7, ["a", "b"], body=b"[1,2,3]"), PACK)
     with pytest.raises(StoreDamaged, match="facts, key 7"):
         decode_log(KEY, FACTS, other, UNPACK)
+
+
+def test_a_sealed_head_of_no_source_is_damaged() -> None:
+    """A head whose checksum is right and whose source id is not text is damaged, and says where."""
+    head = records.seal(b"facts", key_of(1), struct.pack("<BIQIII", 1, 1, 0, 0, 0, 0) + b"\xb5")
+    with pytest.raises(StoreDamaged, match="facts, key 1: the head is inconsistent"):
+        decode_log_head(key_of(1), head)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [b"", b"\1\0\0\0", bytes(40), b"\0\0\0\0" + struct.pack("<II", 0, 0)],
+    ids=["empty", "cut", "zeros", "no appends"],
+)
+def test_a_journaled_record_of_nothing_is_damaged(payload: bytes) -> None:
+    """A record of the journal whose checksum is right and which does not decode is damaged, and says where."""
+    with pytest.raises(StoreDamaged):
+        Journaled(4096, b"s" * 8, b"r" * 8, 1, 2, payload).appends()
 
 
 def test_a_delivery_without_a_body_takes_no_record() -> None:
