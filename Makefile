@@ -15,7 +15,7 @@ export PYTHONDONTWRITEBYTECODE :=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 PART ?=
-.PHONY: help install run test test-fast torture bench bench-full lint docs format lock clean
+.PHONY: help install run test test-fast torture bench bench-full lint docs format lock audit clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{ printf "make %-10s %s\n", $$1, $$2 }'
@@ -81,6 +81,14 @@ lock: ## pin the newest allowed versions anew (needs uv)
 	$(LOCK) >> requirements.lock.new
 	$(LOCK) --extra dev --constraints requirements.lock.new >> requirements-dev.lock.new
 	@for file in requirements.lock requirements-dev.lock; do mv $$file.new $$file; done
+
+AUDIT := build/audit
+PIP_AUDIT ?= pip-audit==2.10.1
+
+audit: ## ask PyPI's advisories about what is pinned (needs that service: not a part of `make test`)
+	@test -x $(AUDIT)/bin/pip-audit || { $(PYTHON) -m venv $(AUDIT) && $(AUDIT)/bin/python -m pip install --quiet $(PIP_AUDIT); }
+	@for file in requirements.lock requirements-dev.lock; do \
+		$(AUDIT)/bin/pip-audit --strict --disable-pip --require-hashes --requirement $$file || exit 1; done
 
 clean: ## remove .venv and the caches; the demo's data stays
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
