@@ -3,7 +3,7 @@
 Guarantees
 - A delivery's callback runs once, on the trio thread, after it is on disk (fsync), or with the error that kept it from
   there. Nothing acknowledged can be missing, whatever dies next.
-- Deliveries keep their order within a source, but that a small one may pass heavy ones that nobody has an answer to.
+- Deliveries keep their order within a source.
 - One record of the journal is in flight at a time: no locks.
 
 Order of operations
@@ -30,7 +30,7 @@ from server.base import log
 from server.base.histogram import SECONDS, Histogram
 from server.base.wakeup import Wakeup
 from server.base.worker import SoleWorker
-from server.flow.batch import Appended, Batch, PendingAppend, Splitter, numbered
+from server.flow.batch import Appended, Batch, PendingAppend, numbered, split_off
 from server.flow.committer import Committer
 from server.flow.source_state import SourceState
 from server.intake.intake import Admission
@@ -54,7 +54,6 @@ class Acknowledger:
         self._journal, self._journaling = journal, SoleWorker("journal")
         self._suffix = "".join(secrets.choice(DELIVERY_SUFFIX_ALPHABET) for _ in range(6))
         self._waiting: list[PendingAppend] = []
-        self._splitter = Splitter()
         self._came = Wakeup()
         self._is_journaling = False
         self.journal_seconds = Histogram(SECONDS)
@@ -77,7 +76,7 @@ class Acknowledger:
             if requests >= MANY_REQUESTS:
                 await _let_others_have_their_turn()
                 self._came.clear()
-            waiting, self._waiting = self._splitter.split_off(self._waiting)
+            waiting, self._waiting = split_off(self._waiting)
             if self._waiting:
                 self._came.notify()
             if (error := self._committer.refusal) is not None:

@@ -3,7 +3,6 @@
 (What one transaction writes is a group: one or more batches, and changes of status.)
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -18,16 +17,6 @@ BATCH_EVENTS = 8192
 """About. A transaction takes long by then, and more would fill the queue of a source (20000 by default) at one stroke:
 the rest would be read from disk again, which is slower than what comes in."""
 
-BESIDE_SMALL_EVENTS, BESIDE_SMALL_BYTES = 2048, 1024 * 1024
-"""The same beside small deliveries, which wait for the transaction that is under way: about what the largest delivery
-brings, which cannot be divided. Without small ones that would cost a fifth more CPU an event."""
-
-BESIDE_SMALL_BATCHES = 8
-"""Heavy batches after the last small one that are kept short: a client that waits for each answer comes again soon."""
-
-SMALL_EVENTS, SMALL_BYTES = 256, 16384
-"""A delivery with more of either is heavy."""
-
 Appended = Callable[[NumberedDeliveries | StoreError], None]
 
 
@@ -39,16 +28,6 @@ class PendingAppend:
     admission: Admission
     pending: int
     done: Appended
-
-    @property
-    def is_small(self) -> bool:
-        """Whether it may get its numbers before heavy ones that came earlier. Not if a part of it is deferred: that
-        waits behind all that was deferred before. Deliveries that were read together are as heavy as their mean.
-        """
-        deliveries = self.admission.deliveries
-        requests = len(deliveries.bodies)
-        is_heavy = deliveries.count > SMALL_EVENTS * requests or deliveries.size > SMALL_BYTES * requests
-        return not is_heavy and self.admission.admitted == deliveries.count
 
     @property
     def deferred(self) -> int:
@@ -94,43 +73,11 @@ class Batch:
             waiting.done(append.numbered)
 
 
-class Splitter:
-    """Decides which of those that wait are the next batch.
-
-    Small deliveries do not wait behind heavy ones: they are a batch of their own, which the journal takes, and then it
-    is the turn of the heavy ones, so that neither starve.
-    """
-
-    def __init__(self) -> None:
-        self._was_small = False
-        self._short_batches = 0
-
-    def split_off(self, waiting: list[PendingAppend]) -> tuple[list[PendingAppend], list[PendingAppend]]:
-        """Return the next batch, at least one delivery unless none waits, and the rest."""
-        small = [each for each in waiting if each.is_small]
-        if len(small) == len(waiting) or (small and not self._was_small):
-            self._was_small, self._short_batches = True, BESIDE_SMALL_BATCHES
-            batch, left = _up_to(small, BATCH_EVENTS)
-            return batch, left + ([each for each in waiting if not each.is_small] if len(small) < len(waiting) else [])
-        self._was_small = False
-        heavy = [each for each in waiting if not each.is_small]
-        if self._short_batches:
-            self._short_batches -= 1
-            batch, left = _up_to(heavy, BESIDE_SMALL_EVENTS, BESIDE_SMALL_BYTES)
-        else:
-            batch, left = _up_to(heavy, BATCH_EVENTS)
-        return batch, left + small
-
-
-def _up_to(
-    waiting: list[PendingAppend], events_max: int, bytes_max: float = math.inf
-) -> tuple[list[PendingAppend], list[PendingAppend]]:
-    """Return about so much of what waits, at least one delivery, and the rest."""
-    events = size = count = 0
-    while count < len(waiting) and events < events_max and size < bytes_max:
-        deliveries = waiting[count].admission.deliveries
-        events += deliveries.count
-        size += deliveries.size
+def split_off(waiting: list[PendingAppend]) -> tuple[list[PendingAppend], list[PendingAppend]]:
+    """Return about BATCH_EVENTS of what waits, at least one delivery, and the rest."""
+    events = count = 0
+    while count < len(waiting) and events < BATCH_EVENTS:
+        events += waiting[count].admission.deliveries.count
         count += 1
     return waiting[:count], waiting[count:]
 

@@ -194,7 +194,18 @@ class Authenticated:
 class AdmittedRequest:
     """One admitted request: counts its body as it grows, then submits it; the acknowledger calls it back."""
 
-    __slots__ = ("_admission", "_answer", "_gate", "_head", "_held", "_received", "_source", "_state", "_submitted")
+    __slots__ = (
+        "_admission",
+        "_answer",
+        "_gate",
+        "_head",
+        "_held",
+        "_is_heavy",
+        "_received",
+        "_source",
+        "_state",
+        "_submitted",
+    )
 
     def __init__(self, gate: Gate, sender: Authenticated, head: DeliveryHead) -> None:
         self._gate = gate
@@ -203,6 +214,7 @@ class AdmittedRequest:
         self._head = head
         self._held = 0
         self._received = 0
+        self._is_heavy = False
         self._submitted = False
         self._admission: Admission
         self._answer: OnAnswer
@@ -229,6 +241,7 @@ class AdmittedRequest:
             turns.small_came()
             self._decide(body)
         else:
+            self._is_heavy = True
             turns.take(self._state.id, partial(self._decide, body))
 
     def close(self) -> None:
@@ -242,12 +255,10 @@ class AdmittedRequest:
         try:
             refusal = self._admit(body)
         except Exception as error:  # noqa: BLE001  # contained: reported by the front end
-            self._release_bytes()
-            self._answer(error)
+            self._reply(error)
             return
         if refusal is not None:
-            self._release_bytes()
-            self._answer(refusal_answer(refusal, close=refusal is UNAUTHORIZED))  # as for a wrong token, to the byte
+            self._reply(refusal_answer(refusal, close=refusal is UNAUTHORIZED))  # as for a wrong token, to the byte
 
     def _admit(self, body: bytes) -> Refusal | None:
         """Read the body, charge the rate limit and hand it over, or return why not."""
@@ -270,12 +281,17 @@ class AdmittedRequest:
         return self._reserve_in_flight(missing) if missing > 0 else None
 
     def _committed(self, result: NumberedDeliveries | StoreError) -> None:
-        self._release_bytes()
         if isinstance(result, NumberedDeliveries):
             [delivery_id] = result.delivery_ids()
-            self._answer(Answer(200, intake.answer_body(self._source, self._admission, delivery_id)))
+            self._reply(Answer(200, intake.answer_body(self._source, self._admission, delivery_id)))
         else:
-            self._answer(refusal_answer(storage_refusal(result), close=False))
+            self._reply(refusal_answer(storage_refusal(result), close=False))
+
+    def _reply(self, answer: Answer | Exception) -> None:
+        self._release_bytes()
+        if self._is_heavy:
+            self._gate.turns.answered()
+        self._answer(answer)
 
     def _reserve_in_flight(self, count: int) -> Refusal | None:
         if not self._gate.in_flight.reserve(self._state.id, count):

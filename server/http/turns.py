@@ -1,9 +1,9 @@
-"""Heavy bodies take turns, so that a small request waits for one of them and not for all that came.
+"""Heavy bodies take turns, so that a small request waits for one of them at most, and not for all that came.
 
 A body is read in one go, on the loop: nobody is served meanwhile. So those that may take long wait here. After
-PASS_SECONDS of them, at least one, whoever else is ready is served. While small requests come, heavy ones then rest for
-as long as they took: a small one needs the loop twice, to be read and to be answered once it is on disk, and mostly
-meets none.
+PASS_SECONDS of them, at least one, whoever else is ready is served. While small requests come, no heavy body is read
+before the last ones are on disk, and then they rest for as long again: so half of the time belongs to the small ones,
+which find neither the loop, nor the writer, nor the disk busy with heavy ones.
 
 Sources take turns, each with its oldest. What waits is bounded: its bytes are reserved in `in_flight_bytes_max`, and
 there is one for each connection at most.
@@ -27,7 +27,8 @@ PASS_SECONDS = 0.002
 """Heavy bodies that take less are read one after the other."""
 
 REST_SHARE = 1.0
-"""How long heavy bodies rest while small requests come, by the time that they took before."""
+"""How long heavy bodies rest while small requests come, by the time that the last ones took until they were on disk.
+With less, the median of the small ones is no longer that of a quiet server."""
 
 Step = Callable[[], None]
 
@@ -40,7 +41,9 @@ class Turns:
         """By source; the first is next."""
         self._came = Wakeup()
         self._small_came = False
-        self._finished = trio.lowlevel.ParkingLot()
+        self._unanswered = 0
+        """Steps whose turn has come, until their answers."""
+        self._ended = Wakeup()
 
     def take(self, source_id: str, step: Step) -> None:
         """Do the step when it is its turn."""
@@ -51,31 +54,36 @@ class Turns:
         """Note that a small request is being served, beside which heavy bodies rest."""
         self._small_came = True
 
-    async def finished(self) -> None:
-        """Return when nothing waits for its turn."""
-        while self._waiting:
-            await self._finished.park()
+    def answered(self) -> None:
+        """Note that one of the heavy requests has its answer."""
+        self._unanswered -= 1
+        self._ended.notify()
 
     async def run(self) -> None:
         """Do what waits, for ever. Ends only by cancellation."""
         while True:
             await self._came.wait()
             while self._waiting:
-                seconds = self._pass()
+                started = trio.current_time()
+                self._pass(started + PASS_SECONDS)
                 await _let_others_have_their_turn()
                 if self._small_came:
-                    self._small_came = False
-                    await trio.sleep(seconds * REST_SHARE)
-            self._finished.unpark_all()
+                    await self._rest(started)
 
-    def _pass(self) -> float:
-        """Do steps for PASS_SECONDS, at least one; return how long they took."""
-        started = trio.current_time()
+    def _pass(self, end: float) -> None:
+        """Do steps until then, at least one."""
         while self._waiting:
+            self._unanswered += 1
             self._next()()
-            if trio.current_time() - started >= PASS_SECONDS:
+            if trio.current_time() >= end:
                 break
-        return trio.current_time() - started
+
+    async def _rest(self, started: float) -> None:
+        """Wait until what was read has its answers, and then for a share of that time."""
+        while self._unanswered:
+            await self._ended.wait()
+        self._small_came = False
+        await trio.sleep((trio.current_time() - started) * REST_SHARE)
 
     def _next(self) -> Step:
         source_id, steps = next(iter(self._waiting.items()))

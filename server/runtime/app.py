@@ -166,7 +166,6 @@ class Server:
         self.health.draining = True
         self._public_closing.set()
         await self._public_closed.wait()
-        await self.gate.turns.finished()
         self.engine.stop()
         await self._engine_stopped.wait()
         await self.acknowledger.settled()
