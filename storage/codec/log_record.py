@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import orjson
 import zstandard
 
 from storage.codec.columns import decode_columns, encode_columns
@@ -139,6 +140,6 @@ def body_sizes(key: bytes, facts: bytes, decompressor: zstandard.ZstdDecompresso
     """Return how many bytes the body of each delivery of a record has or had, also if the bodies have left."""
     try:
         sizes: Sequence[int] = orjson.loads(decompressor.decompressobj().decompress(facts[head.packed_at :]))[2]
-    except (zstandard.ZstdError, orjson.JSONDecodeError, TypeError, LookupError) as error:
+    except UNDECODABLE as error:
         raise damaged(b"facts", key, f"the deliveries do not decode: {error}") from error
     return sizes
