@@ -17,6 +17,7 @@ from pathlib import Path
 from random import Random
 
 from storage.lmdb_store.environment import Store
+from tests.support.clocks import Clocks
 from tests.support.config import source
 from tests.support.format_1 import old_store
 from tests.support.ledger import pending
@@ -36,6 +37,9 @@ SOURCES = (
     + source("worked", processor="processors:plain", processor_attempts_max=1)
     + source("slow", rate_limit_events_per_second=50, rate_limit_burst_events=5, processor="processors:plain")
 )
+BODIES_LEAVE = "[retention]\narchive_bytes_max = 8192\n\n"
+RECEIPT_HOURS = 721
+"""More than receipts stay."""
 NAMES = ("archive", "worked", "slow")
 
 
@@ -118,11 +122,11 @@ def _body(random: Random, ids: Sequence[str]) -> bytes:
 
 
 @contextmanager
-def recording(directory: Path, *faults: Fault, waits: str = "0.05") -> Iterator[Recorder]:
+def recording(directory: Path, *faults: Fault, sections: str = "", launch: Sequence[str] = ()) -> Iterator[Recorder]:
     """Begin a trace; the server is not started yet."""
     trace = directory / "trace"
     with Children(directory) as children:
-        child = children(LIMITS + SOURCES, launch=["--waits", waits])
+        child = children(sections + LIMITS + SOURCES, launch=["--waits", "0.05", *launch])
         child.environment = {**child.environment, **environment(child.directory, trace, *faults)}
         with closing(Marker(trace)) as marker:
             marker.mark()
@@ -156,6 +160,21 @@ def life(seed: int, directory: Path, *faults: Fault) -> Recorded:
         recorder.look_up([f"{4 * seed + 1}-{client}-{at}" for client in range(CLIENTS) for at in range(4)])
         recorder.traffic(4 * seed + 3, requests=REQUESTS // 2)
         child.kill()
+        return recorder.recorded
+
+
+def leaving(seed: int, directory: Path) -> Recorded:
+    """Bodies leave while deliveries come, then receipts, and then the process ends."""
+    clocks = Clocks(directory / "clocks")
+    launch = ["--clocks", str(clocks.path), "--eager-retention"]
+    with recording(directory, sections=BODIES_LEAVE, launch=launch) as recorder:
+        recorder.child.start()
+        for part in range(3):
+            recorder.traffic(4 * seed + part)
+            recorder.rest()
+            clocks.pass_hours(RECEIPT_HOURS)
+        recorder.traffic(4 * seed + 3)
+        recorder.child.kill()
         return recorder.recorded
 
 
