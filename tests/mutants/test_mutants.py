@@ -7,20 +7,19 @@ run against it, must fail with the words that belong to the promise.
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.crash import test_drain, test_kill_loop, test_memory_bounds, test_storage_failures, test_suspects
+from tests.crash import test_drain, test_memory_bounds, test_storage_failures, test_suspects
 from tests.integration import test_limits_flow, test_processing, test_reload
 from tests.support.client import item
 from tests.support.config import source
 from tests.support.ledger import pending
 from tests.support.server import ROOT, Children
 from tests.support.waiting import eventually
+from tests.torture.kills import kills
 
-FEW_KILLS = partial(test_kill_loop.test_kills_at_any_moment_lose_nothing, rounds=4)
 RESTART = test_processing.test_a_restart_remembers_processed_ids
 
 
@@ -32,7 +31,7 @@ class Mutant:
     file: str
     line: str
     fault: str
-    test: Callable[[Children], None]
+    test: Callable[[Children], object]
     words: str
     """In what the failing test says."""
 
@@ -68,11 +67,11 @@ FORGETFUL_INDEX = (
 
 MUTANTS = [
     Mutant("200 before commit", *EARLY_ANSWER, test_storage_failures.test_no_answer_without_its_commit, "200 == 503"),
-    Mutant("200 before commit, killed", *EARLY_ANSWER, FEW_KILLS, "acknowledged, and not in the store"),
-    Mutant("200 before commit, several together, killed", *EARLY_ANSWERS, FEW_KILLS, "and not in the store"),
-    Mutant("200 before the journal, killed", *EARLY_BATCH, FEW_KILLS, "acknowledged, and not in the store"),
-    Mutant("journal not put into the store, killed", *FORGOTTEN_JOURNAL, FEW_KILLS, "and not in the store"),
-    Mutant("journal rewound too early, killed", *EAGER_REWIND, FEW_KILLS, "came between is missing|not in the store"),
+    Mutant("200 before commit, killed", *EARLY_ANSWER, kills, "acknowledged, and not in the store"),
+    Mutant("200 before commit, several together, killed", *EARLY_ANSWERS, kills, "and not in the store"),
+    Mutant("200 before the journal, killed", *EARLY_BATCH, kills, "acknowledged, and not in the store"),
+    Mutant("journal not put into the store, killed", *FORGOTTEN_JOURNAL, kills, "and not in the store"),
+    Mutant("journal rewound too early, killed", *EAGER_REWIND, kills, "came between is missing|not in the store"),
     Mutant(
         "outcome before archive",
         "storage/write/transaction.py",
@@ -87,7 +86,7 @@ MUTANTS = [
         test_processing.test_a_restart_remembers_processed_ids,
         "second call",
     ),
-    Mutant("index not rebuilt at start, killed", *FORGETFUL_INDEX, FEW_KILLS, "processed twice|called again"),
+    Mutant("index not rebuilt at start, killed", *FORGETFUL_INDEX, kills, "processed twice|called again"),
     Mutant(
         "tokens not charged",
         "server/intake/rate_limit.py",

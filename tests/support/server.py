@@ -1,5 +1,6 @@
 """The installed server as a child process: started, spoken to over real sockets, killed."""
 
+import functools
 import io
 import json
 import os
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from server.cli.main import main
+from server.cli import main as command
 from tests.support import config
 from tests.support.client import Response, Session, ask_once
 from tests.support.config import TOKEN
@@ -22,6 +23,9 @@ from tests.support.waiting import HANG_SECONDS, eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 """Where `server` and `storage` are, unless a test brings others."""
+
+PARSER = functools.cache(command.parser)
+"""Made once: that takes longer than most commands."""
 
 
 class Child:
@@ -278,9 +282,10 @@ def run_here(*arguments: str, environment: Mapping[str, str]) -> subprocess.Comp
     """What the `tidegate` command does with these arguments, in this process."""
     said, words = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", newline="\n") for _ in range(2))
     others = {name: value for name, value in environment.items() if name != "PYTHONPATH"}
-    with mock.patch.dict(os.environ, others), redirect_stdout(said), redirect_stderr(words):
+    parser = mock.patch.object(command, "parser", PARSER)
+    with parser, mock.patch.dict(os.environ, others), redirect_stdout(said), redirect_stderr(words):
         try:
-            code = main(arguments)
+            code = command.main(arguments)
         except SystemExit as error:
             code = int(error.code or 0)
     texts = []

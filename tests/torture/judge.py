@@ -9,14 +9,14 @@ from tests.support.server import Child
 from tests.torture.fault import Round
 
 
-def judged(child: Child, acknowledged: Iterable[Acknowledged], books: Books) -> Round:
+def judged(child: Child, acknowledged: Iterable[Acknowledged], books: Books, cases: int = 1) -> Round:
     """Return what a round has shown; `child` has ended, and `verify` has the last word."""
     known = list(acknowledged)
     found = compared(known, books)
     verify = child.cli("verify")
     problems = [verify.stderr.strip()] if verify.returncode else []
     problems += [f"not JSON on stderr: {line}" for line in child.errors]
-    return replace(found, problems=(*found.problems, *problems))
+    return replace(found, cases=cases, problems=(*found.problems, *problems))
 
 
 def compared(acknowledged: Iterable[Acknowledged], books: Books) -> Round:

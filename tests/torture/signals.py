@@ -12,7 +12,8 @@ from tests.support.server import Child, Children
 from tests.support.waiting import eventually
 from tests.torture.fault import Fault, Round
 from tests.torture.judge import judged
-from tests.torture.kills import ANSWERS_MAX, at_rest
+from tests.torture.kills import ANSWERS_MAX
+from tests.torture.moments import at_rest
 
 ENDING = (signal.SIGTERM, signal.SIGINT)
 HARMLESS = (
