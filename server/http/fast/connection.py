@@ -122,7 +122,12 @@ class FastConnection(FastSocket):
         return left == b""
 
     def on_deadline(self) -> None:
-        """Refuse the request that has begun, or close; call when the deadline has passed."""
+        """Refuse the request that has begun, or close; call when the deadline has passed.
+
+        What has come by now is in time: the lane itself may have been late, and not looked for so long.
+        """
+        if self._watched[0] and self._is_in_time():
+            return
         if self.state is State.HEAD and self.protocol.buffer:
             self._refuse_head(HEAD_TOO_SLOW)
         elif self.state is State.BODY:
@@ -130,6 +135,11 @@ class FastConnection(FastSocket):
         else:
             self.close()
         self._watch()
+
+    def _is_in_time(self) -> bool:
+        """Read what has come; return whether that set another deadline, or makes a request of the batch."""
+        self.on_readable()
+        return self.deadline > self._lane.now or (self.state is State.IDLE and bool(self.protocol.buffer))
 
     def close(self) -> None:
         """Close at once. A submitted request is still committed."""

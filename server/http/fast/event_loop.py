@@ -215,6 +215,7 @@ class FastLane:
 
     def _accept(self, file: int, listening: socket.socket) -> None:
         """Accept what is waiting; when full only one per turn, so that the ones to be evicted are served first."""
+        self.now = time.monotonic()  # a turn may take long, and new ones have their whole time
         for _ in range(ACCEPT_MAX):
             try:
                 sock, address = listening.accept()
@@ -267,3 +268,5 @@ class FastLane:
             self._paused.clear()
             for late in [each for each in self._open.values() if each.deadline <= self.now]:
                 self._serve(late, late.on_deadline)
+            if self.batch:
+                self._submit_batch()

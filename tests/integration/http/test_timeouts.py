@@ -3,6 +3,7 @@
 Where a client must not be late the clock stands still but for the test's jumps; where it is to be late it runs.
 """
 
+import os
 import socket
 import time
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ from tests.support.http_server import INGEST, TOKEN, SomeLimits, admin_like_app,
 from tests.support.waiting import HANG_SECONDS
 
 SOON = 0.2
+POST = request("POST", INGEST, TOKEN, "Content-Length: 2")
 
 
 @pytest.fixture
@@ -79,6 +81,32 @@ async def test_a_trickled_head_is_408(clock: trio.testing.MockClock) -> None:
             await raw.send(bytes([byte]))
             await pass_time(clock, raw, SOON / 10)
         assert (await raw.reply()).status == 408
+
+
+LATE = {
+    "rest of a head": (POST[:-20], POST[-20:] + b"{}", 1),
+    "rest of a body": (POST + b"{", b"}", 1),
+    "next request": (POST + b"{}", POST + b"{}", 2),
+    "next request in two pieces": (POST + b"{}" + POST, b"{}", 2),
+}
+
+
+@pytest.mark.parametrize("what", LATE)
+async def test_a_late_server_refuses_nobody(what: str, clock: trio.testing.MockClock) -> None:
+    """What came while the server itself was held up is in time, however late it is read.
+
+    Which of the clock and the socket is seen first is a matter of chance, so there are many connections.
+    """
+    first, rest, answers = LATE[what]
+    limits = SomeLimits(header_timeout_seconds=5, body_timeout_seconds=5, keep_alive_timeout_seconds=5)
+    async with serving(limits) as server:
+        for _ in range(20):
+            async with connected(server.port) as raw:
+                await raw.send(first)
+                await pass_time(clock, raw, 0)
+                os.write(raw.stream.socket.fileno(), rest)  # and the server has no turn before the clock jumps
+                clock.jump(6)
+                assert [(await raw.reply()).status for _ in range(answers)] == [200] * answers
 
 
 @pytest.mark.parametrize("framing", ["Content-Length: 10", "Transfer-Encoding: chunked"])
