@@ -5,8 +5,8 @@ own, does the harm, and compares what was acknowledged with what is there. The s
 fault, `python -m tests.torture` many.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -22,6 +22,8 @@ class Round:
     """What `verify` said, and whatever else is not as it should be."""
     cases: int = 1
     """How many images, injected errors or inputs the round had; 1 if it is one case itself."""
+    figures: Mapping[str, float] = field(default_factory=dict)
+    """What was measured beside, with the unit last in each name; kept, and judged by nobody."""
 
     @property
     def good(self) -> bool:

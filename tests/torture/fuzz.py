@@ -82,7 +82,7 @@ def by_grammar(seed: int, directory: Path) -> Round:
     with Pair(directory) as pair:
 
         @seeded(seed)
-        @settings(max_examples=CONVERSATIONS, database=None, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=CONVERSATIONS, deadline=None, database=None, suppress_health_check=list(HealthCheck))
         @given(conversations())
         def say(pieces: list[bytes]) -> None:
             pair.say(pieces)

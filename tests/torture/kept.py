@@ -29,6 +29,8 @@ class Tally:
     seconds: float = 0.0
     failures: list[dict[str, Any]] = field(default_factory=list)
     """The first of them: seed, what was lost and doubled, problems."""
+    figures: list[dict[str, float]] = field(default_factory=list)
+    """What was measured in each round, if anything was."""
     impossible: str = ""
     """Why this host cannot do it; another run tries again."""
 
@@ -39,6 +41,8 @@ class Tally:
         self.lost += found.lost
         self.doubled += found.doubled
         self.seconds = round(self.seconds + seconds, 1)
+        if found.figures:
+            self.figures.append(dict(found.figures))
         if not found.good:
             self.failed += 1
             if len(self.failures) < FAILED_MAX:
