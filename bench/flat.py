@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 Series = Sequence[float]
 
+BLOCKS = 4
+"""Of the second half, each with one tooth of the saw at least."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limit:
@@ -20,14 +23,17 @@ class Limit:
     """Of its median in that half."""
     count: float = 0.0
     """Or this many, whatever its size."""
+    troughs: bool = False
+    """It goes up and down like a saw: what may not rise is its least in each of BLOCKS."""
 
     def allowed(self, median: float) -> float:
         return max(self.share * median, self.count)
 
 
 LIMITS: Mapping[str, Limit] = {
-    # The allocator gives back whole arenas of 256 KiB, and the index is rebuilt in steps: 3 % is about 3 MB of 100.
-    "memory_mb": Limit("RssAnon, MB", share=0.03),
+    # Connections of the complete front end leave garbage in cycles, which is collected every few minutes: a saw of some
+    # MB. The allocator gives back whole arenas of 256 KiB, and the index is merged in steps: 3 % is about 3 MB of 100.
+    "memory_mb": Limit("RssAnon, MB", share=0.03, troughs=True),
     # Some connections are open when a sample is taken. A descriptor lost in each reload would be over a hundred.
     "descriptors": Limit("descriptors", count=4),
     "threads": Limit("threads", count=1),
@@ -60,11 +66,18 @@ class Trend:
 def trend(name: str, times: Series, values: Series, *, judged: bool = True) -> Trend:
     """Return what became of a series, by its LIMITS."""
     half, quarter = len(values) // 2, max(1, len(values) // 4)
-    late, second = times[half:], values[half:]
+    late, second = _troughs(times[half:], values[half:]) if LIMITS[name].troughs else (times[half:], values[half:])
     slope = statistics.linear_regression(late, second).slope if len(second) > 1 else 0.0
     allowed = LIMITS[name].allowed(statistics.median(second)) if judged else None
     first = statistics.median(values[quarter : max(quarter + 1, half)] or values)
     return Trend(first, statistics.median(values[-quarter:]), slope * (late[-1] - late[0]), allowed)
+
+
+def _troughs(times: Series, values: Series) -> tuple[Series, Series]:
+    """Return the least of each block, at the block's end."""
+    size = max(1, len(values) // BLOCKS)
+    starts = range(0, len(values) - size + 1, size)
+    return [times[start + size - 1] for start in starts], [min(values[start : start + size]) for start in starts]
 
 
 HEAD = """\

@@ -262,11 +262,17 @@ def test_a_soak_says_what_rises() -> None:
 
 @pytest.mark.parametrize(
     ("values", "rises"),
-    [([0.0, 20.0, 100.0, 100.0, 100.0, 101.0], False), ([97.0, 98.0, 99.0, 100.0, 102.0, 104.0], True)],
+    [
+        ([*range(16), *[100.0] * 15, 101.0], False),
+        ([float(place) for place in range(84, 116)], True),
+        ([100.0 + place % 4 for place in range(32)], False),
+        ([100.0 + place % 4 + place for place in range(32)], True),
+    ],
+    ids=["full", "rising", "saw", "rising-saw"],
 )
 def test_what_rises_in_the_second_half_is_seen(values: list[float], rises: bool) -> None:
     """What fills up and stays is flat; what goes on rising is not, unless it is not judged."""
-    times = [float(place) for place in range(6)]
+    times = [float(place) for place in range(32)]
     assert flat.trend("memory_mb", times, values).flat is not rises
     assert flat.trend("memory_mb", times, values, judged=False).flat
 
