@@ -7,8 +7,15 @@ import pytest
 from tests.torture.fault import Fault, Impossible
 from tests.torture.parts import PARTS, faults_of
 
+BESIDE_NO_OTHER = pytest.mark.xdist_group("bench")
+
 FAULTS = [
-    pytest.param(fault, seed, id=f"{part}-{fault.name.replace(' ', '-')}-{seed}")
+    pytest.param(
+        fault,
+        seed,
+        id=f"{part}-{fault.name.replace(' ', '-')}-{seed}",
+        marks=BESIDE_NO_OTHER if fault.takes_apt else (),
+    )
     for part in PARTS
     for fault in faults_of(part)
     for seed in range(fault.short)

@@ -44,6 +44,8 @@ class Fault:
     """Rounds in the suite; 0 if even one takes too long."""
     unit: str = "rounds"
     """What `cases` counts."""
+    takes_apt: bool = False
+    """It installs what it needs, so it runs beside no other that does."""
 
 
 class Impossible(Exception):
