@@ -113,7 +113,7 @@ def ballast(directory: Path, size: int) -> Path:
 
 def use_up(directory: Path) -> None:
     """Write into a file until there is no room for another byte."""
-    with (directory / "filler").open("ab", buffering=0) as file, suppress(OSError):
+    with suppress(OSError), (directory / "filler").open("ab", buffering=0) as file:
         while True:
             file.write(os.urandom(CHUNK_BYTES // 16))
             os.fsync(file.fileno())

@@ -234,7 +234,7 @@ def _starts_or_says_why(child: Child, weight: Path) -> None:
     child.errors.clear()
     child.lines.clear()
     weight.unlink()
-    (weight.parent / "filler").unlink()
+    (weight.parent / "filler").unlink(missing_ok=True)
     child.start()
 
 

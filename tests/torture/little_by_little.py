@@ -25,7 +25,7 @@ def main(directory: Path) -> None:
         os.sync()
         use_up(directory)
         refused = sum(_is_refused(writer) for _ in range(TRIES))
-        (directory / "filler").unlink()
+        (directory / "filler").unlink(missing_ok=True)
         os.sync()
         writer.write(Group([numbered(writer.next_number, 1)]))
         sys.stdout.write(f"{refused} {writer.next_number - 1}\n")
