@@ -27,6 +27,7 @@ MINUTES = 55.0
 def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     said = parser.parse_args(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # mounts are taken away on the way out
     if unknown := [part for part in said.parts if part not in PARTS]:
         parser.error(f"there is no part {unknown[0]}: {', '.join(PARTS)}")
     parts = {part: faults_of(part) for part in PARTS}

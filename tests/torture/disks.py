@@ -41,6 +41,8 @@ LEFT_BYTES = 24 * 2**20
 BALLASTS_BYTES = (12 * 2**20, 5 * 2**20)
 """One after the other: the second finds room in that of the first."""
 FULL = {"storage_full"}
+SHORT_DRAIN = "[limits]\ndrain_timeout_seconds = 2\n"
+"""While nothing can be written a drain waits for outcomes as long as it may."""
 MAP_BYTES, LARGER_MAP_BYTES = 12 * 2**20, 20 * 2**20
 FILE_BYTES = 10 * 2**20
 
@@ -50,7 +52,7 @@ def _on(
 ) -> Round:
     """Do it to a server whose store is on such a file system."""
     with _disk(kind, directory) as disk, Children(directory) as children:
-        child = children(SECTIONS + f'[storage]\npath = "{disk}/store"\n')
+        child = children(f'{SHORT_DRAIN}[storage]\npath = "{disk}/store"\n{SECTIONS}')
         child.store = disk / "store"
         return _judged(child, scenario(child, disk, Random(seed)))
 
@@ -217,8 +219,8 @@ def _killed(child: Child, weight: Path) -> None:
 
 
 def _stopped(child: Child, weight: Path) -> None:
-    """Told to stop while it is full: it does, since what cannot be written waits in the journal or was never taken."""
-    child.stop()
+    """Told to stop while it is full: what cannot be written by its deadline is in the journal, or still pending."""
+    assert child.stop() == 0
     use_up(weight.parent)
     _starts_or_says_why(child, weight)
 
