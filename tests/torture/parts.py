@@ -5,7 +5,21 @@ from importlib import import_module
 
 from tests.torture.fault import Fault
 
-PARTS: tuple[str, ...] = ("kills", "signals", "processors", "retention", "power", "errors", "disks", "damage", "resources", "fuzz", "floods", "soak", "moments")
+PARTS: tuple[str, ...] = (
+    "kills",
+    "signals",
+    "processors",
+    "retention",
+    "power",
+    "errors",
+    "disks",
+    "damage",
+    "resources",
+    "fuzz",
+    "floods",
+    "soak",
+    "moments",
+)
 """In the order of the table."""
 
 
