@@ -147,7 +147,7 @@ class Snapshot:
 
     def head_at(self, first: int) -> LogHead:
         """Return the head of the log record that starts with this number, which is known to be there."""
-        return decode_log_head(key_of(first), self._value(b"facts", self._store.facts, first))
+        return decode_log_head(key_of(first), self._buffer(b"facts", self._store.facts, first))
 
     def head_of(self, number: int) -> LogHead | None:
         return next(self.heads(number, number + 1), None)
@@ -227,7 +227,6 @@ class Snapshot:
         return self.results(ref).get(number)
 
     def has_results(self, ref: int) -> bool:
-        """Return whether there is a record with this key."""
         return self._txn.get(key_of(ref), db=self._store.results) is not None
 
     def results(self, ref: int) -> dict[int, bytes]:
@@ -248,9 +247,7 @@ class Snapshot:
         """Return by when what has this number had left, in ms of the wall clock; 0 if the front has not passed it."""
         return fronts.left_at(self._txn, self._store.meta, kind, number)
 
-    @property
     def bodies_bytes(self) -> int:
-        """Bytes of the pages that hold bodies."""
         return self._store.bodies_bytes(self._txn)
 
     def totals(self) -> dict[str, Totals]:
@@ -286,11 +283,14 @@ class Snapshot:
         return number_of(database.encode(), bytes(cursor.key())) if cursor.last() else None
 
     def _value(self, name: bytes, database: Any, number: int) -> bytes:
+        return bytes(self._buffer(name, database, number))
+
+    def _buffer(self, name: bytes, database: Any, number: int) -> Any:
         self._records += 1
         value = self._txn.get(key_of(number), db=database)
         if value is None:
             raise damaged(name, key_of(number), "there is no such record")
-        return bytes(value)
+        return value
 
 
 class Snapshots:

@@ -7,16 +7,19 @@ WRITTEN_BYTES_MAX = 4 * 2**20
 """Of what is written anew for the sake of what stays."""
 
 LOOKS_MAX = 1000
-"""Records that a step looks at: so long is what it reads pinned, and so much a pass over what is kept reads at once."""
+"""Records that a step looks at: so long is what it reads pinned."""
+
+ROUND_LOOKS_MAX = 250
+"""The same of what was kept behind a front: a pass takes some milliseconds, a round over a million hours."""
 
 
 class Budget:
     """Counts down while a step is planned."""
 
-    def __init__(self, calls_max: int = CALLS_MAX) -> None:
+    def __init__(self, calls_max: int = CALLS_MAX, looks_max: int = LOOKS_MAX) -> None:
         self._calls = calls_max
         self._bytes = WRITTEN_BYTES_MAX
-        self._looks = LOOKS_MAX
+        self._looks = looks_max
 
     def look(self, records: int = 1) -> None:
         """Count records that are read."""

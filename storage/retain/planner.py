@@ -10,7 +10,7 @@ from storage.lmdb_store.environment import Store
 from storage.read.snapshot import Snapshots
 from storage.removal import Removal
 from storage.retain.bodies import BodiesPlan
-from storage.retain.budget import CALLS_MAX, Budget
+from storage.retain.budget import CALLS_MAX, ROUND_LOOKS_MAX, Budget
 from storage.retain.horizons import Horizons
 from storage.retain.policy import Retention
 from storage.retain.receipts import ReceiptsPlan
@@ -74,7 +74,7 @@ class Planner:
             plan = BodiesPlan(snapshot, policy, now_ms)
             front = snapshot.front("bodies")
             if self._bodies.is_due(new_pass=new_pass):
-                budget = Budget(calls_max)
+                budget = Budget(calls_max, ROUND_LOOKS_MAX)
                 self._bodies.ended(plan.sweep(self._bodies.at, front, budget), budget)
             found = plan.advance(front, Budget(calls_max))
         return Removal(bodies=plan.removals, bodies_front=found if found > front else 0)
@@ -87,7 +87,7 @@ class Planner:
             plan = ReceiptsPlan(snapshot, policy, now_ms, horizons)
             front = snapshot.front("receipts")
             if self._receipts.is_due(new_pass=new_pass):
-                budget = Budget(calls_max)
+                budget = Budget(calls_max, ROUND_LOOKS_MAX)
                 self._receipts.ended(plan.sweep(self._receipts.at, front, budget), budget)
             found = plan.advance(front, snapshot.front("bodies"), Budget(calls_max))
         return Removal(receipts=plan.removals, receipts_front=found if found > front else 0)
@@ -97,7 +97,7 @@ class Planner:
         with self._snapshots.take() as snapshot:
             plan, before = ResultsPlan(snapshot), self._results_front
             if self._results.is_due(new_pass=new_pass):
-                budget = Budget(calls_max)
+                budget = Budget(calls_max, ROUND_LOOKS_MAX)
                 self._results.ended(plan.sweep(self._results.at, before, budget), budget)
             self._results_front = plan.advance(before, snapshot.front("bodies"), Budget(calls_max))
         return plan.removals, self._results_front > before

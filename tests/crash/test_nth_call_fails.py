@@ -1,8 +1,9 @@
 """Every storage call fails once, and nothing changes: the group is not there, the store is usable, verify is clean."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import lmdb
@@ -13,9 +14,11 @@ from storage.errors import StoreError, StoreFailed, StoreFull
 from storage.lmdb_store.environment import Store
 from storage.model import Append, Group
 from storage.read.reader import Reader
+from storage.retain.planner import Planner
+from storage.retain.policy import Retention
 from storage.statuses import EventStatus
 from storage.write.writer import Writer
-from tests.support.store import MAP_SIZE_BYTES, Faults, delivery, numbered, opened, outcome
+from tests.support.store import MAP_SIZE_BYTES, Faults, delivery, numbered, opened, outcome, singles
 
 ERRORS = [
     (lmdb.Error("mdb_put: Operation failed"), StoreError),
@@ -23,6 +26,12 @@ ERRORS = [
     (lmdb.Error("mdb_txn_commit: No space left on device"), StoreFull),
     (lmdb.Error("mdb_txn_commit: Input/output error"), StoreFailed),
 ]
+
+
+KEEPS_THE_DEAD = Retention(archive_ms=1, receipt_ms=1)
+KEEPS_NOTHING = Retention(archive_ms=1, receipt_ms=1, dead_ms=1)
+FAR_MS = 1 << 50
+"""A store's time after which nothing is young."""
 
 
 @contextmanager
@@ -131,20 +140,45 @@ def test_outcomes_alone_may_fail(tmp_path: Path) -> None:
     path = tmp_path / "store"
     group = Group([], [outcome(EventStatus.PROCESSED, [322, 323]), outcome(EventStatus.DEAD, [324])])
     with prepared(path, faults) as (store, writer):
-        before, n = seen(store), 0
-        while True:
-            n += 1
-            faults.calls, faults.fail_at = 0, n
-            try:
-                writer.write(group)
-                break
-            except StoreError:
-                faults.fail_at = None
-                assert seen(store) == before
-        faults.fail_at = None
-        assert n > 8
+        assert fail_every_call(faults, store, partial(writer.write, group)) > 8
         assert writer.totals["demo"].processed == 2
     assert verify(path).problems == []
+
+
+def test_every_call_of_retention_may_fail(tmp_path: Path) -> None:
+    """Whichever call of a step of retention fails, nothing has left, and the same step can be done afterwards: bodies
+    of a part of a record, then those of all of it, then the receipts of a block."""
+    faults = Faults()
+    path = tmp_path / "store"
+    with opened(path, open_environment=faults.open) as (store, writer):
+        writer.write(Group([Append(singles(1, [f"id-{at}" for at in range(300)]), 300, EventStatus.DROPPED)]))
+        writer.write(Group([numbered(301, 20, source_id="other")]))
+        died = outcome(EventStatus.DEAD, [7], details={7: b'{"error":"x"}'})
+        ended = [number for number in range(1, 301) if number != 7]
+        done = outcome(EventStatus.PROCESSED, ended, details=dict.fromkeys(ended, b'{"result":1}'))
+        writer.write(Group([], [died, done]))
+        planner = Planner(store)
+        for policy in (KEEPS_THE_DEAD, KEEPS_NOTHING, KEEPS_NOTHING):
+            group = Group(removal=planner.plan(policy, FAR_MS))
+            assert fail_every_call(faults, store, partial(writer.write, group)) > 8
+        assert (writer.totals["demo"].expired_processed, writer.totals["demo"].expired_dead) == (299, 1)
+    assert verify(path).problems == []
+
+
+def fail_every_call(faults: Faults, store: Store, write: Callable[[], object]) -> int:
+    """How many tries it took, of which each failed at a later call, and left everything as it was."""
+    before, tries = seen(store), 0
+    while True:
+        tries += 1
+        faults.calls, faults.fail_at = 0, tries
+        try:
+            write()
+            return tries
+        except StoreError:
+            faults.fail_at = None
+            assert seen(store) == before
+        finally:
+            faults.fail_at = None
 
 
 def test_every_call_of_a_read_may_fail(tmp_path: Path) -> None:

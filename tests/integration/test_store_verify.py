@@ -23,7 +23,7 @@ from storage.errors import StoreMissing
 from storage.model import Append, Group
 from storage.read import snapshot
 from storage.read.snapshot import Snapshots
-from storage.statuses import EventStatus, Totals
+from storage.statuses import EXPIRED_OF, EventStatus, Totals
 from tests.support.store import delivery, filled, numbered, opened, outcome, random_ids
 
 ROOT = Path(__file__).parents[2]
@@ -85,7 +85,7 @@ def test_a_right_store_is_found_right(path: Path) -> None:
     assert (report.events, report.deliveries, report.blocks) == (864, 6, 3)
     assert report.sources["other"] == {
         "received": 300, "requeued": 1, "processed": 0, "duplicate": 0, "dropped": 0, "dead": 3, "pending": 298,
-        "deferred": 0,
+        "deferred": 0, "expired": 0, **dict.fromkeys(EXPIRED_OF.values(), 0),
     }  # fmt: skip
     demo = report.sources["demo"]
     assert demo["deferred"] == 1

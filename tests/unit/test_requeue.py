@@ -23,6 +23,12 @@ class Disk:
         self.handed_over: list[tuple[StatusChange, Callable[[], None]]] = []
         self.failure: StoreError | None = None
         self.lost = False
+        self.removing: trio.Event | None = None
+        """Retention has a step on its way."""
+
+    async def removal_ended(self) -> None:
+        if self.removing is not None:
+            await self.removing.wait()
 
     def change_status(self, state: SourceState, change: StatusChange, on_disk: Callable[[], None]) -> None:
         assert set(change.numbers) <= set(self.dead_events), "given back twice"
@@ -92,6 +98,28 @@ async def test_a_command_gives_back_as_there_is_room(autojump_clock: trio.testin
         assert await command.requeue(None) == Requeued(40, ())
     assert source.returned == list(range(1, 41))
     assert trio.current_time() > REQUEUE_WAIT_SECONDS * 10
+
+
+async def test_a_command_waits_for_what_leaves(autojump_clock: trio.testing.MockClock) -> None:
+    """Dead events are looked up once the step of retention that was on its way has ended: it may take some of them out.
+    From then on until the command has ended none may leave."""
+    source, disk = Source(2), Disk([1, 2])
+    disk.removing = removing = trio.Event()
+    async with trio.open_nursery() as nursery:
+
+        async def leave() -> None:
+            await trio.sleep(1)
+            assert source.state.requeues_begun == 1
+            disk.dead_events.remove(1)
+            removing.set()
+            await trio.sleep(1)
+            assert source.state.requeues_begun == source.state.returning == 1
+            disk.write()
+
+        nursery.start_soon(leave)
+        assert await requeueing(source, disk).requeue(None) == Requeued(1, ())
+    assert source.returned == [2]
+    assert source.state.requeues_begun == source.state.returning == 0
 
 
 async def test_a_command_without_room_is_refused(autojump_clock: trio.testing.MockClock) -> None:
