@@ -8,12 +8,16 @@ from server.base.clock import wall_ms
 from server.config.capacity import Machine, size
 from server.config.forecast import DAY_SECONDS, TYPICAL, Forecast, Outlook, forecast, kept, outlook
 from server.config.load import Config
+from server.config.retention import policy_of
 from server.observe.outlook import full_at
 from storage.errors import StoreError, StoreMissing
 from storage.lmdb_store.environment import Store, reserve_bytes
 from storage.lmdb_store.room import Room, guard_bytes
 from storage.read.reader import Reader
+from storage.read.snapshot import Snapshots
 from storage.read.usage import EMPTY
+from storage.retain.foresee import Foreseen, foresee
+from storage.store_time import StoreClock
 
 
 def describe_store(config: Config, machine: Machine) -> Iterator[str]:
@@ -24,7 +28,11 @@ def describe_store(config: Config, machine: Machine) -> Iterator[str]:
     free = size(machine.disk_free_bytes)
     yield f"its disk has {free} for it; below {size(kept_bytes)} ({chosen}) deliveries are refused"
     try:
-        yield from _outlook(_look(config))
+        found, leaving = _look(config)
+        if leaving is not None:
+            yield "nothing leaves: it is from before there was retention, and [retention] is not in the configuration"
+            yield f"  with it would leave now: {_leaving(leaving)}"
+        yield from _outlook(found)
     except StoreMissing:
         yield "there is no store yet"
     except StoreError as error:
@@ -39,12 +47,22 @@ def describe_empty_store(config: Config, machine: Machine, events_per_second: fl
     return _forecast(forecast(EMPTY, TYPICAL, events_per_second, kept(config), left))
 
 
-def _look(config: Config) -> Outlook:
+def _look(config: Config) -> tuple[Outlook, Foreseen | None]:
+    """Return what is to be expected, and what would leave now if retention were in force, if it is not."""
     storage = config.storage
     with closing(Store.open(storage.path, mode="read")) as store:
         room = Room(store, storage.free_bytes_min, map_size_bytes=storage.map_size_bytes)
         usage = Reader(store).usage(wall_ms())
-        return outlook(config, usage, room.bytes_left, retention=config.retention_is_configured)
+        in_force = config.retention_is_configured or store.has_defaults
+        return outlook(config, usage, room.bytes_left, retention=in_force), None if in_force else _foresee(
+            config, store
+        )
+
+
+def _foresee(config: Config, store: Store) -> Foreseen:
+    with Snapshots(store).take() as snapshot:
+        clock = StoreClock(snapshot.store_time())
+    return foresee(store, policy_of(config.retention, config.dedup), clock.now_ms())
 
 
 def _retention(config: Config) -> Iterator[str]:
@@ -57,6 +75,10 @@ def _retention(config: Config) -> Iterator[str]:
         lifted = f", as {needed} needs; receipt_hours is {retention.receipt_hours:g}"
     yield f"ids, outcomes and receipts stay {_hours(config.receipt_hours)}{lifted}"
     yield f"dead events stay {_hours(retention.dead_hours)}"
+
+
+def _leaving(found: Foreseen) -> str:
+    return f"the bodies of {found.bodies:,} events ({size(found.body_bytes)}), and {found.receipts:,} receipts"
 
 
 def _hours(hours: float) -> str:

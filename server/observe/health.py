@@ -18,6 +18,11 @@ STARTING = refuse("starting", "the server is starting")
 STORAGE_FULL = refuse("storage_full", "the store is full; nothing can be kept now")
 STORAGE_FAILED = refuse("storage_failed", "the store cannot be written now")
 
+RETENTION_UNSET = (
+    "the store is from before there was retention: nothing leaves it until [retention] is in the configuration; "
+    "tidegate check says what would"
+)
+
 HOUR_MS = 3_600_000
 CLOCK_STEP_MS_MAX = HOUR_MS
 """A larger step of the wall clock is said: a change to or from summer time that set the clock itself is one."""
@@ -27,9 +32,18 @@ class Health:
     """Asked by the gate before anything else, and by the health routes."""
 
     def __init__(
-        self, committer: Committer, engine: Engine, journal: Journal, index: DedupIndex, index_ready: trio.Event
+        self,
+        committer: Committer,
+        engine: Engine,
+        journal: Journal,
+        index: DedupIndex,
+        index_ready: trio.Event,
+        *,
+        retention_unset: bool,
     ) -> None:
+        """`retention_unset`: nothing leaves, since the store is from before there was retention, and nobody asked."""
         self._committer = committer
+        self._retention_unset = retention_unset
         self._journal = journal
         self._engine = engine
         self.started = False
@@ -74,6 +88,8 @@ class Health:
             warnings.append({"warning": "index_rebuilding", "message": message})
         if message := self._clock_warning():
             warnings.append({"warning": "clock", "message": message})
+        if self._retention_unset:
+            warnings.append({"warning": "retention_unset", "message": RETENTION_UNSET})
         if self._index.spill_error is not None:
             error = self._index.spill_error
             message = f"the dedup index outgrows dedup.memory_ids_max and cannot be written to files: {error}"

@@ -97,7 +97,9 @@ class Server:
             requeueing=self.engine.is_requeueing,
             counted=self.engine.counted,
         )
-        self.health = Health(self.committer, self.engine, self.journal, self.index, self.index_ready)
+        self.health = Health(
+            self.committer, self.engine, self.journal, self.index, self.index_ready, retention_unset=not applies
+        )
         self.requests = Requests()
         self.refusals = log.Throttled("tidegate.http", "refused")
         self.gate = Gate(
@@ -115,7 +117,7 @@ class Server:
             self.lookup,
             self.committer.room,
             self.clock,
-            retention=config.retention_is_configured,
+            retention=applies,
         )
         self.drain_requested = trio.Event()
         self._public_closing, self._public_closed = trio.Event(), trio.Event()

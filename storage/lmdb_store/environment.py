@@ -187,14 +187,11 @@ class Store:
         if txn is None:
             with self.read_transaction() as own:
                 return self.used_bytes(own)
-        pages = _FIXED_PAGES
-        for database in (self.meta, self.facts, self.bodies, self.ids, self.statuses, self.results):
-            pages += _pages(txn.stat(database))
-        return pages * self.page_bytes
+        return _FIXED_PAGES * self.page_bytes + self.bytes_of(txn, *DATABASES)
 
-    def bodies_bytes(self, txn: Any) -> int:
-        """Return the bytes of the pages that hold bodies."""
-        return _pages(txn.stat(self.bodies)) * self.page_bytes
+    def bytes_of(self, txn: Any, *databases: str) -> int:
+        """Return the bytes of the pages of these databases."""
+        return sum(_pages(txn.stat(getattr(self, name))) for name in databases) * self.page_bytes
 
     def reader_check(self) -> int:
         """Free the slots of readers that were killed, which pin pages; return how many there were."""

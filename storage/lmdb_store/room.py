@@ -23,7 +23,8 @@ GUARD_SHARE = 20
 """The guard where none is configured: this part of the file system, at most GUARD_BYTES_MAX."""
 
 RETURN_SHARE = 8
-"""Deliveries are taken again when so much more than what is kept is free, so that the answers do not flap."""
+"""Deliveries are taken again when this part more than what is kept is free, so that the answers do not flap; of what
+is not kept, where that is less."""
 
 
 @frozen
@@ -36,8 +37,9 @@ class Disk:
 
 @frozen
 class Share:
-    """Of the map or the disk: what is free for the store, and what of that is kept."""
+    """Of the map or the disk: its size, what of it is free for the store, and what of that is kept."""
 
+    total_bytes: float
     free_bytes: float
     kept_bytes: float
 
@@ -47,7 +49,8 @@ class Share:
 
     @property
     def is_ample(self) -> bool:
-        return self.free_bytes >= self.kept_bytes + self.kept_bytes // RETURN_SHARE
+        margin = min(self.kept_bytes, self.total_bytes - self.kept_bytes) // RETURN_SHARE
+        return self.free_bytes >= self.kept_bytes + margin
 
 
 def read_disk(path: Path) -> Disk:
@@ -120,9 +123,9 @@ class Room:
 
     @property
     def map(self) -> Share:
-        return Share(self._map_bytes - self.used_bytes, self._reserve_bytes)
+        return Share(self._map_bytes, self._map_bytes - self.used_bytes, self._reserve_bytes)
 
     @property
     def disk(self) -> Share:
         kept = guard_bytes(self._free_bytes_min, self._disk.total_bytes)
-        return Share(self._disk.free_bytes - self.used_bytes, kept)
+        return Share(self._disk.total_bytes, self._disk.free_bytes - self.used_bytes, kept)

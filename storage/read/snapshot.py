@@ -247,8 +247,9 @@ class Snapshot:
         """Return by when what has this number had left, in ms of the wall clock; 0 if the front has not passed it."""
         return fronts.left_at(self._txn, self._store.meta, kind, number)
 
-    def bodies_bytes(self) -> int:
-        return self._store.bodies_bytes(self._txn)
+    def bytes_of(self, *databases: str) -> int:
+        """Return the bytes of the pages of these databases."""
+        return self._store.bytes_of(self._txn, *databases)
 
     def totals(self) -> dict[str, Totals]:
         """Return the totals of every source."""
@@ -259,12 +260,6 @@ class Snapshot:
             found[key[len(TOTALS_PREFIX) :].decode()] = decode_totals(key, bytes(cursor.value()))
             more = cursor.next()
         return found
-
-    def bytes_of(self, *databases: str) -> int:
-        """Return the bytes of the pages of these databases."""
-        found = [self._txn.stat(getattr(self._store, name)) for name in databases]
-        pages = sum(each["branch_pages"] + each["leaf_pages"] + each["overflow_pages"] for each in found)
-        return int(pages * self._store.page_bytes)
 
     def store_time(self) -> StoreTime | None:
         """Return the store's time as it was written last; None before the first group."""

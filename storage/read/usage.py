@@ -33,13 +33,14 @@ EMPTY = Usage(archive_bytes=0, receipt_bytes=0, archived=0, events=0, came=0, me
 def usage(snapshots: Snapshots, now_ms: int) -> Usage:
     """Return it as of now, by the wall clock. Reads some forty heads."""
     with snapshots.take() as snapshot:
-        events = sum(each.received for each in snapshot.totals().values())
+        totals = snapshot.totals().values()
+        received = sum(each.received for each in totals)
         came, measured_ms = _lately(snapshot, now_ms)
         return Usage(
             archive_bytes=snapshot.bytes_of("bodies", "results"),
             receipt_bytes=snapshot.bytes_of("meta", "facts", "ids", "statuses"),
-            archived=events,
-            events=events,
+            archived=received - sum(each.expired for each in totals),
+            events=received - sum(each.receipts_left for each in totals),
             came=came,
             measured_ms=measured_ms if measured_ms >= MEASURED_MS_MIN else 0,
         )

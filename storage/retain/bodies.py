@@ -30,7 +30,7 @@ class BodiesPlan:
         self._now_ms = now_ms
         self._compressor = zstandard.ZstdCompressor(level=COMPRESSION_LEVEL)
         bound = policy.archive_bytes_max
-        self._excess = snapshot.bodies_bytes() - bound if bound else 0
+        self._excess = snapshot.bytes_of("bodies") - bound if bound else 0
         self._block: Block | None = None
         self.removals: list[BodiesRemoval] = []
 

@@ -50,7 +50,7 @@ class _Walk:
         self._now_ms = now_ms
         self._horizons = horizons
         bound = policy.archive_bytes_max
-        self._excess = snapshot.bodies_bytes() - bound if bound else 0
+        self._excess = snapshot.bytes_of("bodies") - bound if bound else 0
         self._bodies_front, self._receipts_front = snapshot.front("bodies"), snapshot.front("receipts")
         self._bodies_stop = not (policy.archive_ms or bound)
         self._receipts_stop = not policy.receipt_ms

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.client import item
 from tests.support.config import source
-from tests.support.ledger import check_identity, pending, read_books, statuses
+from tests.support.ledger import check_identity, pending, read_books, statuses, totals
 from tests.support.server import Child, Children
 from tests.support.waiting import eventually
 
@@ -128,3 +128,24 @@ def test_a_disk_that_the_store_fills(children: Children, small_disk: Path) -> No
     assert disk.f_bavail * disk.f_frsize > 114 * MIB
     assert len(read_books(child).processed()) == taken > 10
     assert child.stop() == 0
+
+
+def test_retention_is_the_way_out(children: Children, small_disk: Path) -> None:
+    """A store that is full because nothing could leave goes on by itself as soon as something can."""
+    settings = storage(small_disk, free_bytes_min=116 * MIB) + "[retention]\narchive_hours = 0.0001\n"
+    child = children(settings + source("archive", paused=True))
+    child.start()
+    taken = 0
+    while child.post("archive", item(f"id-{taken}", text=os.urandom(100_000).hex())).status == 200:
+        taken += 1
+    assert shortage(child)
+    assert pending(child, "archive") == taken > 10
+    child.write(settings + source("archive"))
+    child.reload()
+    child.wait_for_line("there is room again: deliveries are taken")
+    assert child.post("archive", item("after")).status == 200
+    eventually(lambda: pending(child, "archive") == 0)
+    found = totals(child)["archive"]
+    assert (found["received"], found["processed"]) == (taken + 1, taken + 1)
+    assert found["expired"] > 10
+    check_identity(child)

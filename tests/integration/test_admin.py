@@ -228,7 +228,7 @@ def test_sources_say_how_long_the_store_holds(server: Child) -> None:
     capacity = server.admin("/sources").json["capacity"]
     assert 0 < capacity["bytes_left"] < 64 * 2**30
     assert capacity["bytes_per_event"] > 0
-    assert (capacity["retention"], capacity["measured"], capacity["configured"]) == (False, None, None)
+    assert (capacity["retention"], capacity["measured"], capacity["configured"]) == (True, None, None)
     assert "tidegate_store_full_timestamp_seconds" not in server.metrics()
 
 

@@ -251,17 +251,16 @@ def test_dead_events_come_back_in_bulk() -> None:
     assert "| 1,000 |" in requeue.table([found])
 
 
-
-    """Everything at once is answered as it should be, all is in the store at the end, and each series is there."""
+def test_a_store_under_retention_stays_whole(tmp_path: Path) -> None:
     """Many times what may stay is written, most of it leaves, and verify finds nothing; both servers are compared."""
-    """Steady mixed load is all in the store at its end; the samples give slope and quarters."""
-    assert "| keeps 4 MiB |" in retention.table({"steady": {"small": kept}, "ingest": found})
+    kept = retention.steady(tmp_path / "data", (5, 20), content_bytes=10_000, times=10)
     assert sum(part["steps"] for part in kept["parts"]) > 0
     found = retention.ingest(50, 0.3, 1, core=None)
-    kept = retention.steady(tmp_path / "data", (5, 20), content_bytes=10_000, times=10)
-def test_a_soak_says_how_memory_went() -> None:
+    assert "| keeps 4 MiB |" in retention.table({"steady": {"small": kept}, "ingest": found})
+
+
 def test_a_soak_says_what_rises() -> None:
-def test_a_store_under_retention_stays_whole(tmp_path: Path) -> None:
+    """Everything at once is answered as it should be, all is in the store at the end, and each series is there."""
     said = soak.measure(seconds=0.4, rate=50, core=None)
     assert said["checks"]["stored"] == said["checks"]["acknowledged"]
     assert set(map(str, (200, *(status for status, _ in beside.REFUSED.values())))) < said["beside"]["statuses"].keys()

@@ -9,7 +9,8 @@ import pytest
 from server.cli.description import describe
 from server.config.capacity import Machine
 from server.config.load import load
-from storage.model import Append, Group
+from storage.lmdb_store.making import RETENTION_KEY
+from storage.model import Append, Group, StatusChange
 from storage.statuses import EventStatus
 from tests.support.store import delivery, opened
 
@@ -95,11 +96,28 @@ def test_too_little_time_is_said(tmp_path: Path) -> None:
 def test_when_the_store_is_full_is_said(tmp_path: Path) -> None:
     """The rate, over which time it was measured, days and date; at the sum of the rate limits too."""
     fill(tmp_path, 5)
-    text = said(tmp_path, SOURCE + LIMIT)
+    for_ever = "[retention]\narchive_hours = 0\n"
+    text = said(tmp_path, for_ever + SOURCE + LIMIT)
     assert re.search(r"measured over 5 h: 0\.000556 events/s, .* a day; full in \S+ days", text)
     assert re.search(r"at the sum of the rate limits: 10 events/s, .* a day; full in \S+ days, on 20", text)
-    text = said(tmp_path, "[retention]\n" + SOURCE + LIMIT)
+    text = said(tmp_path, SOURCE + LIMIT)
     assert re.search(r"measured over 5 h: .*; never full, it stays at about \S+ [KM]iB\n", text)
+
+
+def test_an_old_store_says_what_would_leave(tmp_path: Path) -> None:
+    """A store from before retention loses nothing unasked; it says what would leave, until it is asked for."""
+    fill(tmp_path, 200)
+    text = said(tmp_path, SOURCE)
+    assert "nothing leaves" not in text
+    with opened(tmp_path / "data") as (store, writer):
+        outcomes = StatusChange("demo", EventStatus.PROCESSED, range(1, 6), [1] * 5, 1, 1)
+        writer.write(Group([], [outcomes]))
+        with store.write_transaction() as txn:
+            txn.delete(RETENTION_KEY, db=store.meta)
+    text = said(tmp_path, SOURCE)
+    assert "nothing leaves: it is from before there was retention" in text
+    assert re.search(r"with it would leave now: the bodies of 5 events \(\S+ \S+\), and 5 receipts\n", text), text
+    assert "nothing leaves" not in said(tmp_path, "[retention]\n" + SOURCE)
 
 
 def test_a_store_that_cannot_be_read(tmp_path: Path) -> None:

@@ -14,10 +14,12 @@ import pytest
 import server
 from storage.codec.records import decode_totals, encode_totals, totals_key
 from storage.lmdb_store.environment import Store
+from storage.lmdb_store.making import RETENTION_KEY
 from tests.support.client import item
 from tests.support.config import source
 from tests.support.ledger import calls, check_identity, noted, pending, read_books, shut_gate
 from tests.support.server import ROOT, Child, Children
+from tests.support.store import opened
 from tests.support.waiting import HANG_SECONDS, eventually
 
 ARCHIVE = source("archive")
@@ -171,6 +173,19 @@ def test_skipped_events_are_fed(children: Children, limit: dict[str, float]) -> 
     assert child.wait_for_line("events had been skipped")["first"] == 1
     assert sorted(event_id for _, event_id in read_books(child).processed()) == ["a", "b", "c", "d", "e", "f"]
     check_identity(child)
+
+
+def test_an_old_store_says_that_nothing_leaves(children: Children) -> None:
+    """Of a store from before there was retention readiness says so, until the section is in the configuration."""
+    child = children(ARCHIVE)
+    with opened(child.store) as (store, _), store.write_transaction() as txn:
+        txn.delete(RETENTION_KEY, db=store.meta)
+    for sections, warnings in ((ARCHIVE, ["retention_unset"]), ("[retention]\n" + ARCHIVE, [])):
+        child.write(sections)
+        child.start()
+        assert [each["warning"] for each in child.request("GET", "/readyz").json["warnings"]] == warnings
+        assert child.admin("/sources").json["capacity"]["retention"] is not bool(warnings)
+        child.stop()
 
 
 def raise_oldest(child: Child, source_id: str, number: int) -> None:

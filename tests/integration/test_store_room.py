@@ -77,6 +77,16 @@ def test_a_disk_that_others_fill(tmp_path: Path) -> None:
             assert room.is_full is is_full, free_mib
 
 
+def test_a_guard_of_nearly_all_can_end(tmp_path: Path) -> None:
+    """Where nearly the whole disk is to stay free, what may be used decides how much more ends a shortage."""
+    disk = Disk(128 * MIB, 119 * MIB)
+    with in_room(tmp_path / "store", 120 * MIB, lambda: disk) as (room, _):
+        assert room.is_full
+        disk = Disk(128 * MIB, 122 * MIB)
+        room.saw(room.look())
+        assert not room.is_full
+
+
 def test_a_disk_that_the_store_fills(tmp_path: Path) -> None:
     """What a commit uses is taken off at once, without a look; a shortage ends with a look alone."""
     with in_room(tmp_path / "store", 50 * MIB, lambda: Disk(GIB, 60 * MIB)) as (room, store):
