@@ -25,14 +25,12 @@ from tests.torture.fault import Fault, Impossible, Round
 from tests.torture.images import known_at_last
 from tests.torture.judge import judged
 from tests.torture.power import look_at, order_of, place, together
-from tests.torture.traces import NAMES, Recorder, recording
+from tests.torture.traces import EARLIER, NAMES, Recorder, recording
 
 CLIENTS = 2
 REQUESTS = 8
 FIRST_CALLS = 6
 """Calls of each kind that come one after the other; later ones are drawn."""
-EARLIER = 10_000
-"""A seed for what was sent before: no other is so large."""
 IMAGES = 4
 ENDS = (1, 2)
 """Exit codes of a server that cannot go on."""

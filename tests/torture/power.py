@@ -150,6 +150,7 @@ def _faults() -> Iterator[Fault]:
     for words, trace, count, served, long in (
         ("a store is made", traces.making, 40, 0, 25),
         ("a server's life", traces.life, 300, 2, 12),
+        ("a start after a cut", traces.recovery, 60, 1, 12),
         ("things leave a store", traces.leaving, 200, 0, 8),
         ("a store is converted", traces.conversion, 60, 0, 5),
     ):

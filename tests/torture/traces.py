@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 
@@ -23,9 +23,10 @@ from tests.support.format_1 import old_store
 from tests.support.ledger import pending
 from tests.support.server import ROOT, Child, Children
 from tests.support.shim.build import Fault, environment
-from tests.support.shim.trace import Marker
+from tests.support.shim.disk import AnyOrder, Choice, Image
+from tests.support.shim.trace import Marker, read_records
 from tests.support.waiting import eventually
-from tests.torture.images import MAP_SIZE_BYTES, contents, convert_if_old, digest_of
+from tests.torture.images import MAP_SIZE_BYTES, Known, contents, convert_if_old, cuts, digest_of, known_at_last
 
 CLIENTS = 3
 REQUESTS = 12
@@ -40,6 +41,8 @@ SOURCES = (
 BODIES_LEAVE = "[retention]\narchive_bytes_max = 8192\n\n"
 RECEIPT_HOURS = 721
 """More than receipts stay."""
+EARLIER = 10_000
+"""A seed for what another trace sends: no other is so large."""
 NAMES = ("archive", "worked", "slow")
 
 
@@ -51,6 +54,14 @@ class Recorded:
     root: Path
     old: bool = False
     """It began with a store of an older format."""
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What is there when a trace begins."""
+
+    image: Image
+    known: Known
 
 
 @dataclass(slots=True)
@@ -122,14 +133,21 @@ def _body(random: Random, ids: Sequence[str]) -> bytes:
 
 
 @contextmanager
-def recording(directory: Path, *faults: Fault, sections: str = "", launch: Sequence[str] = ()) -> Iterator[Recorder]:
-    """Begin a trace; the server is not started yet."""
+def recording(
+    directory: Path, *faults: Fault, sections: str = "", launch: Sequence[str] = (), before: Before | None = None
+) -> Iterator[Recorder]:
+    """Begin a trace; the server is not started yet. `before`: what is there; else there is no store."""
     trace = directory / "trace"
     with Children(directory) as children:
         child = children(sections + LIMITS + SOURCES, launch=["--waits", "0.05", *launch])
         child.environment = {**child.environment, **environment(child.directory, trace, *faults)}
         with closing(Marker(trace)) as marker:
+            if before is not None:
+                before.image.write(child.directory)
+                marker.add_files(child.store)
             marker.mark()
+            if before is not None:
+                _mark(marker, before.known)
             yield Recorder(child, marker, Recorded(trace, child.directory))
 
 
@@ -163,6 +181,25 @@ def life(seed: int, directory: Path, *faults: Fault) -> Recorded:
         return recorder.recorded
 
 
+def recovery(seed: int, directory: Path) -> Recorded:
+    """The start of a server after a power cut, and what follows: its power is cut again."""
+    random = Random(seed)
+    (directory / "first").mkdir()
+    first = making(seed, directory / "first")
+    records = read_records(first.trace)
+    [cut] = cuts(records, first.root, [random.randrange(len(records) // 2, len(records)) + 1])
+    image = cut.disk.image(random.choice([Choice(), AnyOrder(random)]))
+    before = Before(image, replace(cut.known, sent=known_at_last(records).sent))
+    with recording(directory, before=before) as recorder:
+        recorder.child.start()
+        recorder.traffic(EARLIER + seed, clients=2, requests=4)
+        recorder.child.kill()
+        recorder.child.start()
+        recorder.traffic(2 * EARLIER + seed, clients=1, requests=4)
+        recorder.child.kill()
+        return recorder.recorded
+
+
 def leaving(seed: int, directory: Path) -> Recorded:
     """Bodies leave while deliveries come, then receipts, and then the process ends."""
     clocks = Clocks(directory / "clocks")
@@ -185,7 +222,8 @@ def conversion(seed: int, directory: Path) -> Recorded:
     data = old_store(root)
     with closing(Marker(trace)) as marker:
         marker.add_files(data)
-        _mark_contents(marker, data, directory / "converted")
+        marker.mark()
+        _mark(marker, _known_of(shutil.copytree(data, directory / "converted")))
         command = [sys.executable, "-P", "-m", "server", "migrate", "--config", str(root / "tidegate.toml")]
         world = os.environ | {"PYTHONPATH": str(ROOT)} | dict(environment(root, trace))
         for more in ([], ["--discard-old"]):
@@ -193,14 +231,18 @@ def conversion(seed: int, directory: Path) -> Recorded:
     return Recorded(trace, root, old=True)
 
 
-def _mark_contents(marker: Marker, data: Path, copy: Path) -> None:
-    """Mark all that a store of an older format holds, as a copy of it shows that nobody disturbed."""
-    shutil.copytree(data, copy)
+def _known_of(copy: Path) -> Known:
+    """Return all that a store of an older format holds, as this copy of it shows, which nobody disturbs."""
     convert_if_old(copy)
     with closing(Store.open(copy, mode="read")) as store:
         deliveries, processed = contents(store)
-    for identity, each in deliveries.items():
+    return Known(set(deliveries.values()), deliveries, set(processed))
+
+
+def _mark(marker: Marker, known: Known) -> None:
+    for each in known.sent:
         marker.mark(sent=[each.source, each.ids, each.body])
+    for identity, each in known.acknowledged.items():
         marker.mark(acknowledged=[identity, each.source, each.ids, each.body])
-    for source_id, event_id in processed:
+    for source_id, event_id in known.processed:
         marker.mark(processed=[source_id, event_id])
