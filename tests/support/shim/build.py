@@ -32,12 +32,6 @@ class Fault:
 
 
 HALF = 0
-SWALLOWED = -1
-
-
-def swallowed(kind: str, name: str) -> Fault:
-    """Return what takes out every flush of this kind of files with this name."""
-    return Fault(kind, name, 1, EVERY_ONE, SWALLOWED)
 
 
 def built() -> Path:

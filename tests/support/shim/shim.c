@@ -3,9 +3,8 @@
  * SHIM_ROOT    the directory below which calls count; without it nothing is done
  * SHIM_TRACE   the file that gets a record of each call, in one order for all processes: see records.py
  * SHIM_FAULTS  one or more of "OP NAME FIRST LAST ERROR", separated by ";": calls number FIRST to LAST of this kind on
- *              files of this name (* for any) fail with this errno; 0: a write stops half way; -1: the call says that
- *              it was done, and is neither done nor recorded. OP: W (write, truncate, allocate), S (sync), D (what a
- *              write through O_DSYNC flushes), N (create, rename, link, unlink, mkdir, rmdir)
+ *              files of this name (* for any; # for one without a name) fail with this errno; 0: a write stops half
+ *              way. OP: W (write, truncate, allocate), S (sync), N (create, rename, link, unlink, mkdir, rmdir)
  *
  * What a call does to a file is done and recorded under one lock, so that the order of the records is the order of the
  * changes. A sync is two records, begin and end, and so is a write through O_DSYNC: what was recorded before the begin
@@ -35,7 +34,7 @@
 #define FAULTS_MAX 8
 #define EVERYTHING 64 /* iovecs of one call: libc and LMDB use no more */
 
-enum { HALF = 0, SWALLOWED = -1, NO_FAULT = -2 };
+enum { HALF = 0, NO_FAULT = -1 };
 
 struct head {
     uint32_t kind;
@@ -155,7 +154,7 @@ static void note(char kind, int error, const struct target *at, int64_t offset)
     record(kind, error, at->file, offset, at->path, strlen(at->path), NULL, 0, 0);
 }
 
-/* What is to befall this call, as errno; HALF, SWALLOWED or NO_FAULT. Call with the lock held. */
+/* What is to befall this call: an errno, HALF or NO_FAULT. Call with the lock held. */
 static int fault_of(char op, const char *path)
 {
     const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
@@ -170,7 +169,7 @@ static int fault_of(char op, const char *path)
         if (each->seen >= each->first && each->seen <= each->last)
             found = each->error;
     }
-    if (found != NO_FAULT && found != SWALLOWED)
+    if (found != NO_FAULT)
         record('F', found, 0, 0, path, strlen(path), NULL, 0, 0);
     return found;
 }
@@ -220,13 +219,11 @@ static ssize_t flushed_write(int descriptor, const struct iovec *data, int count
     for (int each = 0; each < count; each++)
         all += data[each].iov_len;
     record('W', 0, at->file, offset, at->path, strlen(at->path), data, count, all);
-    int swallowed = fault_of('D', at->path) == SWALLOWED;
     pthread_mutex_unlock(&lock);
     ssize_t done = write_it(descriptor, data, count, offset);
     int error = done < 0 ? errno : fault;
     pthread_mutex_lock(&lock);
-    if (!swallowed)
-        note('E', error, at, offset);
+    note('E', error, at, offset);
     return error ? failed(error) : done;
 }
 
@@ -350,11 +347,8 @@ static int any_sync(int descriptor, int (*call)(int))
         return call(descriptor);
     pthread_mutex_lock(&lock);
     int fault = fault_of('S', at.path);
-    if (fault != SWALLOWED)
-        note('B', 0, &at, 0);
+    note('B', 0, &at, 0);
     pthread_mutex_unlock(&lock);
-    if (fault == SWALLOWED)
-        return 0;
     int done = fault > 0 ? failed(fault) : call(descriptor), error = errno;
     pthread_mutex_lock(&lock);
     note('S', done ? error : 0, &at, 0);
