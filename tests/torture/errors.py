@@ -190,9 +190,9 @@ def _started_again(recorder: Recorder) -> Round:
 
 
 FAULTS = (
-    Fault("EIO", Errors(errno.EIO, "WSN", lasts=True), long=160, unit="errors"),
-    Fault("ENOSPC", Errors(errno.ENOSPC, "WSN", lasts=True), long=160, short=0, unit="errors"),
-    Fault("EROFS", Errors(errno.EROFS, "WSN", lasts=True), long=120, short=0, unit="errors"),
-    Fault("EINTR", Errors(errno.EINTR, "WS", lasts=False, harmless=True), long=90, short=0, unit="errors"),
-    Fault("short writes", Errors(build.HALF, "W", lasts=False), long=80, short=0, unit="errors"),
+    Fault("EIO", Errors(errno.EIO, "WSN", lasts=True), long=130, unit="errors"),
+    Fault("ENOSPC", Errors(errno.ENOSPC, "WSN", lasts=True), long=130, short=0, unit="errors"),
+    Fault("EROFS", Errors(errno.EROFS, "WSN", lasts=True), long=100, short=0, unit="errors"),
+    Fault("EINTR", Errors(errno.EINTR, "WS", lasts=False, harmless=True), long=70, short=0, unit="errors"),
+    Fault("short writes", Errors(build.HALF, "W", lasts=False), long=60, short=0, unit="errors"),
 )
