@@ -1,26 +1,13 @@
 """A conversion that is killed before each of its changes to the disk."""
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
-from tests.support.format_1 import old_store
-from tests.support.server import ROOT
-from tests.support.waiting import HANG_SECONDS
+from tests.support.format_1 import migrate_killed_anywhere
 
 
 def test_migrate_killed_anywhere_ends_right(tmp_path: Path) -> None:
     """Whenever it is killed the store is wholly old or wholly new, and run again it ends with the same."""
-    command = [sys.executable, "-P", str(ROOT / "tests" / "support" / "migrate_killed.py")]
-    done = subprocess.run(
-        [*command, str(old_store(tmp_path)), str(tmp_path)],
-        stdout=subprocess.PIPE,
-        env={"PYTHONPATH": str(ROOT)},
-        timeout=HANG_SECONDS,
-        check=True,
-    )
-    rounds = [json.loads(line) for line in done.stdout.splitlines()]
+    rounds = migrate_killed_anywhere(tmp_path)
     assert [each for each in rounds if not each["right"]] == []
     kinds = {each["about"].split()[0] for each in rounds[:-1]}
     assert kinds >= {"commit", "os.link", "os.rename", "os.remove", "os.rmdir"}

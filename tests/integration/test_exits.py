@@ -2,10 +2,13 @@
 
 import socket
 import subprocess
+from contextlib import suppress
+from http.client import HTTPException
 from pathlib import Path
 
 import pytest
 
+from tests.support.client import item
 from tests.support.config import source
 from tests.support.server import Child, Children
 from tests.support.waiting import HANG_SECONDS
@@ -139,3 +142,27 @@ def test_exit_hooks_run_after_a_drain(children: Children) -> None:
     child.start()
     assert child.stop() == 0
     assert Path(child.directory / "left").exists()
+
+
+RAISES_IN_THE_SERVER = """
+import builtins
+
+def leave(*_):
+    raise SystemExit
+
+def handle(events):
+    builtins.repr = builtins.print = builtins.len = leave
+"""
+
+
+def test_an_exit_in_the_server_is_failure(children: Children) -> None:
+    """A SystemExit that what a processor has replaced raises in the server ends it with 1, so that a supervisor starts
+    it again."""
+    child = children(source("busy", processor="replaces:handle"))
+    (child.directory / "replaces.py").write_text(RAISES_IN_THE_SERVER)
+    child.start()
+    child.post("busy", item("a"))
+    with suppress(OSError, HTTPException):
+        while not child.has_ended:
+            child.post("busy", item("b"))
+    assert child.wait() == 1

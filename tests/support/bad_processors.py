@@ -430,12 +430,6 @@ def alarms() -> None:
     signal.alarm(1)
 
 
-def kills_threads() -> None:
-    """Raise SystemExit in every thread."""
-    for number in list(sys._current_frames()):
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(number), ctypes.py_object(SystemExit))
-
-
 def lowers_memory() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (2**28, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
@@ -464,7 +458,6 @@ HARMS: Mapping[str, Do] = {
         "close pipes": closes("pipe:"),
         "eat memory": eats_memory,
         "memory limit": lowers_memory,
-        "raise in all threads": kills_threads,
         "lower limits": lowers_limits,
         "replace fsync": replaces_fsync,
         "replace json": replaces_json,

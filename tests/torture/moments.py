@@ -4,11 +4,12 @@ It is killed before a drawn one of the calls of C that it makes from the begin o
 (`tests/support/killed.py`), up to four times in a row, and then started for good.
 """
 
+import json
 import math
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from http.client import HTTPException
 from pathlib import Path
@@ -17,6 +18,7 @@ from signal import SIGHUP, SIGTERM
 
 from tests.support.client import item
 from tests.support.config import source
+from tests.support.format_1 import migrate_killed_anywhere, old_answers
 from tests.support.ledger import pending, read_books
 from tests.support.load import SECTIONS, SOURCES, Acknowledged, Load
 from tests.support.server import ROOT, Child, Children
@@ -46,6 +48,25 @@ def at_rest(child: Child, names: Sequence[str] = SOURCES) -> None:
     eventually(lambda: all(pending(child, name) == 0 for name in names))
 
 
+@dataclass
+class Sent:
+    """A server, what it has acknowledged, and source and id of what was sent without an answer."""
+
+    child: Child
+    acknowledged: list[Acknowledged] = field(default_factory=list)
+    unanswered: list[tuple[str, str]] = field(default_factory=list)
+
+    def post(self, ids: list[str]) -> None:
+        """Send these in one delivery. Raises OSError or HTTPException if the server is gone."""
+        try:
+            answer = self.child.post("worked", [item(event_id) for event_id in ids])
+        except (OSError, HTTPException):
+            self.unanswered += [("worked", event_id) for event_id in ids]
+            raise
+        if answer.status == 200:
+            self.acknowledged.append(Acknowledged(answer.json["delivery"], "worked", tuple(ids)))
+
+
 @dataclass(frozen=True)
 class Moment:
     """Something that a server does, in the middle of which it is killed."""
@@ -54,7 +75,7 @@ class Moment:
     """Where it begins, as `killed.py` takes it."""
     calls_max: int
     """About how many calls of C it takes."""
-    bring_about: Callable[[Child], None] = lambda child: None
+    bring_about: Callable[["Sent"], None] = lambda sent: None
     """Lets a server that is ready do it; returns when it is done, or the server has ended. Nothing: the start does."""
     sections: str = SECTIONS
     options: tuple[str, ...] = ()
@@ -65,53 +86,55 @@ def in_the_middle(moment: Moment, seed: int, directory: Path) -> Round:
     random = Random(seed)
     with Children(directory) as children:
         child = children(moment.sections)
-        acknowledged, unanswered = killed_under_load(child, seed) if moment.load_first else ([], [])
+        sent = Sent(child, *(killed_under_load(child, seed) if moment.load_first else ()))
         for _ in range(random.randint(1, IN_A_ROW_MAX)):
-            killed_at(child, moment, random)
+            killed_at(sent, moment, random)
         again, not_answered = killed_under_load(child, seed + 1_000_000, answers=5)
         child.start()
         at_rest(child)
-        books = read_books(child, unanswered=[*unanswered, *not_answered])
+        books = read_books(child, unanswered=[*sent.unanswered, *not_answered])
         child.stop()
-        return judged(child, [*acknowledged, *again], books)
+        return judged(child, [*sent.acknowledged, *again], books)
 
 
-def killed_at(child: Child, moment: Moment, random: Random) -> None:
+def killed_at(sent: Sent, moment: Moment, random: Random) -> None:
     """Start it as one that is killed at a drawn call; half of the time early ones are as likely as late ones."""
     evenly, early = random.uniform(1, moment.calls_max), math.exp(random.uniform(0, math.log(moment.calls_max)))
+    child = sent.child
     usual, number = child.command, int(random.choice((evenly, early)))
     script = str(ROOT / "tests" / "support" / "killed.py")
     child.command = [sys.executable, "-P", script, moment.function, str(number), *moment.options]
     child.start_if_it_can()
     if not child.has_ended:
         with suppress(OSError, HTTPException):  # it was killed
-            moment.bring_about(child)
+            moment.bring_about(sent)
     child.kill()
     child.command = usual
 
 
-def reload(child: Child) -> None:
+def reload(sent: Sent) -> None:
+    child = sent.child
     child.write(SECTIONS + source("new"))
     child.signal(SIGHUP)
     eventually(lambda: child.lines_of("reloaded") or child.has_ended)
 
 
-def drain(child: Child) -> None:
+def drain(sent: Sent) -> None:
     for number in range(5):
-        child.post("worked", item(f"drained-{number}"))
-    child.signal(SIGTERM)
-    child.wait()
+        sent.post([f"drained-{number}"])
+    sent.child.signal(SIGTERM)
+    sent.child.wait()
 
 
-def send_repeats(child: Child) -> None:
+def send_repeats(sent: Sent) -> None:
     """Enough for the index to go into files again and again."""
     for first in range(0, 1200, 40):
-        child.post("worked", [item(f"in-files-{first + number}") for number in range(40)])
-    at_rest(child)
+        sent.post([f"in-files-{first + number}" for number in range(40)])
+    at_rest(sent.child)
 
 
-def trust_clock(child: Child) -> None:
-    child.cli("trust-clock")
+def trust_clock(sent: Sent) -> None:
+    sent.child.cli("trust-clock")
 
 
 def requeue(count: int, seed: int, directory: Path) -> Round:
@@ -123,29 +146,33 @@ def requeue(count: int, seed: int, directory: Path) -> Round:
         (child.directory / "failing").touch()
         child.start()
         size = min(count, DELIVERY_EVENTS)
-        acknowledged = [_sent(child, [f"{first + at}" for at in range(size)]) for first in range(0, count, size)]
+        sent = Sent(child)
+        for first in range(0, count, size):
+            sent.post([f"{first + at}" for at in range(size)])
         at_rest(child, ["worked"])
         child.kill()
         (child.directory / "failing").unlink()
         for _ in range(random.randint(1, IN_A_ROW_MAX)):
-            killed_at(child, moment, random)
+            killed_at(sent, moment, random)
         child.start()
-        _give_back(child)
+        _give_back(sent)
         at_rest(child, ["worked"])
         books = read_books(child)
         child.stop()
         assert set(books.processed()) == {("worked", str(number)) for number in range(count)}
-        return judged(child, acknowledged, books)
+        return judged(child, sent.acknowledged, books)
 
 
-def _sent(child: Child, ids: list[str]) -> Acknowledged:
-    answer = child.post("worked", [item(event_id) for event_id in ids])
-    assert answer.status == 200
-    return Acknowledged(answer.json["delivery"], "worked", tuple(ids))
+def _give_back(sent: Sent) -> None:
+    sent.child.cli("requeue", "worked", "--all")
 
 
-def _give_back(child: Child) -> None:
-    child.cli("requeue", "worked", "--all")
+def migration(_: int, directory: Path) -> Round:
+    """Of a store of format 1, killed before each of its changes to the disk, in a copy each."""
+    rounds = migrate_killed_anywhere(directory)
+    events = json.loads(old_answers()[-1][2])["events"]
+    problems = tuple(f"{each['about']}: not the same in the end" for each in rounds if not each["right"])
+    return Round(events, problems=problems, cases=len(rounds))
 
 
 ENTER = "storage.lmdb_store.environment:lock.take"
@@ -170,5 +197,6 @@ FAULTS = (
         for name, moment in MOMENTS.items()
     ),
     Fault("kill -9 while 10 000 are requeued", partial(requeue, REQUEUED), long=10, short=0),
+    Fault("kill -9 before each change of a migration", migration, long=1, short=0, unit="kills"),
     Fault("kill -9 while 200 are requeued", partial(requeue, REQUEUED_SHORT), long=20, short=0),
 )

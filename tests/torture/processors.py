@@ -139,6 +139,31 @@ def ends(ways: Iterable[str], count: int) -> Callable[[int, Path], Round]:
     return run
 
 
+def store_removed(seed: int, directory: Path) -> Round:
+    """Of the store's files, removed in use: nothing is acknowledged that would be gone, and the next start has a new
+    store, in which all is kept."""
+    with Children(directory) as children:
+        scene = made(children)
+        child = scene.child
+        child.start()
+        scene.post_to_others()
+        scene.post(random_bad(seed), do="unlink store")
+        eventually((child.directory / "done-unlink-store").exists)
+        answers = [scene.post(name) for name in SOURCES for _ in range(5)]
+        scene.expect([each.status for each in answers if each] == [503] * 10, f"{answers} after the store was removed")
+        scene.expect(child.stop() == 0, "it did not end with 0")
+        for known in (scene.acknowledged, scene.unanswered, child.delivered):
+            known.clear()
+        child.start()
+        scene.post_to_others()
+        scene.expect(child.stop() == 0, "the next did not end with 0")
+        return scene.judge(1)
+
+
+def random_bad(seed: int) -> str:
+    return tuple(BAD)[seed % len(BAD)]
+
+
 def _harm(scene: Scene, way: str, name: str) -> None:
     child = scene.child
     child.start()
@@ -160,5 +185,6 @@ FAULTS = (
     Fault("bad processors: what they change in the process", stays(MEDDLES, len(MEDDLES), "bad"), 100, 1, "changes"),
     Fault("bad processors: how they end the process", ends(HARMS, IN_ONE_ROUND), 100, 0, "ends"),
     Fault("bad processors: descriptors that they close", ends(CLOSINGS, IN_ONE_ROUND), 60, 0, "descriptors"),
+    Fault("bad processors: the store removed", store_removed, 10, 0, "removals"),
     Fault("bad processors: one end and one descriptor", ends(("exit at once", "close sockets"), 2), 10, 1, "ends"),
 )

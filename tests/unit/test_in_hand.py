@@ -137,9 +137,9 @@ def test_odd_files_in_its_place_are_replaced(tmp_path: Path, name: str, make: Ca
 
 def test_a_file_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     """Events are in hand without it, and the old one, which would be read twice, is gone if it can be."""
-    with dies_holding(opened(tmp_path, KNOWN), 5):
+    said: list[OSError] = []
+    with dies_holding(InHand(tmp_path, OURS, KNOWN, lambda _: None), 5):  # the dead one would miss its file
         (tmp_path / "in-hand.new").mkdir()
-        said: list[OSError] = []
         file = InHand(tmp_path, OURS, KNOWN, said.append)
         with file.hand().holding([1]):
             file.counted(9)
