@@ -31,7 +31,7 @@ from server.intake.intake import DeliveryHead, IntakeLimits, read
 from server.intake.read_many import read_many
 from storage.codec.log_record import COMPRESSION_LEVEL, decode_log, encode_log
 from storage.codec.records import key_of, seal
-from storage.codec.status_rows import decode_statuses
+from storage.codec.status_rows import decode_runs, decode_statuses
 from storage.deliveries import Deliveries, NumberedDeliveries
 from storage.errors import StoreDamaged
 from storage.in_hand.records import Suspect, encode_head, encode_page, suspects_after
@@ -179,9 +179,12 @@ _LOG_HEAD = 25
 
 
 def statuses(data: bytes) -> None:
-    """Rows of statuses whose checksum is right are rows, or damaged."""
+    """Rows of statuses whose checksum is right are rows, or damaged; runs as long as a block's are unrolled."""
+    sealed = seal(b"statuses", key_of(1), data)
     with suppress(StoreDamaged):
-        decode_statuses(key_of(1), seal(b"statuses", key_of(1), data))
+        counts, _ = decode_runs(key_of(1), sealed)
+        if sum(counts.tolist()) < 2**16:
+            decode_statuses(key_of(1), sealed)
 
 
 def journal(data: bytes) -> None:
