@@ -245,7 +245,7 @@ FAULTS = (
     Fault("a full ext4", partial(_on, EXT4, _full), long=12, short=0),
     Fault("a full xfs", partial(_on, XFS, _full), long=8, short=0, takes_apt=True),
     Fault("a full btrfs", partial(_on, BTRFS, _full), long=4, short=0, takes_apt=True),
-    Fault("a full btrfs, little by little", _little_by_little, long=20, takes_apt=True),
+    Fault("a btrfs filled little by little", _little_by_little, long=20, takes_apt=True),
     Fault("an ext4 with no name left", partial(_on, FEW_INODES, _no_names), long=20, short=0),
     Fault("an ext4 that takes no more writes", partial(_on, EXT4, _no_writes), long=20, short=0),
     Fault("a full map", _map_full, long=12, short=0),

@@ -227,7 +227,7 @@ def _at_rest(
 
 
 FAULTS = (
-    Fault("no open files left", no_open_files, long=30, short=0),
+    Fault("no open files left", no_open_files, long=30),
     Fault("no threads left", no_threads, long=20, short=0),
     Fault("just the memory of the plan", planned_memory, long=20, short=0),
     Fault("too little memory", tight_memory, long=20, short=0),
