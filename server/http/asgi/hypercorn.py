@@ -82,6 +82,19 @@ class Exchange(H11Protocol):
 
     async def run(self) -> bool:
         """Serve the request whose head is at the front of `link.received`; return whether it can serve another."""
+        try:
+            return await self._run()
+        finally:
+            self._break_cycles()
+
+    def _break_cycles(self) -> None:
+        """Let go of what refers back to this object, so that all of it is freed at once: until the collector comes, by
+        the settings of `runtime/gc.py`, thousands of connections may have left theirs.
+        """
+        self.task_group = cast(TaskGroup, None)
+        self.send = cast(Any, None)
+
+    async def _run(self) -> bool:
         self.parser.receive_data(self._head.raw)
         del self.link.received[: len(self._head.raw)]
         try:

@@ -179,6 +179,7 @@ def quiet_quart(body_timeout_seconds: float, observe: Observe, trusted_proxies: 
     async def refused(error: HTTPException) -> Response:
         answer = http_answer(error)
         observe(answer.status, answer.code, 0.0, refused_request(trusted_proxies))
+        error.__traceback__ = error.__context__ = None  # their frames hold the request, which holds it: a cycle
         return response(answer)
 
     app.register_error_handler(HTTPException, refused)
