@@ -7,23 +7,21 @@ heavy body comes when it is its turn (`turns.py`).
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeVar
 
 from server.base.byte_budget import ByteBudget
 from server.base.clock import Clock
 from server.base.refusal import UNAUTHORIZED, Refusal, refuse
-from server.base.source import Source
 from server.config.settings import LimitsConfig
 from server.flow.acknowledger import Acknowledger
 from server.flow.engine import Engine
+from server.flow.senders import Authenticated, Senders
 from server.flow.source_state import SourceState
 from server.http.answer import Answer, refusal_answer
 from server.http.frontend import Denial
 from server.http.turns import Turns, is_light
 from server.intake import intake
-from server.intake.auth import token_matches, token_of
 from server.intake.intake import Admission, DeliveryHead
 from server.intake.read_many import Request, read_many
 from server.observe.health import Health, storage_refusal
@@ -50,9 +48,6 @@ class BatchReply(Protocol[R_contra]):
         """Answer each with its own answer."""
 
 
-AUTHENTICATED_MAX = 4096
-"""Valid tokens cached, by source and Authorization header: more than anybody has."""
-
 UNAUTHENTICATED = Denial(UNAUTHORIZED)
 
 
@@ -69,13 +64,9 @@ class Gate:
         backlog_events_max: int,
         clock: Clock,
     ) -> None:
-        self._engine = engine
+        self._senders = Senders(engine)
         self._health = health
         self._backlog_events_max = backlog_events_max
-        self._reload_count = -1
-        self._authenticated: dict[tuple[str, bytes | None], Authenticated] = {}
-        self._tokens_max = 0
-        """Of any source: a token is compared as often for every source, known or not."""
         self.acknowledger = acknowledger
         self.turns = Turns()
         self.clock = clock
@@ -93,7 +84,7 @@ class Gate:
         refusal = self._health.refusal()
         if refusal is not None:
             return Denial(refusal)
-        sender = self._authenticate(head)
+        sender = self._senders.authenticate(head.source_id, head.authorization)
         if sender is None:
             return UNAUTHENTICATED
         if self.is_backlogged(sender.state):
@@ -117,7 +108,7 @@ class Gate:
             head = request.head
             those = by_head.get(id(head))
             if those is None:
-                sender = self._authenticate(head)
+                sender = self._senders.authenticate(head.source_id, head.authorization)
                 unsigned = sender is not None and not sender.source.signing_secrets
                 those = by_head[id(head)] = by_sender.setdefault(sender, []) if sender and unsigned else alone
             those.append(request)
@@ -125,7 +116,7 @@ class Gate:
             alone += self._submit_plain(sender, those, reply)
         return alone
 
-    def _submit_plain(self, sender: "Authenticated", requests: list[R], reply: BatchReply[R]) -> Sequence[R]:
+    def _submit_plain(self, sender: Authenticated, requests: list[R], reply: BatchReply[R]) -> Sequence[R]:
         """Submit the plain ones; return the others, or all unless every one is certain to be admitted."""
         state, source = sender.state, sender.source
         now_ns, count = self.clock.monotonic_ns(), len(requests)
@@ -153,42 +144,12 @@ class Gate:
         self.acknowledger.append(state, Admission(deliveries, deliveries.count), committed)
         return others
 
-    def _authenticate(self, head: DeliveryHead) -> "Authenticated | None":
-        """Return the source if the token is one of its own, else None. Valid tokens are cached until a reload."""
-        if self._reload_count != self._engine.reload_count or len(self._authenticated) >= AUTHENTICATED_MAX:
-            self._reload_count = self._engine.reload_count
-            self._authenticated.clear()
-            sources = [state.source for state in self._engine.states if state.source is not None]
-            self._tokens_max = max([len(source.token_digests) for source in sources], default=0)
-        key = (head.source_id, head.authorization)
-        found = self._authenticated.get(key)
-        if found is None:
-            found = self._compare_token(head)
-            if found is not None:
-                self._authenticated[key] = found
-        return found
-
-    def _compare_token(self, head: DeliveryHead) -> "Authenticated | None":
-        state = self._engine.state(head.source_id)
-        source = state.source if state is not None else None
-        digests = source.token_digests if source is not None else ()
-        matches = token_matches(token_of(head.authorization), digests, self._tokens_max)
-        return Authenticated(state, source) if state is not None and source is not None and matches else None
-
     def is_backlogged(self, state: SourceState) -> bool:
         """Return whether the source has as many pending events as allowed."""
         return 0 < self._backlog_events_max <= state.pending
 
     def backlog_refusal(self) -> Refusal:
         return refuse("overloaded", f"{self._backlog_events_max} events of this source are pending already")
-
-
-@dataclass(slots=True, eq=False)
-class Authenticated:
-    """A sender with a valid token: its source."""
-
-    state: SourceState
-    source: Source
 
 
 class AdmittedRequest:

@@ -27,6 +27,8 @@ ACCEPTED = Answer(200, b'{"status":"accepted"}')
 TOKEN = "Authorization: Bearer good"
 INGEST = "/ingest/inbound/demo"
 
+OnAnswer = Callable[[Answer | Exception], None]
+
 
 @dataclass(frozen=True)
 class SomeLimits:
@@ -47,7 +49,7 @@ class FakeGate:
     bodies: list[bytes] = field(default_factory=list)
     grown: list[int] = field(default_factory=list)
     closed: int = 0
-    on_submit: Callable[[bytes, Callable[[Answer | Exception], None]], None] = lambda _body, answer: answer(ACCEPTED)
+    on_submit: Callable[[bytes, OnAnswer], None] = lambda _body, answer: answer(ACCEPTED)
 
     def enter(self, head: DeliveryHead) -> "FakeEntry | Denial":
         self.heads.append(head)
@@ -73,7 +75,7 @@ class FakeEntry:
         self._bytes += count
         return refuse("too_large", "too large as it grew") if self._bytes > self._gate.bytes_max else None
 
-    def submit(self, body: bytes, answer: Callable[[Answer | Exception], None]) -> None:
+    def submit(self, body: bytes, answer: OnAnswer) -> None:
         self._gate.bodies.append(body)
         self._gate.on_submit(body, answer)
 

@@ -14,7 +14,17 @@ import trio.testing
 
 from server.http.fast import event_loop
 from tests.support.client import Raw, connected, request
-from tests.support.http_server import INGEST, TOKEN, SomeLimits, admin_like_app, public_app, serving
+from tests.support.http_server import (
+    ACCEPTED,
+    INGEST,
+    TOKEN,
+    FakeGate,
+    OnAnswer,
+    SomeLimits,
+    admin_like_app,
+    public_app,
+    serving,
+)
 from tests.support.waiting import HANG_SECONDS
 
 SOON = 0.2
@@ -117,6 +127,19 @@ async def test_a_slow_body_is_408(framing: str) -> None:
         [reply] = await raw.replies_until_close()
         assert (reply.status, reply.code, reply.headers["connection"]) == (408, "timeout", "close")
         assert (server.gate.bodies, server.gate.closed) == ([], 1)
+
+
+async def test_waiting_for_a_turn_is_no_slow_body(clock: trio.testing.MockClock) -> None:
+    """The body's time ends when all of it has come: what it then waits for, its turn or its commit, is ours."""
+    held: list[OnAnswer] = []
+    gate = FakeGate(on_submit=lambda _body, answer: held.append(answer))
+    async with serving(SomeLimits(body_timeout_seconds=SOON), gate=gate) as server, connected(server.port) as raw:
+        await raw.send(request("POST", INGEST, TOKEN, body=b"{}"))
+        while not held:
+            await trio.testing.wait_all_tasks_blocked()
+        await pass_time(clock, raw, SOON * 5)
+        held[0](ACCEPTED)
+        assert (await raw.reply()).status == 200
 
 
 @pytest.fixture(params=["with the kernel's help", "alone"])
