@@ -119,7 +119,7 @@ async def test_quick_bodies_share_one_pass(clock: trio.testing.MockClock, nurser
     assert reading.done == ["0", "1", "2", "3"]
 
 
-async def test_sources_take_turns(clock: trio.testing.MockClock, nursery: trio.Nursery) -> None:
+async def test_sources_take_turns_in_order(clock: trio.testing.MockClock, nursery: trio.Nursery) -> None:
     """A source with many heavy bodies does not hold up another's; each source's are read in their order."""
     reading = begun(clock, nursery)
     for name in ("a1", "a2", "a3"):
