@@ -33,8 +33,8 @@ from bench.workload import SEED, TOKEN, track, webhook
 
 PAUSE_SECONDS = 0.005
 WARM_SECONDS = 0.5
-HEAVY_NICENESS = 10
-"""The heavy senders share a core with the good client, whose figures they must not spoil."""
+OTHERS_NICENESS = 10
+"""The other senders share a core with the good client, whose figures they must not spoil."""
 
 BODY_BYTES_MAX = 1048576
 DECODED_BYTES_MAX = 4194304
@@ -101,7 +101,8 @@ def run_once(
             paced(port, small_requests(), WARM_SECONDS, PAUSE_SECONDS)
             alone = paced(port, repeat(request), WARM_SECONDS, PAUSE_SECONDS)
             quiet = paced(port, small_requests(), seconds / 2, PAUSE_SECONDS)
-            with heavy_load(port, request, connections, seconds) as found:
+            load_seconds = seconds + 2 * WARM_SECONDS
+            with beside(lambda: _send_heavy(port, request, connections, load_seconds)) as found:
                 time.sleep(WARM_SECONDS)
                 busy = paced(port, small_requests(), seconds, PAUSE_SECONDS)
             memory = child.status_kb("VmHWM") / 1024
@@ -125,17 +126,14 @@ def run_once(
 
 
 @contextmanager
-def heavy_load(port: int, request: bytes, connections: int, seconds: float) -> Iterator[dict[str, float]]:
-    """Heavy bodies from a process of their own during the block and to its end; what came of them is filled in then."""
-    ours, theirs = multiprocessing.get_context("fork").Pipe()
-    process = multiprocessing.get_context("fork").Process(
-        target=_send_heavy,
-        args=(theirs, port, request, connections, seconds + 2 * WARM_SECONDS),
-        daemon=True,
-    )
+def beside(load: Callable[[], dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Run a load in a process of its own during the block and to its end; what it returns is filled in then."""
+    fork = multiprocessing.get_context("fork")
+    ours, theirs = fork.Pipe()
+    process = fork.Process(target=_run_nicely, args=(theirs, load), daemon=True)
     process.start()
     theirs.close()  # if it dies, ours is at its end
-    found: dict[str, float] = {}
+    found: dict[str, Any] = {}
     try:
         yield found
         found |= ours.recv()
@@ -144,18 +142,22 @@ def heavy_load(port: int, request: bytes, connections: int, seconds: float) -> I
         process.join()
 
 
-def _send_heavy(pipe: Any, port: int, request: bytes, connections: int, seconds: float) -> None:
+def _run_nicely(pipe: Any, load: Callable[[], dict[str, Any]]) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    os.nice(HEAVY_NICENESS)
+    os.nice(OTHERS_NICENESS)
+    pipe.send(load())
+
+
+def _send_heavy(port: int, request: bytes, connections: int, seconds: float) -> dict[str, Any]:
     with Flood(port, connections) as flood:
         found = flood.closed(repeat(request), seconds)
-    said = {
+    others = sum(found.others.values())
+    return {
         "answered": found.accepted,
-        "others": sum(found.others.values()),
+        "others": others,
         "seconds": found.seconds,
+        "p50_ms": found.percentile(0.5),
     }
-    print(found.answers)
-    pipe.send(said | {"p50_ms": found.percentile(0.5)})
 
 
 def measure(

@@ -21,6 +21,8 @@ LATE_SECONDS = 1.0
 """A request that found no connection for so long is given up by its sender."""
 LAST_SECONDS = 60.0
 """How long answers are waited for after the load."""
+CONNECTING_MAX = 64
+"""Connections that are opened at once before a load."""
 AGAIN_SECONDS = 0.02
 """Before a connection that was refused or reset is tried again."""
 
@@ -30,6 +32,9 @@ class Flooded:
     """What was seen. Latencies in seconds of answers with 200, from when their requests were due."""
 
     seconds: float = 0.0
+    """Of the load."""
+    accepted_in_time: int = 0
+    """Before its end."""
     answers: Counter[str] = field(default_factory=Counter)
     """By "200", "503 Retry-After", another status, "closed" without an answer, or "not sent"."""
     latencies: list[float] = field(default_factory=list)
@@ -88,8 +93,7 @@ class Flood:
             while self._free:
                 self._send(next(requests), now)
             self._look(min(0.05, start + seconds - now))
-        self.found.seconds = time.perf_counter() - start
-        return self.found
+        return self._ended(time.perf_counter() - start)
 
     def opened(self, requests: Iterator[bytes], seconds: float, per_second: float) -> Flooded:
         """So many requests a second, whatever the server does."""
@@ -106,8 +110,7 @@ class Flood:
                 else:
                     self.found.answers["not sent"] += 1
             self._look(0.001)
-        self.found.seconds = time.perf_counter() - start
-        return self.found
+        return self._ended(time.perf_counter() - start)
 
     def one(self, request: bytes) -> None:
         """Send it and wait for its answer; call only if nothing is under way."""
@@ -118,12 +121,25 @@ class Flood:
         while any(each.due for each in self._all) and time.perf_counter() < end:
             self._look(0.05)
 
+    def connect_all(self, requests: Iterator[bytes]) -> None:
+        """Open every connection, each with a request, a few at a time; forget what was measured of them."""
+        for _ in range(len(self._all)):
+            self._send(next(requests), time.perf_counter())
+            while sum(1 for each in self._by_file.values() if each.due) > CONNECTING_MAX:
+                self._look(0.01)
+        self.finish()
+        self.found = Flooded()
+
     def finish(self) -> Flooded:
         """Wait for the answers that are still to come; those that do not are "unanswered"."""
         end = time.perf_counter() + LAST_SECONDS
         while (waiting := [each for each in self._all if each.due]) and time.perf_counter() < end:
             self._look(0.05)
         self.found.answers["unanswered"] += len(waiting)
+        return self.found
+
+    def _ended(self, seconds: float) -> Flooded:
+        self.found.seconds, self.found.accepted_in_time = seconds, self.found.accepted
         return self.found
 
     def _send(self, request: bytes, due: float) -> None:
