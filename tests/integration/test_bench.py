@@ -16,6 +16,7 @@ from bench import (
     admin,
     beside,
     compare,
+    fairness,
     flat,
     full_queues,
     goals,
@@ -24,6 +25,7 @@ from bench import (
     latency,
     measure,
     micro,
+    overload,
     report,
     requeue,
     retention,
@@ -34,6 +36,9 @@ from bench.closed_loop import Run, run_once
 from bench.handshake import DUPLICATES
 from bench.peers import PEERS, PYTHON, ROOT, Peer
 from bench.workload import SEED, WORKLOADS, Workload, pool, with_serial
+from server.config.settings import LimitsConfig
+from server.intake.decode import decode
+from server.intake.parse import Body, parse
 from tests.support.waiting import HANG_SECONDS
 
 SINGLE = next(each for each in WORKLOADS if each.name == "single Segment")
@@ -324,3 +329,34 @@ def test_every_result_gives_its_picture(tmp_path: Path) -> None:
         [PYTHON / "python", "-m", "bench.plots", "--results", tmp_path], cwd=ROOT, check=True, timeout=HANG_SECONDS
     )
     assert {path.stem for path in tmp_path.glob("*.png")} == {"throughput", "cpu", "latency", "growth", "soak"}
+
+
+def test_a_good_client_is_measured_beside_heavy_ones() -> None:
+    """A tiny run has all figures of both clients, and the heavy ones were taken."""
+    found = fairness.run_once("tidegate", "containers", connections=2, seconds=0.3, core=None)
+    assert found["busy_p50_ms"] > 0
+    assert found["heavy_per_second"] > 0
+
+
+def test_every_heavy_body_is_legal() -> None:
+    """Each is at a limit and not over it: it is read, whatever it costs."""
+    limits = LimitsConfig()
+    for name, make in fairness.HEAVY.items():
+        head, _, body = make().partition(b"\r\n\r\n")
+        assert len(body) <= limits.body_bytes_max, name
+        text = decode(body, b"gzip" if b"gzip" in head else None, limits.decoded_bytes_max)
+        assert isinstance(text, bytes), name
+        assert isinstance(parse(text, limits.json_containers_max), Body), name
+
+
+def test_overload_ends_with_all_that_was_accepted() -> None:
+    """A tiny open loop over the best rate: the books add up, and its figures are there."""
+    found = overload.overload(0.5, core=None)
+    assert found["checks"]["verified"]
+    assert {"best", "2 times", "5 times"} <= found.keys()
+
+
+def test_many_sources_are_measured_beside_one() -> None:
+    """A tiny run of a few: each was ready, and answered."""
+    found = overload.many(0.3, core=None, sources=3, connections=5)
+    assert [each["answers"].keys() & {"200"} for each in found.values()] == [{"200"}] * 2
