@@ -17,6 +17,7 @@ PARTS: tuple[str, ...] = (
     "resources",
     "fuzz",
     "floods",
+    "overload",
     "soak",
     "moments",
 )
