@@ -156,7 +156,7 @@ class Attempts:
         started = trio.current_time()
         try:
             entries = await self._processor(
-                events_of(items),
+                await events_of(items),
                 [item.number for item in items],
                 self.source.processor_timeout_seconds,
                 self.source.processor_outages,

@@ -4,12 +4,17 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
+import trio
+
 from server.flow.parked import ParkedEvent
 from server.intake.events import build_events
 from storage.codec.records import split_digests
 from storage.deliveries import NumberedDeliveries
 from storage.frozen import frozen
 from storage.model import Span
+
+AT_ONCE_BYTES = 65536
+"""Of bodies: so many are parsed in about a millisecond, unless they nest deep."""
 
 
 @frozen
@@ -39,8 +44,11 @@ def items_of(spans: Sequence[Span]) -> list[Item]:
     ]
 
 
-def events_of(items: Sequence[Item]) -> list[dict[str, Any]]:
-    """Return fresh normalised events; a body is parsed once for all of its items that stand together."""
+async def events_of(items: Sequence[Item]) -> list[dict[str, Any]]:
+    """Return fresh normalised events; a body is parsed once for all of its items that stand together.
+
+    After what may take long the loop serves others: a batch may hold the events of many large bodies.
+    """
     events: list[dict[str, Any]] = []
     for _, neighbours in groupby(items, key=lambda item: id(item.numbered)):
         together = list(neighbours)
@@ -48,4 +56,6 @@ def events_of(items: Sequence[Item]) -> list[dict[str, Any]]:
         if numbered is None:
             raise AssertionError("an event was read without its body")
         events += build_events(numbered, [item.number - numbered.first for item in together])
+        if numbered.deliveries.size > AT_ONCE_BYTES:
+            await trio.lowlevel.checkpoint()
     return events
