@@ -1,0 +1,120 @@
+"""Retention in the store itself: beside readers, on a full store, and on one from before there was retention."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from storage.check.audit import Audit
+from storage.errors import StoreError
+from storage.lmdb_store.environment import Store
+from storage.lmdb_store.making import RETENTION_KEY
+from storage.model import Append, Group
+from storage.read import snapshot
+from storage.read.reader import Reader
+from storage.retain.foresee import foresee
+from storage.retain.planner import Planner
+from storage.retain.policy import Retention
+from storage.statuses import EventStatus
+from storage.write import transaction
+from storage.write.writer import Writer
+from tests.support.store import STORE_MS, delivery, opened, outcome
+
+AT_ONCE = Retention(archive_ms=1, receipt_ms=1)
+FAR_MS = STORE_MS + (1 << 40)
+"""When nothing is young."""
+
+
+def grown(writer: Writer, random: Random, events: int = 3) -> Group:
+    """A group of deliveries of two sources, and the outcomes of those before."""
+    first, appends = writer.next_number, []
+    for source_id in ("demo", "other"):
+        ids = [f"id-{random.randrange(1 << 30)}" for _ in range(events)]
+        body = random.randbytes(random.choice((50, 3000)))
+        appends.append(Append(delivery(first, ids, source_id=source_id, body=body), events, EventStatus.DROPPED))
+        first += events
+    before = writer.next_number - 2 * events
+    if before < 1:
+        return Group(appends)
+    dead = outcome(EventStatus.DEAD, [before], details={before: b'{"error":"x"}'})
+    rest = [outcome(EventStatus.PROCESSED, range(before + 1, before + events))]
+    rest.append(outcome(EventStatus.PROCESSED, range(before + events, before + 2 * events), source_id="other"))
+    return Group(appends, [dead, *rest] if random.random() < 0.1 else [outcome(EventStatus.PROCESSED, [before]), *rest])
+
+
+def look_around(store: Store, delivery_ids: list[str], ended: threading.Event) -> Iterator[str]:
+    """Read everything again and again until the end; yield what is wrong."""
+    reader = Reader(store)
+    while not ended.is_set():
+        problems: list[str] = []
+        Audit(store, problems.append, lambda _database, _number: None).run()
+        yield from problems
+        try:
+            for each in delivery_ids[::7]:
+                reader.delivery(each)
+            reader.dead(None)
+            reader.dead_of("demo", ["id-1"])
+            reader.find("demo", "id-2", bodies=True)
+            list(reader.processed_since(0))
+            reader.page("demo", 0, 1 << 40, events_max=100, bytes_max=1 << 20)
+        except StoreError as error:
+            yield str(error)
+
+
+def test_readers_beside_it_see_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reads while things leave, in as many snapshots as may be, finds what is there whole, and counts that can
+    be."""
+    monkeypatch.setattr(snapshot, "SNAPSHOT_RECORDS_MAX", 5)
+    monkeypatch.setattr(transaction, "BLOCK_EVENTS_MIN", 12)
+    random, found, ended, delivery_ids = Random(5), list[str](), threading.Event(), list[str]()
+    with opened(tmp_path / "store") as (store, writer):
+        reading = threading.Thread(target=lambda: found.extend(look_around(store, delivery_ids, ended)))
+        reading.start()
+        planner = Planner(store, calls_max=5)
+        for _ in range(120):
+            group = grown(writer, random)
+            delivery_ids += [each.numbered.delivery_ids()[0] for each in group.appends]
+            writer.write(group)
+            writer.write(Group(removal=planner.plan(AT_ONCE, FAR_MS)))
+        ended.set()
+        reading.join()
+        assert writer.totals["demo"].receipts_left > 50
+    assert found == []
+
+
+def test_a_full_store_gets_room_again(tmp_path: Path) -> None:
+    """Where no delivery is taken any more, what is left of the map is enough for steps of retention, however small."""
+    random = Random(5)
+    with opened(tmp_path / "store", map_size_bytes=1 << 20) as (store, writer):
+        while store.has_room(store.used_bytes()):
+            writer.write(grown(writer, random, events=50))
+        planner, steps = Planner(store), 0
+        while not (step := planner.plan(AT_ONCE, FAR_MS, smallest=True)).is_empty:
+            steps += 1
+            writer.write(Group(removal=step))
+        assert steps > 10
+        assert 2 * store.used_bytes() < store.map_size_bytes
+
+
+def test_an_old_store_has_no_defaults(tmp_path: Path) -> None:
+    """A store that is made now says so for good; one without the mark is older, and what would leave it can be told."""
+    path = tmp_path / "store"
+    with opened(path) as (store, writer):
+        assert store.has_defaults
+        for _ in range(200):
+            writer.write(grown(writer, Random(5), events=10))
+        with store.write_transaction() as txn:
+            txn.delete(RETENTION_KEY, db=store.meta)
+    with opened(path) as (store, writer):
+        assert not store.has_defaults
+        told = foresee(store, AT_ONCE, FAR_MS)
+        planner = Planner(store)
+        for _ in range(3):
+            while not (step := planner.plan(AT_ONCE, FAR_MS, new_pass=False)).is_empty:
+                writer.write(Group(removal=step))
+        left = writer.totals.values()
+        assert told.bodies == sum(each.expired for each in left)
+        assert told.receipts >= sum(each.receipts_left for each in left) > 0
+        assert told.body_bytes > 0
