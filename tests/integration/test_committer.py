@@ -31,6 +31,7 @@ from storage.lmdb_store.room import Room
 from storage.model import Append, Group, StatusChange, Written
 from storage.read.reader import Reader
 from storage.read.snapshot import Snapshots
+from storage.removal import Removal
 from storage.statuses import EventStatus, Totals
 from storage.write.writer import Writer
 from tests.support.store import AT_MS, MAP_SIZE_BYTES, STORE_MS, delivery
@@ -129,6 +130,19 @@ async def test_a_callback_finds_its_delivery_on_disk(tmp_path: Path) -> None:
         acknowledger.append(SourceState("demo", Totals()), admission("1"), done)
         await acknowledger.settled()
         assert seen[0]
+
+
+async def test_retention_goes_with_one_group(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
+    """A step is given up if its group fails, and whoever waits for its end goes on; the next goes with the next."""
+    async with committing(tmp_path) as (_, committer, writer, _):
+        counted: list[object] = []
+        first, second = Removal(bodies_front=1), Removal(bodies_front=2)
+        writer.failures.append(StoreError("not now"))
+        assert not await committer.remove(first, counted.append)
+        await committer.removal_ended()
+        assert await committer.remove(second, counted.append)
+        assert [group.removal for group in writer.groups if group.removal] == [second]
+        assert len(counted) == 1
 
 
 async def test_a_failed_group_leaves_no_trace(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
