@@ -178,7 +178,7 @@ def test_drain_after_an_io_error(children: Children) -> None:
 
 def test_a_full_map_leaves_room_for_outcomes(children: Children) -> None:
     """On a tiny map deliveries are refused while there is still room for outcomes, and everything taken is finished."""
-    child = children("[storage]\nmap_size_bytes = 4194304\n" + SECTIONS)
+    child = children("[storage]\nfree_bytes_min = 1\nmap_size_bytes = 4194304\n" + SECTIONS)
     child.start()
     taken = 0
     while (answer := child.post("worked", item(f"id-{taken}", text=_noise(taken)))).status == 200:

@@ -88,7 +88,7 @@ def test_a_full_store_gets_room_again(tmp_path: Path) -> None:
     """Where no delivery is taken any more, what is left of the map is enough for steps of retention, however small."""
     random = Random(5)
     with opened(tmp_path / "store", map_size_bytes=1 << 20) as (store, writer):
-        while store.has_room(store.used_bytes()):
+        while store.used_bytes() + store.reserve_bytes <= store.map_size_bytes:
             writer.write(grown(writer, random, events=50))
         planner, steps = Planner(store), 0
         while not (step := planner.plan(AT_ONCE, FAR_MS, smallest=True)).is_empty:

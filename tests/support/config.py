@@ -13,6 +13,9 @@ TOKEN = "a-token-of-the-tests"
 PATIENT_LIMITS = {f"{name}_timeout_seconds": NEVER_SECONDS for name in ("header", "body", "keep_alive", "drain")}
 """A slow machine is no slow client: a test that is about one of these limits sets it."""
 
+ANY_DISK = "[storage]\nfree_bytes_min = 1\n"
+"""A machine whose disk is nearly full tests as well as any."""
+
 LIMITS_TABLE = re.compile(r"^\[limits\]\n((?:[^\[\n].*\n|\n)*)", re.MULTILINE)
 
 
@@ -29,7 +32,8 @@ def whole(sections: str, server_keys: str = "", *, fast: bool | None = None) -> 
     """A configuration with these sections, on free ports."""
     lane = json.dumps(fast_lane if fast is None else fast)
     server = f'[server]\nbind = "127.0.0.1:0"\nadmin_bind = "127.0.0.1:0"\nfast_lane = {lane}\n{server_keys}\n'
-    return server + _patient(sections)
+    storage = "" if "[storage]" in sections else ANY_DISK
+    return server + storage + _patient(sections)
 
 
 def _patient(sections: str) -> str:

@@ -52,7 +52,7 @@ def _on(
 ) -> Round:
     """Do it to a server whose store is on such a file system."""
     with _disk(kind, directory) as disk, Children(directory) as children:
-        child = children(f'{SHORT_DRAIN}[storage]\npath = "{disk}/store"\n{SECTIONS}')
+        child = children(f'{SHORT_DRAIN}[storage]\npath = "{disk}/store"\nfree_bytes_min = 1\n{SECTIONS}')
         child.store = disk / "store"
         return _judged(child, scenario(child, disk, Random(seed)))
 
@@ -128,7 +128,7 @@ def _reads(child: Child, filling: Filling) -> None:
 def _map_full(seed: int, directory: Path) -> Round:
     """Fill the map to its reserve, twice: what was taken is worked off all the same; a larger map goes on."""
     with Children(directory) as children:
-        child = children(f"[storage]\nmap_size_bytes = {MAP_BYTES}\n" + SECTIONS)
+        child = children(f"[storage]\nfree_bytes_min = 1\nmap_size_bytes = {MAP_BYTES}\n" + SECTIONS)
         child.start()
         random = Random(seed)
         fillings = [_filled(child, random)]
@@ -137,7 +137,7 @@ def _map_full(seed: int, directory: Path) -> Round:
         child.start()
         assert reasons(child) == ["storage_full"]
         child.stop()
-        child.write(f"[storage]\nmap_size_bytes = {LARGER_MAP_BYTES}\n" + SECTIONS)
+        child.write(f"[storage]\nfree_bytes_min = 1\nmap_size_bytes = {LARGER_MAP_BYTES}\n" + SECTIONS)
         child.start()
         return _judged(child, [*fillings, _filled(child, random)])
 

@@ -143,7 +143,7 @@ def press(child: Child, seed: int) -> list[Acknowledged]:
 def little_address_space(seed: int, directory: Path) -> Round:
     """Where the map does not fit into the address space, a start says so; where it does, it serves."""
     with Children(directory) as children:
-        child = children("[storage]\nmap_size_bytes = 17179869184\n" + SECTIONS)
+        child = children("[storage]\nfree_bytes_min = 1\nmap_size_bytes = 17179869184\n" + SECTIONS)
         command = child.command
         child.command = ["prlimit", f"--as={8 * 2**30}", *command]
         code, words = child.start_that_fails()

@@ -32,7 +32,7 @@ CLIENTS = 3
 REQUESTS = 12
 LARGE_BYTES = 70_000
 """More than the journal takes: such a delivery waits for its transaction."""
-LIMITS = f"[storage]\nmap_size_bytes = {MAP_SIZE_BYTES}\n\n[dedup]\nmemory_ids_max = 1\n\n"
+LIMITS = f"[storage]\nfree_bytes_min = 1\nmap_size_bytes = {MAP_SIZE_BYTES}\n\n[dedup]\nmemory_ids_max = 1\n\n"
 SOURCES = (
     source("archive")
     + source("worked", processor="processors:plain", processor_attempts_max=1)
