@@ -44,7 +44,7 @@ memory_ids_max = {MEMORY_IDS_MAX}
 """
 RETENTION = f"""\
 [retention]
-archive_bytes_max = {32 * 2**20}
+archive_bytes_max = {8 * 2**20}
 receipt_hours = {WINDOW_HOURS}
 """
 
