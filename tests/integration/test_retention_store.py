@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -20,7 +21,7 @@ from storage.retain.policy import Retention
 from storage.statuses import EventStatus
 from storage.write import transaction
 from storage.write.writer import Writer
-from tests.support.store import STORE_MS, delivery, opened, outcome
+from tests.support.store import STORE_MS, delivery, numbered, opened, outcome, singles
 
 AT_ONCE = Retention(archive_ms=1, receipt_ms=1)
 FAR_MS = STORE_MS + (1 << 40)
@@ -82,6 +83,31 @@ def test_readers_beside_it_see_no_damage(tmp_path: Path, monkeypatch: pytest.Mon
         reading.join()
         assert writer.totals["demo"].receipts_left > 50
     assert found == []
+
+
+@pytest.mark.parametrize("by_then", ["given back", "being given back", "dead"])
+def test_an_event_given_back_keeps_its_body(tmp_path: Path, by_then: str) -> None:
+    """A dead event that was to leave stays if it is given back with the same group, or if a command that does so has
+    begun; the events beside it leave."""
+    with opened(tmp_path / "store") as (store, writer):
+        bodies = singles(1, ["a", "b", "c"], bodies=[b"aaaa", b"bbbb", b"cccc"])
+        writer.write(Group([Append(bodies, 3, EventStatus.DROPPED), numbered(4, 1, source_id="other")]))
+        died = outcome(EventStatus.DEAD, [2], details={2: b'{"error":"x"}'})
+        writer.write(Group([], [died, outcome(EventStatus.PROCESSED, [1, 3])]))
+        planner = Planner(store)
+        writer.write(Group(removal=planner.plan(AT_ONCE, FAR_MS)))
+        assert writer.totals["demo"].expired == 2
+        step = planner.plan(replace(AT_ONCE, dead_ms=1), FAR_MS)
+        back = [outcome(EventStatus.PENDING, [2])] if by_then == "given back" else []
+        writer.write(Group([], back, removal=replace(step, dead_may_leave=by_then != "being given back")))
+        reader = Reader(store)
+        (record,) = reader.find("demo", "b", bodies=True)
+        assert (record.left_at_ms > 0) == (by_then == "dead")
+        assert record.numbered.deliveries.bodies == [b"" if by_then == "dead" else b"bbbb"]
+        assert reader.dead_numbers("demo", 0, 10) == ([2] if by_then == "being given back" else [])
+        problems: list[str] = []
+        Audit(store, problems.append, lambda _database, _number: None).run()
+        assert problems == []
 
 
 def test_a_full_store_gets_room_again(tmp_path: Path) -> None:

@@ -126,7 +126,8 @@ class StoreUnderRetention(RuleBasedStateMachine):
 
     @rule(source_id=st.sampled_from(SOURCES), limit=st.integers(1, 5), hurried=st.booleans())
     def requeue(self, source_id: str, limit: int, hurried: bool) -> None:
-        """Dead events wait again, though a step of retention was planned before, and is done between."""
+        """Dead events wait again, though a step of retention was planned before, which is done between."""
+        self.now_ms += 11 * HOUR_MS * hurried
         step = self.planner.plan(POLICIES["receipts at once"], self.now_ms)
         numbers = self.reader.dead_numbers(source_id, 0, limit)[:limit]
         change = StatusChange(source_id, EventStatus.PENDING, numbers, [0] * len(numbers), 1, 0)

@@ -36,6 +36,9 @@ class FakeReader:
     def delivery(self, delivery_id: str) -> list[EventRecord] | None:
         return [record for record in self.records if own(record.numbered) == delivery_id] or None
 
+    def left_at(self, delivery_id: str) -> int:
+        return 0
+
     def dead(self, source_id: str | None, after: int = 0, limit: int = 2) -> list[EventRecord]:
         wanted = (None, *{r.numbered.source_id for r in self.records}) if source_id is None else (source_id,)
         dead = [r for r in self.records if r.status is EventStatus.DEAD and r.numbered.source_id in wanted]
