@@ -261,7 +261,7 @@ def test_a_store_under_retention_stays_whole(tmp_path: Path) -> None:
     kept = retention.steady(tmp_path / "data", (5, 20), content_bytes=10_000, times=10)
     assert sum(part["steps"] for part in kept["parts"]) > 0
     found = retention.ingest(50, 0.3, 1, core=None)
-    assert "| keeps 4 MiB |" in retention.table({"steady": {"small": kept}, "ingest": found})
+    assert "| keeps 64 KiB |" in retention.table({"steady": {"small": kept}, "ingest": found})
 
 
 def test_a_soak_says_what_rises() -> None:
