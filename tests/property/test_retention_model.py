@@ -288,4 +288,4 @@ def _left(records: Iterable[EventRecord]) -> bool:
 
 
 TestStoreUnderRetention = StoreUnderRetention.TestCase
-TestStoreUnderRetention.settings = settings(max_examples=15, stateful_step_count=25)
+TestStoreUnderRetention.settings = settings(max_examples=10, stateful_step_count=25)
