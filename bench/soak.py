@@ -6,8 +6,9 @@ Single webhooks, which a processor works off, single Segment events, batches of 
 ones come in an open loop, on connections that are made anew with every sample. Beside it come refused requests of every
 kind, slow and broken ones, scrapes and look-ups (`beside.py`), and between two samples a reload: of another
 configuration, of the same, of a broken one. Ids are known for three minutes and bodies kept up to a bound, so that all
-that leaves a store leaves it; memory holds few ids, so that the others go into files. The run ends with the comparison
-of what was acknowledged and what is there, and with `verify`. What has to be flat, and how flat, is in `flat.py`.
+that leaves a store leaves it, again and again; memory holds few ids, so that the others go into files. The run ends
+with the comparison of what was acknowledged and what is there, and with `verify`. What has to be flat, and how flat, is
+in `flat.py`.
 """
 
 import gzip
@@ -57,6 +58,17 @@ LOOKS = 5
 LOOK_SECONDS = 0.1
 """Between two looks at the descriptors of a sample."""
 
+LAUNCHER = """\
+import sys
+from storage.retain import policy
+policy.ON_ITS_WAY_MS = 60_000
+from server.cli.main import main
+sys.exit(main())
+"""
+"""What was received up to an hour ago may be on its way to the store, so ids and receipts stay for so long at least.
+A minute here: else nothing would leave in half an hour.
+"""
+
 PROCESSOR = "def work(events):\n    return [{'seen': len(event['payload'])} for event in events]\n"
 
 MIX = (
@@ -103,7 +115,7 @@ def _peer() -> Peer:
         retention = RETENTION if "retention" in SECTIONS else ""
         config.write_text(server + LIMITS + retention + signed + worked + source("segment", "segment"))
         (directory / "soak_processor.py").write_text(PROCESSOR)
-        return [sys.executable, "-m", "server", "serve", "--config", str(config)]
+        return [sys.executable, "-c", LAUNCHER, "serve", "--config", str(config)]
 
     return Peer("Tidegate", command, ROOT, "/ingest", tidegate=True)
 

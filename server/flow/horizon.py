@@ -8,11 +8,8 @@ not: it is judged by the ids that are there.
 from server.base.worker import Worker
 from server.flow.committer import Committer
 from storage.read.reader import Reader
+from storage.retain.policy import ON_ITS_WAY_MS
 from storage.statuses import Totals
-
-ON_ITS_WAY_MS = 3600 * 1000
-"""What was received this long ago, by a time that is kept to the minute, is in the store, unless commits fail. Ids that
-stay so much longer cost nothing."""
 
 
 class Horizon:

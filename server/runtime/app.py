@@ -19,7 +19,6 @@ from server.config.retention import policy_of
 from server.flow.acknowledger import Acknowledger
 from server.flow.committer import Committer
 from server.flow.engine import Engine
-from server.flow.horizon import ON_ITS_WAY_MS
 from server.flow.retention import RetentionTask
 from server.flow.runner import Function, Shared
 from server.flow.suspects import find_suspects
@@ -43,6 +42,7 @@ from storage.journal.journal import Journal
 from storage.lmdb_store.environment import Store
 from storage.lmdb_store.room import Room
 from storage.read.reader import Reader
+from storage.retain.policy import ON_ITS_WAY_MS
 from storage.write.writer import Writer
 
 
