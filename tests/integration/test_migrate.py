@@ -89,11 +89,14 @@ def test_answers_are_what_the_old_version_said(converted: Path) -> None:
 
 
 def test_verify_counts_what_the_old_version_counted(converted: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
-    """The whole store is right, and holds as many events, deliveries and blocks, with the same accounts."""
+    """The whole store is right, and holds as many events, deliveries and blocks, with the same accounts; none left."""
     assert tidegate(converted, "verify") == 0
     arguments, _, stdout, _ = old_answers()[-1]
     assert arguments == ["verify"]
-    assert json.loads(capfdbinary.readouterr().out) == json.loads(stdout)
+    said, before = json.loads(capfdbinary.readouterr().out), json.loads(stdout)
+    for source_id, counts in before["sources"].items():
+        counts |= {name: 0 for name in said["sources"][source_id] if name.startswith("expired")}
+    assert said == before
 
 
 def test_old_file_stays_until_it_is_discarded(tmp_path: Path, lines: Callable[[], list[str]]) -> None:

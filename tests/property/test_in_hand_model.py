@@ -4,6 +4,7 @@ import os
 import shutil
 import tempfile
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 
 from hypothesis import settings
@@ -35,20 +36,23 @@ class FileOfHands(RuleBasedStateMachine):
         super().__init__()
         self.path = Path(tempfile.mkdtemp())
         self.known: dict[int, Suspect] = {}
+        self.deaths = 0
 
     @initialize()
     def start(self) -> None:
-        self.file = InHand(self.path, OURS, self.known, self.complain)
+        self.file = InHand(self.path, OURS, self.known, partial(self.complain, self.deaths))
         self.hands = [self.file.hand() for _ in range(3)]
         self.calls: dict[int, tuple[AbstractContextManager[None], set[int]]] = {}
         self.is_ending = False
 
     def teardown(self) -> None:
+        self.deaths += 1
         shutil.rmtree(self.path)
 
-    @staticmethod
-    def complain(error: OSError) -> None:
-        raise AssertionError from error
+    def complain(self, deaths: int, error: OSError) -> None:
+        """A process that is dead has calls that Python ends some time later."""
+        if deaths == self.deaths:
+            raise AssertionError from error
 
     @property
     def in_hand(self) -> set[int]:
@@ -86,6 +90,7 @@ class FileOfHands(RuleBasedStateMachine):
 
     @rule()
     def die(self) -> None:
+        self.deaths += 1
         self.known = recall(self.path, OURS)
         self.start()
 
