@@ -18,9 +18,13 @@ class BodiesRemoval:
     leaving: Sequence[range]
     """The numbers of their events. All are in one block."""
     deletions: Sequence[Place]
-    """None if there never was a body."""
     puts: Sequence[Value]
     """The records into which it is split, if some of its deliveries keep their bodies."""
+
+    @property
+    def is_bodiless(self) -> bool:
+        """Whether there never was a body: what leaves is counted only."""
+        return not (self.deletions or self.puts)
 
 
 @frozen
@@ -34,6 +38,11 @@ class ReceiptsRemoval:
     kept: Sequence[range]
     """The other numbers of the block: each run of them becomes a block."""
     deletions: Sequence[Place]
+
+    @property
+    def end(self) -> int:
+        """The number after the last one of the block."""
+        return max(numbers.stop for numbers in (*self.kept, *(each for _, each in self.leaving)))
 
 
 @frozen

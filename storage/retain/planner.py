@@ -86,10 +86,10 @@ class Planner:
         with self._snapshots.take() as snapshot:
             plan = ReceiptsPlan(snapshot, policy, now_ms, horizons)
             front = snapshot.front("receipts")
+            found = plan.advance(front, snapshot.front("bodies"), Budget(calls_max))
             if self._receipts.is_due(new_pass=new_pass):
                 budget = Budget(calls_max, ROUND_LOOKS_MAX)
                 self._receipts.ended(plan.sweep(self._receipts.at, front, budget), budget)
-            found = plan.advance(front, snapshot.front("bodies"), Budget(calls_max))
         return Removal(receipts=plan.removals, receipts_front=found if found > front else 0)
 
     def _plan_results(self, calls_max: int, *, new_pass: bool) -> tuple[list[tuple[bytes, bytes | None]], bool]:

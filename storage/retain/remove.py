@@ -1,8 +1,9 @@
 """Does a step of retention inside the transaction of a group: judges again what may have changed since, then removes.
 
 The statuses are those that the group leaves. An event that is pending by now, given back by this very group perhaps,
-keeps what it has, and so does what was to leave with it; a later step looks at that again. Nothing else can have
-changed: only retention changes records of the log, one step after the other, and what is over stays so.
+keeps what it has, and so does what was to leave with it; a later step looks at that again. So does a block that is not
+as it was. Nothing else can have changed: only retention changes records of the log, one step after the other, and what
+is over stays so.
 """
 
 from collections.abc import Callable
@@ -43,7 +44,7 @@ class Remover:
     def remove(self, removal: Removal, wall_ms: int) -> None:
         """Remove what still may leave. `wall_ms`: the wall clock, for who asks when it left."""
         for bodies in removal.bodies:
-            if not bodies.deletions or self._may_leave(bodies, dead_may_leave=removal.dead_may_leave):
+            if bodies.is_bodiless or self._may_leave(bodies, dead_may_leave=removal.dead_may_leave):
                 self._remove_bodies(bodies)
         for receipts in removal.receipts:
             self._remove_receipts(receipts, dead_may_leave=removal.dead_may_leave)
@@ -70,7 +71,9 @@ class Remover:
         self._count(bodies.source_id, "expired", sum(map(len, bodies.leaving)))
 
     def _remove_receipts(self, receipts: ReceiptsRemoval, *, dead_may_leave: bool) -> None:
-        block = self._snapshot.block_at(receipts.first)
+        block = self._snapshot.block_of(receipts.first)
+        if block is None or (block.first, block.end) != (receipts.first, receipts.end):
+            return
         parts = [(source_id, _part(block, numbers)) for source_id, numbers in receipts.leaving]
         if any(_holds(rows, dead_may_leave) for _, rows in parts):
             return

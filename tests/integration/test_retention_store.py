@@ -144,3 +144,36 @@ def test_an_old_store_has_no_defaults(tmp_path: Path) -> None:
         assert told.bodies == sum(each.expired for each in left)
         assert told.receipts >= sum(each.receipts_left for each in left) > 0
         assert told.body_bytes > 0
+
+
+def test_a_split_without_deletions_is_judged_again(tmp_path: Path) -> None:
+    """A dead event behind a pending one in the same record keeps its body, where a command gives it back by then."""
+    with opened(tmp_path / "store") as (store, writer):
+        writer.write(Group([Append(singles(1, ["a", "b"], bodies=[b"aaaa", b"bbbb"]), 2, EventStatus.DROPPED)]))
+        writer.write(Group([], [outcome(EventStatus.DEAD, [2], details={2: b'{"error":"x"}'})]))
+        step = Planner(store).plan(replace(AT_ONCE, dead_ms=1), FAR_MS)
+        assert [each.deletions for each in step.bodies] == [[]]
+        writer.write(Group(removal=replace(step, dead_may_leave=False)))
+        (record,) = Reader(store).find("demo", "b", bodies=True)
+        assert record.numbered.deliveries.bodies[record.position] == b"bbbb"
+
+
+def test_one_block_on_both_sides_of_the_front(tmp_path: Path) -> None:
+    """Where what was kept before the front leaves, and what comes after it, of one block, the others stay whole."""
+    with opened(tmp_path / "store") as (store, writer):
+        appends = [numbered(first, 1, source_id=source_id) for first, source_id in enumerate("abcd", 1)]
+        writer.write(Group([*appends, *(numbered(first, 1, source_id="e") for first in range(5, 300))]))
+        writer.write(Group([numbered(300, 1)]))
+        writer.write(Group([], [outcome(EventStatus.DEAD, [1], source_id="a", details={1: b'{"error":"x"}'})]))
+        writer.write(Group([], [outcome(EventStatus.PROCESSED, [3], source_id="c")]))
+        planner, young = Planner(store), replace(AT_ONCE, receipt_ms=FAR_MS)
+        writer.write(Group(removal=planner.plan(young, FAR_MS)))
+        writer.write(Group(removal=planner.plan(young, FAR_MS)))
+        writer.write(Group([], [outcome(EventStatus.PROCESSED, [2], source_id="b")]))
+        for policy in (young, AT_ONCE, AT_ONCE):
+            writer.write(Group(removal=planner.plan(policy, FAR_MS)))
+        reader, problems = Reader(store), list[str]()
+        found = {source_id: len(reader.find(source_id, f"id-{place}")) for place, source_id in enumerate("abcd", 1)}
+        assert found == {"a": 1, "b": 0, "c": 0, "d": 1}
+        Audit(store, problems.append, lambda _database, _number: None).run()
+        assert problems == []
