@@ -8,6 +8,7 @@ What the store is written through is not looked at here, but with each write: `s
 """
 
 import os
+import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -63,9 +64,9 @@ def _nothing() -> None:
 
 
 def _identity(number: int) -> tuple[int, int, int] | None:
-    """Return what tells the file behind this descriptor from others; None if it is closed."""
+    """Return what tells the file behind this descriptor from others, whoever may read it now; None if it is closed."""
     try:
         found = os.fstat(number)
     except OSError:
         return None
-    return found.st_dev, found.st_ino, found.st_mode
+    return found.st_dev, found.st_ino, stat.S_IFMT(found.st_mode)

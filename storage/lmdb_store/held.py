@@ -19,6 +19,8 @@ class HeldFile:
         self._name = path.name
         found = path.stat()
         self._identity = found.st_dev, found.st_ino
+        self._counts_names = found.st_nlink > 0
+        """Some file systems in user space say 0 of every file."""
         self._numbers = tuple(numbers)
 
     @classmethod
@@ -36,7 +38,7 @@ class HeldFile:
             found = _looked_at(number)
             if found is None or (found.st_dev, found.st_ino) != self._identity:
                 raise OSError(f"descriptor {number} of {self._name} was closed by something in this process")
-            if not found.st_nlink:
+            if self._counts_names and not found.st_nlink:
                 raise OSError(f"{self._name} was removed while it was in use")
 
     def _is_open_at(self, number: int) -> bool:

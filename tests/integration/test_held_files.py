@@ -8,8 +8,12 @@ import pytest
 
 from storage.errors import StoreFailed
 from storage.journal.journal import Journal
+from storage.lmdb_store.held import HeldFile
 from storage.model import Group
 from tests.support.store import numbered, opened
+
+NAMES_AT = 3
+"""Where `os.stat_result` has the number of names."""
 
 TakeAway = Callable[[Path, Path], None]
 
@@ -40,6 +44,17 @@ def test_the_journal_writes_into_no_other(tmp_path: Path, take_away: TakeAway) -
         assert "journal" in str(journal.error)
         assert stranger.read_bytes() == b""
         journal.close()
+
+
+def test_a_file_system_that_counts_no_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where every file has 0 names, as on some file systems in user space, none is taken for a removed one."""
+    look, path = os.fstat, tmp_path / "data.mdb"
+    path.touch()
+    with path.open("rb") as file, monkeypatch.context() as patched:
+        nameless = os.stat_result([0 if at == NAMES_AT else each for at, each in enumerate(look(file.fileno()))])
+        patched.setattr(os, "fstat", lambda number: nameless)
+        patched.setattr(Path, "stat", lambda path: nameless)
+        HeldFile(path, [file.fileno()]).check()
 
 
 @pytest.mark.parametrize("take_away", [reuse, remove])

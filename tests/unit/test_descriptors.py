@@ -5,11 +5,12 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import pytest
 import trio
 
-from server.runtime.descriptors import watched
+from server.runtime.descriptors import WATCH_SECONDS, watched
 from tests.support.waiting import until
 
 
@@ -47,6 +48,21 @@ def test_a_closed_descriptor_ends_the_server(looks: list[float], change: Callabl
             await until(ended.is_set)
 
     trio.run(main)
+
+
+def test_a_changed_mode_is_no_loss(looks: list[float], tmp_path: Path) -> None:
+    """Whoever may read a log file or the lock from now on: it is the same file, and the server goes on."""
+    file, ended = os.open(tmp_path / "log", os.O_CREAT | os.O_WRONLY, 0o600), threading.Event()
+
+    async def main() -> None:
+        with watched([file], lambda: False, ended.set):
+            os.fchmod(file, 0o640)
+            before = looks.count(WATCH_SECONDS)
+            await until(lambda: ended.is_set() or looks.count(WATCH_SECONDS) > before + 3)
+            assert not ended.is_set()
+
+    trio.run(main)
+    os.close(file)
 
 
 def test_a_deaf_loop_ends_the_server(looks: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
