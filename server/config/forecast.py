@@ -132,9 +132,10 @@ def measured_rate(usage: Usage) -> float | None:
 def forecast(usage: Usage, each: EventBytes, events_per_second: float, keeps: Kept, bytes_left: float) -> Forecast:
     """Return what becomes of the store at this rate of events of this size. `bytes_left`: for deliveries."""
     archive, receipts = each.archive * events_per_second, each.receipt * events_per_second
+    bodies = min(_most(usage.archive_bytes, archive, keeps.archive_seconds), keeps.archive_bytes_max)
     parts = (
-        _Growth(usage.archive_bytes, archive, min(_most(archive, keeps.archive_seconds), keeps.archive_bytes_max)),
-        _Growth(usage.receipt_bytes, receipts, _most(receipts, keeps.receipt_seconds)),
+        _Growth(usage.archive_bytes, archive, bodies),
+        _Growth(usage.receipt_bytes, receipts, _most(usage.receipt_bytes, receipts, keeps.receipt_seconds)),
     )
     return Forecast(
         events_per_second,
@@ -144,8 +145,11 @@ def forecast(usage: Usage, each: EventBytes, events_per_second: float, keeps: Ke
     )
 
 
-def _most(bytes_per_second: float, seconds: float) -> float:
-    return bytes_per_second * seconds if bytes_per_second else 0
+def _most(bytes_now: float, bytes_per_second: float, seconds: float) -> float:
+    """Return what a part holds in the end. If nothing comes: what it holds now, if that stays for ever."""
+    if bytes_per_second:
+        return bytes_per_second * seconds
+    return bytes_now if math.isinf(seconds) else 0
 
 
 def _full_in_seconds(bytes_left: float, parts: Sequence[_Growth]) -> float:

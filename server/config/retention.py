@@ -14,9 +14,14 @@ def policy_of(retention: RetentionConfig, dedup: DedupConfig, *, applies: bool =
     if not applies:
         return Retention(window_ms=dedup.window_ms)
     return Retention(
-        archive_ms=int(retention.archive_hours * HOUR_MS),
+        archive_ms=_ms(retention.archive_hours),
         archive_bytes_max=retention.archive_bytes_max,
-        receipt_ms=int(retention.receipt_hours * HOUR_MS),
-        dead_ms=int(retention.dead_hours * HOUR_MS),
+        receipt_ms=_ms(retention.receipt_hours),
+        dead_ms=_ms(retention.dead_hours),
         window_ms=dedup.window_ms,
     )
+
+
+def _ms(hours: float) -> int:
+    """Return it in milliseconds: 0 for 0 hours alone, which means for ever."""
+    return max(1, int(hours * HOUR_MS)) if hours else 0

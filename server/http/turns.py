@@ -30,6 +30,9 @@ REST_SHARE = 1.0
 """How long heavy bodies rest while small requests come, by the time that the last ones took until they were on disk.
 With less, the median of the small ones is no longer that of a quiet server."""
 
+REST_SECONDS_MAX = 1.0
+"""A disk, or the whole machine, that stood still for a minute is no reason to rest for another."""
+
 Step = Callable[[], None]
 
 
@@ -79,11 +82,11 @@ class Turns:
                 break
 
     async def _rest(self, started: float) -> None:
-        """Wait until what was read has its answers, and then for a share of that time."""
+        """Wait until what was read has its answers, and then for a share of that time, at most REST_SECONDS_MAX."""
         while self._unanswered:
             await self._ended.wait()
         self._small_came = False
-        await trio.sleep((trio.current_time() - started) * REST_SHARE)
+        await trio.sleep(min((trio.current_time() - started) * REST_SHARE, REST_SECONDS_MAX))
 
     def _next(self) -> Step:
         source_id, steps = next(iter(self._waiting.items()))

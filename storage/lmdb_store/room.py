@@ -6,7 +6,8 @@ before it frees old ones, and since others write there too: the *guard*, `storag
 
 Free for the store is what the disk has left, and the pages inside the file that can be used again: those that were
 written once, so that they have their blocks. So what the file may take on this disk changes only when somebody else
-writes there; it is read every second, and a commit says how much of it is used.
+writes there; it is read every second, and a commit says how much of it is used. A file system that compresses, or does
+not say what a file takes, tells less than is used: all of that is on the disk, and none of it free.
 """
 
 import math
@@ -99,7 +100,8 @@ class Room:
             disk, found, growth = self._read(self._path), file.stat(), growth_bytes(file)
         except OSError:
             return self._disk
-        may_take = min(disk.free_bytes + found.st_blocks * 512, growth + found.st_size)
+        has = max(found.st_blocks * 512, self.used_bytes)
+        may_take = min(disk.free_bytes + has, growth + found.st_size)
         return Disk(min(disk.total_bytes, growth + found.st_size), may_take)
 
     def saw(self, disk: Disk) -> None:

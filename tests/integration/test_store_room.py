@@ -117,6 +117,28 @@ def test_pages_of_the_file_count_as_free(tmp_path: Path) -> None:
         assert room.disk.free_bytes > 3 * MIB
 
 
+@pytest.mark.parametrize("share", [0, 2], ids=["it does not say", "compressed"])
+def test_a_file_that_takes_less_than_it_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: int) -> None:
+    """Where the blocks of the file are fewer than its pages, what the disk has free is free, and no less."""
+    look = Path.stat
+
+    def fewer_blocks(path: Path, **options: bool) -> os.stat_result | SimpleNamespace:
+        found = look(path, **options)
+        if path.name != "data.mdb":
+            return found
+        return SimpleNamespace(st_blocks=found.st_blocks // share if share else 0, st_size=found.st_size)
+
+    with opened(tmp_path / "store") as (store, writer):
+        for _ in range(4):
+            writer.write(Group([numbered(writer.next_number, 1, body=os.urandom(MIB))]))
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "stat", fewer_blocks)
+            room = Room(store, MIB, lambda _: Disk(GIB, 2 * MIB))
+        assert not room.is_full
+        room.use(store.used_bytes() + MIB + 1)
+        assert room.is_full
+
+
 def test_the_map_keeps_its_reserve(tmp_path: Path) -> None:
     """A map with less left than its reserve is full, whatever the disk has."""
     with in_room(tmp_path / "store", 0, lambda: Disk(math.inf, math.inf)) as (room, store):

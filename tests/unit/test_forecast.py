@@ -73,6 +73,14 @@ def test_a_store_without_room_is_full_now() -> None:
     assert full_in_days(1, rate=0) == full_in_days(1, FOR_EVER, rate=0) == math.inf
 
 
+def test_where_nothing_comes_what_stays_is_said() -> None:
+    """Without retention a store that gets nothing holds in the end what it holds now; with it, nothing."""
+    usage = replace(EMPTY, archive_bytes=3000, receipt_bytes=1000)
+    assert forecast(usage, EACH, 0, FOR_EVER, 10).steady_bytes == 4000
+    assert forecast(usage, EACH, 0, KEPT, 10).steady_bytes == 0
+    assert forecast(usage, EACH, 0, Kept(archive_bytes_max=2000), 10).steady_bytes == 3000
+
+
 def test_nothing_is_said_without_a_measurement(config: Config) -> None:
     """Without an event, or with too little time, there is no forecast; each rate has its own."""
     limited = replace(config, sources={"a": Source("a", "webhook", (b"",), rate_limit_events_per_second=5)})

@@ -6,7 +6,7 @@ import pytest
 import trio
 import trio.testing
 
-from server.http.turns import LIGHT_BYTES_MAX, LIGHT_CONTAINERS_MAX, PASS_SECONDS, Turns, is_light
+from server.http.turns import LIGHT_BYTES_MAX, LIGHT_CONTAINERS_MAX, PASS_SECONDS, REST_SECONDS_MAX, Turns, is_light
 
 LONG = PASS_SECONDS * 10
 """What a heavy body takes here; read alone."""
@@ -96,6 +96,19 @@ async def test_none_is_read_before_the_last_is_answered(clock: trio.testing.Mock
     await trio.testing.wait_all_tasks_blocked()
     assert reading.done == ["first"]
     clock.jump(LONG * 0.2)
+    await trio.testing.wait_all_tasks_blocked()
+    assert reading.done == ["first", "second"]
+
+
+async def test_a_machine_that_stood_still_adds_no_rest(clock: trio.testing.MockClock, nursery: trio.Nursery) -> None:
+    """A body that took long until it was on disk, as the disk hung, holds up the next no longer than a rest may be."""
+    reading = begun(clock, nursery)
+    reading.turns.small_came()
+    reading.take("first", 60 * REST_SECONDS_MAX)
+    reading.take("second")
+    await trio.testing.wait_all_tasks_blocked()
+    assert reading.done == ["first"]
+    clock.jump(REST_SECONDS_MAX)
     await trio.testing.wait_all_tasks_blocked()
     assert reading.done == ["first", "second"]
 
