@@ -42,6 +42,13 @@ TYPICAL = EventBytes(archive=330, receipt=270)
 """A single event of 1 KB, compressed about 2:1, with its digest and its index entries. In batches, a third of that."""
 
 
+SAMPLE_EVENTS = 100
+"""Fewer say nothing of what one takes: LMDB gives whole pages."""
+
+FEW_BYTES = 64 * 2**10
+"""Tables of a few small events take some pages each, and together never more than this."""
+
+
 @frozen
 class Forecast:
     """What becomes of a store at a rate."""
@@ -118,10 +125,20 @@ def kept(config: Config) -> Kept:
 
 
 def event_bytes(usage: Usage) -> EventBytes | None:
-    """Return what an event takes, by those that are there; None if there are none."""
+    """Return what an event takes, by those that are there, or by a typical one where few are; None if none are."""
     if not usage.events:
         return None
-    return EventBytes(usage.archive_bytes / usage.archived if usage.archived else 0, usage.receipt_bytes / usage.events)
+    return EventBytes(
+        _each(usage.archive_bytes, usage.archived, TYPICAL.archive),
+        _each(usage.receipt_bytes, usage.events, TYPICAL.receipt),
+    )
+
+
+def _each(in_store: int, events: int, typical: float) -> float:
+    """Return the bytes of one. A few large ones still count as large."""
+    if events >= SAMPLE_EVENTS:
+        return in_store / events
+    return max(typical, (in_store - FEW_BYTES) / events) if events else typical
 
 
 def measured_rate(usage: Usage) -> float | None:

@@ -7,7 +7,17 @@ from pathlib import Path
 import pytest
 
 from server.base.source import Source
-from server.config.forecast import FOR_EVER, EventBytes, Kept, configured_rate, forecast, kept, outlook
+from server.config.forecast import (
+    FOR_EVER,
+    TYPICAL,
+    EventBytes,
+    Kept,
+    configured_rate,
+    event_bytes,
+    forecast,
+    kept,
+    outlook,
+)
 from server.config.load import Config, load
 from storage.read.usage import EMPTY, Usage
 
@@ -86,9 +96,9 @@ def test_nothing_is_said_without_a_measurement(config: Config) -> None:
     limited = replace(config, sources={"a": Source("a", "webhook", (b"",), rate_limit_events_per_second=5)})
     found = outlook(limited, EMPTY, 10**9, retention=True)
     assert (found.each, found.measured, found.configured) == (None, None, None)
-    usage = Usage(archive_bytes=30_000, receipt_bytes=10_000, archived=50, events=100, came=0, measured_ms=0)
+    usage = Usage(archive_bytes=30_000, receipt_bytes=20_000, archived=100, events=200, came=0, measured_ms=0)
     found = outlook(limited, usage, 10**9, retention=True)
-    assert found.each == EventBytes(600, 100)
+    assert found.each == EventBytes(300, 100)
     assert found.measured is None
     assert found.configured is not None
     assert found.configured.events_per_second == 5
@@ -97,6 +107,27 @@ def test_nothing_is_said_without_a_measurement(config: Config) -> None:
     assert found.measured is not None
     assert found.measured.events_per_second == pytest.approx(0.1)
     assert found.measured.steady_bytes == math.inf
+
+
+@pytest.mark.parametrize(
+    ("archive_bytes", "archived", "events", "each"),
+    [
+        (8192, 3, 100_000, EventBytes(TYPICAL.archive, 60)),
+        (0, 0, 100_000, EventBytes(TYPICAL.archive, 60)),
+        (8192, 1, 1, TYPICAL),
+        (10**8, 99, 99, EventBytes((10**8 - 2**16) / 99, TYPICAL.receipt)),
+    ],
+    ids=["most bodies have left", "all bodies have left", "the first event", "few and large"],
+)
+def test_few_events_say_nothing_of_size(archive_bytes: int, archived: int, events: int, each: EventBytes) -> None:
+    """A few small events take whole pages: they count as typical, so that one event makes no store look full."""
+    receipt_bytes = max(24_576, 60 * events)
+    assert (
+        event_bytes(
+            replace(EMPTY, archive_bytes=archive_bytes, receipt_bytes=receipt_bytes, archived=archived, events=events)
+        )
+        == each
+    )
 
 
 def test_a_sum_needs_every_limit(config: Config) -> None:
