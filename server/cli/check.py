@@ -25,7 +25,8 @@ def add(commands: Subparsers) -> None:
         commands,
         "check",
         "validate the configuration; print its sources and the capacity plan",
-        "Imports every processor; looks whether the store's directory can be used. Exits 2 with one line a mistake.",
+        "Imports every processor; looks whether the store can be used, what leaves it, and when it is full. "
+        "Exits 2 with one line a mistake.",
     )
     parser.set_defaults(run=run)
 

@@ -78,7 +78,8 @@ def _plan(config: Config, found: Plan, machine: Machine) -> Iterator[str]:
         yield f"  at the configured rates these files take {size(found.dedup_file_bytes)} of the store's disk"
     yield f"open files: {found.open_files} (allowed here: {machine.open_files_max})"
     if found.disk_day_bytes:
-        yield f"disk, empty now, events of 1 KB: {describe_empty_store(config, machine, found.events_per_second)}"
+        empty = describe_empty_store(config, machine, found.events_per_second)
+        yield f"disk, if the store were empty, events of 1 KB: {empty}"
     if found.unlimited:
         memory, disk = SAMPLE_RATE * found.dedup_bytes_per_rate, SAMPLE_RATE * DAY_SECONDS * EVENT_DISK_BYTES
         yield f"without a rate limit, so not in these sums: {', '.join(found.unlimited)}"

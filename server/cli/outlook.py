@@ -22,21 +22,13 @@ from storage.store_time import StoreClock
 
 def describe_store(config: Config, machine: Machine) -> Iterator[str]:
     """Yield the lines. Opens the store for reading, if there is one."""
-    yield from _retention(config)
+    leaving, outlook_lines = _look(config)
+    yield from _retention(config) if leaving is None else _without_retention(config, leaving)
     kept_bytes = guard_bytes(config.storage.free_bytes_min, machine.disk_total_bytes)
     chosen = "storage.free_bytes_min" if config.storage.free_bytes_min else "5 % of its file system, at most 1 GiB"
     free = size(machine.disk_free_bytes)
     yield f"its disk has {free} for it; below {size(kept_bytes)} ({chosen}) deliveries are refused"
-    try:
-        found, leaving = _look(config)
-        if leaving is not None:
-            yield "nothing leaves: it is from before there was retention, and [retention] is not in the configuration"
-            yield f"  with it would leave now: {_leaving(leaving)}"
-        yield from _outlook(found)
-    except StoreMissing:
-        yield "there is no store yet"
-    except StoreError as error:
-        yield f"when it is full is not known: {error}"
+    yield from outlook_lines
 
 
 def describe_empty_store(config: Config, machine: Machine, events_per_second: float) -> str:
@@ -47,16 +39,22 @@ def describe_empty_store(config: Config, machine: Machine, events_per_second: fl
     return _forecast(forecast(EMPTY, TYPICAL, events_per_second, kept(config), left))
 
 
-def _look(config: Config) -> tuple[Outlook, Foreseen | None]:
-    """Return what is to be expected, and what would leave now if retention were in force, if it is not."""
-    storage = config.storage
-    with closing(Store.open(storage.path, mode="read")) as store:
-        room = Room(store, storage.free_bytes_min, map_size_bytes=storage.map_size_bytes)
-        usage = Reader(store).usage(wall_ms())
-        in_force = config.retention_is_configured or store.has_defaults
-        return outlook(config, usage, room.bytes_left, retention=in_force), None if in_force else _foresee(
-            config, store
-        )
+def _look(config: Config) -> tuple[Foreseen | None, list[str]]:
+    """Return what would leave now if retention were in force, if it is not; and what is to be expected, in words."""
+    try:
+        with closing(Store.open(config.storage.path, mode="read")) as store:
+            in_force = config.retention_is_configured or store.has_defaults
+            leaving = None if in_force else _foresee(config, store)
+            return leaving, list(_outlook(_expected(config, store, in_force)))
+    except StoreMissing:
+        return None, ["there is no store yet"]
+    except StoreError as error:
+        return None, [f"when it is full is not known: {error}"]
+
+
+def _expected(config: Config, store: Store, in_force: bool) -> Outlook:
+    room = Room(store, config.storage.free_bytes_min, map_size_bytes=config.storage.map_size_bytes)
+    return outlook(config, Reader(store).usage(wall_ms()), room.bytes_left, retention=in_force)
 
 
 def _foresee(config: Config, store: Store) -> Foreseen:
@@ -77,6 +75,13 @@ def _retention(config: Config) -> Iterator[str]:
     yield f"dead events stay {_hours(retention.dead_hours)}"
 
 
+def _without_retention(config: Config, leaving: Foreseen) -> Iterator[str]:
+    yield "nothing leaves: it is from before there was retention, and [retention] is not in the configuration"
+    yield "with an empty [retention], which takes the defaults:"
+    yield from (f"  {line}" for line in _retention(config))
+    yield f"  leaving at once: {_leaving(leaving)}"
+
+
 def _leaving(found: Foreseen) -> str:
     return f"the bodies of {found.bodies:,} events ({size(found.body_bytes)}), and {found.receipts:,} receipts"
 
@@ -90,8 +95,9 @@ def _outlook(found: Outlook) -> Iterator[str]:
         yield "it holds no events yet"
         return
     usage = found.usage
-    held, left = size(usage.archive_bytes + usage.receipt_bytes), size(max(0, found.bytes_left))
-    yield f"it holds {usage.events:,} events: {held}, {found.each.both:.0f} bytes each; {left} are left for more"
+    bodies, rest, left = size(usage.archive_bytes), size(usage.receipt_bytes), size(max(0, found.bytes_left))
+    yield f"it holds {usage.events:,} events: {bodies} of bodies, {rest} of receipts; {left} are left for more"
+    yield f"a new event counts as {found.each.both:.0f} bytes"
     if found.measured is None:
         yield "how fast it grows is not known yet: too little time since its first event"
     else:
@@ -101,13 +107,20 @@ def _outlook(found: Outlook) -> Iterator[str]:
 
 
 def _forecast(found: Forecast) -> str:
-    rate = f"{found.events_per_second:.3g} events/s, {size(found.day_bytes)} a day"
+    rate = f"{_count(found.events_per_second)} events/s, {size(found.day_bytes)} a day"
     if math.isinf(found.full_in_seconds):
         most = "" if math.isinf(found.steady_bytes) else f" at about {size(found.steady_bytes)}"
         return f"{rate}; never full, it stays{most}" if most else f"{rate}; never full"
     date = full_at(found, wall_ms())
-    return f"{rate}; full in {found.full_in_seconds / DAY_SECONDS:.3g} days" + (f", on {date}" if date else "")
+    return f"{rate}; full in {_time(found.full_in_seconds)}" + (f", at {date[:16]}Z" if date else "")
 
 
 def _time(seconds: float) -> str:
+    if seconds >= 2 * DAY_SECONDS:
+        return f"{_count(seconds / DAY_SECONDS)} days"
     return f"{seconds / 3600:.3g} h" if seconds >= 3600 else f"{seconds / 60:.0f} min"
+
+
+def _count(number: float) -> str:
+    """Return a number for people, with three digits at least, and never as a power of ten."""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"

@@ -17,8 +17,8 @@ class BodyNotKept(Exception):
 class Expired(Exception):
     """What is looked for was there and has left by retention. The message says so, and by when."""
 
-    def __init__(self, what: str, left_at_ms: int, settings: str) -> None:
-        super().__init__(f"{what} had left the store by {rfc3339(left_at_ms)}; how long it stays: {settings}")
+    def __init__(self, what: str, left_at_ms: int, settings: str, still: str = "") -> None:
+        super().__init__(f"{what} had left the store by {rfc3339(left_at_ms)} ({settings}){still}")
 
     def report(self) -> Value:
         """Return it as the commands show it."""
@@ -50,8 +50,9 @@ def event(reader: Reader, source_id: str, event_id: str) -> Value | None:
     record = next((each for each in records if each.numbered.deliveries.size), None)
     left_at_ms = max(each.left_at_ms for each in records)
     if record is None and left_at_ms:
-        what = f"the body of event {event_id!r} of source {source_id}, of which there is a receipt,"
-        raise Expired(what, left_at_ms, "retention.archive_hours and archive_bytes_max")
+        what = f"the body of event {event_id!r} of source {source_id!r}"
+        settings = "retention.archive_hours or archive_bytes_max"
+        raise Expired(what, left_at_ms, settings, "; its receipt is still there")
     if record is None:
         raise BodyNotKept(
             f"event {event_id!r} of source {source_id} was dropped by the rate limit with all of its delivery "
@@ -68,7 +69,7 @@ def delivery(reader: Reader, delivery_id: str) -> Value | None:
     """
     records = reader.delivery(delivery_id)
     if not records and (left_at_ms := reader.left_at(delivery_id)):
-        raise Expired(f"what a delivery {delivery_id!r} held", left_at_ms, "retention.receipt_hours")
+        raise Expired(f"delivery {delivery_id!r}, if there was one,", left_at_ms, "retention.receipt_hours")
     if not records:
         return None
     numbered = records[0].numbered

@@ -25,7 +25,9 @@ _ACKNOWLEDGED = struct.Struct(f"<{IDENTITY_BYTES}sQ")
 _STORED_AT, _ACKNOWLEDGED_AT = 64, 128
 """Behind the line, and within one page: a killed process leaves each as it was, or as it is to be."""
 
-WAY_OUT = "put the files together that belong together; to go on without it, move `journal` and `writer.lock` away"
+WAY_OUT = (
+    "put back the files that belong together; to go on without what is missing, move `journal` and `writer.lock` away"
+)
 
 
 class Reached(NamedTuple):

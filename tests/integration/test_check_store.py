@@ -77,9 +77,12 @@ def test_nothing_is_said_of_an_empty_store(tmp_path: Path) -> None:
     """Without a store, or events, there is no date; at the rate limits an empty store's is an estimate."""
     text = said(tmp_path, SOURCE + LIMIT)
     assert "there is no store yet" in text
-    assert "empty now, events of 1 KB: 10 events/s, 494 MiB a day; never full, it stays at about 8.38 GiB" in text
+    assert (
+        "if the store were empty, events of 1 KB: 10 events/s, 494 MiB a day; never full, it stays at about 8.38 GiB"
+        in text
+    )
     tight = said(tmp_path, SOURCE + LIMIT, Machine(2**40, 4 * GIB, 10**6, 200 * GIB))
-    assert re.search(r"494 MiB a day; full in 6\.21 days, on 20\d\d-\d\d-\d\dT", tight)
+    assert re.search(r"494 MiB a day; full in 6\.21 days, at 20\d\d-\d\d-\d\dT\d\d:\d\dZ\n", tight)
     with opened(tmp_path / "data"):
         pass
     assert "it holds no events yet" in said(tmp_path, SOURCE)
@@ -99,9 +102,25 @@ def test_when_the_store_is_full_is_said(tmp_path: Path) -> None:
     for_ever = "[retention]\narchive_hours = 0\n"
     text = said(tmp_path, for_ever + SOURCE + LIMIT)
     assert re.search(r"measured over 5 h: 0\.000556 events/s, .* a day; full in \S+ days", text)
-    assert re.search(r"at the sum of the rate limits: 10 events/s, .* a day; full in \S+ days, on 20", text)
+    assert re.search(r"at the sum of the rate limits: 10 events/s, .* a day; full in \S+ days, at 20", text)
     text = said(tmp_path, SOURCE + LIMIT)
     assert re.search(r"measured over 5 h: .*; never full, it stays at about \S+ [KM]iB\n", text)
+
+
+@pytest.mark.parametrize(
+    ("free", "rate", "words"),
+    [
+        (4 * GIB, 100_000, "100,000 events/s, 4.71 TiB a day; full in 1 min, at 20"),
+        (4 * GIB, 1000, "1,000 events/s, 48.3 GiB a day; full in 1.49 h, at 20"),
+        (2**50, 1, "1 events/s, 49.4 MiB a day; full in 1,259 days, at 20"),
+    ],
+    ids=["minutes", "hours", "days"],
+)
+def test_figures_are_for_people(tmp_path: Path, free: int, rate: int, words: str) -> None:
+    """Rates and times have no powers of ten, and a unit of their own size."""
+    machine, limit = Machine(2**40, free, 10**6, 2**51), f"rate_limit_events_per_second = {rate}\n"
+    text = said(tmp_path, "[retention]\narchive_hours = 0\n" + SOURCE + limit, machine)
+    assert f"if the store were empty, events of 1 KB: {words}" in text, text
 
 
 def test_an_old_store_says_what_would_leave(tmp_path: Path) -> None:
@@ -116,7 +135,7 @@ def test_an_old_store_says_what_would_leave(tmp_path: Path) -> None:
             txn.delete(RETENTION_KEY, db=store.meta)
     text = said(tmp_path, SOURCE)
     assert "nothing leaves: it is from before there was retention" in text
-    assert re.search(r"with it would leave now: the bodies of 5 events \(\S+ \S+\), and 5 receipts\n", text), text
+    assert re.search(r"leaving at once: the bodies of 5 events \(\S+ \S+\), and 5 receipts\n", text), text
     assert "nothing leaves" not in said(tmp_path, "[retention]\n" + SOURCE)
 
 
