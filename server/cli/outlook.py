@@ -69,8 +69,9 @@ def _retention(config: Config) -> Iterator[str]:
     yield f"events and deliveries stay {_hours(retention.archive_hours)}{bound}"
     lifted = ""
     if config.receipt_hours != retention.receipt_hours:
-        needed = "dedup.window_hours" if config.receipt_hours == config.dedup.window_hours else "archive_hours"
-        lifted = f", as {needed} needs; receipt_hours is {retention.receipt_hours:g}"
+        by_bodies = config.receipt_hours in (0, retention.archive_hours)
+        needed = "as archive_hours needs" if by_bodies else "an hour more than dedup.window_hours"
+        lifted = f", {needed}; receipt_hours is {retention.receipt_hours:g}"
     yield f"ids, outcomes and receipts stay {_hours(config.receipt_hours)}{lifted}"
     yield f"dead events stay {_hours(retention.dead_hours)}"
 

@@ -30,6 +30,7 @@ from server.config.values import (
     number,
     setting,
 )
+from storage.retain.policy import ON_ITS_WAY_MS
 
 GIB = 2**30
 TIB = 2**40
@@ -88,7 +89,7 @@ class RetentionConfig:
     receipt_hours: float = setting(
         720,
         number(0, HOURS_MAX, zero="for ever"),
-        "How long ids, outcomes and receipts stay; at least for dedup.window_hours, and never shorter than the body.",
+        "How long ids, outcomes and receipts stay; at least as long as bodies, and dedup.window_hours and an hour.",
     )
     dead_hours: float = setting(
         0,
@@ -252,9 +253,9 @@ class Config:
 
     @property
     def receipt_hours(self) -> float:
-        """How long ids, outcomes and receipts stay at least: as `retention.receipt_hours`, the dedup window and the
-        bodies ask; 0: for ever."""
+        """How long ids, outcomes and receipts stay at least: as `retention.receipt_hours`, the dedup window with
+        an hour for what is on its way, and the bodies ask; 0: for ever."""
         bodies, receipts = self.retention.archive_hours, self.retention.receipt_hours
         if receipts == 0 or (bodies == 0 and self.retention.archive_bytes_max == 0):
             return 0
-        return max(bodies, receipts, self.dedup.window_hours)
+        return max(bodies, receipts, self.dedup.window_hours + ON_ITS_WAY_MS / 3_600_000)

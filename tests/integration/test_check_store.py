@@ -42,7 +42,10 @@ def fill(directory: Path, hours_ago: float) -> None:
     [
         ("", ("deliveries stay 168 h\n", "receipts stay 720 h\n", "dead events stay for ever\n")),
         ("archive_hours = 0.5\narchive_bytes_max = 1073741824", ("deliveries stay 0.5 h, at most 1 GiB of them\n",)),
-        ("archive_hours = 1\nreceipt_hours = 5", ("stay 96 h, as dedup.window_hours needs; receipt_hours is 5\n",)),
+        (
+            "archive_hours = 1\nreceipt_hours = 5",
+            ("stay 97 h, an hour more than dedup.window_hours; ",),
+        ),
         ("receipt_hours = 100", ("stay 168 h, as archive_hours needs; receipt_hours is 100\n",)),
         (
             "archive_hours = 0",

@@ -507,7 +507,7 @@ def test_retention_that_is_only_named_counts(read: Load) -> None:
     ("bodies", "bodies_bytes", "receipts", "hours"),
     [
         (168, 0, 720, 720),
-        (0.5, 0, 1.5, 96),
+        (0.5, 0, 1.5, 97),
         (168, 0, 24, 168),
         (168, 0, 0, 0),
         (0, 0, 720, 0),
