@@ -82,11 +82,10 @@ class BodiesPlan:
             removal = BodiesRemoval(head.source_id, [everything], [("bodies", key) for key in keys], ())
             self._add(removal, size, budget)
             return
-        numbered = self._snapshot.deliveries(head, bodies=True)
-        starts = numpy.asarray(numbered.firsts()) - head.first
+        starts = numpy.asarray(self._snapshot.deliveries(head, bodies=False).firsts()) - head.first
         keeps = numpy.logical_or.reduceat(kept, starts).tolist()
         if not all(keeps):
-            removal = self._split(numbered, keeps, keys)
+            removal = self._split(self._snapshot.deliveries(head, bodies=True), keeps, keys)
             kept_bytes = sum(len(value) for database, _, value in removal.puts if database == "bodies")
             self._add(removal, size - kept_bytes, budget)
 

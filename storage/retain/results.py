@@ -6,9 +6,12 @@ so that nothing that refers to them changes. What an event was given instead, af
 last record stays: the next key follows from it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+
+import numpy
 
 from storage.codec.records import encode_results, key_of
+from storage.read.lookup import Numbers
 from storage.read.snapshot import Block, Snapshot
 from storage.retain.budget import Budget
 from storage.statuses import EventStatus
@@ -24,6 +27,8 @@ class ResultsPlan:
         self._snapshot = snapshot
         self._last = snapshot.last_number("results") or 0
         self._block: Block | None = None
+        self._record: tuple[range, bool] = range(0), False
+        """The numbers in a record of the log, and whether it has its bodies: many events of one follow one another."""
         self.removals: list[tuple[bytes, bytes | None]] = []
 
     def advance(self, start: int, bodies_front: int, budget: Budget) -> int:
@@ -47,23 +52,36 @@ class ResultsPlan:
 
     def _judge(self, key: int, details: Mapping[int, bytes], budget: Budget) -> None:
         budget.look(1 + len(details) // DETAILS_A_LOOK)
-        stay = {number: details[number] for number in sorted(details) if self._stays(key, number)}
+        stay = {number: details[number] for number in self._staying(key, numpy.asarray(sorted(details)))}
         if len(stay) == len(details):
             return
         value = encode_results(key_of(key), stay) if stay else None
         budget.spend(1, len(value or b""))
         self.removals.append((key_of(key), value))
 
-    def _stays(self, key: int, number: int) -> bool:
+    def _staying(self, key: int, numbers: Numbers) -> Iterator[int]:
+        """Yield those of these events, whose numbers ascend, whose details in the record with this key stay."""
+        while len(numbers) and (block := self._block_from(int(numbers[0]))) is not None:
+            low, high = numbers.searchsorted([block.first, block.end]).tolist()
+            own, numbers = numbers[low:high], numbers[high:]
+            rows = block.rows[own - block.first]
+            refer = (rows["ref"] == key) & (rows["status"] != EventStatus.DUPLICATE)
+            processed = (rows["status"] == EventStatus.PROCESSED)[refer].tolist()
+            for number, has_result in zip(own[refer].tolist(), processed, strict=True):
+                if not has_result or self._has_body(number):
+                    yield number
+
+    def _block_from(self, number: int) -> Block | None:
+        """Return the block that holds the event, else the first one behind it."""
         block = self._block
         if block is None or not block.first <= number < block.end:
-            block = self._block = self._snapshot.block_of(number)
-        if block is None:
-            return False
-        row = block.rows[number - block.first]
-        if row["ref"] != key or row["status"] == EventStatus.DUPLICATE:
-            return False
-        if row["status"] != EventStatus.PROCESSED:
-            return True
-        head = self._snapshot.head_of(number)
-        return head is not None and self._snapshot.has_bodies(head.first)
+            block = self._block = next(self._snapshot.blocks(number), None)
+        return block
+
+    def _has_body(self, number: int) -> bool:
+        if number not in self._record[0]:
+            head = self._snapshot.head_of(number)
+            if head is None:
+                return False
+            self._record = range(head.first, head.end), self._snapshot.has_bodies(head.first)
+        return self._record[1]

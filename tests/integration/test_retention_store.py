@@ -21,7 +21,7 @@ from storage.retain.policy import Retention
 from storage.statuses import EventStatus
 from storage.write import transaction
 from storage.write.writer import Writer
-from tests.support.store import STORE_MS, delivery, numbered, opened, outcome, singles
+from tests.support.store import STORE_MS, Faults, delivery, numbered, opened, outcome, singles
 
 AT_ONCE = Retention(archive_ms=1, receipt_ms=1)
 FAR_MS = STORE_MS + (1 << 40)
@@ -177,3 +177,24 @@ def test_one_block_on_both_sides_of_the_front(tmp_path: Path) -> None:
         assert found == {"a": 1, "b": 0, "c": 0, "d": 1}
         Audit(store, problems.append, lambda _database, _number: None).run()
         assert problems == []
+
+
+def test_a_look_at_details_takes_few_calls(tmp_path: Path) -> None:
+    """Looking again at a thousand results that stay asks LMDB hardly more often than at ten: each call may wait."""
+
+    def calls(count: int) -> int:
+        faults = Faults()
+        with opened(tmp_path / str(count), open_environment=faults.open) as (store, writer):
+            writer.write(Group([numbered(1, count)]))
+            results = dict.fromkeys(range(2, count + 1), b'{"result":1}')
+            died = outcome(EventStatus.DEAD, [1], details={1: b'{"error":"x"}'})
+            writer.write(Group([], [outcome(EventStatus.PROCESSED, list(results), details=results), died]))
+            writer.write(Group([numbered(count + 1, 1)]))
+            writer.write(Group([], [outcome(EventStatus.PROCESSED, [count + 1], details={count + 1: b"{}"})]))
+            planner = Planner(store)
+            writer.write(Group(removal=planner.plan(AT_ONCE, FAR_MS)))
+            before = faults.calls
+            planner.plan(AT_ONCE, FAR_MS)
+            return faults.calls - before
+
+    assert calls(1000) < 2 * calls(10)
