@@ -165,6 +165,11 @@ class Committer:
         return self._batches[-1].end if self._batches else self.stored_end
 
     @property
+    def on_its_way_since_ms(self) -> int | None:
+        """When the first of what is not in the store was received, by the store's time; None if all is there."""
+        return self._batches[0].appends[0].store_ms if self._batches else None
+
+    @property
     def is_settled(self) -> bool:
         """Every batch is in the store."""
         return not self._batches

@@ -79,7 +79,8 @@ class RetentionTask:
         """Plan and do steps until there is nothing more to do now."""
         more, new_pass = True, True
         while more and not self._stopping.is_set() and self._may_write():
-            removal = await self._planning.run(self._plan, new_pass, self._committer.failure is not None)
+            smallest, since_ms = self._committer.failure is not None, self._committer.on_its_way_since_ms
+            removal = await self._planning.run(self._plan, new_pass, smallest, since_ms)
             new_pass, more = False, removal.more
             if not removal.is_empty:
                 more = await self._done(removal) and more
@@ -87,9 +88,11 @@ class RetentionTask:
     def _may_write(self) -> bool:
         return self._committer.failure is None or isinstance(self._committer.failure, StoreFull)
 
-    def _plan(self, new_pass: bool, smallest: bool) -> Removal:
+    def _plan(self, new_pass: bool, smallest: bool, since_ms: int | None) -> Removal:
         now_ms = self._committer.store_clock.now_ms()
-        return self._planner.plan(self.policy, now_ms, new_pass=new_pass, smallest=smallest)
+        return self._planner.plan(
+            self.policy, now_ms, new_pass=new_pass, smallest=smallest, on_its_way_since_ms=since_ms
+        )
 
     async def _done(self, removal: Removal) -> bool:
         """Have the step written; return whether it was."""

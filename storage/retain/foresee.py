@@ -26,7 +26,7 @@ class Foreseen:
 def foresee(store: Store, policy: Retention, now_ms: int) -> Foreseen:
     """Return what would leave at this time, by the store's. Reads the statuses of all events, and heads of records."""
     snapshots = Snapshots(store)
-    horizons = Horizons(snapshots).find(now_ms)
+    horizons = Horizons(snapshots).find(horizon_of_others(now_ms))
     walk: _Walk | None = None
     start: int | None = 0
     while start is not None:

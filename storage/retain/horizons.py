@@ -18,12 +18,11 @@ class Horizons:
         self._starts: dict[str, int] = {}
         """By source: no event before this number has been pending since its receipt, nor will one be again."""
 
-    def find(self, now_ms: int) -> Mapping[str, int]:
-        """Return it for the sources that have pending events.
+    def find(self, latest: int) -> Mapping[str, int]:
+        """Return it for the sources that have pending events; `latest`: for all, at the latest.
 
         Reads what follows the oldest pending event that the totals of a source name, until it finds it.
         """
-        latest = horizon_of_others(now_ms)
         with self._snapshots.take() as snapshot:
             waiting = {source_id: each.oldest for source_id, each in snapshot.totals().items() if each.pending}
         found = {}
@@ -49,6 +48,10 @@ class Horizons:
                     return latest
 
 
-def horizon_of_others(now_ms: int) -> int:
-    """Return the horizon of a source that has nothing pending in the store: something may be on its way there."""
-    return max(0, now_ms - ON_ITS_WAY_MS)
+def horizon_of_others(now_ms: int, on_its_way_since_ms: int | None = None) -> int:
+    """Return the horizon of a source that has nothing pending in the store: something may be on its way there.
+
+    `on_its_way_since_ms`: when the first of what is known to be was received.
+    """
+    latest = max(0, now_ms - ON_ITS_WAY_MS)
+    return latest if on_its_way_since_ms is None else min(latest, on_its_way_since_ms)

@@ -11,7 +11,7 @@ from storage.read.snapshot import Snapshots
 from storage.removal import Removal
 from storage.retain.bodies import BodiesPlan
 from storage.retain.budget import CALLS_MAX, ROUND_LOOKS_MAX, Budget
-from storage.retain.horizons import Horizons
+from storage.retain.horizons import Horizons, horizon_of_others
 from storage.retain.policy import Retention
 from storage.retain.receipts import ReceiptsPlan
 from storage.retain.results import ResultsPlan
@@ -47,14 +47,24 @@ class Planner:
         self._bodies, self._receipts, self._results = Round(), Round(), Round()
         self._results_front = 0
 
-    def plan(self, policy: Retention, now_ms: int, *, new_pass: bool = True, smallest: bool = False) -> Removal:
+    def plan(
+        self,
+        policy: Retention,
+        now_ms: int,
+        *,
+        new_pass: bool = True,
+        smallest: bool = False,
+        on_its_way_since_ms: int | None = None,
+    ) -> Removal:
         """Return the next step, which may be empty; the last of a pass has no `more`.
 
         `new_pass`: this is the first one. `smallest`: as little as possible, since there is no room.
+        `on_its_way_since_ms`: when the first was received of what is acknowledged and not in the store.
         """
         calls_max = 1 if smallest else self._calls_max
         bodies = self._plan_bodies(policy, now_ms, calls_max, new_pass=new_pass)
-        receipts = self._plan_receipts(policy, now_ms, calls_max, new_pass=new_pass)
+        latest = horizon_of_others(now_ms, on_its_way_since_ms)
+        receipts = self._plan_receipts(policy, now_ms, latest, calls_max, new_pass=new_pass)
         results, results_moved = self._plan_results(calls_max, new_pass=new_pass)
         rounds = (self._bodies, self._receipts, self._results)
         moved = bodies.bodies_front or receipts.receipts_front or results_moved
@@ -79,12 +89,12 @@ class Planner:
             found = plan.advance(front, Budget(calls_max))
         return Removal(bodies=plan.removals, bodies_front=found if found > front else 0)
 
-    def _plan_receipts(self, policy: Retention, now_ms: int, calls_max: int, *, new_pass: bool) -> Removal:
+    def _plan_receipts(self, policy: Retention, now_ms: int, latest: int, calls_max: int, *, new_pass: bool) -> Removal:
         if not policy.receipt_ms:
             return Removal()
-        horizons = self._horizons.find(now_ms)
+        horizons = self._horizons.find(latest)
         with self._snapshots.take() as snapshot:
-            plan = ReceiptsPlan(snapshot, policy, now_ms, horizons)
+            plan = ReceiptsPlan(snapshot, policy, now_ms, horizons, latest)
             front = snapshot.front("receipts")
             found = plan.advance(front, snapshot.front("bodies"), Budget(calls_max))
             if self._receipts.is_due(new_pass=new_pass):

@@ -12,8 +12,8 @@ from storage.statuses import EventStatus
 Mask = NDArray[numpy.bool_]
 
 ON_ITS_WAY_MS = 3600 * 1000
-"""What was received this long ago, by a time that is kept to the minute, is in the store, unless commits fail. What
-stays so much longer costs little."""
+"""What was received this long ago, by a time that is kept to the minute, is in the store, unless commits fail: then
+whoever plans is told since when. What stays so much longer costs little."""
 
 
 @frozen

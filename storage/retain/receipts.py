@@ -12,18 +12,21 @@ from storage.codec.status_rows import Rows
 from storage.read.snapshot import Block, Snapshot
 from storage.removal import Place, ReceiptsRemoval
 from storage.retain.budget import Budget
-from storage.retain.horizons import horizon_of_others
 from storage.retain.policy import Retention
 
 
 class ReceiptsPlan:
-    """What leaves in one step. `horizons`: by source, when its oldest pending event was received."""
+    """What leaves in one step. `horizons`: by source, when its oldest pending event was received; `latest`: that of
+    the others."""
 
-    def __init__(self, snapshot: Snapshot, policy: Retention, now_ms: int, horizons: Mapping[str, int]) -> None:
+    def __init__(
+        self, snapshot: Snapshot, policy: Retention, now_ms: int, horizons: Mapping[str, int], latest: int
+    ) -> None:
         self._snapshot = snapshot
         self._policy = policy
         self._now_ms = now_ms
         self._horizons = horizons
+        self._latest = latest
         self._last = snapshot.last_number("ids") or 0
         """The first number of the last block."""
         self.removals: list[ReceiptsRemoval] = []
@@ -81,7 +84,7 @@ class ReceiptsPlan:
 
     def _stays(self, rows: Rows, head: LogHead) -> bool:
         policy = self._policy
-        horizon = self._horizons.get(head.source_id, horizon_of_others(self._now_ms))
+        horizon = self._horizons.get(head.source_id, self._latest)
         return bool(
             policy.holds(rows, self._now_ms).any()
             or policy.young_receipts(rows, self._now_ms).any()

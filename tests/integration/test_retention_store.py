@@ -198,3 +198,17 @@ def test_a_look_at_details_takes_few_calls(tmp_path: Path) -> None:
             return faults.calls - before
 
     assert calls(1000) < 2 * calls(10)
+
+
+def test_what_is_on_its_way_holds_ids(tmp_path: Path) -> None:
+    """Where commits fail for hours, the ids stay that an acknowledged event may need which is not in the store yet."""
+    hour_ms = 3_600_000
+    policy = Retention(archive_ms=1, receipt_ms=1, window_ms=2 * hour_ms)
+    with opened(tmp_path / "store") as (store, writer):
+        writer.write(Group([numbered(1, 300)]))
+        writer.write(Group([numbered(301, 1)], [outcome(EventStatus.PROCESSED, range(1, 301))]))
+        writer.write(Group([], [outcome(EventStatus.PROCESSED, [301])]))
+        planner, now_ms = Planner(store), STORE_MS + 4 * hour_ms
+        writer.write(Group(removal=planner.plan(policy, now_ms)))
+        assert planner.plan(policy, now_ms, on_its_way_since_ms=STORE_MS + hour_ms).receipts == []
+        assert planner.plan(policy, now_ms, on_its_way_since_ms=STORE_MS + 3 * hour_ms).receipts != []
