@@ -1,6 +1,6 @@
 """Receipts, events, deliveries and the dead: one answer for the commands and the admin side, as JSON-able values."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from server.intake.events import build_events, rfc3339
 from storage.model import EventRecord
@@ -51,8 +51,7 @@ def event(reader: Reader, source_id: str, event_id: str) -> Value | None:
     left_at_ms = max(each.left_at_ms for each in records)
     if record is None and left_at_ms:
         what = f"the body of event {event_id!r} of source {source_id!r}"
-        settings = "retention.archive_hours or archive_bytes_max"
-        raise Expired(what, left_at_ms, settings, "; its receipt is still there")
+        raise Expired(what, left_at_ms, _letting_go(records), "; its receipt is still there")
     if record is None:
         raise BodyNotKept(
             f"event {event_id!r} of source {source_id} was dropped by the rate limit with all of its delivery "
@@ -60,6 +59,12 @@ def event(reader: Reader, source_id: str, event_id: str) -> Value | None:
         )
     results = {record.position: record.detail["result"]} if "result" in record.detail else {}
     return build_events(record.numbered, [record.position], results)[0]
+
+
+def _letting_go(records: Sequence[EventRecord]) -> str:
+    """Return the settings that let the bodies of these events go."""
+    died = all(record.status is EventStatus.DEAD for record in records)
+    return "retention.dead_hours and archive_hours" if died else "retention.archive_hours or archive_bytes_max"
 
 
 def delivery(reader: Reader, delivery_id: str) -> Value | None:

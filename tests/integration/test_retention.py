@@ -73,6 +73,7 @@ def test_the_oldest_bodies_leave_first(children: Children) -> None:
     assert (delivery["archive"], len(delivery["items"])) == ("expired", 50)
     done = child.cli("event", "demo", "old-0")
     assert (done.returncode, json.loads(done.stdout)["code"]) == (1, "expired")
+    assert "archive_bytes_max); its receipt is still there" in json.loads(done.stdout)["message"]
     assert look_up(child, "events", "demo/new-5-49")[0] == 200
     assert "archive" not in receipts(child, "demo", "new-5-49")[0]
     assert look_up(child, "events", "demo/poison")[1]["payload"]["do"] == "fail"

@@ -161,6 +161,22 @@ def test_dropped_event_without_a_body() -> None:
     assert event["meta"]["number"] == 1  # type: ignore[index]
 
 
+@pytest.mark.parametrize(
+    ("status", "settings"),
+    [
+        (EventStatus.PROCESSED, "retention.archive_hours or archive_bytes_max"),
+        (EventStatus.DEAD, "retention.dead_hours and archive_hours"),
+    ],
+)
+def test_what_let_a_body_go_is_named(status: EventStatus, settings: str) -> None:
+    """Of a body that has left it is said by when, by which settings, and that there still is a receipt."""
+    gone = record(changed(delivery(1, ["a"]), bodies=[b""]), status=status, left_at_ms=AT_MS)
+    with pytest.raises(lookup.Expired) as caught:
+        lookup.event(reader(gone), "demo", "a")
+    said = f"the body of event 'a' of source 'demo' had left the store by {RECEIVED} ({settings})"
+    assert str(caught.value) == f"{said}; its receipt is still there"
+
+
 def test_delivery_tells_of_each_item() -> None:
     """Every item that was sent is there in order: with its outcome, pending, or rejected with its reason."""
     stored = delivery(3, ["a", "b", None])
