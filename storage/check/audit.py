@@ -7,9 +7,11 @@ A damaged record is a problem that names its place, and the walk goes on after i
 """
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy
 
@@ -21,6 +23,8 @@ from storage.lmdb_store.environment import Store
 from storage.read.snapshot import Block, Snapshot, Snapshots
 from storage.statuses import COUNTERS, EXPIRED_OF, GAUGES, OUTCOMES, REOPENED, RULES, EventStatus, Totals, held
 
+GAPLESS: tuple[Literal["facts", "bodies", "ids"], ...] = ("facts", "bodies", "ids")
+"""Databases that have nothing where there is no block."""
 UNTOLD = (*REOPENED, "expired", *EXPIRED_OF.values())
 """Counters that the records alone do not tell."""
 
@@ -95,12 +99,13 @@ class Audit:
                 for first in snapshot.first_numbers("statuses", at):
                     if end is not None and not end <= first <= max(end, snapshot.front("receipts")):
                         self._problem(f"statuses, key {first}: the block before ends with {end - 1}")
+                    self._check_gap(snapshot, end, first)
                     end = self._check_block(snapshot, first, totals)
                     if snapshot.exhausted:
                         start = first + 1 if end is None else end
                         break
                 else:
-                    self._check_end(snapshot, end)
+                    self._check_gap(snapshot, end, sys.maxsize)
 
     def _end_now(self, snapshot: Snapshot, end: int | None) -> int | None:
         """Return where the block that ended there, as the last one checked, ends now: a writer may have added to it."""
@@ -182,14 +187,14 @@ class Audit:
             if digests[at + own.start : at + own.stop] != found[own]:
                 self._problem(f"ids, key {block.first}: the digests of delivery {identity} are not those of its ids")
 
-    def _check_end(self, snapshot: Snapshot, end: int | None) -> None:
-        """Check that there is nothing after the last block."""
-        if end is None:
+    def _check_gap(self, snapshot: Snapshot, end: int | None, until: int) -> None:
+        """Check that there is nothing between a block and the next one, or behind the last."""
+        if end is None or end >= until:
             return
-        for database in ("facts", "bodies", "ids"):
-            for number in snapshot.first_numbers(database, end):
+        for database in GAPLESS:
+            number = next(snapshot.first_numbers(database, end), until)
+            if number < until:
                 self._problem(f"{database}, key {number}: there is no block for it")
-                break
 
     # References.
 

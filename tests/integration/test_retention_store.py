@@ -9,6 +9,7 @@ from random import Random
 import pytest
 
 from storage.check.audit import Audit
+from storage.codec.records import key_of
 from storage.errors import StoreError
 from storage.lmdb_store.environment import Store
 from storage.lmdb_store.making import RETENTION_KEY
@@ -212,3 +213,23 @@ def test_what_is_on_its_way_holds_ids(tmp_path: Path) -> None:
         writer.write(Group(removal=planner.plan(policy, now_ms)))
         assert planner.plan(policy, now_ms, on_its_way_since_ms=STORE_MS + hour_ms).receipts == []
         assert planner.plan(policy, now_ms, on_its_way_since_ms=STORE_MS + 3 * hour_ms).receipts != []
+
+
+def test_verify_finds_what_was_left_behind(tmp_path: Path) -> None:
+    """Facts between two blocks, of a block that has left, are a problem."""
+    with opened(tmp_path / "store") as (store, writer):
+        writer.write(Group([numbered(1, 300), numbered(301, 300, source_id="other")]))
+        for first in (601, 901):
+            writer.write(Group([numbered(first, 300)]))
+        for source_id, first in (("other", 301), ("demo", 601), ("demo", 901)):
+            writer.write(Group([], [outcome(EventStatus.PROCESSED, range(first, first + 300), source_id=source_id)]))
+        planner = Planner(store)
+        with store.read_transaction() as txn:
+            left = bytes(txn.get(key_of(601), db=store.facts))
+        for _ in range(3):
+            writer.write(Group(removal=planner.plan(replace(AT_ONCE, window_ms=1), FAR_MS)))
+        with store.write_transaction() as txn:
+            txn.put(key_of(601), left, db=store.facts)
+        problems: list[str] = []
+        Audit(store, problems.append, lambda _database, _number: None).run()
+        assert problems == ["facts, key 601: there is no block for it"]
