@@ -94,13 +94,18 @@ class Planner:
             return Removal()
         horizons = self._horizons.find(latest)
         with self._snapshots.take() as snapshot:
-            plan = ReceiptsPlan(snapshot, policy, now_ms, horizons, latest)
             front = snapshot.front("receipts")
-            found = plan.advance(front, snapshot.front("bodies"), Budget(calls_max))
-            if self._receipts.is_due(new_pass=new_pass):
-                budget = Budget(calls_max, ROUND_LOOKS_MAX)
-                self._receipts.ended(plan.sweep(self._receipts.at, front, budget), budget)
-        return Removal(receipts=plan.removals, receipts_front=found if found > front else 0)
+            ahead = ReceiptsPlan(snapshot, policy, now_ms, horizons, latest)
+            found = ahead.advance(front, snapshot.front("bodies"), Budget(calls_max))
+        removals = ahead.removals
+        if self._receipts.is_due(new_pass=new_pass):
+            until = min([front, *(each.first for each in removals)])  # a block is changed once in a step
+            budget = Budget(calls_max, ROUND_LOOKS_MAX)
+            with self._snapshots.take() as snapshot:
+                behind = ReceiptsPlan(snapshot, policy, now_ms, horizons, latest)
+                self._receipts.ended(behind.sweep(self._receipts.at, until, budget), budget)
+            removals = behind.removals + removals
+        return Removal(receipts=removals, receipts_front=found if found > front else 0)
 
     def _plan_results(self, calls_max: int, *, new_pass: bool) -> tuple[list[tuple[bytes, bytes | None]], bool]:
         """Return what leaves, and whether their front has moved."""

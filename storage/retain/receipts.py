@@ -50,13 +50,9 @@ class ReceiptsPlan:
         return start
 
     def sweep(self, start: int, front: int, budget: Budget) -> int:
-        """Plan what leaves of what was kept before the front, from `start` on; return where to go on: 0 at the end.
-
-        Call it last: a block of which something leaves behind the front already is left to the next round.
-        """
-        end = min(front, self._last, *(removal.first for removal in self.removals))
+        """Plan what leaves of what was kept before the front, from `start` on; return where to go on: 0 at the end."""
         for block in self._snapshot.blocks(start):
-            if block.first >= end:
+            if block.first >= min(front, self._last):
                 return 0
             if budget.spent:
                 return block.first
