@@ -26,8 +26,8 @@ def describe_store(config: Config, machine: Machine) -> Iterator[str]:
     yield from _retention(config) if leaving is None else _without_retention(config, leaving)
     kept_bytes = guard_bytes(config.storage.free_bytes_min, machine.disk_total_bytes)
     chosen = "storage.free_bytes_min" if config.storage.free_bytes_min else "5 % of its file system, at most 1 GiB"
-    free = size(machine.disk_free_bytes)
-    yield f"its disk has {free} for it; below {size(kept_bytes)} ({chosen}) deliveries are refused"
+    free = "does not say what it has" if math.isinf(machine.disk_free_bytes) else f"has {size(machine.disk_free_bytes)}"
+    yield f"its disk {free} for it; below {size(kept_bytes)} ({chosen}) deliveries are refused"
     yield from outlook_lines
 
 

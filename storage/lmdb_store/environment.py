@@ -204,7 +204,9 @@ class Store:
             env.open_db(name.encode(), create=False) for name in DATABASES
         )
         self._held = [
-            HeldFile.found(self.path / name) for name in ("data.mdb", "lock.mdb") if (self.path / name).exists()
+            HeldFile.found(self.path / name)
+            for name in ("data.mdb", "lock.mdb", "writer.lock")
+            if (self.path / name).exists()
         ]
 
     def _check_held(self) -> None:

@@ -57,14 +57,18 @@ def test_a_file_system_that_counts_no_names(tmp_path: Path, monkeypatch: pytest.
         HeldFile(path, [file.fileno()]).check()
 
 
+@pytest.mark.parametrize("name", ["data.mdb", "writer.lock"])
 @pytest.mark.parametrize("take_away", [reuse, remove])
-def test_no_commit_into_another_file(tmp_path: Path, take_away: TakeAway) -> None:
-    """A store whose file was removed, or whose numbers lead elsewhere, fails for good, and writes nothing there."""
+def test_no_commit_into_another_file(tmp_path: Path, take_away: TakeAway, name: str) -> None:
+    """A store whose file was removed, or whose numbers lead elsewhere, fails for good, and writes nothing there.
+
+    So does one without its lock, beside which another may have been opened.
+    """
     stranger = tmp_path / "stranger"
     with opened(tmp_path / "store") as (store, writer):
         writer.write(Group([numbered(1, 1)]))
-        take_away(store.path / "data.mdb", stranger)
+        take_away(store.path / name, stranger)
         for _ in range(2):
-            with pytest.raises(StoreFailed, match=r"data\.mdb"):
+            with pytest.raises(StoreFailed, match=name):
                 writer.write(Group([numbered(2, 1)]))
         assert stranger.read_bytes() == b""

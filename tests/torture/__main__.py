@@ -16,7 +16,7 @@ from pathlib import Path
 
 from server.cli.exit_codes import INTERRUPTED
 from tests.torture.fault import Fault, Impossible
-from tests.torture.kept import RESULTS, Kept
+from tests.torture.kept import RESULTS, Kept, Unreadable
 from tests.torture.parts import PARTS, faults_of
 from tests.torture.run import round_of, run_part
 from tests.torture.table import table
@@ -27,13 +27,16 @@ MINUTES = 55.0
 def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     said = parser.parse_args(argv)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # mounts are taken away on the way out
+    signal.signal(signal.SIGTERM, _end)
     if unknown := [part for part in said.parts if part not in PARTS]:
         parser.error(f"there is no part {unknown[0]}: {', '.join(PARTS)}")
     parts = {part: faults_of(part) for part in PARTS}
     if said.seed is not None:
         return _again({part: parts[part] for part in said.parts or PARTS}, said.seed, said.fault)
-    kept = {part: Kept(part, said.results) for part in PARTS}
+    try:
+        kept = {part: Kept(part, said.results) for part in PARTS}
+    except Unreadable as error:
+        parser.error(str(error))
     try:
         for part in () if said.table else said.parts or PARTS:
             if said.fresh:
@@ -59,6 +62,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--fault", default="", help="with --seed: only of faults with this in their name")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where it is kept")
     return parser
+
+
+def _end(number: int, _: object) -> None:
+    """End the run; directories and mounts are taken away on the way out, which the same signal once more ends not."""
+    signal.signal(number, signal.SIG_IGN)
+    sys.exit(128 + number)
 
 
 def _again(parts: dict[str, Sequence[Fault]], seed: int, name: str) -> int:

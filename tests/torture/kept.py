@@ -53,14 +53,22 @@ def _words(found: Round) -> Mapping[str, object]:
     return {"lost": found.lost, "doubled": found.doubled, "problems": list(found.problems)}
 
 
+class Unreadable(Exception):
+    """A file of tallies that cannot be used. The message says which."""
+
+
 class Kept:
     """The tallies of one part, as its file has them."""
 
     def __init__(self, part: str, directory: Path = RESULTS) -> None:
+        """Raises Unreadable."""
         self._path = directory / f"{part}.json"
-        said = json.loads(self._path.read_text()) if self._path.exists() else {}
-        self.machine: str = said.get("machine", _machine())
-        self.tallies = {name: Tally(**each) for name, each in said.get("faults", {}).items()}
+        try:
+            said = json.loads(self._path.read_text()) if self._path.exists() else {}
+            self.machine: str = said.get("machine", _machine())
+            self.tallies = {name: Tally(**each) for name, each in said.get("faults", {}).items()}
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise Unreadable(f"{self._path} is not as a run has left it, move it away: {error}") from error
 
     def of(self, fault: Fault) -> Tally:
         return self.tallies.setdefault(fault.name, Tally(fault.unit))

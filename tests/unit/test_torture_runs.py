@@ -1,6 +1,7 @@
 """How faults are run in rounds: what was shown is kept, goes on after an interruption, and is told in a table."""
 
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
@@ -75,6 +76,40 @@ def test_an_interrupted_run_goes_on(run: Callable[..., int], capsys: pytest.Capt
     assert "| a test's own | 1 rounds, 2 rounds left | 10 |" in capsys.readouterr().out
     assert run(interrupted) == 0
     assert seeds == [0, 1, 1, 2]
+
+
+@pytest.mark.parametrize("text", ["{bro", "[]", '{"faults": {"a test\'s own": {"moons": 1}}}'])
+def test_what_was_kept_is_named_if_unreadable(
+    run: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    """A file that no run has left is a mistake, which names it, and not a traceback."""
+    (tmp_path / "made.json").write_text(text)
+    with pytest.raises(SystemExit):
+        run(good)
+    assert "made.json is not as a run has left it" in capsys.readouterr().err
+
+
+def test_a_second_sigterm_lets_it_clean_up(run: Callable[..., int]) -> None:
+    """What a round has made is taken away, though the signal that ends the run comes again meanwhile."""
+    made: list[Path] = []
+
+    def ended(seed: int, directory: Path) -> Round:
+        made.append(directory)
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            signal.raise_signal(signal.SIGTERM)
+            made.append(directory)
+        return Round(1)
+
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit, match=str(128 + signal.SIGTERM)):
+            run(ended)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert len(made) == 2
+    assert not made[0].exists()
 
 
 def test_time_that_is_over_ends_it(run: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
