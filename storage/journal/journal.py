@@ -52,7 +52,7 @@ class Journal:
             give_to_owner(store.path / "journal")
             _allocate(self._file, self.bytes_max)
             sync.flush_directory(store.path)
-            self._held = HeldFile(store.path / "journal", (self._file,))
+            self._held = [HeldFile(store.path / "journal", (self._file,)), *_lock_of(store)]
         except OSError as error:
             self.error = error
 
@@ -66,13 +66,13 @@ class Journal:
         if self.error is not None or self._room < 0 or self._at + len(encoded) > self.bytes_max:
             return False
         try:
-            self._held.check()
+            self._check_held()
             _write_durably(self._file, encoded, self._at)
-            self._held.check()
+            self._check_held()
         except OSError as error:
             self.error = error
             with contextlib.suppress(OSError):
-                self._held.check()
+                self._check_held()
                 _write_durably(self._file, NO_RECORD, self._at)
             return False
         self._witness.acknowledged(appends[-1].numbered.end)
@@ -89,14 +89,23 @@ class Journal:
         self._room = -1
         if self.error is None:
             with contextlib.suppress(OSError):
-                self._held.check()
+                self._check_held()
                 _write_durably(self._file, NO_RECORD, 0)
+
+    def _check_held(self) -> None:
+        for each in self._held:
+            each.check()
 
     def close(self) -> None:
         """Close the file; call while no other call is running. Idempotent."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+
+
+def _lock_of(store: Store) -> list[HeldFile]:
+    """Return the file without which another process could write into the same journal."""
+    return [] if store.lock_file is None else [HeldFile(store.lock_path, (store.lock_file,))]
 
 
 def _write_durably(file: int, data: bytes, at: int) -> None:

@@ -31,17 +31,23 @@ def remove(path: Path, stranger: Path) -> None:
     stranger.touch()
 
 
+@pytest.mark.parametrize("name", ["journal", "writer.lock"])
 @pytest.mark.parametrize("take_away", [reuse, remove])
-def test_the_journal_writes_into_no_other(tmp_path: Path, take_away: TakeAway) -> None:
-    """A journal that was removed, or whose number leads elsewhere, takes nothing, says so, and writes nothing there."""
+def test_the_journal_writes_into_no_other(tmp_path: Path, take_away: TakeAway, name: str) -> None:
+    """A journal that was removed, or whose number leads elsewhere, takes nothing, says so, and writes nothing there.
+
+    So does one without the lock: another process may write into the same file.
+    """
     stranger = tmp_path / "stranger"
     with opened(tmp_path / "store") as (store, _):
         journal = Journal(store)
         assert journal.append([numbered(1, 1)])
-        take_away(store.path / "journal", stranger)
+        take_away(store.path / name, stranger)
+        before = (store.path / "journal").read_bytes() if name != "journal" else b""
         assert not journal.append([numbered(2, 1)])
         journal.clear()
-        assert "journal" in str(journal.error)
+        assert not before or (store.path / "journal").read_bytes() == before
+        assert name in str(journal.error)
         assert stranger.read_bytes() == b""
         journal.close()
 
