@@ -1,9 +1,17 @@
-"""kill -9 while things leave the store: bodies under load, then receipts, with the time that has passed for them."""
+"""Things leave the store: beside a model that says what must stay, and with kill -9 in between.
+
+Of a server bodies leave under load, then receipts, with the time that has passed for them.
+"""
 
 from dataclasses import replace
 from pathlib import Path
 from random import Random
 
+from hypothesis import Phase, settings
+from hypothesis import seed as seeded
+from hypothesis.stateful import run_state_machine_as_test
+
+from tests.property.test_retention_model import StoreUnderRetention
 from tests.support.clocks import Clocks
 from tests.support.ledger import pending, read_books, totals
 from tests.support.load import SECTIONS, SOURCES, Load
@@ -16,6 +24,8 @@ ANSWERS_MAX = 24
 BODIES_BYTES_MAX = 4096
 """So few that most leave while the load goes on."""
 RECEIPT_HOURS = 720
+EXAMPLES = 20
+STEPS = 50
 KILLS = 1
 """While receipts leave; its starts are most of a round."""
 
@@ -57,4 +67,16 @@ def _bodies_left(child: Child) -> float:
     return sum(value for name, value in said.items() if name.startswith("tidegate_events_expired_total"))
 
 
-FAULTS = (Fault("kill -9 while things leave", while_things_leave, long=500),)
+def beside_a_model(seed: int, _: Path) -> Round:
+    """Do anything to stores, in any order; the model says what must be there, and how many have left."""
+    long = settings(max_examples=EXAMPLES, stateful_step_count=STEPS, derandomize=False, database=None)
+    run_state_machine_as_test(
+        seeded(seed)(StoreUnderRetention), settings=settings(long, phases=[Phase.generate], deadline=None)
+    )
+    return Round(0, cases=EXAMPLES)
+
+
+FAULTS = (
+    Fault("kill -9 while things leave", while_things_leave, long=500),
+    Fault("anything beside a model of what leaves", beside_a_model, long=60, short=0, unit="stores"),
+)
