@@ -40,7 +40,7 @@ EARLY_ANSWER = (
     "server/http/gate.py",
     "gate.acknowledger.append(state, self._admission, self._committed)",
     "gate.acknowledger.append(state, self._admission, lambda _: None); "
-    'answer(Answer(200, intake.answer_body(source, self._admission, "early")))',
+    'self._answer(Answer(200, intake.answer_body(source, self._admission, "early")))',
 )
 EARLY_ANSWERS = (
     "server/http/gate.py",
@@ -70,7 +70,7 @@ MUTANTS = [
     Mutant("200 before commit, killed", *EARLY_ANSWER, kills, "acknowledged, and not in the store"),
     Mutant("200 before commit, several together, killed", *EARLY_ANSWERS, kills, "and not in the store"),
     Mutant("200 before the journal, killed", *EARLY_BATCH, kills, "acknowledged, and not in the store"),
-    Mutant("journal not put into the store, killed", *FORGOTTEN_JOURNAL, kills, "and not in the store"),
+    Mutant("journal not put into the store, killed", *FORGOTTEN_JOURNAL, kills, "neither data.mdb nor the journal has"),
     Mutant("journal rewound too early, killed", *EAGER_REWIND, kills, "came between is missing|not in the store"),
     Mutant(
         "outcome before archive",
