@@ -20,17 +20,22 @@ ROUNDS = 5
 
 
 @contextmanager
-def sent(child: Child, count: int, body: bytes, name: str = "heavy") -> Iterator[list[http.client.HTTPConnection]]:
-    """Connections on which this body was sent, their last bytes at once, the answers still to come."""
+def sent(child: Child, count: int, body: bytes, *, begun: bool = False) -> Iterator[list[http.client.HTTPConnection]]:
+    """Connections on which this body was sent, their last bytes at once, the answers still to come. `begun`: the server
+    had read each head before."""
     with ExitStack() as stack:
         connections = []
         for _ in range(count):
             connection = http.client.HTTPConnection("127.0.0.1", child.port, timeout=HANG_SECONDS)
             stack.enter_context(closing(connection))
-            connection.putrequest("POST", f"/ingest/inbound/{name}")
+            connection.putrequest("POST", "/ingest/inbound/heavy")
             connection.putheader("Authorization", f"Bearer {TOKEN}")
             connection.putheader("Content-Length", str(len(body)))
-            connection.endheaders(body[:-1])
+            if begun:
+                connection.putheader("Expect", "100-continue")
+            connection.endheaders()
+            assert not begun or connection.sock.recv(1024).endswith(b"\r\n\r\n")
+            connection.send(body[:-1])
             connections.append(connection)
         for connection in connections:
             connection.send(body[-1:])
@@ -71,10 +76,10 @@ def test_a_small_request_passes_heavy_ones(children: Children) -> None:
 
 
 def test_a_drain_answers_heavy_bodies_that_wait(children: Children) -> None:
-    """What had been sent whole when the server was told to end is read, committed and answered."""
+    """Those that were begun when the server is told to end are read, committed and answered."""
     child = children(source("heavy"))
     child.start()
-    with sent(child, HEAVY, DEEP) as heavy:
+    with sent(child, HEAVY, DEEP, begun=True) as heavy:
         eventually(lambda: unanswered(heavy) < HEAVY)
         child.signal(signal.SIGTERM)
         assert accepted(heavy) == HEAVY
