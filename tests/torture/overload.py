@@ -85,4 +85,4 @@ def more_than_it_takes(seed: int, directory: Path) -> Round:
         return Round(found.acknowledged, found.lost, found.doubled, (*found.problems, *odd), found.cases)
 
 
-FAULTS = (Fault("more than it can take", more_than_it_takes, long=100, unit="requests"),)
+FAULTS = (Fault("more than it can take", more_than_it_takes, long=100, short=0, unit="requests"),)

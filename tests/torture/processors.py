@@ -182,7 +182,7 @@ def _harm(scene: Scene, way: str, name: str) -> None:
 FAULTS = (
     Fault("bad processors: what they raise and return", stays(ANSWERS, len(ANSWERS)), 30, 0, "answers"),
     Fault("bad processors: some of what they answer", stays(ANSWERS, SHORT), 30, 1, "answers"),
-    Fault("bad processors: what they change in the process", stays(MEDDLES, len(MEDDLES), "bad"), 100, 1, "changes"),
+    Fault("bad processors: what they change in the process", stays(MEDDLES, len(MEDDLES), "bad"), 100, 0, "changes"),
     Fault("bad processors: how they end the process", ends(HARMS, IN_ONE_ROUND), 100, 0, "ends"),
     Fault("bad processors: descriptors that they close", ends(CLOSINGS, IN_ONE_ROUND), 60, 0, "descriptors"),
     Fault("bad processors: the store removed", store_removed, 10, 0, "removals"),
