@@ -16,7 +16,7 @@ import trio
 from server.base import log
 from server.base.worker import Worker
 from server.flow.committer import Committer
-from storage.errors import StoreDamaged, StoreError, StoreFull
+from storage.errors import StoreError, StoreFull
 from storage.lmdb_store.environment import Store
 from storage.removal import Removal
 from storage.retain.planner import Planner
@@ -49,6 +49,8 @@ class RetentionTask:
         self._requeueing = requeueing
         self._counted = counted
         self._log = log.get("tidegate.retention")
+        self.error: StoreError | None = None
+        """Why nothing leaves now: the store cannot be read somewhere."""
         self._stopping = trio.Event()
         self._stopped = trio.Event()
 
@@ -57,11 +59,11 @@ class RetentionTask:
         while not self._stopping.is_set():
             try:
                 await self._pass()
-            except StoreDamaged as error:
-                self._log.error("retention has stopped: the store is damaged, run tidegate verify", error=str(error))
-                break
-            except StoreError as error:
-                self._log.warning("retention cannot read the store now", error=str(error))
+                self.error = None
+            except StoreError as error:  # a damage where nobody else looks must not end the server
+                if str(error) != str(self.error):
+                    self._log.warning("nothing leaves the store: it cannot be read", error=str(error))
+                self.error = error
             with trio.move_on_after(FULL_SECONDS if self._is_full else PASS_SECONDS):
                 await self._stopping.wait()
         self._stopped.set()
