@@ -220,7 +220,7 @@ class StoreUnderRetention(RuleBasedStateMachine):
         held = {e.delivery for n, e in self.events.items() if self._holds(n, policy)}
         assert {first for first in after[1] if first < until} <= held
         stay_ms = max(policy.receipt_ms, policy.window_ms + ON_ITS_WAY_MS)
-        until = min((e.group for n, e in self.events.items() if self._is_young(n, stay_ms)), default=until)
+        until = min([until, *(e.group for n, e in self.events.items() if self._is_young(n, stay_ms))])
         groups = {self.events[first].group for first in self._needed(policy) | after[1]}
         gone = {e.delivery for e in self.events.values() if e.group not in groups and e.delivery < until}
         assert {first for first in after[0] & gone if first < self._last_block} == set()
