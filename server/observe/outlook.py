@@ -9,6 +9,7 @@ from server.base.source import Source
 from server.config.forecast import DAY_SECONDS, Forecast, Outlook, outlook
 from server.config.settings import Config
 from server.intake.events import rfc3339
+from storage.errors import StoreError
 from storage.lmdb_store.room import Room
 from storage.read.reader import Reader
 
@@ -42,13 +43,19 @@ class Capacity:
 
     def full_at_seconds(self) -> float | None:
         """Return when the store is full at the measured rate, in seconds since the epoch: infinite if never, None if
-        that is not known yet. As `outlook`."""
-        found = self.outlook().measured
+        that is not known yet, or if the store cannot be read: all other metrics are there. For the reader's thread."""
+        try:
+            found = self.outlook().measured
+        except StoreError:
+            return None
         return None if found is None else self._clock.now_ms() / 1000 + found.full_in_seconds
 
     def describe(self) -> dict[str, object]:
-        """Return it as JSON-able values. As `outlook`."""
-        found, now_ms = self.outlook(), self._clock.now_ms()
+        """Return it as JSON-able values: `error` alone if the store cannot be read. For the reader's thread."""
+        try:
+            found, now_ms = self.outlook(), self._clock.now_ms()
+        except StoreError as error:
+            return {"error": str(error)}
         measured = found.measured and {
             "over_seconds": found.usage.measured_ms // 1000,
             **_describe(found.measured, now_ms),

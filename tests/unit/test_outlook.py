@@ -9,6 +9,7 @@ import pytest
 
 from server.config.load import load
 from server.observe.outlook import Capacity
+from storage.errors import StoreDamaged
 from storage.read.usage import Usage
 
 NOW_MS = 1_700_000_000_000
@@ -17,20 +18,22 @@ USAGE = Usage(archive_bytes=30_000, receipt_bytes=10_000, archived=100, events=1
 
 
 class World:
-    """A store that holds this, and has so much left."""
+    """A store that holds this, or is damaged, and has so much left."""
 
-    def __init__(self, usage: Usage, bytes_left: float) -> None:
+    def __init__(self, usage: Usage | StoreDamaged, bytes_left: float) -> None:
         self.found = usage
         self.bytes_left = bytes_left
 
     def usage(self, now_ms: int) -> Usage:
+        if isinstance(self.found, StoreDamaged):
+            raise self.found
         return self.found
 
     def now_ms(self) -> int:
         return NOW_MS
 
 
-def capacity(tmp_path: Path, usage: Usage, bytes_left: float, *, retention: bool = False) -> Capacity:
+def capacity(tmp_path: Path, usage: Usage | StoreDamaged, bytes_left: float, *, retention: bool = False) -> Capacity:
     path = tmp_path / "tidegate.toml"
     path.write_text('[sources.a]\ntype = "webhook"\ntokens = ["t"]\nrate_limit_events_per_second = 2\n')
     config, world = load(path), World(usage, bytes_left)
@@ -89,3 +92,10 @@ def test_what_was_not_measured_is_not_said(tmp_path: Path) -> None:
     assert found.full_at_seconds() is None
     empty = capacity(tmp_path, Usage(0, 0, 0, 0, 0, 0), 10).describe()
     assert (empty["bytes_per_event"], empty["measured"], empty["configured"]) == (None, None, None)
+
+
+def test_damage_hides_only_the_outlook(tmp_path: Path) -> None:
+    """Where the look at the store meets damage, the metric is left out and `/sources` says why; the rest is shown."""
+    found = capacity(tmp_path, StoreDamaged("facts, key 1: the checksum is wrong"), 10)
+    assert found.full_at_seconds() is None
+    assert found.describe() == {"error": "facts, key 1: the checksum is wrong"}
