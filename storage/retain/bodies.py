@@ -22,7 +22,7 @@ from storage.retain.policy import Mask, Retention
 
 
 class BodiesPlan:
-    """What leaves in one step. `excess`: bytes of bodies over the bound, or less than 0."""
+    """What leaves in one step."""
 
     def __init__(self, snapshot: Snapshot, policy: Retention, now_ms: int) -> None:
         self._snapshot = snapshot
@@ -31,6 +31,7 @@ class BodiesPlan:
         self._compressor = zstandard.ZstdCompressor(level=COMPRESSION_LEVEL)
         bound = policy.archive_bytes_max
         self._excess = snapshot.bytes_of("bodies") - bound if bound else 0
+        """Bytes of bodies over the bound; not above 0 if none are."""
         self._block: Block | None = None
         self.removals: list[BodiesRemoval] = []
 

@@ -70,7 +70,7 @@ class GoodClient:
             self.acknowledged.append(Acknowledged(answer.json["delivery"], "demo", (name,)))
         else:
             self.problems.append(f"{answer.status} to a good client: {answer.body!r}")
-        time.sleep(PAUSE_SECONDS)
+        time.sleep(PAUSE_SECONDS)  # the pace of a sender, not a wait for anything
         return took
 
 

@@ -65,7 +65,7 @@ class Images:
 
 def order_of(recorded: Recorded, work: Path, **more: object) -> Order:
     """Return an order for images of this trace."""
-    return Order(str(recorded.trace), str(recorded.root), str(work), old=recorded.old, **more)  # type: ignore[arg-type]
+    return Order(str(recorded.trace), str(recorded.root), str(work), old=recorded.old, **more)  # type: ignore[arg-type]  # `more` holds fields of Order
 
 
 @contextmanager
