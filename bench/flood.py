@@ -166,7 +166,7 @@ class Flood:
         try:
             client.left = client.left[client.sock.send(client.left) :]
         except BlockingIOError:
-            pass
+            pass  # its buffer is full: the rest goes when it can be written
         except OSError:
             client.left = memoryview(b"")  # refused: its answer may be there
         if had:

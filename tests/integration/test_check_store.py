@@ -87,7 +87,7 @@ def test_nothing_is_said_of_an_empty_store(tmp_path: Path) -> None:
     tight = said(tmp_path, SOURCE + LIMIT, Machine(2**40, 4 * GIB, 10**6, 200 * GIB))
     assert re.search(r"494 MiB a day; full in 6\.21 days, at 20\d\d-\d\d-\d\dT\d\d:\d\dZ\n", tight)
     with opened(tmp_path / "data"):
-        pass
+        pass  # that makes it
     assert "it holds no events yet" in said(tmp_path, SOURCE)
 
 

@@ -82,7 +82,7 @@ def test_a_lost_end_is_damage(tmp_path: Path, lose: Callable[[Path], None], word
     filled(tmp_path, [Group([numbered(1, 3)])])
     lose(tmp_path)
     with pytest.raises(StoreDamaged, match=words), opened(tmp_path):
-        pass
+        pass  # it is not opened
     assert any(words in problem for problem in verify(tmp_path).problems)
     for name in ("journal", "writer.lock"):
         (tmp_path / name).unlink(missing_ok=True)

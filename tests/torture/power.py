@@ -65,7 +65,8 @@ class Images:
 
 def order_of(recorded: Recorded, work: Path, **more: object) -> Order:
     """Return an order for images of this trace."""
-    return Order(str(recorded.trace), str(recorded.root), str(work), old=recorded.old, **more)  # type: ignore[arg-type]  # `more` holds fields of Order
+    paths = str(recorded.trace), str(recorded.root), str(work)
+    return Order(*paths, old=recorded.old, **more)  # type: ignore[arg-type]  # `more` holds fields of Order
 
 
 @contextmanager
