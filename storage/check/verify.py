@@ -39,7 +39,7 @@ class Report:
     deliveries: int = 0
     blocks: int = 0
     sources: dict[str, dict[str, int]] = field(default_factory=dict)
-    """By source: its accounts, by the names that `/sources` has for them."""
+    """By source, in the order of their ids: its accounts, by the names that `/sources` has for them."""
 
     @property
     def ok(self) -> bool:
@@ -115,7 +115,8 @@ def _audit(path: Path, problem: Callable[[str], None], left_out: Callable[[], in
     untold, statuses = counts.pop("untold"), counts.pop("statuses")
     del counts["expired"]
     none = [0] * len(EventStatus)
-    sources = {each: _accounts(statuses.get(each, none), untold.get(each, {})) for each in statuses.keys() | untold}
+    ids = sorted(statuses.keys() | untold)
+    sources = {each: _accounts(statuses.get(each, none), untold.get(each, {})) for each in ids}
     _say(summary=counts | {"sources": sources, "problems_left_out": left_out()})
 
 

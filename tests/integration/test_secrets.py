@@ -302,6 +302,7 @@ def test_a_refusal_says_nothing_of_the_token(tmp_path: Path) -> None:
         sent = ["x", "x" * 4000, SECRETS["token-literal"][:-1], SECRETS["token-literal"] + "x", HASHED, ""]
         for token in sent:
             host.send("worked", token, b"{}")
+        assert host.child.stop() == 0
     assert len({answer for answer in host.heard if b"unauthorized" in answer}) == 1
     said = [line | {"timestamp": ""} for line in host.child.lines if line["event"] == "refused"]
     assert said == said[:1] * len(sent)

@@ -94,6 +94,13 @@ def test_a_right_store_is_found_right(path: Path) -> None:
     assert (path / "data.mdb").read_bytes() == before
 
 
+def test_sources_come_in_order_of_ids(tmp_path: Path) -> None:
+    """Two reports of the same store are the same text, whichever seed strings are hashed with."""
+    names = [f"source-{at}" for at in range(10)]
+    filled(tmp_path / "store", [Group([numbered(at + 1, 1, source_id=name)]) for at, name in enumerate(names[::-1])])
+    assert list(verify(tmp_path / "store").sources) == names
+
+
 def test_an_empty_store_is_right(tmp_path: Path) -> None:
     """A store without an event is right."""
     filled(tmp_path / "store", [])
