@@ -18,6 +18,13 @@ READ_BYTES = 65536
 """The most that is read from a socket in one call."""
 WRITE_BYTES = 65536
 """An answer is sent in pieces of at least this, so that a small one is one send."""
+HEAD_READ_BYTES = 4096
+"""The same while there is no room for bodies: most heads, and little of what cannot be taken yet."""
+ROOM_SECONDS = 1.0
+"""How long a request waits for room before it is refused: a refusal and the new connection after it cost as much as an
+acknowledged request of a few events, so that refusing all at once what is too much would leave less to acknowledge."""
+ROOM_LOOK_SECONDS = 0.2
+"""How often it asks."""
 LINGER_SECONDS = 2.0
 """How long input after the last answer is discarded before the connection is closed."""
 
@@ -34,6 +41,12 @@ class Denial:
     refusal: Refusal
     source_id: str = ""
     """The source if the request has a valid token of it, else ""; for the log."""
+    lacks_room: bool = False
+    """Whether it is for want of room in flight, which others will give back: ask again for ROOM_SECONDS."""
+
+    def may_wait(self, since: float, now: float) -> bool:
+        """Return whether a request that first asked at `since` is to ask again."""
+        return self.lacks_room and now < since + ROOM_SECONDS
 
 
 class Entry(Protocol):

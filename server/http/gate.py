@@ -91,7 +91,7 @@ class Gate:
             return Denial(self.backlog_refusal(), head.source_id)
         request = AdmittedRequest(self, sender, head)
         if head.content_length and (refusal := request.reserve(head.content_length)) is not None:
-            return Denial(refusal, head.source_id)
+            return Denial(refusal, head.source_id, lacks_room=refusal.code == "overloaded")
         return request
 
     def submit_batch(self, requests: Sequence[R], reply: BatchReply[R]) -> Sequence[R]:

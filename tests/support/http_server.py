@@ -26,6 +26,7 @@ from tests.support.waiting import HANG_SECONDS, NEVER_SECONDS
 ACCEPTED = Answer(200, b'{"status":"accepted"}')
 TOKEN = "Authorization: Bearer good"
 INGEST = "/ingest/inbound/demo"
+NO_ROOM = refuse("overloaded", "no room")
 
 OnAnswer = Callable[[Answer | Exception], None]
 
@@ -45,6 +46,8 @@ class FakeGate:
     """Lets `Bearer good` in, takes bodies of at most `bytes_max`, and answers as `on_submit` does."""
 
     bytes_max: int = 1000
+    full_for: int = 0
+    """So many more times that somebody asks there is no room."""
     heads: list[DeliveryHead] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
     grown: list[int] = field(default_factory=list)
@@ -57,6 +60,9 @@ class FakeGate:
             return Denial(UNAUTHORIZED)
         if head.content_length is not None and head.content_length > self.bytes_max:
             return Denial(refuse("too_large", "too large by its head"), head.source_id)
+        if self.full_for > 0:
+            self.full_for -= 1
+            return Denial(NO_ROOM, head.source_id, lacks_room=True)
         return FakeEntry(self)
 
     def submit_batch(self, requests: Sequence[FastConnection], _reply: object) -> Sequence[FastConnection]:

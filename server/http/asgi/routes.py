@@ -17,6 +17,7 @@ from server.base.refusal import Refusal, refuse
 from server.http.answer import Answer, refusal_answer
 from server.http.asgi.body import READER, BodyReader, Scope, with_body_reader
 from server.http.frontend import (
+    ROOM_LOOK_SECONDS,
     Denial,
     Entry,
     HealthChecks,
@@ -50,6 +51,9 @@ def build_public_app(
         started = trio.current_time()
         head = _head(source_id, trusted_proxies)
         entry = gate.enter(head)
+        while isinstance(entry, Denial) and entry.may_wait(started, trio.current_time()):
+            await trio.sleep(ROOM_LOOK_SECONDS)
+            entry = gate.enter(head)
         if isinstance(entry, Denial):
             answer, authenticated = refusal_answer(entry.refusal, close=True), entry.source_id
         else:

@@ -15,7 +15,9 @@ from server.http.fast.socket import FastSocket, SocketLane, State
 from server.http.frontend import (
     BROKEN_BODY,
     BROKEN_HEAD,
+    HEAD_READ_BYTES,
     READ_BYTES,
+    ROOM_LOOK_SECONDS,
     SLOW_BODY,
     Denial,
     Entry,
@@ -36,6 +38,7 @@ class ConnectionLane(SocketLane, Protocol):
     listener: Listener
     observe: Observe
     batch: "list[FastConnection]"
+    full_until: float
 
     @property
     def gate(self) -> RequestGate: ...
@@ -66,8 +69,9 @@ class FastConnection(FastSocket):
 
         A request that arrives in one piece, as most do, joins the batch of this turn.
         """
+        has_room = self._lane.now > self._lane.full_until or self.state is State.BODY
         try:
-            data = self.sock.recv(READ_BYTES)
+            data = self.sock.recv(READ_BYTES if has_room else HEAD_READ_BYTES)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
@@ -122,7 +126,7 @@ class FastConnection(FastSocket):
         return left == b""
 
     def on_deadline(self) -> None:
-        """Refuse the request that has begun, or close; call when the deadline has passed.
+        """Refuse the request that has begun, let it ask again, or close; call when the deadline has passed.
 
         What has come by now is in time: the lane itself may have been late, and not looked for so long.
         """
@@ -132,6 +136,9 @@ class FastConnection(FastSocket):
             self._refuse_head(HEAD_TOO_SLOW)
         elif self.state is State.BODY:
             self._refuse_body(SLOW_BODY)
+        elif self.state is State.ROOM:
+            self._enter_gate()
+            self._process_buffer()
         else:
             self.close()
         self._watch()
@@ -166,15 +173,24 @@ class FastConnection(FastSocket):
             self._refuse_head(found)
 
     def _ask_gate(self, ingest: IngestHead) -> None:
-        lane, head = self._lane, ingest.head
-        lane.connections.mark_busy(self)
-        self.started = lane.now
+        self._lane.connections.mark_busy(self)
+        self._ingest, self.started = ingest, self._lane.now
+        self._enter_gate()
+
+    def _enter_gate(self) -> None:
+        """Be let in, be refused, or wait for room and ask again."""
+        assert self._ingest is not None
+        lane, ingest, head = self._lane, self._ingest, self._ingest.head
         entry = lane.gate.enter(head)
         if isinstance(entry, Denial):
-            self._refuse(entry.refusal, refused_delivery(head, entry.source_id))
+            if entry.may_wait(self.started, lane.now):
+                lane.full_until = lane.now + ROOM_LOOK_SECONDS
+                self._enter(State.ROOM)
+            else:
+                self._refuse(entry.refusal, refused_delivery(head, entry.source_id))
             return
         self.is_authenticated = True
-        self._ingest, self._entry = ingest, entry
+        self._entry = entry
         self._enter(State.BODY)
         invites = ingest.expects_continue and not self.protocol.buffer and head.content_length != 0
         if invites and self._send_now(CONTINUE):

@@ -9,6 +9,7 @@ run.
 """
 
 import errno
+import math
 import os
 import select
 import socket
@@ -16,6 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 from typing import Protocol
 
 import trio
@@ -71,6 +73,8 @@ class FastLane:
         self.connections = listener.connections
         self.now = time.monotonic()
         """When this turn began; monotonic seconds."""
+        self.full_until = -math.inf
+        """While requests wait for room, only heads are read."""
         self.batch: list[FastConnection] = []
         """Those whose request arrived whole in this turn."""
         self.listener = listener
@@ -266,7 +270,8 @@ class FastLane:
                 if file in self._listening:
                     self._epoll.modify(file, select.EPOLLIN)
             self._paused.clear()
-            for late in [each for each in self._open.values() if each.deadline <= self.now]:
-                self._serve(late, late.on_deadline)
+            late = [each for each in self._open.values() if each.deadline <= self.now]
+            for connection in sorted(late, key=attrgetter("deadline")):  # who waits for room: the first comes first
+                self._serve(connection, connection.on_deadline)
             if self.batch:
                 self._submit_batch()

@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 from server.http.connections import Connections
 from server.http.fast.head_cache import HeadCache
 from server.http.fast.protocol import IngestProtocol
-from server.http.frontend import LINGER_SECONDS, ConnectionLimits
+from server.http.frontend import LINGER_SECONDS, ROOM_LOOK_SECONDS, ConnectionLimits
 
 BUFFER_BYTES_MAX = 262144
 """Of a pipelining client's next requests; beyond it nothing is read until an answer has been sent."""
@@ -27,6 +27,8 @@ class State(IntEnum):
     """Waits for the rest of a request's head; if new, for its first byte."""
     BODY = auto()
     """Admitted: waits for the rest of the body."""
+    ROOM = auto()
+    """Waits, unread, for room in flight."""
     ANSWER = auto()
     """Submitted: waits for the commit."""
     FLUSH = auto()
@@ -49,7 +51,8 @@ _after_answer = {State.IDLE, State.HEAD, State.LINGER, State.CLOSED}
 _refused = {State.FLUSH, State.LINGER, State.CLOSED}
 
 STATES: Mapping[State, StateRule] = {
-    State.HEAD: StateRule(lambda limits: limits.header_timeout_seconds, frozenset(_refused | {State.BODY})),
+    State.HEAD: StateRule(lambda limits: limits.header_timeout_seconds, frozenset(_refused | {State.BODY, State.ROOM})),
+    State.ROOM: StateRule(lambda _: ROOM_LOOK_SECONDS, frozenset(_refused | {State.BODY, State.ROOM})),
     State.BODY: StateRule(lambda limits: limits.body_timeout_seconds, frozenset(_refused | {State.ANSWER})),
     State.ANSWER: StateRule(lambda _: math.inf, frozenset(_after_answer | {State.FLUSH})),
     State.FLUSH: StateRule(lambda limits: limits.body_timeout_seconds, frozenset(_after_answer)),
@@ -182,11 +185,13 @@ class FastSocket(ABC):
             self.close()
 
     def _watch(self) -> None:
-        """Watch for useful events only: nothing is read while the buffer is full or the client does not read."""
+        """Watch for useful events only: nothing is read without room for it, while the buffer is full, or while the
+        client does not read."""
         if self.state is State.CLOSED:
             return
         writing = bool(self._unsent)
-        reading = not self.at_end and not writing and len(self.protocol.buffer) < BUFFER_BYTES_MAX
+        has_room = self.state is not State.ROOM and len(self.protocol.buffer) < BUFFER_BYTES_MAX
+        reading = has_room and not self.at_end and not writing
         if (reading, writing) != self._watched:
             self._watched = (reading, writing)
             self._lane.watch(self, reading=reading, writing=writing)
