@@ -8,6 +8,7 @@ from server.base.refusal import Refusal, refuse
 from server.config.capacity import size
 from server.flow.committer import Committer
 from server.flow.engine import Engine
+from server.flow.retention import RetentionTask
 from storage.dedup.index import DedupIndex
 from storage.errors import StoreError, StoreFull
 from storage.journal.journal import Journal
@@ -39,10 +40,12 @@ class Health:
         index: DedupIndex,
         index_ready: trio.Event,
         *,
+        retention: RetentionTask,
         retention_unset: bool,
     ) -> None:
         """`retention_unset`: nothing leaves, since the store is from before there was retention, and nobody asked."""
         self._committer = committer
+        self._retention = retention
         self._retention_unset = retention_unset
         self._journal = journal
         self._engine = engine
@@ -90,6 +93,9 @@ class Health:
             warnings.append({"warning": "clock", "message": message})
         if self._retention_unset:
             warnings.append({"warning": "retention_unset", "message": RETENTION_UNSET})
+        if self._retention.error is not None:
+            message = f"nothing leaves the store, since it cannot be read: {self._retention.error}"
+            warnings.append({"warning": "retention_failed", "message": message})
         if self._index.spill_error is not None:
             error = self._index.spill_error
             message = f"the dedup index outgrows dedup.memory_ids_max and cannot be written to files: {error}"

@@ -98,7 +98,13 @@ class Server:
             counted=self.engine.counted,
         )
         self.health = Health(
-            self.committer, self.engine, self.journal, self.index, self.index_ready, retention_unset=not applies
+            self.committer,
+            self.engine,
+            self.journal,
+            self.index,
+            self.index_ready,
+            retention=self.retention,
+            retention_unset=not applies,
         )
         self.requests = Requests()
         self.refusals = log.Throttled("tidegate.http", "refused")

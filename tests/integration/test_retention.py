@@ -13,6 +13,7 @@ from tests.support.clocks import Clocks, faked
 from tests.support.config import source
 from tests.support.ledger import check_identity, pending, receipts, statuses, totals
 from tests.support.server import Child, Children
+from tests.support.store import opened
 from tests.support.waiting import eventually
 
 ARCHIVE_HOURS, RECEIPT_HOURS = 168, 720
@@ -83,6 +84,25 @@ def test_the_oldest_bodies_leave_first(children: Children) -> None:
     check_identity(child)
     assert child.stop() == 0
     assert child.errors == []
+
+
+def test_retention_that_cannot_read_warns(children: Children) -> None:
+    """What cannot be read stays, and the log and readiness say so; deliveries, outcomes and a drain go on."""
+    child = children(f"[retention]\narchive_bytes_max = 65536\n{source('demo')}", launch=["--eager-retention"])
+    child.start()
+    send(child, [item(f"old-{at}") for at in range(50)])
+    assert child.stop() == 0
+    with opened(child.store) as (store, _), store.env.begin(write=True) as txn:
+        for key, value in list(txn.cursor(db=store.facts)):
+            txn.put(key, bytes([value[0] ^ 255]) + value[1:], db=store.facts)
+    child.start()
+    for turn in range(2):
+        send(child, [item(f"new-{turn}-{at}", pad=Random(at).randbytes(1000).hex()) for at in range(100)])
+    eventually(lambda: child.lines_of("nothing leaves the store: it cannot be read"))
+    [warning] = child.admin("/readyz").json["warnings"]
+    assert warning["warning"] == "retention_failed"
+    assert send(child, item("last"))
+    assert child.stop() == 0
 
 
 def test_no_wall_clock_removes_anything_early(timed: Child, clocks: Clocks) -> None:
