@@ -31,7 +31,7 @@ class Limit:
 
 
 LIMITS: Mapping[str, Limit] = {
-    # What garbage there is in cycles is collected every few minutes: a saw. The allocator gives back whole arenas of
+    # What garbage there is in cycles is collected every minute: a saw. The allocator gives back whole arenas of
     # 256 KiB, and the index is merged in steps: 3 % is about 3 MB of 100.
     "memory_mb": Limit("RssAnon, MB", share=0.03, troughs=True),
     # Some connections are open when a sample is taken. A descriptor lost in each reload would be over a hundred.

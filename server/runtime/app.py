@@ -34,7 +34,7 @@ from server.observe.metrics import Metrics, Requests
 from server.observe.outlook import Capacity
 from server.observe.sources import describe_sources
 from server.runtime.chores import check_readers, guard_disk, write_time
-from server.runtime.gc import tune
+from server.runtime.gc import collect_young, tune
 from server.runtime.reload import Reload
 from server.runtime.signals import HangUp, notify
 from storage.dedup.index import DedupIndex
@@ -141,6 +141,7 @@ class Server:
         nursery.start_soon(check_readers, self.store, self.looking_up)
         nursery.start_soon(write_time, self.committer)
         nursery.start_soon(guard_disk, self.committer.room, self.disk)
+        nursery.start_soon(collect_young)
         nursery.start_soon(self.retention.run)
         hang_up = HangUp(self.drain_requested.is_set)
         nursery.start_soon(self.reload.on_sighup, hang_up)
