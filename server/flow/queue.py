@@ -11,7 +11,7 @@ from the entry into the channel until the consumer gives it back with `taken_off
 source holds nothing, however large it is: otherwise it could never pass.
 
 Deferred events are always fed from disk, and each takes a token on its way. While none is left, nothing is kept in
-memory: the page is forgotten and read again when a tenth of a second's tokens have come together.
+memory: the page is forgotten, and one of so many events is read when a tenth of a second's tokens have come together.
 """
 
 from collections import deque
@@ -72,6 +72,7 @@ class SourceQueue:
         self._wakeup = Wakeup()
         self._limit_changed = Wakeup()
         self._outdated = False
+        self._page_events_max = FEED_EVENTS_MAX
         self.cursor = start
         self.end = end
         self.behind = start < end
@@ -172,7 +173,7 @@ class SourceQueue:
             self._state.id,
             start,
             end,
-            events_max=FEED_EVENTS_MAX,
+            events_max=self._page_events_max,
             bytes_max=FEED_BYTES_MAX,
             bodies=self.keep_bodies,
         )
@@ -191,12 +192,14 @@ class SourceQueue:
                 return self._tokens_after_ns(count - passed) if passed < fitting else 0
         self.cursor = page.next
         self.behind = self.cursor < self.end
+        self._page_events_max = min(2 * self._page_events_max, FEED_EVENTS_MAX)
         return 0
 
     def _tokens_after_ns(self, wanted: int) -> int:
         limiter, source = self._state.limiter, self._state.source
         rate = source.rate_limit_events_per_second if source else 0
         gathered = max(1, min(wanted, int(rate * RELEASE_SECONDS)))
+        self._page_events_max = gathered
         return limiter.wait_ns(gathered, self._clock.monotonic_ns())
 
     async def _wait_for_tokens(self, nanoseconds: int) -> None:

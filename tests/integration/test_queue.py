@@ -27,11 +27,21 @@ class Log:
     def __init__(self, numbers: list[int]) -> None:
         self.numbers = numbers
         self.asked: list[tuple[int, int]] = []
+        self.sizes: list[int] = []
 
-    def page(self, source_id: str, start: int, end: int, **_: Any) -> Page:
+    def page(self, source_id: str, start: int, end: int, *, events_max: int, **_: Any) -> Page:
         self.asked.append((start, end))
-        spans = [span(number) for number in self.numbers if start <= number < end]
-        return Page(spans, end)
+        self.sizes.append(events_max)
+        found = [number for number in self.numbers if start <= number < end]
+        return Page(list(map(span, found[:events_max])), end if len(found) <= events_max else found[events_max])
+
+
+class DeferredLog(Log):
+    """The same with events that were deferred."""
+
+    def page(self, source_id: str, start: int, end: int, **keys: Any) -> Page:
+        page = super().page(source_id, start, end, **keys)
+        return Page([replace(each, deferred=True) for each in page.spans], page.next)
 
 
 def span(number: int) -> Span:
@@ -186,13 +196,7 @@ def test_a_consumer_that_stops_gives_no_bound() -> None:
 
 async def test_a_wait_for_tokens_may_be_endless() -> None:
     """At a rate of 1e-300 the seconds until the next token were no float, and the queue ended the server."""
-
-    class Deferred(Log):
-        def page(self, source_id: str, start: int, end: int, **keys: Any) -> Page:
-            page = super().page(source_id, start, end, **keys)
-            return Page([replace(each, deferred=True) for each in page.spans], page.next)
-
-    log = Deferred([1, 2])
+    log = DeferredLog([1, 2])
     source = Source("demo", "webhook", (), rate_limit_events_per_second=1e-300)
     async with feeding(log, start=1, end=1) as (queue, state):
         state.configure(source)
@@ -203,3 +207,16 @@ async def test_a_wait_for_tokens_may_be_endless() -> None:
         state.configure(replace(source, rate_limit_events_per_second=0))
         queue.reconsider()
         assert await taken(queue) == [2]
+
+
+async def test_no_more_is_read_than_tokens_release() -> None:
+    """Regression: each tenth of a second a page of thousands was read for the one event that had a token."""
+    log = DeferredLog(list(range(1, 101)))
+    async with feeding(log, start=1, end=101) as (queue, state):
+        state.configure(Source("demo", "webhook", (), rate_limit_events_per_second=50, rate_limit_burst_events=5))
+        queue.reconsider()
+        for number in range(1, 31):
+            assert await taken(queue) == [number]
+            queue.taken_off(span(number))
+        assert len(log.sizes) > 3
+        assert max(log.sizes[1:]) <= 10
