@@ -2,8 +2,8 @@
 
 A body is read in one go, on the loop: nobody is served meanwhile. So those that may take long wait here. After
 PASS_SECONDS of them, at least one, whoever else is ready is served. While small requests come, no heavy body is read
-before the last ones are on disk, and then they rest for as long again: so half of the time belongs to the small ones,
-which find neither the loop, nor the writer, nor the disk busy with heavy ones.
+before the last ones are on disk, and then they rest for half as long again as that took: so most of the time belongs
+to the small ones, which find neither the loop, nor the writer, nor the disk busy with heavy ones.
 
 Sources take turns, each with its oldest. What waits is bounded: its bytes are reserved in `in_flight_bytes_max`, and
 there is one for each connection at most.
@@ -26,9 +26,10 @@ LIGHT_CONTAINERS_MAX = 256
 PASS_SECONDS = 0.002
 """Heavy bodies that take less are read one after the other."""
 
-REST_SHARE = 1.0
+REST_SHARE = 1.5
 """How long heavy bodies rest while small requests come, by the time that the last ones took until they were on disk.
-With less, the median of the small ones is no longer that of a quiet server."""
+With 1 the median of the small ones is where those that met a body begin: on a host whose quiet median was 0.6 ms it was
+3.4 ms beside 8 connections of full batches, with 1.5 it was 1.4, and the heavy ones came to 14 % less."""
 
 REST_SECONDS_MAX = 1.0
 """A disk, or the whole machine, that stood still for a minute is no reason to rest for another."""

@@ -6,7 +6,15 @@ import pytest
 import trio
 import trio.testing
 
-from server.http.turns import LIGHT_BYTES_MAX, LIGHT_CONTAINERS_MAX, PASS_SECONDS, REST_SECONDS_MAX, Turns, is_light
+from server.http.turns import (
+    LIGHT_BYTES_MAX,
+    LIGHT_CONTAINERS_MAX,
+    PASS_SECONDS,
+    REST_SECONDS_MAX,
+    REST_SHARE,
+    Turns,
+    is_light,
+)
 
 LONG = PASS_SECONDS * 10
 """What a heavy body takes here; read alone."""
@@ -65,17 +73,17 @@ async def test_a_small_request_waits_for_one_body(clock: trio.testing.MockClock,
 
 
 async def test_heavy_bodies_rest_beside_small_ones(clock: trio.testing.MockClock, nursery: trio.Nursery) -> None:
-    """After a small request came they rest for as long as the last one took, to the tick."""
+    """After a small request came they rest for REST_SHARE of what the last one took, to the tick."""
     reading = begun(clock, nursery)
     reading.turns.small_came()
     reading.take("first")
     reading.take("second")
     await trio.testing.wait_all_tasks_blocked()
     assert reading.done == ["first"]
-    clock.jump(LONG * 0.99)
+    clock.jump(LONG * REST_SHARE * 0.99)
     await trio.testing.wait_all_tasks_blocked()
     assert reading.done == ["first"]
-    clock.jump(LONG * 0.02)
+    clock.jump(LONG * REST_SHARE * 0.02)
     await trio.testing.wait_all_tasks_blocked()
     assert reading.done == ["first", "second"]
 
@@ -92,10 +100,10 @@ async def test_none_is_read_before_the_last_is_answered(clock: trio.testing.Mock
     assert reading.done == ["first"]
     reading.turns.answered()
     await trio.testing.wait_all_tasks_blocked()
-    clock.jump(LONG * 3.9)
+    clock.jump(LONG * 4 * REST_SHARE * 0.99)
     await trio.testing.wait_all_tasks_blocked()
     assert reading.done == ["first"]
-    clock.jump(LONG * 0.2)
+    clock.jump(LONG * 4 * REST_SHARE * 0.02)
     await trio.testing.wait_all_tasks_blocked()
     assert reading.done == ["first", "second"]
 
