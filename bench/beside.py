@@ -21,7 +21,7 @@ from http.client import HTTPException, HTTPResponse
 from bench.child import HANG_SECONDS
 from bench.load import post
 from bench.workload import TOKEN
-from server.intake.signature import SIGNATURE_HEADER, sign
+from server.intake.schemes import SCHEMES, Message
 
 SOURCE = "beside"
 """A webhook source that asks for a signature under SIGNING_SECRET."""
@@ -50,7 +50,7 @@ REFUSED: dict[str, tuple[int, bytes]] = {
     "wrong token": (401, post("webhook", "wrong", b"{}")),
     "unknown source": (401, post("nobody", TOKEN, b"{}")),
     "no signature": (401, post(SOURCE, TOKEN, b"{}")),
-    "wrong signature": (401, post(SOURCE, TOKEN, b"{}", f"{SIGNATURE_HEADER.decode()}: {'0' * 64}\r\n")),
+    "wrong signature": (401, post(SOURCE, TOKEN, b"{}", f"x-convertmax-signature: {'0' * 64}\r\n")),
     "not JSON": (400, _post(b'{"inbound_event_id":')),
     "no event": (400, _post(b"[]")),
     "corrupt gzip": (400, _post(b"not gzip", "Content-Encoding: gzip\r\n")),
@@ -119,9 +119,10 @@ class Round:
         """Send a signed event twice; return its id."""
         event_id = f"beside-{self._seen.rounds}"
         body = json.dumps({"inbound_event_id": event_id, "event_type": "beside", "payload": {"round": 1}}).encode()
-        signature = sign(body, SIGNING_SECRET.encode()).decode()
+        headers = SCHEMES["convertmax"].sign(Message(body, SIGNING_SECRET.encode(), event_id, "beside", 0))
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         for _ in range(2):
-            status = asked(self._port, post(SOURCE, TOKEN, body, f"{SIGNATURE_HEADER.decode()}: {signature}\r\n"))
+            status = asked(self._port, post(SOURCE, TOKEN, body, lines))
             self._seen.note("signed", 200, status)
             self._seen.accepted += status == 200
         return event_id

@@ -118,6 +118,7 @@ def _delivery(first: int, ids: Sequence[str], body: bytes) -> NumberedDeliveries
         types=["track"] * count,
         indexes=list(range(count)),
         payload_from=[WHOLE_ITEM] * count,
+        unsigned=[""] * count,
     )
     return NumberedDeliveries(first, "abcdef", columns)
 

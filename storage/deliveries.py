@@ -64,6 +64,9 @@ class Deliveries:
     """The place among the items sent."""
     payload_from: Sequence[str]
     """How the payload was chosen: WHOLE_ITEM or PAYLOAD_KEY."""
+    unsigned: Sequence[str]
+    """What of `event_id` and `event_type` came from a header that the body's signature says nothing of, joined by
+    commas; "" for nothing, and where there was no signature."""
 
     @property
     def count(self) -> int:

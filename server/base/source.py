@@ -1,11 +1,34 @@
 """A source: one inbound setup as configured, with its secrets resolved."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 SourceType = Literal["webhook", "segment"]
 MissingId = Literal["generate", "hash", "reject"]
 OverLimit = Literal["defer", "drop", "observe"]
+SchemeName = Literal["convertmax", "standard-webhooks", "stripe", "github", "shopify", "slack"]
+
+SIGNATURE_TOLERANCE_SECONDS = 300
+"""As Stripe, Slack and Standard Webhooks recommend."""
+
+
+class FieldPath(NamedTuple):
+    """Where an id or a type is looked for: in a header, or by object keys in an item."""
+
+    text: str
+    """As configured: `body.a.b` or `header.x`."""
+    header: bytes
+    """In lower case; b"" if it is in the body."""
+    keys: tuple[str, ...] = ()
+
+
+def field_path(text: str) -> FieldPath | None:
+    """Return the path that this text names, None if it names none."""
+    place, _, rest = text.partition(".")
+    if place == "header" and rest.isascii() and rest:
+        return FieldPath(f"header.{rest.lower()}", rest.lower().encode())
+    keys = tuple(rest.split("."))
+    return FieldPath(text, b"", keys) if place == "body" and all(keys) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +40,13 @@ class Source:
     token_digests: tuple[bytes, ...]
     """SHA-256 of each accepted bearer token."""
     signing_secrets: tuple[bytes, ...] = ()
+    signing_keys: tuple[bytes, ...] = ()
+    """What its scheme makes of the secrets."""
+    signature: SchemeName = "convertmax"
+    signature_tolerance_seconds: int = SIGNATURE_TOLERANCE_SECONDS
+    event_id_from: tuple[FieldPath, ...] = ()
+    """Its own paths, or else its scheme's; where both are empty, the rules of `normalise.py` are for it."""
+    event_type_from: tuple[FieldPath, ...] = ()
     event_type_override: str = ""
     missing_event_id: MissingId = "generate"
     rate_limit_events_per_second: float = 0
@@ -28,6 +58,11 @@ class Source:
     processor_attempts_max: int = 12
     processor_outages: tuple[str, ...] = ()
     paused: bool = False
+
+    @property
+    def has_paths(self) -> bool:
+        """Whether ids or types are looked for by paths."""
+        return bool(self.event_id_from or self.event_type_from)
 
     @property
     def archive_only(self) -> bool:

@@ -9,6 +9,7 @@ import orjson
 from server.base.source import Source
 
 PLANS = ("free", "team", "business")
+SAMPLE_TYPE = "order.created"
 PAGES = ("/", "/pricing", "/docs", "/blog/tides")
 
 
@@ -28,7 +29,7 @@ def sample(source: Source, events: int, *, batched: bool) -> tuple[bytes, list[s
 def _order() -> dict[str, object]:
     return {
         "inbound_event_id": str(uuid.uuid4()),
-        "event_type": "order.created",
+        "event_type": SAMPLE_TYPE,
         "payload": {
             "order": random.randrange(10**6, 10**7),  # noqa: S311 - nothing depends on it
             "total_cents": random.randrange(100, 100_000),  # noqa: S311

@@ -2,8 +2,10 @@
 
 import argparse
 import sys
+import time
+import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,9 +23,9 @@ from server.cli.common import (
 )
 from server.cli.exit_codes import ERROR, INTERRUPTED, MISTAKE
 from server.cli.progress import Progress
-from server.cli.samples import sample
+from server.cli.samples import SAMPLE_TYPE, sample
 from server.config.load import Config, load, sending_token
-from server.intake.signature import SIGNATURE_HEADER, sign
+from server.intake.schemes import SCHEMES, Message
 
 ANSWER_SECONDS = 60
 """How long an answer may take: twice the default time for a body."""
@@ -124,7 +126,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _send(config: Config, source: Source, next_body: Bodies, requests: int, summary: Summary) -> None:
-    headers = {"content-type": "application/json", "authorization": f"Bearer {_token(config, source)}"}
+    headers = {"content-type": "application/json"}
+    if source.token_digests:
+        headers["authorization"] = f"Bearer {_token(config, source)}"
     path = f"/ingest/inbound/{source.id}"
     client = Client("server.bind", config.server.bind, ANSWER_SECONDS)
     try:
@@ -133,7 +137,7 @@ def _send(config: Config, source: Source, next_body: Bodies, requests: int, summ
                 body, ids = next_body()
                 summary.sent += 1
                 try:
-                    answer = client.post(path, body, headers | _signature(source, body), ANSWER_KEYS)
+                    answer = client.post(path, body, headers | _signature(source, body, ids), ANSWER_KEYS)
                     summary.add(answer, ids)
                 except NoServer as error:
                     summary.fail("no answer", str(error))
@@ -158,10 +162,13 @@ def _token(config: Config, source: Source) -> str:
     return token.decode("latin-1")
 
 
-def _signature(source: Source, body: bytes) -> dict[str, str]:
-    if not source.signing_secrets:
+def _signature(source: Source, body: bytes, ids: Sequence[str]) -> dict[str, str]:
+    """Return the headers that the source's sender would sign a body with; its id is a sample's, or a random one."""
+    if not source.signing_keys:
         return {}
-    return {SIGNATURE_HEADER.decode(): sign(body, source.signing_secrets[0]).decode()}
+    event_id = ids[0] if ids else str(uuid.uuid4())
+    message = Message(body, source.signing_keys[0], event_id, SAMPLE_TYPE, int(time.time()))
+    return SCHEMES[source.signature].sign(message)
 
 
 def _read(path: Path) -> bytes:

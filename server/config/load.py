@@ -14,12 +14,14 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from server.base.printable import one_line
-from server.base.source import Source
+from server.base.source import Source, field_path
 from server.config import secrets
 from server.config.secrets import InvalidValue, SecretContext
 from server.config.settings import (
+    DEFAULT_SCHEME,
     SECTIONS,
     SOURCE_SETTINGS,
+    WEBHOOK_SETTINGS,
     Config,
     DedupConfig,
     LimitsConfig,
@@ -29,6 +31,7 @@ from server.config.settings import (
     StorageConfig,
 )
 from server.config.values import REQUIRED, Address, Setting, settings_of
+from server.intake.schemes import SCHEMES
 
 __all__ = [
     "Address",
@@ -202,13 +205,36 @@ class _Reader:
                 self.add_mistake(key, "a source id has 1 to 64 of the characters A-Z a-z 0-9 _ -")
             before = len(self.mistakes)
             values = self._values(key, self._table(key, table), SOURCE_SETTINGS)
-            if values.get("type") == "segment" and values.get("signing_secrets"):
-                self.add_mistake(f"{key}.signing_secrets", "is for sources of type webhook only")
+            signed = self._signed(key, values)
             if len(self.mistakes) == before:
-                found[name] = Source(id=name, token_digests=values.pop("tokens"), **values)
+                found[name] = Source(id=name, token_digests=values.pop("tokens"), **values | signed)
             elif secrets.PUBLIC_DIGEST in values.get("tokens", ()):
                 self.public_token_keys.append(key)
         return found
+
+    def _signed(self, key: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what a source's scheme makes of its settings."""
+        given = values.get("signing_secrets", ())
+        is_unsigned = not given and self.is_valid(f"{key}.signing_secrets")
+        if values.get("type") == "segment":
+            for name in WEBHOOK_SETTINGS:
+                if values.get(name):
+                    self.add_mistake(f"{key}.{name}", "is for sources of type webhook only")
+        if is_unsigned and values.get("tokens") == ():
+            self.add_mistake(f"{key}.tokens", "may not be empty where signing_secrets is: everybody could send")
+        if is_unsigned and "signature" in values:
+            self.add_mistake(f"{key}.signature", "needs signing_secrets")
+        scheme, keys = SCHEMES[values.get("signature", DEFAULT_SCHEME)], []
+        for place, secret in enumerate(given):
+            try:
+                keys.append(scheme.key(secret))
+            except ValueError as error:
+                self.add_mistake(f"{key}.signing_secrets", f"entry {place + 1}: {error}")
+        paths = {
+            name: values.get(name) or (tuple(filter(None, map(field_path, default))) if given else ())
+            for name, default in (("event_id_from", scheme.event_id_from), ("event_type_from", scheme.event_type_from))
+        }
+        return {"signing_keys": tuple(keys)} | paths
 
     def add_mistake(self, key: str, message: str) -> None:
         self.mistakes.append((key, message))
@@ -261,6 +287,11 @@ def _check_relations(reader: _Reader, config: Config) -> None:
     reading, in_flight = "limits.body_bytes_max", "limits.in_flight_bytes_max"
     if reader.is_valid(reading, in_flight) and limits.in_flight_bytes_max < limits.body_bytes_max:
         reader.add_mistake(in_flight, f"must be at least {reading}, which is {limits.body_bytes_max}")
+    for source in config.sources.values():
+        tolerance = source.signature_tolerance_seconds
+        if source.signing_keys and SCHEMES[source.signature].is_dated and config.dedup.window_ms < 2000 * tolerance:
+            words = f"must be at least twice signature_tolerance_seconds of source {source.id}, which is {tolerance}"
+            reader.add_mistake("dedup.window_hours", f"{words}: else a request that was seen could be sent again")
 
 
 def _closest(name: str, known: list[str]) -> str | None:

@@ -17,6 +17,7 @@ from server.config.values import (
     EVENT_TYPE,
     NETWORKS,
     PATH,
+    PATHS,
     PROCESSOR,
     REQUIRED,
     SIGNING_SECRETS,
@@ -30,6 +31,7 @@ from server.config.values import (
     number,
     setting,
 )
+from server.intake.schemes import SCHEMES
 from storage.retain.policy import ON_ITS_WAY_MS
 
 GIB = 2**30
@@ -176,11 +178,23 @@ def _source_setting(key: str, kind: Kind, why: str) -> Setting:
 SOURCE_SETTINGS: Mapping[str, Setting] = {
     "type": Setting(REQUIRED, choice("webhook", "segment"), "The shape of the bodies."),
     "tokens": Setting(
-        REQUIRED, TOKENS, "Bearer tokens: any one is accepted, so that they can be changed without a gap."
+        REQUIRED,
+        TOKENS,
+        "Bearer tokens: any one is accepted, so that they can be changed without a gap. Empty: the signature decides.",
     ),
     "signing_secrets": Setting(
         [], SIGNING_SECRETS, "For webhook only. When set, a signature is required too; any one of them is accepted."
     ),
+    "signature": _source_setting("signature", choice(*SCHEMES), "How the sender signs."),
+    "signature_tolerance_seconds": _source_setting(
+        "signature_tolerance_seconds",
+        count(1, 86400),
+        "How old a signed timestamp may be, or how far ahead, in the schemes that have one.",
+    ),
+    "event_id_from": Setting(
+        [], PATHS, "Where events have their ids; the first that is there counts. Empty: as the scheme has them."
+    ),
+    "event_type_from": Setting([], PATHS, "The same for their types."),
     "event_type_override": _source_setting("event_type_override", EVENT_TYPE, "Replaces every event's type when set."),
     "missing_event_id": _source_setting(
         "missing_event_id",
@@ -225,6 +239,10 @@ SOURCE_SETTINGS: Mapping[str, Setting] = {
         "paused", BOOLEAN, "Events are taken and kept, and wait: none is handed on or archived until it is false again."
     ),
 }
+
+DEFAULT_SCHEME = SOURCE_SETTINGS["signature"].default
+WEBHOOK_SETTINGS = ("signing_secrets", "event_id_from", "event_type_from")
+"""Those that a source of type segment has no use for."""
 
 SECTIONS: Mapping[str, type] = {
     "server": ServerConfig,

@@ -8,8 +8,10 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from server.base.source import FieldPath, field_path
 from server.config import secrets
 from server.config.secrets import InvalidValue, SecretContext
+from server.intake.headers import SECRET_PARTS
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -32,6 +34,10 @@ class Setting:
 
 
 REQUIRED = object()
+
+PATH_CHARACTERS_MAX = 256
+"""Of a path to an id or a type."""
+HEADER_NAME = rb"[!#$%&'*+\-.^_`|~0-9a-z]+"
 
 IPV4_MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
 
@@ -127,7 +133,7 @@ def choice(*options: str) -> Kind:
     return text(f"{', '.join(others)} or {last}", lambda value: value in options)
 
 
-def list_of(words: str, read_each: Callable[[object, SecretContext], Any], *, empty: bool) -> Kind:
+def list_of(words: str, read_each: Callable[[object, SecretContext], Any]) -> Kind:
     """Return the kind of a list, read into a tuple. Every bad entry is reported by its place."""
 
     def read(value: object, context: SecretContext) -> tuple[Any, ...]:
@@ -135,8 +141,6 @@ def list_of(words: str, read_each: Callable[[object, SecretContext], Any], *, em
             raise InvalidValue(
                 f"must be {words}"
             )  # without the value: it may be a secret that should have been in a list
-        if not value and not empty:
-            raise InvalidValue(f"must be {words}, and not empty")
         found, mistakes = [], []
         for place, each in enumerate(value):
             try:
@@ -212,15 +216,21 @@ def _class_name(value: object, _: SecretContext) -> str:
     raise InvalidValue(f'must be the name of a class such as "module.Class", not {show(value)}')
 
 
+def _field_path(value: object, _: SecretContext) -> FieldPath:
+    found = field_path(value) if isinstance(value, str) and len(value) <= PATH_CHARACTERS_MAX else None
+    if found is None or not (found.keys or re.fullmatch(HEADER_NAME, found.header)):
+        raise InvalidValue(f'must be a place such as "body.data.id" or "header.x-request-id", not {show(value)}')
+    if found.header and SECRET_PARTS.search(found.header):
+        raise InvalidValue(f"{found.text}: a header that may hold a secret or a signature names no event")
+    return found
+
+
 ADDRESS = Kind('an IP address or localhost, and a port, such as "127.0.0.1:8080" or "[::1]:8080"', _address)
 PATH = Kind("a path", _path)
-NETWORKS = list_of('a list of networks, such as ["10.0.0.0/8"]', _network, empty=True)
-TOKENS = list_of(
-    "a list of secrets: each the token itself, env:NAME, file:PATH or sha256:HEX", secrets.token_digest, empty=False
-)
-SIGNING_SECRETS = list_of(
-    "a list of secrets: each the secret itself, env:NAME or file:PATH", secrets.resolve, empty=True
-)
+NETWORKS = list_of('a list of networks, such as ["10.0.0.0/8"]', _network)
+TOKENS = list_of("a list of secrets: each the token itself, env:NAME, file:PATH or sha256:HEX", secrets.token_digest)
+PATHS = list_of('a list of places, each "body.KEY", "body.KEY.KEY" or "header.NAME"', _field_path)
+SIGNING_SECRETS = list_of("a list of secrets: each the secret itself, env:NAME or file:PATH", secrets.resolve)
 ADMIN_TOKEN = Kind(
     'a secret (the token itself, env:NAME or file:PATH), or "" for none',
     lambda value, context: b"" if value == "" else secrets.token(value, context),
@@ -228,5 +238,5 @@ ADMIN_TOKEN = Kind(
 BOOLEAN = Kind("true or false", _boolean)
 EVENT_TYPE = text("a string of at most 256 bytes", lambda value: len(value.encode()) <= 256)
 PROCESSOR = text('"module:function", or "" for none', _processor)
-CLASSES = list_of('a list of names of classes, such as ["module.Class"]', _class_name, empty=True)
+CLASSES = list_of('a list of names of classes, such as ["module.Class"]', _class_name)
 NO_CONTEXT = SecretContext({}, Path())

@@ -13,7 +13,7 @@ AUTHENTICATED_MAX = 4096
 
 @dataclass(slots=True, eq=False)
 class Authenticated:
-    """A sender with a valid token: its source."""
+    """A sender with a valid token, or of a source that has none and goes by its signature: its source."""
 
     state: SourceState
     source: Source
@@ -49,4 +49,7 @@ class Senders:
         source = state.source if state is not None else None
         digests = source.token_digests if source is not None else ()
         matches = token_matches(token_of(authorization), digests, self._tokens_max)
-        return Authenticated(state, source) if state is not None and source is not None and matches else None
+        if state is None or source is None:
+            return None
+        goes_by_signature = not digests and bool(source.signing_keys)
+        return Authenticated(state, source) if matches or goes_by_signature else None

@@ -24,6 +24,7 @@ from server.http.turns import Turns, is_light
 from server.intake import intake
 from server.intake.intake import Admission, DeliveryHead
 from server.intake.read_many import Request, read_many
+from server.intake.schemes import Claim
 from server.observe.health import Health, storage_refusal
 from storage.deliveries import Deliveries, NumberedDeliveries
 from storage.errors import StoreError
@@ -89,7 +90,13 @@ class Gate:
             return UNAUTHENTICATED
         if self.is_backlogged(sender.state):
             return Denial(self.backlog_refusal(), head.source_id)
-        request = AdmittedRequest(self, sender, head)
+        claims: Sequence[Claim] = ()
+        if sender.source.signing_keys:
+            found = intake.claims_of(sender.source, head.scanned, self.clock.now_ms())
+            if isinstance(found, str):
+                return UNAUTHENTICATED
+            claims = found
+        request = AdmittedRequest(self, sender, head, claims)
         if head.content_length and (refusal := request.reserve(head.content_length)) is not None:
             return Denial(refusal, head.source_id, lacks_room=refusal.code == "overloaded")
         return request
@@ -109,7 +116,7 @@ class Gate:
             those = by_head.get(id(head))
             if those is None:
                 sender = self._senders.authenticate(head.source_id, head.authorization)
-                unsigned = sender is not None and not sender.source.signing_secrets
+                unsigned = sender is not None and not sender.source.signing_keys
                 those = by_head[id(head)] = by_sender.setdefault(sender, []) if sender and unsigned else alone
             those.append(request)
         for sender, those in by_sender.items():
@@ -158,6 +165,7 @@ class AdmittedRequest:
     __slots__ = (
         "_admission",
         "_answer",
+        "_claims",
         "_gate",
         "_head",
         "_held",
@@ -168,8 +176,9 @@ class AdmittedRequest:
         "_submitted",
     )
 
-    def __init__(self, gate: Gate, sender: Authenticated, head: DeliveryHead) -> None:
+    def __init__(self, gate: Gate, sender: Authenticated, head: DeliveryHead, claims: Sequence[Claim]) -> None:
         self._gate = gate
+        self._claims = claims
         self._state = sender.state
         self._source = sender.source
         self._head = head
@@ -224,7 +233,7 @@ class AdmittedRequest:
     def _admit(self, body: bytes) -> Refusal | None:
         """Read the body, charge the rate limit and hand it over, or return why not."""
         gate, state, source = self._gate, self._state, self._source
-        reading = intake.read(source, self._head, body, gate.clock.now_ms(), gate.intake_limits)
+        reading = intake.read(source, self._head, body, gate.clock.now_ms(), gate.intake_limits, claims=self._claims)
         if isinstance(reading, Refusal):
             return reading
         if (refusal := self._check_room(reading)) is not None:

@@ -1,11 +1,9 @@
-"""What intake needs from a request's head, in one pass: encoding, signature, id, and the headers that are kept."""
+"""What intake needs from a request's head, in one pass: encoding, id, and the headers that are kept."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
-
-from server.intake.signature import SIGNATURE_HEADER
 
 ID_HEADERS = (b"webhook-id", b"svix-id", b"x-github-delivery", b"x-shopify-webhook-id", b"idempotency-key")
 """In order of precedence: the first one present is the id."""
@@ -16,7 +14,8 @@ KEPT_HEADERS_BYTES_MAX = 8192
 
 _KEPT_NAMES = frozenset((b"content-type", b"user-agent", b"traceparent"))
 _KEPT_PREFIXES = (b"x-", b"webhook-")
-_SECRET_PARTS = re.compile(rb"auth|token|secret|sign|hmac|password|cookie|session|credential|api-key|apikey|access-key")
+SECRET_PARTS = re.compile(rb"auth|token|secret|sign|hmac|password|cookie|session|credential|api-key|apikey|access-key")
+"""A header with one of these in its name may hold a secret: it is not kept, and nothing is made of it."""
 _FORM_TYPES = (b"application/x-www-form-urlencoded", b"multipart/")
 _BLANK = b" \t"
 
@@ -35,40 +34,58 @@ class Scanned(NamedTuple):
     event_id: HeaderId | None
     content_encoding: bytes | None
     """All Content-Encoding values, joined."""
-    signature: bytes | None
-    """None also if there are two: which one counts must not depend on the reader."""
     form: bool
+    lines: Sequence[tuple[bytes, bytes]]
+    """All headers, for the few sources that look for a signature, an id or a type in one. Secrets are among them; the
+    Content-Length may be that of a like request."""
 
 
 def scan(headers: Sequence[tuple[bytes, bytes]]) -> Scanned:
     """Return what intake needs from `headers`: lower-case names, in order of arrival, repeated ones included."""
     present = dict(headers)
     encodings = _values(headers, b"content-encoding") if b"content-encoding" in present else ()
-    signatures = _values(headers, SIGNATURE_HEADER) if SIGNATURE_HEADER in present else ()
     return Scanned(
         _kept_headers(headers),
         None if present.keys().isdisjoint(ID_HEADERS) else _header_id(headers, present),
         b", ".join(encodings) if encodings else None,
-        signatures[0] if len(signatures) == 1 else None,
         _is_form(present.get(b"content-type", b"")),
+        headers,
     )
 
 
-def with_changed(scanned: Scanned, changed: Sequence[tuple[bytes, bytes]]) -> Scanned:
-    """Return what `scan` would for the same head with these values, none of which affects encoding or form.
+def with_changed(
+    scanned: Scanned, changed: Sequence[tuple[bytes, bytes]], lines: Sequence[tuple[bytes, bytes]]
+) -> Scanned:
+    """Return what `scan` would of `lines`: the same head with these values, none of which affects encoding or form.
 
     Each name occurs once, and neither head is so large that a header is left out.
     """
-    kept, event_id, signature = scanned.kept.copy(), scanned.event_id, scanned.signature
+    kept, event_id = scanned.kept.copy(), scanned.event_id
     for name, value in changed:
         key = _kept_name(name)
         if key is not None:
             kept[key] = _text(value)
-        elif name == SIGNATURE_HEADER:
-            signature = value
         if name in ID_HEADERS and event_id is not None and name == event_id.name.encode():
             event_id = HeaderId(event_id.name, _single([value]))
-    return Scanned(kept, event_id, scanned.content_encoding, signature, scanned.form)
+    return Scanned(kept, event_id, scanned.content_encoding, scanned.form, lines)
+
+
+def values_of(scanned: Scanned, names: Collection[bytes]) -> Mapping[bytes, bytes | None]:
+    """Return the values of these headers, of those that are there; None if one came twice: which one counts must not
+    depend on the reader."""
+    found: dict[bytes, bytes | None] = {}
+    for name, value in scanned.lines:
+        if name in names:
+            found[name] = None if name in found else value.strip(_BLANK)
+    return found
+
+
+def utf8(value: bytes) -> str | None:
+    """Return a value as text, None if it is not UTF-8."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def _values(headers: Sequence[tuple[bytes, bytes]], name: bytes) -> list[bytes]:
@@ -99,7 +116,7 @@ def _kept_name(name: bytes) -> str | None:
     """Return the name as text if the header is kept, else None. Cached: senders use a few dozen names."""
     if name not in _KEPT_NAMES and not name.startswith(_KEPT_PREFIXES):
         return None
-    return None if _SECRET_PARTS.search(name) else name.decode("latin-1")
+    return None if SECRET_PARTS.search(name) else name.decode("latin-1")
 
 
 def _text(value: bytes) -> str:
@@ -116,9 +133,4 @@ def _header_id(headers: Sequence[tuple[bytes, bytes]], present: dict[bytes, byte
 
 
 def _single(values: list[bytes]) -> str | None:
-    if len(values) > 1:
-        return None
-    try:
-        return values[0].strip(_BLANK).decode()
-    except UnicodeDecodeError:
-        return None
+    return utf8(values[0].strip(_BLANK)) if len(values) == 1 else None

@@ -15,10 +15,11 @@ from server.base.refusal import UNAUTHORIZED, Refusal, refuse
 from server.base.source import Source
 from server.intake import normalise
 from server.intake.decode import Buffer, decode
-from server.intake.headers import Scanned
+from server.intake.headers import Scanned, values_of
 from server.intake.parse import parse
+from server.intake.places import header_names
 from server.intake.rate_limit import Gcra
-from server.intake.signature import signature_matches
+from server.intake.schemes import SCHEMES, Claim, fresh, verify, why_stale
 from storage.deliveries import Deliveries, Rejection
 from storage.frozen import frozen
 from storage.statuses import EventStatus
@@ -62,11 +63,38 @@ class Admission:
     over_limit: int = 0
 
 
-def read(source: Source, head: DeliveryHead, body: Buffer, now_ms: int, limits: IntakeLimits) -> Deliveries | Refusal:
-    """Return the delivery in a body, or the refusal. Any bytes give one of the two."""
-    scanned = head.scanned
-    if source.signing_secrets and not signature_matches(scanned.signature, body, source.signing_secrets):
-        return UNAUTHORIZED
+def claims_of(source: Source, scanned: Scanned, now_ms: int) -> Sequence[Claim] | str:
+    """Return what the head of a request to a source with signing keys claims of its body; or why it cannot be true."""
+    scheme = SCHEMES[source.signature]
+    claims = scheme.read(values_of(scanned, scheme.headers))
+    if isinstance(claims, str):
+        return f"{claims}; this source expects {scheme.name}"
+    repeated = [name for name, value in values_of(scanned, header_names(source)).items() if value is None]
+    if repeated:
+        return f"`{repeated[0].decode()}` came twice"
+    tolerance = source.signature_tolerance_seconds
+    return fresh(claims, now_ms / 1000, tolerance) or why_stale(claims, now_ms / 1000, tolerance)
+
+
+def read(
+    source: Source,
+    head: DeliveryHead,
+    body: Buffer,
+    now_ms: int,
+    limits: IntakeLimits,
+    *,
+    claims: Sequence[Claim] = (),
+) -> Deliveries | Refusal:
+    """Return the delivery in a body, or the refusal. Any bytes give one of the two.
+
+    `claims`: of the head, for a source with signing keys; one of them has to be true.
+    """
+    scanned, family = head.scanned, ""
+    if source.signing_keys:
+        claim = verify(claims, body, source.signing_keys)
+        if claim is None:
+            return UNAUTHORIZED
+        family = claim.family
     decoded = decode(body, scanned.content_encoding, limits.decoded_bytes_max)
     if isinstance(decoded, Refusal):
         return decoded
@@ -80,6 +108,7 @@ def read(source: Source, head: DeliveryHead, body: Buffer, now_ms: int, limits: 
         received_at_ms=now_ms,
         remote_addr=head.remote_addr,
         batch_events_max=limits.batch_events_max,
+        family=family,
     )
 
 

@@ -10,14 +10,13 @@ from typing import Any
 from server.base.refusal import Refusal, refuse
 from server.base.source import Source
 from server.intake.content_hash import content_hashes
-from server.intake.headers import HeaderId, Scanned
+from server.intake.headers import Scanned
 from server.intake.items import (
     FROM_MESSAGE_ID,
     HASHED,
     ID_BYTES_MAX,
-    NO_ID,
-    NO_ID_IN_BATCH,
     SEGMENT_TYPES,
+    SIGNED,
     TYPE_BYTES_MAX,
     Item,
     Row,
@@ -26,16 +25,16 @@ from server.intake.items import (
     webhook_item,
 )
 from server.intake.parse import Body
+from server.intake.places import Places, follow, places_of, spoil
 from storage.deliveries import WHOLE_ITEM, Deliveries, Rejection
 
 SENT_AT_BYTES_MAX = 64
 """An RFC 3339 timestamp takes 35 at most; anything longer is not one, and is not kept beside the body."""
 
-_ID_KEYS = ("inbound_event_id", "messageId", "provider_event_id", "id")
-_NOT_AN_ID = False
+_ID_KEYS = (("inbound_event_id",), ("messageId",), ("provider_event_id",), ("id",))
 
-Columns = tuple[Sequence[str | None], Sequence[str], Sequence[str | None], Sequence[str], Sequence[str]]
-"""Valid items column by column: ids, id_from, provider ids, types, payload_from."""
+Columns = tuple[Sequence[str | None], Sequence[str], Sequence[str | None], Sequence[str], Sequence[str], Sequence[str]]
+"""Valid items column by column: ids, id_from, provider ids, types, payload_from, unsigned."""
 
 
 def delivery(
@@ -46,16 +45,21 @@ def delivery(
     received_at_ms: int,
     remote_addr: str,
     batch_events_max: int,
+    family: str = "",
 ) -> Deliveries | Refusal:
-    """Return the delivery of a parsed body; `invalid_event` if no item is an event, `too_large` for too many."""
+    """Return the delivery of a parsed body; `invalid_event` if no item is an event, `too_large` for too many.
+
+    `family`: that of the headers by which it was verified.
+    """
     items, batched = _items(source, body.value)
     if isinstance(items, str):
         return refuse("invalid_event", items)
     if len(items) > batch_events_max:
         return refuse("too_large", f"the batch holds more than {batch_events_max} items")
     if body.as_sent is not None:
-        _spoil_cut_ids(items, _items(source, body.other_value)[0])
-    columns, indexes, rejected = _batch(source, items, body) if batched else _one(source, scanned.event_id, body)
+        _spoil_cut_ids(source, items, _items(source, body.other_value)[0])
+    places = places_of(source, scanned, family, batched=batched)
+    columns, indexes, rejected = _batch(source, places, items, body) if batched else _one(source, places, body)
     if columns is None:
         return _no_event(rejected, batched)
     return Deliveries(
@@ -72,7 +76,7 @@ def delivery(
         [body.text],
         *columns[:4],
         indexes,
-        columns[4],
+        *columns[4:],
     )
 
 
@@ -90,13 +94,14 @@ def _items(source: Source, parsed: object) -> tuple[list[object] | str, bool]:
     return (batch, True) if isinstance(batch, list) else ("batch must be an array", True)
 
 
-def _spoil_cut_ids(items: Sequence[object], others: Sequence[object] | str) -> None:
+def _spoil_cut_ids(source: Source, items: Sequence[object], others: Sequence[object] | str) -> None:
     """Make what differs under another repair not an id: two ids cut at different halves must not become one."""
+    paths = [path.keys for path in source.event_id_from if path.keys]
     for item, other in zip(items, others, strict=True):
         if isinstance(item, dict) and isinstance(other, dict):
-            for key in _ID_KEYS:
-                if item.get(key) != other.get(key):
-                    item[key] = _NOT_AN_ID
+            for keys in (*_ID_KEYS, *paths):
+                if follow(item, keys) != follow(other, keys):
+                    spoil(item, keys)
 
 
 def _no_event(rejected: Sequence[Rejection], batched: bool) -> Refusal:
@@ -112,11 +117,11 @@ def sent_at(parsed: object) -> str | None:
     return value if isinstance(value, str) and fits(value, SENT_AT_BYTES_MAX) else None
 
 
-def single_item(source: Source, header: HeaderId | None, body: Body) -> Row | str:
+def single_item(source: Source, places: Places, body: Body) -> Row | str:
     """Return the row of a body that is an object, or why it is not a single event."""
     item: Any = body.value
     if source.type == "webhook":
-        row = webhook_item(source, header, item, NO_ID)
+        row = webhook_item(source, places, item)
     else:
         row = segment_item(source, item) if item.get("batch") is None else "this is a batch"
     if isinstance(row, str) or row[1] != HASHED:
@@ -129,33 +134,35 @@ Found = tuple[Columns | None, Sequence[int], Sequence[Rejection]]
 """The columns of the valid items (None if there are none), their indexes, and the rejected items."""
 
 
-def _one(source: Source, header: HeaderId | None, body: Body) -> Found:
-    found = single_item(source, header, body)
-    if isinstance(found, str):
-        return None, (), [(0, "invalid_event", found)]
-    event_id, id_from, provider_id, kind, payload_from = found
-    return ([event_id], [id_from], [provider_id], [kind], [payload_from]), [0], ()
+def _one(source: Source, places: Places, body: Body) -> Found:
+    row = single_item(source, places, body)
+    if isinstance(row, str):
+        return None, (), [(0, "invalid_event", row)]
+    return as_columns([row]), [0], ()
 
 
-def _batch(source: Source, items: Sequence[object], body: Body) -> Found:
+def _batch(source: Source, places: Places, items: Sequence[object], body: Body) -> Found:
     if source.type == "segment":
         columns = plain_segment(source, items)
         if columns is not None:
             return columns, list(range(len(items))), ()
-        rows, indexes, rejected = _item_by_item(lambda item: segment_item(source, item), items)
+        rows, indexes, rejected = _item_by_item(lambda item, _: segment_item(source, item), items)
     else:
-        rows, indexes, rejected = _item_by_item(lambda item: webhook_item(source, None, item, NO_ID_IN_BATCH), items)
+        several = len(items) > 1
+        rows, indexes, rejected = _item_by_item(
+            lambda item, index: webhook_item(source, places, item, index if several else None), items
+        )
     return _named_by_content(as_columns(rows), indexes, body) if rows else None, indexes, rejected
 
 
 def _named_by_content(columns: Columns, indexes: Sequence[int], body: Body) -> Columns:
     """Give each event of a batch that is to have a hash for its id this id."""
-    ids, id_from, provider_ids, types, payload = columns
+    ids, id_from = columns[:2]
     hashed = [at for at, found in enumerate(id_from) if found == HASHED]
     if not hashed:
         return columns
     hashes = dict(zip(hashed, content_hashes(body, [indexes[at] for at in hashed], batched=True), strict=True))
-    return [hashes.get(at, event_id) for at, event_id in enumerate(ids)], id_from, provider_ids, types, payload
+    return [hashes.get(at, event_id) for at, event_id in enumerate(ids)], *columns[1:]
 
 
 def plain_segment(source: Source, items: Sequence[Any]) -> Columns | None:
@@ -168,7 +175,7 @@ def plain_segment(source: Source, items: Sequence[Any]) -> Columns | None:
     if not are_short_ids(ids) or not _are_segment_types(types):
         return None
     count = len(ids)
-    return ids, [FROM_MESSAGE_ID] * count, ids, overridden(source, types), [WHOLE_ITEM] * count
+    return ids, [FROM_MESSAGE_ID] * count, ids, overridden(source, types), [WHOLE_ITEM] * count, [SIGNED] * count
 
 
 def overridden(source: Source, types: list[str]) -> list[str]:
@@ -199,13 +206,13 @@ _type: Callable[[Any], Any] = itemgetter("type")
 
 
 def _item_by_item(
-    look: Callable[[Item], Row | str], items: Sequence[object]
+    look: Callable[[Item, int], Row | str], items: Sequence[object]
 ) -> tuple[list[Row], list[int], list[Rejection]]:
     found: list[Row] = []
     indexes: list[int] = []
     rejected: list[Rejection] = []
     for index, item in enumerate(items):
-        seen = look(item) if isinstance(item, dict) else "the item must be an object"
+        seen = look(item, index) if isinstance(item, dict) else "the item must be an object"
         if isinstance(seen, str):
             rejected.append((index, "invalid_event", seen))
         else:
@@ -216,5 +223,5 @@ def _item_by_item(
 
 def as_columns(rows: Sequence[Row]) -> Columns:
     """Return the columns of these rows, of which there is at least one."""
-    ids, id_from, provider_ids, types, payload_from = map(list, zip(*rows, strict=True))
-    return ids, id_from, provider_ids, types, payload_from
+    ids, id_from, provider_ids, types, payload_from, unsigned = map(list, zip(*rows, strict=True))
+    return ids, id_from, provider_ids, types, payload_from, unsigned

@@ -15,9 +15,10 @@ from server.base.source import Source
 from server.intake import normalise
 from server.intake.headers import Scanned
 from server.intake.intake import DeliveryHead, IntakeLimits
-from server.intake.items import FROM_EVENT_ID, Item, Row
+from server.intake.items import FROM_EVENT_ID, SIGNED, Item, Row
 from server.intake.normalise import Columns
 from server.intake.parse import BODY_DEPTH_MAX, Body
+from server.intake.places import places_of
 from storage.deliveries import PAYLOAD_KEY, WHOLE_ITEM, Deliveries
 
 BODY_BYTES_MAX = 4096
@@ -63,7 +64,7 @@ def read_many(
         [request.body for request in plain],
         *columns[:4],
         [0] * count,
-        columns[4],
+        *columns[4:],
     )
     return plain, deliveries, others
 
@@ -113,7 +114,9 @@ def _plain_segment(source: Source, items: Sequence[Item]) -> Columns | None:
 
 
 def _plain_webhook(source: Source, scanned: Sequence[Scanned], items: Sequence[Item]) -> Columns | None:
-    """Return the same for webhooks without a provider's id."""
+    """Return the same for webhooks without a provider's id, of a source that looks for none by paths."""
+    if source.has_paths:
+        return None
     try:
         ids, types = list(map(_event_id, items)), list(map(_event_type, items))
     except KeyError:
@@ -126,7 +129,8 @@ def _plain_webhook(source: Source, scanned: Sequence[Scanned], items: Sequence[I
     payload = [WHOLE_ITEM] * count
     if _any_has(items, "payload"):  # beside an id
         payload = [PAYLOAD_KEY if "payload" in item else WHOLE_ITEM for item in items]
-    return ids, [FROM_EVENT_ID] * count, [None] * count, normalise.overridden(source, types), payload
+    signed = [SIGNED] * count
+    return ids, [FROM_EVENT_ID] * count, [None] * count, normalise.overridden(source, types), payload, signed
 
 
 def _any_has(items: Sequence[Item], key: str) -> bool:
@@ -142,7 +146,7 @@ def _one_by_one(
     rows: list[Row] = []
     others: list[R] = []
     for request, item in zip(requests, items, strict=True):
-        found = normalise.single_item(source, request.head.scanned.event_id, Body(item, request.body))
+        found = normalise.single_item(source, places_of(source, request.head.scanned), Body(item, request.body))
         if isinstance(found, str):
             others.append(request)
         else:

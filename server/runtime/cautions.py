@@ -8,6 +8,7 @@ from server.base.source import Source
 from server.config.secrets import BYTE_ORDER_MARK
 from server.flow.processor import is_async
 from server.flow.unsuited import asyncio_imports
+from server.intake.schemes import SCHEMES
 
 
 def cautions(sources: Mapping[str, Source], functions: Mapping[str, Callable[..., Any]]) -> list[str]:
@@ -18,6 +19,9 @@ def cautions(sources: Mapping[str, Source], functions: Mapping[str, Callable[...
             if secret != secret.strip() or secret.startswith(BYTE_ORDER_MARK):
                 words = "begins or ends with white space or a byte order mark, which is part of the secret"
                 found.append(f"sources.{source.id}.signing_secrets: entry {place + 1}: {words}")
+        if source.signing_keys and source.token_digests and not SCHEMES[source.signature].can_send_token:
+            words = f"senders that sign as {source.signature} does send no Authorization header, so each is refused"
+            found.append(f"sources.{source.id}.tokens: {words}: tokens = []")
         missing = filter(_is_missing, source.processor_outages)
         found += [f"sources.{source.id}.processor_outages: there is no {name} in that module" for name in missing]
         function = functions.get(source.id)

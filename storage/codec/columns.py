@@ -41,6 +41,7 @@ def encode_columns(numbered: NumberedDeliveries) -> bytes:
             _folded(deliveries.types),
             True if indexes == _counting(counts) else indexes,
             _folded(deliveries.payload_from),
+            _folded(deliveries.unsigned),
         ]
     )
 
@@ -52,7 +53,7 @@ def decode_columns(source_id: str, first: int, packed: bytes | memoryview, bodie
     """
     suffix, kind, sizes, *columns = orjson.loads(packed)
     received_at_ms, addresses, headers, sent_at, batched, batch_sizes, rejected, counts, *columns = columns
-    events, ids, id_from, provider_ids, types, indexes, payload_from = columns
+    events, ids, id_from, provider_ids, types, indexes, payload_from, unsigned = columns
     requests = len(sizes)
     counts = _unfolded(counts, requests)
     ids = _unfolded(_in_one(ids), events)
@@ -74,6 +75,7 @@ def decode_columns(source_id: str, first: int, packed: bytes | memoryview, bodie
         types=_unfolded(types, events),
         indexes=_counting(counts) if indexes is True else indexes,
         payload_from=_unfolded(payload_from, events),
+        unsigned=_unfolded(unsigned, events),
     )
     _check_lengths(deliveries, requests, events)
     return NumberedDeliveries(first, suffix, deliveries)
@@ -155,6 +157,7 @@ def _check_lengths(deliveries: Deliveries, requests: int, events: int) -> None:
         deliveries.types,
         deliveries.indexes,
         deliveries.payload_from,
+        deliveries.unsigned,
     )
     if any(len(column) != requests for column in own) or any(len(column) != events for column in each):
         raise ValueError("the columns have unequal lengths")

@@ -263,6 +263,7 @@ def _delivery(source_id: str, entry: Sequence[Any], body: bytes) -> Deliveries:
         types=_unfolded(types, count),
         indexes=places,
         payload_from=_payload_from(kind, body, places, batched=batched),
+        unsigned=[""] * len(places),
     )
 
 
@@ -287,6 +288,7 @@ def _singles(source_id: str, entry: dict[str, Any], bodies: list[bytes]) -> Deli
         types=_unfolded(entry["types"], count),
         indexes=[0] * count,
         payload_from=[_payload_from(entry["type"], body, [0], batched=False)[0] for body in bodies],
+        unsigned=[""] * len(bodies),
     )
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from server.intake.signature import sign
+from server.intake.schemes import SCHEMES, Message
 from tests.support.client import item
 from tests.support.config import TOKEN, source
 from tests.support.ledger import check_identity, pending
@@ -108,7 +108,8 @@ def test_the_body_is_read_as_its_head_was(child: Child) -> None:
     """Type, ids and signing secrets are those of the configuration that the token was checked by."""
     reload(child, source("read", signing_secrets=["old-secret"], missing_event_id="reject"))
     body = json.dumps(item("a")).encode()
-    signature = f"x-convertmax-signature: {sign(body, b'old-secret').decode()}"
+    [(name, value)] = SCHEMES["convertmax"].sign(Message(body, b"old-secret", "", "", 0)).items()
+    signature = f"{name}: {value}"
     with begun(child, "read", body, signature) as signed, begun(child, "read", body) as unsigned:
         reload(child, source("read", type="segment", tokens=[TOKEN, "more"]))
         assert [signed.end()[0], unsigned.end()[0]] == [200, 401]

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import pytest
 
-from server.intake.signature import SIGNATURE_HEADER, sign
+from server.intake.schemes import SCHEMES, Message
 from tests.support.client import Response, item
 from tests.support.config import source
 from tests.support.server import ROOT, Child
@@ -141,7 +141,7 @@ class Host:
 
 
 def signature(body: bytes, secret: str) -> dict[str, str]:
-    return {SIGNATURE_HEADER.decode(): sign(body, secret.encode()).decode()}
+    return dict(SCHEMES["convertmax"].sign(Message(body, secret.encode(), "", "", 0)))
 
 
 def accepted(host: Host) -> None:
@@ -162,7 +162,7 @@ def refused(host: Host) -> None:
         for written in (secret + "x", secret[:-1], f"{secret},{secret}"):
             assert host.send("worked", written, body) == 401
         assert host.send("signed", SECRETS["token-env"], body, signature(b"other", secret)) == 401
-        assert host.send("signed", SECRETS["token-env"], body, {SIGNATURE_HEADER.decode(): secret}) == 401
+        assert host.send("signed", SECRETS["token-env"], body, {"x-convertmax-signature": secret}) == 401
         assert host.send("nobody", secret, body) == 401
         host.ask("POST", f"/ingest/inbound/worked?token={quote(secret)}", body)
         authority = f"user:{quote(secret, safe='')}@localhost"

@@ -3,7 +3,7 @@
 import gzip
 import math
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import orjson
@@ -11,11 +11,11 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.base.refusal import STATUS, Refusal
-from server.base.source import Source
+from server.base.refusal import STATUS, UNAUTHORIZED, Refusal
+from server.base.source import FieldPath, Source
 from server.intake.events import build_events
 from server.intake.headers import scan
-from server.intake.intake import DeliveryHead, IntakeLimits, admit, answer_body, read
+from server.intake.intake import DeliveryHead, IntakeLimits, admit, answer_body, claims_of, read
 from server.intake.rate_limit import Gcra
 from server.intake.read_many import read_many
 from storage.deliveries import Deliveries, NumberedDeliveries
@@ -23,7 +23,9 @@ from storage.statuses import EventStatus
 
 LIMITS = IntakeLimits(body_bytes_max=1 << 20, decoded_bytes_max=20_000, json_containers_max=2_000, batch_events_max=8)
 FIELDS = "inbound_event_id source_config_id source_type provider_event_id event_type received_at payload headers meta"
+EVENT_COLUMNS = ("ids", "id_from", "provider_ids", "types", "payload_from", "unsigned")
 SECOND = 1_000_000_000
+NOW_MS = 1_782_907_200_123
 
 texts = st.text() | st.sampled_from(["cut", "a cut"])
 scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | texts
@@ -105,12 +107,15 @@ header_values = st.binary(max_size=20) | st.sampled_from(
 headers = st.lists(st.tuples(names | st.binary(max_size=8).map(bytes.lower), header_values), max_size=6)
 plain_headers = st.lists(st.tuples(st.sampled_from([b"user-agent", b"webhook-id", b"x-a"]), header_values), max_size=4)
 
+PATHS = (FieldPath("body.payload.id", b"", ("payload", "id")), FieldPath("header.x-note", b"x-note"))
 sources = st.builds(
     Source,
     id=st.just("s"),
     type=st.sampled_from(["webhook", "segment"]),
     token_digests=st.just(()),
-    signing_secrets=st.sampled_from([(), (), (), (b"k",)]),
+    signing_keys=st.sampled_from([(), (), (), (b"k",)]),
+    event_id_from=st.sampled_from([(), (), PATHS, PATHS[::-1]]),
+    event_type_from=st.sampled_from([(), (), PATHS]),
     event_type_override=st.sampled_from(["", "", "mine"]),
     missing_event_id=st.sampled_from(["generate", "hash", "reject"]),
     rate_limit_events_per_second=st.sampled_from([0, 0.1, 3, 1e12]),
@@ -122,7 +127,9 @@ takes = st.lists(st.tuples(st.integers(0, 3 * SECOND), st.integers(0, 30)), min_
 
 
 def take(source: Source, head: list[tuple[bytes, bytes]], body: bytes | bytearray | memoryview) -> Deliveries | Refusal:
-    return read(source, DeliveryHead("s", None, scan(head), None, "127.0.0.1"), body, 1_782_907_200_123, LIMITS)
+    found = DeliveryHead("s", None, scan(head), None, "127.0.0.1")
+    claims = claims_of(source, found.scanned, NOW_MS) if source.signing_keys else ()
+    return UNAUTHORIZED if isinstance(claims, str) else read(source, found, body, NOW_MS, LIMITS, claims=claims)
 
 
 def check_refusal(refusal: Refusal) -> None:
@@ -159,8 +166,7 @@ def test_any_bytes_give_a_reading_or_a_refusal(source: Source, head: list[tuple[
     [rejected], [batch_size] = facts.rejected, facts.batch_sizes
     assert facts.count + len(rejected) == batch_size <= LIMITS.batch_events_max
     assert sorted([*facts.indexes, *(index for index, _, _ in rejected)]) == list(range(batch_size))
-    columns = (facts.ids, facts.id_from, facts.provider_ids, facts.types, facts.indexes, facts.payload_from)
-    assert {len(column) for column in columns} == {facts.count}
+    assert {len(facts.indexes), *(len(getattr(facts, column)) for column in EVENT_COLUMNS)} == {facts.count}
     assert len(facts.headers[0]) <= 32
     check_events(NumberedDeliveries(1, "abcdef", found))
 
@@ -171,7 +177,7 @@ def test_splitting_a_body_differently_changes_nothing(
 ) -> None:
     """The same body in another buffer, encoding, or number of members gives the same facts, body and events."""
     name, encode = encoding
-    unsigned = Source("s", source.type, (), (), source.event_type_override, source.missing_event_id)
+    unsigned = replace(source, signing_keys=())
     plain = take(unsigned, head, body)
     packed_head = head if name is None else [*head, (b"content-encoding", name)]
     for buffer in (encode(body), memoryview(encode(body)), bytearray(encode(body))):
@@ -218,7 +224,7 @@ def test_the_quick_and_careful_ways_agree(batch: list[dict[str, str]], source: S
     careful = take(segment, [], orjson.dumps({"batch": [None, *batch]}))
     assert isinstance(quick, Deliveries)
     assert isinstance(careful, Deliveries)
-    for column in ("ids", "id_from", "provider_ids", "types", "payload_from"):
+    for column in EVENT_COLUMNS:
         assert list(getattr(quick, column)) == list(getattr(careful, column))
     assert [index + 1 for index in quick.indexes] == list(careful.indexes)
 
@@ -294,7 +300,7 @@ def test_requests_read_together_are_read_as_alone(source: Source, requests: list
     taken, found, left = read_many(source, requests, 1_782_907_200_123, LIMITS)
     assert sorted(map(id, [*taken, *left])) == sorted(map(id, requests))
     alone = [read(source, request.head, request.body, 1_782_907_200_123, LIMITS) for request in taken]
-    if source.signing_secrets:
+    if source.signing_keys:
         return
     assert (found is None) == (not taken)
     if found is not None:

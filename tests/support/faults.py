@@ -24,9 +24,9 @@ from server.base import log
 from server.base.source import Source
 from server.flow import attempts, retention
 from server.intake import normalise
-from server.intake.headers import HeaderId
 from server.intake.items import Row
 from server.intake.parse import Body
+from server.intake.places import Places
 from storage.journal import journal
 from storage.journal.journal import Journal
 from storage.lmdb_store import disk
@@ -108,10 +108,10 @@ def break_journal(faults: Path) -> None:
 def break_intake() -> None:
     single_item = normalise.single_item
 
-    def broken(source: Source, header: HeaderId | None, body: Body) -> Row | str:
+    def broken(source: Source, places: Places, body: Body) -> Row | str:
         if isinstance(body.value, dict) and "fault" in body.value:
             raise ZeroDivisionError("a bug")
-        return single_item(source, header, body)
+        return single_item(source, places, body)
 
     normalise.single_item = broken
 

@@ -58,6 +58,7 @@ def delivery(
             types=["order.paid"] * count,
             indexes=list(range(count)),
             payload_from=[WHOLE_ITEM] * count,
+            unsigned=[""] * count,
         ),
     )
 

@@ -15,6 +15,7 @@ from server.config.load import Config, ConfigError, load, restart_needed, sendin
 from server.config.secrets import InvalidValue
 from server.config.settings import SECTIONS, SOURCE_SETTINGS
 from server.config.values import NO_CONTEXT, Address, Setting, settings_of
+from server.intake.schemes import SCHEMES
 
 SOURCE = '[sources.demo]\ntype = "webhook"\ntokens = ["s3cr3t-token"]\n'
 Load = Callable[..., Config]
@@ -286,7 +287,7 @@ def test_a_secret_may_come_from_anywhere(read: Load, tmp_path: Path) -> None:
     ("tokens", "words"),
     [
         ('[""]', "entry 1: is empty"),
-        ("[]", "not empty"),
+        ("[]", "may not be empty"),
         ('"literal"', "must be a list"),
         ('["good", 5]', "entry 2: must be a string"),
         ('["env:UNSET"]', "'UNSET' is not set"),
@@ -542,4 +543,74 @@ def test_sources_cannot_be_changed_in_place(read: Load) -> None:
 def test_every_source_setting_is_a_field_of_source() -> None:
     """The table of source settings and the Source object name the same things."""
     names = {field.name for field in fields(Source)}
-    assert names - {"id", "token_digests"} == set(SOURCE_SETTINGS) - {"tokens"}
+    assert names - {"id", "token_digests", "signing_keys"} == set(SOURCE_SETTINGS) - {"tokens"}
+
+
+SIGNED = '[sources.demo]\ntype = "webhook"\ntokens = []\nsigning_secrets = ["c2VjcmV0"]\n'
+
+
+def test_a_signature_may_stand_for_tokens(read: Load) -> None:
+    """With signing secrets a source needs no token; without either everybody could send."""
+    demo = read(SIGNED).sources["demo"]
+    assert (demo.token_digests, demo.signing_keys, demo.signature) == ((), (b"c2VjcmV0",), "convertmax")
+    assert (demo.event_id_from, demo.event_type_from) == ((), ())
+    assert only(read, SIGNED.replace('"c2VjcmV0"', "")).startswith("sources.demo.tokens: may not be empty")
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+def test_each_scheme_has_its_paths(read: Load, name: str) -> None:
+    """A scheme brings keys, and paths to ids and types, each of which can be configured instead."""
+    scheme = SCHEMES[name]
+    demo = read(f'{SIGNED}signature = "{name}"\n').sources["demo"]
+    assert demo.signing_keys == (b"secret" if name == "standard-webhooks" else b"c2VjcmV0",)
+    assert tuple(path.text for path in demo.event_id_from) == scheme.event_id_from
+    assert tuple(path.text for path in demo.event_type_from) == scheme.event_type_from
+    own = read(f'{SIGNED}signature = "{name}"\nevent_id_from = ["body.a.b", "header.X-Id"]\n').sources["demo"]
+    assert own.event_id_from == (("body.a.b", b"", ("a", "b")), ("header.x-id", b"x-id", ()))
+    assert own.event_type_from == demo.event_type_from
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('signature = "svix"', "sources.demo.signature: must be"),
+        ("signature_tolerance_seconds = 0", "sources.demo.signature_tolerance_seconds: must be"),
+        ("signature_tolerance_seconds = 86401", "sources.demo.signature_tolerance_seconds: must be"),
+        ('event_id_from = ["id"]', "sources.demo.event_id_from: entry 1: must be a place such as"),
+        ('event_id_from = ["body."]', "sources.demo.event_id_from: entry 1: must be a place such as"),
+        ('event_id_from = ["body.a..b"]', "sources.demo.event_id_from: entry 1: must be a place such as"),
+        ('event_id_from = ["header.x y"]', "sources.demo.event_id_from: entry 1: must be a place such as"),
+        ('event_id_from = ["header.ü"]', "sources.demo.event_id_from: entry 1: must be a place such as"),
+        ("event_id_from = [1]", "sources.demo.event_id_from: entry 1: must be a place such as"),
+        ('event_id_from = ["header.Authorization"]', "may hold a secret or a signature"),
+        ('event_type_from = ["header.cookie"]', "may hold a secret or a signature"),
+        ('event_type_from = ["header.stripe-signature"]', "may hold a secret or a signature"),
+        ('event_type_from = ["header.x-shopify-hmac-sha256"]', "may hold a secret or a signature"),
+    ],
+)
+def test_settings_of_signatures_are_checked(read: Load, line: str, words: str) -> None:
+    """A scheme, a tolerance or a path that there cannot be is named; a secret names no event."""
+    assert words in only(read, f"{SIGNED}{line}\n")
+
+
+def test_a_bad_signing_secret_is_placed(read: Load) -> None:
+    """Standard Webhooks' secrets are base64; another is named by its place, and not shown."""
+    text = SIGNED.replace('"c2VjcmV0"', '"c2VjcmV0", "no base64!"') + 'signature = "standard-webhooks"\n'
+    assert only(read, text) == (
+        "sources.demo.signing_secrets: entry 2: is not base64, with or without whsec_, as standard-webhooks has it"
+    )
+
+
+def test_signatures_are_for_webhooks_with_secrets(read: Load) -> None:
+    """A scheme without a secret, or paths of a source of type segment, are mistakes."""
+    assert only(read, SOURCE + 'signature = "github"\n') == "sources.demo.signature: needs signing_secrets"
+    text = SOURCE.replace("webhook", "segment") + 'event_id_from = ["body.id"]\n'
+    assert only(read, text) == "sources.demo.event_id_from: is for sources of type webhook only"
+
+
+def test_the_window_holds_the_tolerance_twice(read: Load) -> None:
+    """A request is known for as long as its timestamp is believed, on either side; schemes without one need no such."""
+    short = f"[dedup]\nwindow_hours = 0.1\n{SIGNED}"
+    assert only(read, f'{short}signature = "stripe"\n').startswith("dedup.window_hours: must be at least twice")
+    read(f'{short}signature = "stripe"\nsignature_tolerance_seconds = 180\n')
+    read(f'{short}signature = "github"\n')

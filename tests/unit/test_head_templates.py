@@ -58,6 +58,7 @@ def seen(found: IngestHead | Refusal | OtherRequest | None) -> object:
     if not isinstance(found, IngestHead):
         return found
     head, scanned = found.head, found.head.scanned
+    scanned = scanned._replace(lines=[line for line in scanned.lines if line[0] != b"content-length"])
     return (
         (head.source_id, head.authorization, head.content_length, head.remote_addr),
         (scanned, list(scanned.kept)),

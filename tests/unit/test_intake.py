@@ -10,7 +10,7 @@ import pytest
 from server.base.refusal import UNAUTHORIZED, Refusal
 from server.base.source import OverLimit, Source
 from server.intake.headers import scan
-from server.intake.intake import Admission, DeliveryHead, IntakeLimits, admit, answer_body, read
+from server.intake.intake import Admission, DeliveryHead, IntakeLimits, admit, answer_body, claims_of, read
 from server.intake.parse import BODY_DEPTH_MAX
 from server.intake.rate_limit import Gcra
 from storage.deliveries import Deliveries
@@ -21,11 +21,13 @@ NOW_NS = 10**15
 
 
 def webhook(over_limit: OverLimit = "defer", rate: float = 0, secrets: tuple[bytes, ...] = ()) -> Source:
-    return Source("s", "webhook", (), secrets, rate_limit_events_per_second=rate, over_limit=over_limit)
+    return Source("s", "webhook", (), secrets, secrets, rate_limit_events_per_second=rate, over_limit=over_limit)
 
 
 def take(source: Source, body: bytes, headers: list[tuple[bytes, bytes]] | None = None) -> Deliveries | Refusal:
-    return read(source, DeliveryHead("s", None, scan(headers or []), len(body), "127.0.0.1"), body, 1, LIMITS)
+    head = DeliveryHead("s", None, scan(headers or []), len(body), "127.0.0.1")
+    claims = claims_of(source, head.scanned, 1) if source.signing_keys else ()
+    return UNAUTHORIZED if isinstance(claims, str) else read(source, head, body, 1, LIMITS, claims=claims)
 
 
 def reading(count: int) -> Deliveries:

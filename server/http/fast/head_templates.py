@@ -72,7 +72,7 @@ class HeadTemplate:
         head = DeliveryHead(
             model.source_id,
             model.authorization,
-            with_changed(model.scanned, changed) if changed else model.scanned,
+            with_changed(model.scanned, changed, headers) if changed else model.scanned,
             length,
             remote_address(peer, headers, trusted_proxies),
         )

@@ -1,0 +1,360 @@
+"""How senders sign: one row of a table and one pure function a scheme.
+
+Pure and total: any headers and any bytes give accepted or refused. A head is read first (`Scheme.read`), so that no
+body is read whose signature is missing, malformed or stale; then the body is verified (`verify`). Vendors' verifiers
+are more lenient, each in another way, and nothing that they send needs it.
+"""
+
+import base64
+import binascii
+import hmac
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from server.base.source import SchemeName
+from storage.frozen import frozen
+
+SignatureHeaders = Mapping[bytes, bytes | None]
+"""By name, without white space around: those of a head that a scheme reads; None if one came twice."""
+
+_HEX = re.compile(rb"[0-9a-fA-F]{64}")
+_BASE64 = re.compile(rb"[A-Za-z0-9+/]{43}=")
+_TIMESTAMP = re.compile(rb"[0-9]{1,12}")
+
+
+@frozen
+class Claim:
+    """What a head says of its body: that it was signed together with a text, by one of these signatures."""
+
+    family: str
+    """Which of its scheme's families its headers are of, "" if there are none."""
+    before: bytes
+    """What is signed before the body."""
+    digests: tuple[bytes, ...]
+    """Signatures that could be read, of 32 bytes each; at least one."""
+    signed_at: int | None = None
+    """Seconds since the epoch; None if the scheme has no timestamp."""
+
+
+Reading = Sequence[Claim] | str
+"""At least one claim, of which one has to be true; or why there is none, for people."""
+
+
+class Message(NamedTuple):
+    """What is signed, by whom makes requests to try a source."""
+
+    body: bytes
+    key: bytes
+    event_id: str
+    event_type: str
+    at_seconds: int
+
+    def digest(self, before: str = "") -> bytes:
+        return hmac.digest(self.key, before.encode() + self.body, "sha256")
+
+
+@dataclass(frozen=True, slots=True)
+class Scheme:
+    """One way of signing, as its vendor documents it."""
+
+    name: SchemeName
+    headers: tuple[bytes, ...]
+    """All that it reads."""
+    read: Callable[[SignatureHeaders], Reading]
+    sign: Callable[[Message], dict[str, str]]
+    """Returns the headers that its sender would send with a message."""
+    is_dated: bool = False
+    """Whether a timestamp is signed, so that an old request can be told from a new one."""
+    key: Callable[[bytes], bytes] = bytes
+    """Makes the key of a secret. Raises ValueError if it cannot be one; the message does not hold it."""
+    event_id_from: tuple[str, ...] = ()
+    """Where its events have their ids, if the source does not say: as in `[sources.X] event_id_from`."""
+    event_type_from: tuple[str, ...] = ()
+    families: tuple[str, ...] = ()
+    """What the names of its headers may begin with; paths are written with the first."""
+    signed_headers: frozenset[bytes] = frozenset()
+    """Those headers with an id or a type that are part of what is signed."""
+    can_send_token: bool = False
+    """Whether its senders can be told to send an Authorization header too."""
+
+
+def verify(claims: Sequence[Claim], body: bytes | bytearray | memoryview, keys: Sequence[bytes]) -> Claim | None:
+    """Return the first claim that is true under any key, None if none is. Compares all of them, in constant time."""
+    found: Claim | None = None
+    for claim in claims:
+        signed = b"".join((claim.before, body)) if claim.before else body
+        is_true = False
+        for key in keys:
+            digest = hmac.digest(key, signed, "sha256")
+            for presented in claim.digests:
+                is_true |= hmac.compare_digest(presented, digest)
+        if is_true and found is None:
+            found = claim
+    return found
+
+
+def why_stale(claims: Sequence[Claim], now_seconds: float, tolerance_seconds: int) -> str:
+    """Return why no claim is of this time, "" if one is."""
+    ages = [now_seconds - claim.signed_at for claim in claims if claim.signed_at is not None]
+    if not ages or min(map(abs, ages)) <= tolerance_seconds:
+        return ""
+    age = min(ages, key=abs)
+    words = f"{age:.0f} s old" if age > 0 else f"{-age:.0f} s ahead"
+    return f"timestamp {words}, tolerance {tolerance_seconds} s"
+
+
+def fresh(claims: Sequence[Claim], now_seconds: float, tolerance_seconds: int) -> Sequence[Claim]:
+    """Return those claims that are of this time."""
+    return [
+        claim for claim in claims if claim.signed_at is None or abs(now_seconds - claim.signed_at) <= tolerance_seconds
+    ]
+
+
+# Reading of values.
+
+
+def _value(headers: SignatureHeaders, name: bytes) -> bytes | str:
+    """Return a header's value, or why there is none."""
+    if name not in headers:
+        return f"`{name.decode()}` is missing"
+    value = headers[name]
+    return f"`{name.decode()}` came twice" if value is None else value
+
+
+def _hex_digest(text: bytes) -> bytes | None:
+    return bytes.fromhex(text.decode()) if _HEX.fullmatch(text) else None
+
+
+def _base64_digest(text: bytes) -> bytes | None:
+    """Return the 32 bytes; None unless the text is the one way to write them."""
+    if not _BASE64.fullmatch(text):
+        return None
+    digest = binascii.a2b_base64(text)
+    return digest if binascii.b2a_base64(digest, newline=False) == text else None
+
+
+def _timestamp(text: bytes) -> int | None:
+    return int(text) if _TIMESTAMP.fullmatch(text) else None
+
+
+def _present(digests: Iterable[bytes | None]) -> tuple[bytes, ...]:
+    return tuple(each for each in digests if each is not None)
+
+
+# The schemes.
+
+
+def _signed_alone(name: str, prefix: str = "sha256=") -> Callable[[Message], dict[str, str]]:
+    return lambda message: {name: prefix + message.digest().hex()}
+
+
+def _sign_standard(message: Message) -> dict[str, str]:
+    digest = message.digest(f"{message.event_id}.{message.at_seconds}.")
+    signature = f"v1,{base64.b64encode(digest).decode()}"
+    at = str(message.at_seconds)
+    return {"webhook-id": message.event_id, "webhook-timestamp": at, "webhook-signature": signature}
+
+
+def _sign_stripe(message: Message) -> dict[str, str]:
+    at = message.at_seconds
+    return {"stripe-signature": f"t={at},v1={message.digest(f'{at}.').hex()}"}
+
+
+def _sign_github(message: Message) -> dict[str, str]:
+    names = {"x-github-delivery": message.event_id, "x-github-event": message.event_type}
+    return names | _signed_alone("x-hub-signature-256")(message)
+
+
+def _sign_shopify(message: Message) -> dict[str, str]:
+    names = {"x-shopify-webhook-id": message.event_id, "x-shopify-topic": message.event_type}
+    return names | {"x-shopify-hmac-sha256": base64.b64encode(message.digest()).decode()}
+
+
+def _sign_slack(message: Message) -> dict[str, str]:
+    at = message.at_seconds
+    digest = message.digest(f"v0:{at}:").hex()
+    return {"x-slack-request-timestamp": str(at), "x-slack-signature": f"v0={digest}"}
+
+
+def _one_header(
+    name: bytes, digest: Callable[[bytes], bytes | None], form: str
+) -> Callable[[SignatureHeaders], Reading]:
+    """Return how a scheme is read that has the signature of the body alone in one header."""
+
+    def read(headers: SignatureHeaders) -> Reading:
+        value = _value(headers, name)
+        if isinstance(value, str):
+            return value
+        found = digest(value)
+        return f"`{name.decode()}` is not {form}" if found is None else [Claim("", b"", (found,))]
+
+    return read
+
+
+def _convertmax(value: bytes) -> bytes | None:
+    return _hex_digest(value.removeprefix(b"sha256="))
+
+
+def _github(value: bytes) -> bytes | None:
+    return _hex_digest(value[7:]) if value.startswith(b"sha256=") else None
+
+
+def _families(
+    prefixes: Sequence[str], names: Sequence[bytes], claim: Callable[[str, Sequence[bytes]], Claim | str]
+) -> Callable[[SignatureHeaders], Reading]:
+    """Return how a scheme is read that has one of several families of headers: all that are complete are claims."""
+
+    def read(headers: SignatureHeaders) -> Reading:
+        claims: list[Claim] = []
+        mistakes: list[str] = []
+        for prefix in prefixes:
+            values = [_value(headers, prefix.encode() + name) for name in names]
+            missing = [each for each in values if isinstance(each, str)]
+            found = missing[0] if missing else claim(prefix, [each for each in values if isinstance(each, bytes)])
+            if isinstance(found, Claim):
+                claims.append(found)
+            elif len(missing) < len(names):
+                mistakes.insert(0, found)
+            else:
+                mistakes.append(found)
+        return claims or mistakes[0]
+
+    return read
+
+
+def _standard(prefix: str, values: Sequence[bytes]) -> Claim | str:
+    identity, written, signatures = values
+    at = _timestamp(written)
+    if at is None:
+        return f"`{prefix}timestamp` is not 1 to 12 digits"
+    entries = [entry.partition(b",") for entry in signatures.split(b" ")]
+    digests = _present(_base64_digest(text) for version, _, text in entries if version == b"v1")
+    if not digests:
+        return f"`{prefix}signature` has no entry v1,BASE64 of 32 bytes"
+    return Claim(prefix, b"%b.%b." % (identity, written), digests, at)
+
+
+def _shopify(prefix: str, values: Sequence[bytes]) -> Claim | str:
+    digest = _base64_digest(values[0])
+    if digest is None:
+        return f"`{prefix}hmac-sha256` is not the BASE64 of 32 bytes"
+    return Claim(prefix, b"", (digest,))
+
+
+def _stripe(headers: SignatureHeaders) -> Reading:
+    value = _value(headers, b"stripe-signature")
+    if isinstance(value, str):
+        return value
+    entries = [entry.partition(b"=") for entry in value.split(b",")]
+    times = [text for name, _, text in entries if name == b"t"]
+    if len(times) != 1:
+        return f"`stripe-signature` has {len(times) or 'no'} t=" + ("" if not times else ", and there may be one")
+    at = _timestamp(times[0])
+    if at is None:
+        return "`stripe-signature` has a t= that is not 1 to 12 digits"
+    digests = _present(_hex_digest(text) for name, _, text in entries if name == b"v1")
+    if not digests:
+        return "`stripe-signature` has no v1= of 64 hex digits"
+    return [Claim("", times[0] + b".", digests, at)]
+
+
+def _slack(headers: SignatureHeaders) -> Reading:
+    written, value = _value(headers, b"x-slack-request-timestamp"), _value(headers, b"x-slack-signature")
+    if isinstance(value, str):
+        return value
+    if isinstance(written, str):
+        return written
+    at = _timestamp(written)
+    if at is None:
+        return "`x-slack-request-timestamp` is not 1 to 12 digits"
+    digest = _hex_digest(value[3:]) if value.startswith(b"v0=") else None
+    if digest is None:
+        return "`x-slack-signature` is not v0= and 64 hex digits"
+    return [Claim("", b"v0:%b:" % written, (digest,), at)]
+
+
+def _standard_key(secret: bytes) -> bytes:
+    text = secret.removeprefix(b"whsec_")
+    padded = text if text.endswith(b"=") else text + b"=" * (-len(text) % 4)
+    try:
+        key = base64.b64decode(padded, validate=True)
+    except ValueError:
+        key = b""
+    if not key:
+        raise ValueError("is not base64, with or without whsec_, as standard-webhooks has it")
+    return key
+
+
+def _names(prefixes: Sequence[str], names: Sequence[str]) -> Iterator[bytes]:
+    yield from ((prefix + name).encode() for prefix in prefixes for name in names)
+
+
+_STANDARD = ("webhook-", "svix-")
+_SHOPIFY = ("x-shopify-", "shopify-")
+
+SCHEMES: Mapping[str, Scheme] = {
+    each.name: each
+    for each in (
+        Scheme(
+            "convertmax",
+            (b"x-convertmax-signature",),
+            _one_header(b"x-convertmax-signature", _convertmax, "64 hex digits, perhaps after sha256="),
+            _signed_alone("x-convertmax-signature"),
+            can_send_token=True,
+        ),
+        Scheme(
+            "standard-webhooks",
+            tuple(_names(_STANDARD, ("id", "timestamp", "signature"))),
+            _families(_STANDARD, (b"id", b"timestamp", b"signature"), _standard),
+            _sign_standard,
+            is_dated=True,
+            key=_standard_key,
+            event_id_from=("header.webhook-id",),
+            event_type_from=("body.type", "body.event_type"),
+            families=_STANDARD,
+            signed_headers=frozenset(_names(_STANDARD, ("id",))),
+            can_send_token=True,
+        ),
+        Scheme(
+            "stripe",
+            (b"stripe-signature",),
+            _stripe,
+            _sign_stripe,
+            is_dated=True,
+            event_id_from=("body.id",),
+            event_type_from=("body.type",),
+        ),
+        Scheme(
+            "github",
+            (b"x-hub-signature-256",),
+            _one_header(b"x-hub-signature-256", _github, "sha256= and 64 hex digits"),
+            _sign_github,
+            event_id_from=("header.x-github-delivery",),
+            event_type_from=("header.x-github-event",),
+        ),
+        Scheme(
+            "shopify",
+            tuple(_names(_SHOPIFY, ("hmac-sha256",))),
+            _families(_SHOPIFY, (b"hmac-sha256",), _shopify),
+            _sign_shopify,
+            event_id_from=("header.x-shopify-webhook-id",),
+            event_type_from=("header.x-shopify-topic",),
+            families=_SHOPIFY,
+        ),
+        Scheme(
+            "slack",
+            (b"x-slack-signature", b"x-slack-request-timestamp"),
+            _slack,
+            _sign_slack,
+            is_dated=True,
+            event_id_from=("body.event_id",),
+            event_type_from=("body.event.type", "body.type"),
+        ),
+    )
+}
+"""By name."""
+
+SIGNATURE_HEADERS = frozenset(name for scheme in SCHEMES.values() for name in scheme.headers)
+"""What a head is searched for, whichever scheme its source has."""
