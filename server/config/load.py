@@ -222,7 +222,7 @@ class _Reader:
                     self.add_mistake(f"{key}.{name}", "is for sources of type webhook only")
         if is_unsigned and values.get("tokens") == ():
             self.add_mistake(f"{key}.tokens", "may not be empty where signing_secrets is: everybody could send")
-        if is_unsigned and "signature" in values:
+        if is_unsigned and values.get("signature", DEFAULT_SCHEME) != DEFAULT_SCHEME:
             self.add_mistake(f"{key}.signature", "needs signing_secrets")
         scheme, keys = SCHEMES[values.get("signature", DEFAULT_SCHEME)], []
         for place, secret in enumerate(given):

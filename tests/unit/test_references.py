@@ -82,7 +82,9 @@ OPEN: list[tuple[str, dict[str, object]]] = [
     ("tokens", {"tokens": ""}),
     ("tokens", {"tokens": [""]}),
     ("tokens", {"tokens": ["good", ""]}),
-    ("tokens", {"tokens": [], "signing_secrets": ["good"]}),
+    ("tokens", {"tokens": [], "signing_secrets": []}),
+    ("tokens", {"tokens": [""], "signing_secrets": ["good"]}),
+    ("signing_secrets", {"tokens": [], "signing_secrets": [""]}),
     ("signing_secrets", {"tokens": ["good"], "signing_secrets": [""]}),
     ("signing_secrets", {"tokens": ["good"], "signing_secrets": ""}),
     ("signing_secrets", {"tokens": ["good"], "signing_secrets": ["good", ""]}),
@@ -91,7 +93,7 @@ OPEN: list[tuple[str, dict[str, object]]] = [
 
 @pytest.mark.parametrize(("key", "keys"), OPEN)
 def test_an_empty_list_opens_nothing(read: Read, key: str, keys: dict[str, object]) -> None:
-    """A list of secrets with an empty one, or of tokens with none, is an error: never is a source open."""
+    """A list with an empty secret, or neither a token nor a signing secret, is an error: never is a source open."""
     assert only_mistake(read, **keys).startswith(f"sources.demo.{key}: ")
 
 
