@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 SourceType = Literal["webhook", "segment"]
 MissingId = Literal["generate", "hash", "reject"]
 OverLimit = Literal["defer", "drop", "observe"]
-SchemeName = Literal["convertmax", "standard-webhooks", "stripe", "github", "shopify", "slack"]
+SchemeName = Literal["convertmax", "standard-webhooks", "stripe", "github", "shopify", "slack", "meta", "zoom", "x"]
 
 SIGNATURE_TOLERANCE_SECONDS = 300
 """As Stripe, Slack and Standard Webhooks recommend."""
@@ -44,6 +44,8 @@ class Source:
     """What its scheme makes of the secrets."""
     signature: SchemeName = "convertmax"
     signature_tolerance_seconds: int = SIGNATURE_TOLERANCE_SECONDS
+    verify_token: bytes = b""
+    """What Meta's console was given beside the address; b"" for every other scheme."""
     event_id_from: tuple[FieldPath, ...] = ()
     """Its own paths, or else its scheme's; where both are empty, the rules of `normalise.py` are for it."""
     event_type_from: tuple[FieldPath, ...] = ()

@@ -22,6 +22,7 @@ from server.config.values import (
     REQUIRED,
     SIGNING_SECRETS,
     TOKENS,
+    VERIFY_TOKEN,
     Address,
     Kind,
     Network,
@@ -191,6 +192,7 @@ SOURCE_SETTINGS: Mapping[str, Setting] = {
         count(1, 86400),
         "How old a signed timestamp may be, or how far ahead, in the schemes that have one.",
     ),
+    "verify_token": Setting("", VERIFY_TOKEN, 'What Meta\'s console was given beside the address; for "meta" only.'),
     "event_id_from": Setting(
         [], PATHS, "Where events have their ids; the first that is there counts. Empty: as the scheme has them."
     ),

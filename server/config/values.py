@@ -235,6 +235,10 @@ ADMIN_TOKEN = Kind(
     'a secret (the token itself, env:NAME or file:PATH), or "" for none',
     lambda value, context: b"" if value == "" else secrets.token(value, context),
 )
+VERIFY_TOKEN = Kind(
+    'a secret (the text itself, env:NAME or file:PATH), or "" for none',
+    lambda value, context: b"" if value == "" else secrets.resolve(value, context),
+)
 BOOLEAN = Kind("true or false", _boolean)
 EVENT_TYPE = text("a string of at most 256 bytes", lambda value: len(value.encode()) <= 256)
 PROCESSOR = text('"module:function", or "" for none', _processor)

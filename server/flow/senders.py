@@ -29,6 +29,11 @@ class Senders:
         self._tokens_max = 0
         """Of any source: a token is compared as often for every source, known or not."""
 
+    def source(self, source_id: str) -> Source | None:
+        """Return the source that is configured by this id."""
+        state = self._engine.state(source_id)
+        return None if state is None else state.source
+
     def authenticate(self, source_id: str, authorization: bytes | None) -> Authenticated | None:
         """Return the source if the token is one of its own, else None. Valid tokens are cached until a reload."""
         if self._reload_count != self._engine.reload_count or len(self._authenticated) >= AUTHENTICATED_MAX:

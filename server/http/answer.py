@@ -10,6 +10,7 @@ import orjson
 from server.base.clock import wall_ms
 from server.base.refusal import Refusal
 from server.http.head import Header
+from server.intake.handshakes import Handshake
 from storage.frozen import frozen
 
 PHRASES = {status: phrase.encode() for status, phrase in responses.items()}
@@ -18,6 +19,9 @@ JSON_TYPE = (b"content-type", b"application/json")
 PLAIN: tuple[Header, ...] = (JSON_TYPE,)
 PLAIN_LINES = b"content-type: application/json\r\n"
 """The headers of nearly every answer, and their encoding."""
+
+ECHO: tuple[Header, ...] = ((b"content-type", b"text/plain; charset=utf-8"), (b"x-content-type-options", b"nosniff"))
+"""Of an answer that holds what a stranger wrote: no browser takes it for a page."""
 
 CHALLENGE = (b"www-authenticate", b"Bearer")
 """A 401 has to say how to authenticate (RFC 9110, section 15.5.2)."""
@@ -48,6 +52,11 @@ def refusal_answer(refusal: Refusal, *, close: bool) -> Answer:
         headers += (CHALLENGE,)
     body = orjson.dumps({"code": refusal.code, "message": refusal.message})
     return Answer(refusal.status, body, refusal.code, headers, close)
+
+
+def handshake_answer(asked: Handshake) -> Answer:
+    """Return what a vendor is answered that asks before it sends."""
+    return Answer(200, asked.body, headers=ECHO if asked.is_text else PLAIN)
 
 
 def encode_answer(answer: Answer, *, last: bool) -> bytes:

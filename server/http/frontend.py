@@ -61,6 +61,7 @@ class RequestGate(Protocol):
     """The gate as seen by a front end that submits requests one by one."""
 
     def enter(self, head: DeliveryHead, /) -> Entry | Denial: ...
+    def handshake(self, source_id: str, query: bytes, /) -> Answer | None: ...
 
 
 class HealthChecks(Protocol):

@@ -18,10 +18,11 @@ from server.flow.acknowledger import Acknowledger
 from server.flow.engine import Engine
 from server.flow.senders import Authenticated, Senders
 from server.flow.source_state import SourceState
-from server.http.answer import Answer, refusal_answer
+from server.http.answer import Answer, handshake_answer, refusal_answer
 from server.http.frontend import Denial
 from server.http.turns import Turns, is_light
 from server.intake import intake
+from server.intake.handshakes import Handshake, asks_by_get, on_get
 from server.intake.intake import Admission, DeliveryHead
 from server.intake.read_many import Request, read_many
 from server.intake.schemes import Claim
@@ -100,6 +101,15 @@ class Gate:
         if head.content_length and (refusal := request.reserve(head.content_length)) is not None:
             return Denial(refusal, head.source_id, lacks_room=refusal.code == "overloaded")
         return request
+
+    def handshake(self, source_id: str, query: bytes) -> Answer | None:
+        """Return the answer to a GET of a source whose vendor asks by one; None if this source is not asked so."""
+        source = self._senders.source(source_id)
+        if source is None or not asks_by_get(source):
+            return None
+        refusal = self._health.refusal()
+        asked = None if refusal is not None else on_get(source, query)
+        return refusal_answer(refusal or UNAUTHORIZED, close=False) if asked is None else handshake_answer(asked)
 
     def submit_batch(self, requests: Sequence[R], reply: BatchReply[R]) -> Sequence[R]:
         """Submit together the requests that hold a plain event each, source by source; answer them through `reply`.
@@ -236,6 +246,9 @@ class AdmittedRequest:
         reading = intake.read(source, self._head, body, gate.clock.now_ms(), gate.intake_limits, claims=self._claims)
         if isinstance(reading, Refusal):
             return reading
+        if isinstance(reading, Handshake):
+            self._reply(handshake_answer(reading))
+            return None
         if (refusal := self._check_room(reading)) is not None:
             return refusal
         limited_by = state.source or source  # as the limiter, which a reload has reconfigured meanwhile

@@ -15,6 +15,7 @@ from server.base.refusal import UNAUTHORIZED, Refusal, refuse
 from server.base.source import Source
 from server.intake import normalise
 from server.intake.decode import Buffer, decode
+from server.intake.handshakes import Handshake, on_post
 from server.intake.headers import Scanned, values_of
 from server.intake.parse import parse
 from server.intake.places import header_names
@@ -84,8 +85,8 @@ def read(
     limits: IntakeLimits,
     *,
     claims: Sequence[Claim] = (),
-) -> Deliveries | Refusal:
-    """Return the delivery in a body, or the refusal. Any bytes give one of the two.
+) -> Deliveries | Handshake | Refusal:
+    """Return the delivery in a body, or what its vendor asks, or the refusal. Any bytes give one of these.
 
     `claims`: of the head, for a source with signing keys; one of them has to be true.
     """
@@ -101,6 +102,8 @@ def read(
     parsed = parse(decoded, limits.json_containers_max)
     if isinstance(parsed, Refusal):
         return _form_refusal(parsed) if scanned.form and parsed.code == "invalid_json" else parsed
+    if source.signing_keys and (asked := on_post(source, parsed.value)) is not None:
+        return asked
     return normalise.delivery(
         source,
         scanned,

@@ -172,10 +172,16 @@ def _sign_shopify(message: Message) -> dict[str, str]:
     return names | {"x-shopify-hmac-sha256": base64.b64encode(message.digest()).decode()}
 
 
-def _sign_slack(message: Message) -> dict[str, str]:
-    at = message.at_seconds
-    digest = message.digest(f"v0:{at}:").hex()
-    return {"x-slack-request-timestamp": str(at), "x-slack-signature": f"v0={digest}"}
+def _sign_dated(signature: str, timestamp: str) -> Callable[[Message], dict[str, str]]:
+    def sign(message: Message) -> dict[str, str]:
+        at = message.at_seconds
+        return {timestamp: str(at), signature: f"v0={message.digest(f'v0:{at}:').hex()}"}
+
+    return sign
+
+
+def _sign_x(message: Message) -> dict[str, str]:
+    return {"x-twitter-webhooks-signature": f"sha256={base64.b64encode(message.digest()).decode()}"}
 
 
 def _one_header(
@@ -199,6 +205,10 @@ def _convertmax(value: bytes) -> bytes | None:
 
 def _github(value: bytes) -> bytes | None:
     return _hex_digest(value[7:]) if value.startswith(b"sha256=") else None
+
+
+def _x(value: bytes) -> bytes | None:
+    return _base64_digest(value[7:]) if value.startswith(b"sha256=") else None
 
 
 def _families(
@@ -260,19 +270,24 @@ def _stripe(headers: SignatureHeaders) -> Reading:
     return [Claim("", times[0] + b".", digests, at)]
 
 
-def _slack(headers: SignatureHeaders) -> Reading:
-    written, value = _value(headers, b"x-slack-request-timestamp"), _value(headers, b"x-slack-signature")
-    if isinstance(value, str):
-        return value
-    if isinstance(written, str):
-        return written
-    at = _timestamp(written)
-    if at is None:
-        return "`x-slack-request-timestamp` is not 1 to 12 digits"
-    digest = _hex_digest(value[3:]) if value.startswith(b"v0=") else None
-    if digest is None:
-        return "`x-slack-signature` is not v0= and 64 hex digits"
-    return [Claim("", b"v0:%b:" % written, (digest,), at)]
+def _dated(signature: str, timestamp: str) -> Callable[[SignatureHeaders], Reading]:
+    """Return how a scheme is read that signs `v0:TIMESTAMP:BODY`."""
+
+    def read(headers: SignatureHeaders) -> Reading:
+        value, written = _value(headers, signature.encode()), _value(headers, timestamp.encode())
+        if isinstance(value, str):
+            return value
+        if isinstance(written, str):
+            return written
+        at = _timestamp(written)
+        if at is None:
+            return f"`{timestamp}` is not 1 to 12 digits"
+        digest = _hex_digest(value[3:]) if value.startswith(b"v0=") else None
+        if digest is None:
+            return f"`{signature}` is not v0= and 64 hex digits"
+        return [Claim("", b"v0:%b:" % written, (digest,), at)]
+
+    return read
 
 
 def _standard_key(secret: bytes) -> bytes:
@@ -346,11 +361,32 @@ SCHEMES: Mapping[str, Scheme] = {
         Scheme(
             "slack",
             (b"x-slack-signature", b"x-slack-request-timestamp"),
-            _slack,
-            _sign_slack,
+            _dated("x-slack-signature", "x-slack-request-timestamp"),
+            _sign_dated("x-slack-signature", "x-slack-request-timestamp"),
             is_dated=True,
             event_id_from=("body.event_id",),
             event_type_from=("body.event.type", "body.type"),
+        ),
+        Scheme(
+            "meta",
+            (b"x-hub-signature-256",),
+            _one_header(b"x-hub-signature-256", _github, "sha256= and 64 hex digits"),
+            _signed_alone("x-hub-signature-256"),
+            event_type_from=("body.object",),
+        ),
+        Scheme(
+            "zoom",
+            (b"x-zm-signature", b"x-zm-request-timestamp"),
+            _dated("x-zm-signature", "x-zm-request-timestamp"),
+            _sign_dated("x-zm-signature", "x-zm-request-timestamp"),
+            is_dated=True,
+            event_type_from=("body.event",),
+        ),
+        Scheme(
+            "x",
+            (b"x-twitter-webhooks-signature",),
+            _one_header(b"x-twitter-webhooks-signature", _x, "sha256= and the base64 of 32 bytes"),
+            _sign_x,
         ),
     )
 }

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from server.base.refusal import STATUS, UNAUTHORIZED, Refusal
 from server.base.source import FieldPath, Source
 from server.intake.events import build_events
+from server.intake.handshakes import Handshake
 from server.intake.headers import scan
 from server.intake.intake import DeliveryHead, IntakeLimits, admit, answer_body, claims_of, read
 from server.intake.rate_limit import Gcra
@@ -129,7 +130,11 @@ takes = st.lists(st.tuples(st.integers(0, 3 * SECOND), st.integers(0, 30)), min_
 def take(source: Source, head: list[tuple[bytes, bytes]], body: bytes | bytearray | memoryview) -> Deliveries | Refusal:
     found = DeliveryHead("s", None, scan(head), None, "127.0.0.1")
     claims = claims_of(source, found.scanned, NOW_MS) if source.signing_keys else ()
-    return UNAUTHORIZED if isinstance(claims, str) else read(source, found, body, NOW_MS, LIMITS, claims=claims)
+    if isinstance(claims, str):
+        return UNAUTHORIZED
+    reading = read(source, found, body, NOW_MS, LIMITS, claims=claims)
+    assert not isinstance(reading, Handshake)
+    return reading
 
 
 def check_refusal(refusal: Refusal) -> None:

@@ -137,6 +137,7 @@ def intake(data: bytes) -> None:
         if isinstance(found, Refusal):
             _check_refusal(found)
             continue
+        assert isinstance(found, Deliveries)
         numbered = NumberedDeliveries(1, "abcdef", found)
         orjson.dumps(build_events(numbered, range(found.count)))
         assert (

@@ -65,6 +65,9 @@ class FakeGate:
             return Denial(NO_ROOM, head.source_id, lacks_room=True)
         return FakeEntry(self)
 
+    def handshake(self, _source_id: str, _query: bytes) -> Answer | None:
+        return None
+
     def submit_batch(self, requests: Sequence[FastConnection], _reply: object) -> Sequence[FastConnection]:
         return requests
 

@@ -561,11 +561,12 @@ def test_a_signature_may_stand_for_tokens(read: Load) -> None:
 def test_each_scheme_has_its_paths(read: Load, name: str) -> None:
     """A scheme brings keys, and paths to ids and types, each of which can be configured instead."""
     scheme = SCHEMES[name]
-    demo = read(f'{SIGNED}signature = "{name}"\n').sources["demo"]
+    text = f'{SIGNED}signature = "{name}"\n' + ('verify_token = "v"\n' if name == "meta" else "")
+    demo = read(text).sources["demo"]
     assert demo.signing_keys == (b"secret" if name == "standard-webhooks" else b"c2VjcmV0",)
     assert tuple(path.text for path in demo.event_id_from) == scheme.event_id_from
     assert tuple(path.text for path in demo.event_type_from) == scheme.event_type_from
-    own = read(f'{SIGNED}signature = "{name}"\nevent_id_from = ["body.a.b", "header.X-Id"]\n').sources["demo"]
+    own = read(f'{text}event_id_from = ["body.a.b", "header.X-Id"]\n').sources["demo"]
     assert own.event_id_from == (("body.a.b", b"", ("a", "b")), ("header.x-id", b"x-id", ()))
     assert own.event_type_from == demo.event_type_from
 
@@ -591,6 +592,21 @@ def test_each_scheme_has_its_paths(read: Load, name: str) -> None:
 def test_settings_of_signatures_are_checked(read: Load, line: str, words: str) -> None:
     """A scheme, a tolerance or a path that there cannot be is named; a secret names no event."""
     assert words in only(read, f"{SIGNED}{line}\n")
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ('signature = "meta"', 'is needed where signature is "meta"'),
+        ('verify_token = "v"', 'is for signature = "meta" only'),
+        ('signature = "meta"\nverify_token = "env:UNSET"', "'UNSET' is not set"),
+    ],
+)
+def test_a_verify_token_is_metas(read: Load, lines: str, words: str) -> None:
+    """Meta's scheme needs a verify token, and no other has one."""
+    mistake = only(read, f"{SIGNED}{lines}\n")
+    assert mistake.startswith("sources.demo.verify_token: ")
+    assert words in mistake
 
 
 def test_a_bad_signing_secret_is_placed(read: Load) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from server.base.refusal import UNAUTHORIZED, Refusal
 from server.base.source import OverLimit, Source
+from server.intake.handshakes import Handshake
 from server.intake.headers import scan
 from server.intake.intake import Admission, DeliveryHead, IntakeLimits, admit, answer_body, claims_of, read
 from server.intake.parse import BODY_DEPTH_MAX
@@ -27,7 +28,11 @@ def webhook(over_limit: OverLimit = "defer", rate: float = 0, secrets: tuple[byt
 def take(source: Source, body: bytes, headers: list[tuple[bytes, bytes]] | None = None) -> Deliveries | Refusal:
     head = DeliveryHead("s", None, scan(headers or []), len(body), "127.0.0.1")
     claims = claims_of(source, head.scanned, 1) if source.signing_keys else ()
-    return UNAUTHORIZED if isinstance(claims, str) else read(source, head, body, 1, LIMITS, claims=claims)
+    if isinstance(claims, str):
+        return UNAUTHORIZED
+    found = read(source, head, body, 1, LIMITS, claims=claims)
+    assert not isinstance(found, Handshake)
+    return found
 
 
 def reading(count: int) -> Deliveries:

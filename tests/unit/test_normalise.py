@@ -10,6 +10,7 @@ import pytest
 from server.base.refusal import Refusal
 from server.base.source import Source
 from server.intake.events import build_events
+from server.intake.handshakes import Handshake
 from server.intake.headers import scan
 from server.intake.intake import DeliveryHead, IntakeLimits, read
 from storage.deliveries import PAYLOAD_KEY, WHOLE_ITEM, Deliveries, NumberedDeliveries
@@ -35,7 +36,7 @@ FIELDS = [
 Headers = Sequence[tuple[bytes, bytes]]
 
 
-def take(source: Source, body: Any, headers: Headers = ()) -> Deliveries | Refusal:
+def take(source: Source, body: Any, headers: Headers = ()) -> Deliveries | Handshake | Refusal:
     data = body if isinstance(body, bytes) else orjson.dumps(body)
     return read(source, DeliveryHead(source.id, None, scan(headers), None, "192.0.2.7"), data, NOW_MS, LIMITS)
 

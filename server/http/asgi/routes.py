@@ -1,6 +1,7 @@
 """The public listener's routes: ingest and health. Routes match the raw target, byte for byte."""
 
 import encodings.idna  # noqa: F401 - the router would import it with its first request, for which no file may be left
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import cast
@@ -31,6 +32,8 @@ from server.http.remote import Network, remote_address
 from server.intake.headers import scan
 from server.intake.intake import DeliveryHead
 
+SOURCE_ID = "[A-Za-z0-9_-]{1,64}"
+INGEST = re.compile(f"/ingest/inbound/({SOURCE_ID})")
 NO_PATH = "/ "
 NO_METHOD = " "
 """Match no route: neither a target nor a method holds a space."""
@@ -63,7 +66,20 @@ def build_public_app(
         observe(answer.status, answer.code, seconds, refused)
         return response(answer)
 
+    async def asked(error: MethodNotAllowed) -> Response:
+        """A method that no route takes, unless a vendor asks before it sends."""
+        scope = cast(Scope, request.scope)
+        found = INGEST.fullmatch(scope["path"]) if scope["method"] == "GET" else None
+        answer = gate.handshake(found[1], scope["query_string"]) if found else None
+        if answer is None:
+            answer = http_answer(error)
+        refused = refused_request(trusted_proxies) if answer.code else None
+        observe(answer.status, answer.code, 0.0, refused)
+        error.__traceback__ = error.__context__ = None  # as in `refused`
+        return response(answer)
+
     app.add_url_rule("/ingest/inbound/<source_id:source_id>", view_func=ingest, methods=["POST"])
+    app.register_error_handler(MethodNotAllowed, asked)
     add_health(app, health, observe)
     return app
 
@@ -143,7 +159,7 @@ def add_health(app: QuartTrio, health: HealthChecks, observe: Observe) -> None:
 class SourceIdConverter(BaseConverter):
     """Matches a source id; no route has any other segment there."""
 
-    regex = "[A-Za-z0-9_-]{1,64}"
+    regex = SOURCE_ID
 
 
 class QuietQuart(QuartTrio):

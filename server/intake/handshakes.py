@@ -1,0 +1,97 @@
+"""What vendors ask an address before they send to it: a challenge, to be given back or signed. Nothing of it is kept.
+
+Each is answered only by a source whose scheme is that vendor's. Where the answer is signed, the challenge may have no
+character that a JSON body or a signed text needs, so that nobody can have those signed.
+"""
+
+import base64
+import hmac
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from urllib.parse import parse_qs
+
+import orjson
+
+from server.base.refusal import UNAUTHORIZED, Refusal
+from server.base.source import SchemeName, Source
+from storage.frozen import frozen
+
+QUERY_BYTES_MAX = 4096
+
+_CHALLENGE = re.compile(r"[A-Za-z0-9+/=_-]{1,256}")
+
+
+@frozen
+class Handshake:
+    """What a vendor is answered, with 200."""
+
+    body: bytes
+    is_text: bool = False
+    """Whether it is the challenge as it came, and not JSON."""
+
+
+Query = Mapping[str, str]
+"""The parameters of a query; one that came twice is not among them."""
+
+
+def on_get(source: Source, query: bytes) -> Handshake | None:
+    """Return the answer to a GET of a source for which `asks_by_get` holds; None if it is not rightly asked."""
+    if len(query) > QUERY_BYTES_MAX:
+        return None
+    found = parse_qs(query.decode("latin-1"), keep_blank_values=True)
+    return _BY_GET[source.signature](source, {name: values[0] for name, values in found.items() if len(values) == 1})
+
+
+def asks_by_get(source: Source) -> bool:
+    """Return whether this source's vendor asks by GET."""
+    return bool(source.signing_keys) and source.signature in _BY_GET
+
+
+def on_post(source: Source, body: object) -> Handshake | Refusal | None:
+    """Return the answer to a parsed body whose signature is right; None if it is not a question, but an event."""
+    asked = _BY_POST.get(source.signature)
+    return asked(source.signing_keys, body) if asked is not None and isinstance(body, dict) else None
+
+
+def _challenge(value: object) -> str | None:
+    return value if isinstance(value, str) and _CHALLENGE.fullmatch(value) else None
+
+
+def _meta(source: Source, query: Query) -> Handshake | None:
+    challenge = _challenge(query.get("hub.challenge"))
+    said = query.get("hub.verify_token", "").encode()
+    is_right = hmac.compare_digest(said, source.verify_token) and query.get("hub.mode") == "subscribe"
+    return Handshake(challenge.encode(), is_text=True) if challenge and is_right else None
+
+
+def _x(source: Source, query: Query) -> Handshake | None:
+    token = _challenge(query.get("crc_token"))
+    if token is None:
+        return None
+    digest = base64.b64encode(hmac.digest(source.signing_keys[0], token.encode(), "sha256"))
+    return Handshake(orjson.dumps({"response_token": f"sha256={digest.decode()}"}))
+
+
+def _slack(_: Sequence[bytes], body: Mapping[str, Any]) -> Handshake | None:
+    if body.get("type") != "url_verification" or not isinstance(body.get("challenge"), str):
+        return None
+    return Handshake(orjson.dumps({"challenge": body["challenge"]}))
+
+
+def _zoom(keys: Sequence[bytes], body: Mapping[str, Any]) -> Handshake | Refusal | None:
+    if body.get("event") != "endpoint.url_validation":
+        return None
+    payload = body.get("payload")
+    token = _challenge(payload.get("plainToken")) if isinstance(payload, dict) else None
+    if token is None:
+        return UNAUTHORIZED
+    encrypted = hmac.digest(keys[0], token.encode(), "sha256").hex()
+    return Handshake(orjson.dumps({"plainToken": token, "encryptedToken": encrypted}))
+
+
+_BY_GET: Mapping[SchemeName, Callable[[Source, Query], Handshake | None]] = {"meta": _meta, "x": _x}
+_BY_POST: Mapping[SchemeName, Callable[[Sequence[bytes], Mapping[str, Any]], Handshake | Refusal | None]] = {
+    "slack": _slack,
+    "zoom": _zoom,
+}
