@@ -1,7 +1,7 @@
 """The gate: the one step between HTTP and the flow that both front ends call, so that they cannot differ.
 
-Order, as promised to users: draining, full or failed → source and token → backlog → body size and time (checked here as
-the body grows) → everything about the body (intake) → rate limit → acknowledger → answer.
+Order, as promised to users: draining, full or failed → source and token, the signature's headers → backlog → body size
+and time (checked here as the body grows) → everything about the body (intake) → rate limit → acknowledger → answer.
 There is no checkpoint in between: a body is decided on, charged and handed over in one synchronous step. That of a
 heavy body comes when it is its turn (`turns.py`).
 """
@@ -89,14 +89,14 @@ class Gate:
         sender = self._senders.authenticate(head.source_id, head.authorization)
         if sender is None:
             return UNAUTHENTICATED
-        if self.is_backlogged(sender.state):
-            return Denial(self.backlog_refusal(), head.source_id)
         claims: Sequence[Claim] = ()
         if sender.source.signing_keys:
             found = intake.claims_of(sender.source, head.scanned, self.clock.now_ms())
             if isinstance(found, str):
                 return UNAUTHENTICATED
             claims = found
+        if self.is_backlogged(sender.state):
+            return Denial(self.backlog_refusal(), head.source_id)
         request = AdmittedRequest(self, sender, head, claims)
         if head.content_length and (refusal := request.reserve(head.content_length)) is not None:
             return Denial(refusal, head.source_id, lacks_room=refusal.code == "overloaded")

@@ -20,8 +20,8 @@ def cautions(sources: Mapping[str, Source], functions: Mapping[str, Callable[...
                 words = "begins or ends with white space or a byte order mark, which is part of the secret"
                 found.append(f"sources.{source.id}.signing_secrets: entry {place + 1}: {words}")
         if source.signing_keys and source.token_digests and not SCHEMES[source.signature].can_send_token:
-            words = f"senders that sign as {source.signature} does send no Authorization header, so each is refused"
-            found.append(f"sources.{source.id}.tokens: {words}: tokens = []")
+            words = f"senders that sign as {source.signature} send no Authorization header: they need tokens = []"
+            found.append(f"sources.{source.id}.tokens: {words}")
         missing = filter(_is_missing, source.processor_outages)
         found += [f"sources.{source.id}.processor_outages: there is no {name} in that module" for name in missing]
         function = functions.get(source.id)

@@ -4,6 +4,7 @@ import linecache
 import select
 import socket
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -93,3 +94,12 @@ def test_an_outage_that_does_not_exist() -> None:
     names = ("json.JSONDecodeError", "json.JSONDecodeEror", "never_loaded.Away")
     [found] = cautions({"a": Source("a", "webhook", (), processor_outages=names)}, {})
     assert found == "sources.a.processor_outages: there is no json.JSONDecodeEror in that module"
+
+
+def test_a_token_that_nobody_sends_is_said() -> None:
+    """A vendor that signs and cannot send a token is never let in by a source that asks for both."""
+    source = Source("a", "webhook", (bytes(32),), (b"secret",), (b"secret",), signature="stripe")
+    [found] = cautions({"a": source}, {})
+    assert found.startswith("sources.a.tokens: senders that sign as stripe send no Authorization header")
+    assert cautions({"a": replace(source, token_digests=())}, {}) == []
+    assert cautions({"a": replace(source, signature="standard-webhooks")}, {}) == []
