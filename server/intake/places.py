@@ -46,7 +46,7 @@ def header_names(source: Source) -> set[bytes]:
     """Return the headers in which it may have ids and types, of all families of its scheme."""
     families = SCHEMES[source.signature].families
     names = [path.header for path in (*source.event_id_from, *source.event_type_from) if path.header]
-    return {name for each in names for family in (*families, "") for name in (each, _in_family(each, families, family))}
+    return {_in_family(name, families, family) for name in names for family in (*families, "")}
 
 
 def places_of(source: Source, scanned: Scanned, family: str = "", *, batched: bool = False) -> Places:
@@ -109,7 +109,6 @@ def spoil(item: dict[str, Any], keys: Sequence[str]) -> None:
 
 
 def _in_family(name: bytes, families: Sequence[str], family: str) -> bytes:
-    """Return the name as the headers of this family have it, if it is one of the first family's."""
-    if families and family and name.startswith(families[0].encode()):
-        return family.encode() + name[len(families[0]) :]
-    return name
+    """Return the name as the headers of this family have it, if it is one of any of them: no other family is read."""
+    own = next((each for each in families if family and name.startswith(each.encode())), "")
+    return family.encode() + name[len(own) :] if own else name

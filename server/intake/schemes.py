@@ -23,6 +23,11 @@ _HEX = re.compile(rb"[0-9a-fA-F]{64}")
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]{43}=")
 _TIMESTAMP = re.compile(rb"[0-9]{1,12}")
 
+_STANDARD_ENTRIES = re.compile(rb"(?<![^ ])v1,([A-Za-z0-9+/]{43}=)(?![^ ])")
+_STRIPE_TIMES = re.compile(rb"(?<![^,])t=([^,]*)")
+_STRIPE_ENTRIES = re.compile(rb"(?<![^,])v1=([0-9a-fA-F]{64})(?![^,])")
+"""Those entries of a list that can be read, found at C speed: anybody can send a head full of others."""
+
 
 @frozen
 class Claim:
@@ -237,10 +242,11 @@ def _families(
 def _standard(prefix: str, values: Sequence[bytes]) -> Claim | str:
     identity, written, signatures = values
     at = _timestamp(written)
+    if not identity:
+        return f"`{prefix}id` is empty"
     if at is None:
         return f"`{prefix}timestamp` is not 1 to 12 digits"
-    entries = [entry.partition(b",") for entry in signatures.split(b" ")]
-    digests = _present(_base64_digest(text) for version, _, text in entries if version == b"v1")
+    digests = _present(map(_base64_digest, _STANDARD_ENTRIES.findall(signatures)))
     if not digests:
         return f"`{prefix}signature` has no entry v1,BASE64 of 32 bytes"
     return Claim(prefix, b"%b.%b." % (identity, written), digests, at)
@@ -257,14 +263,13 @@ def _stripe(headers: SignatureHeaders) -> Reading:
     value = _value(headers, b"stripe-signature")
     if isinstance(value, str):
         return value
-    entries = [entry.partition(b"=") for entry in value.split(b",")]
-    times = [text for name, _, text in entries if name == b"t"]
+    times = _STRIPE_TIMES.findall(value)
     if len(times) != 1:
         return f"`stripe-signature` has {len(times) or 'no'} t=" + ("" if not times else ", and there may be one")
     at = _timestamp(times[0])
     if at is None:
         return "`stripe-signature` has a t= that is not 1 to 12 digits"
-    digests = _present(_hex_digest(text) for name, _, text in entries if name == b"v1")
+    digests = _present(map(_hex_digest, _STRIPE_ENTRIES.findall(value)))
     if not digests:
         return "`stripe-signature` has no v1= of 64 hex digits"
     return [Claim("", times[0] + b".", digests, at)]

@@ -33,6 +33,10 @@ NOW = 1_614_265_330
 SECRET = b"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 BODY = b'{"test": 2432232314}'
 Lines = Sequence[tuple[bytes, bytes]]
+DIGEST = hmac.digest(b"secret", b"{}", "sha256")
+HEX, BASE64 = DIGEST.hex().encode(), base64.b64encode(DIGEST)
+LOOSE = BASE64[:-2] + bytes([BASE64[-2] + 1]) + b"="
+"""Another way to write the same bytes, which decoders take."""
 
 
 def claims(name: str, lines: Lines) -> Sequence[Claim]:
@@ -141,12 +145,6 @@ def test_each_header_is_needed_once(name: str) -> None:
         assert why_not(name, [*headers.items(), (needed, headers[needed])]) == f"`{needed.decode()}` came twice"
 
 
-DIGEST = hmac.digest(b"secret", b"{}", "sha256")
-HEX, BASE64 = DIGEST.hex().encode(), base64.b64encode(DIGEST)
-LOOSE = BASE64[:-2] + bytes([BASE64[-2] + 1]) + b"="
-"""Another way to write the same bytes, which decoders take."""
-
-
 @pytest.mark.parametrize(
     "value",
     [
@@ -185,6 +183,17 @@ def test_stripe_takes_any_right_entry() -> None:
         assert is_right("stripe", [(b"stripe-signature", b",".join(entries))])
     for entries in ([right], [at, at, right], [at, b"t=", right], [at], [at, b"v1=" + HEX[:-1]], [at, b"v0=" + HEX]):
         assert claims("stripe", [(b"stripe-signature", b",".join(entries))]) == ()
+
+
+@pytest.mark.parametrize("family", ["webhook-", "svix-"])
+def test_an_empty_id_signs_nothing(family: str) -> None:
+    """Standard Webhooks needs an id: an empty one is refused with the head, however right the signature is."""
+    key = SCHEMES["standard-webhooks"].key(SECRET)
+    right = SCHEMES["standard-webhooks"].sign(Message(BODY, key, "", "made", NOW))
+    for empty in (b"", b" \t"):
+        headers = [(name.replace("webhook-", family).encode(), value.encode()) for name, value in right.items()]
+        headers[0] = (headers[0][0], empty)
+        assert why_not("standard-webhooks", headers) == f"`{family}id` is empty"
 
 
 def test_one_family_must_verify_alone() -> None:
