@@ -35,7 +35,8 @@ class Senders:
         return None if state is None else state.source
 
     def authenticate(self, source_id: str, authorization: bytes | None) -> Authenticated | None:
-        """Return the source if the token is one of its own, else None. Valid tokens are cached until a reload."""
+        """Return the source if the token is one of its own, else None. Valid tokens are cached until a reload; not
+        what strangers send beside a signature."""
         if self._reload_count != self._engine.reload_count or len(self._authenticated) >= AUTHENTICATED_MAX:
             self._reload_count = self._engine.reload_count
             self._authenticated.clear()
@@ -45,7 +46,7 @@ class Senders:
         found = self._authenticated.get(key)
         if found is None:
             found = self._compare_token(source_id, authorization)
-            if found is not None:
+            if found is not None and (found.source.token_digests or authorization is None):
                 self._authenticated[key] = found
         return found
 

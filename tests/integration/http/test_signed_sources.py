@@ -143,6 +143,17 @@ def test_bad_signature_headers_are_refused_first(children: Children, name: str) 
         assert first_line(child, twice).startswith("HTTP/1.1 401")
 
 
+def test_a_backlog_is_no_strangers_business(children: Children) -> None:
+    """A source with a full backlog says so to its senders; without a signature there is the same 401 as ever."""
+    child = children("[queue]\nbacklog_events_max = 1\n" + config("stripe", paused=True))
+    child.start()
+    body = json.dumps(BODIES["stripe"]).encode()
+    assert send(child, body, signed("stripe", body)).status == 200
+    assert send(child, body, signed("stripe", body)).json["code"] == "overloaded"
+    for headers in ({}, {"stripe-signature": "junk"}, signed("stripe", body, at=1)):
+        assert send(child, body, headers).status == 401
+
+
 def test_a_token_may_be_asked_for_too(children: Children) -> None:
     """Where a source has tokens and secrets, a request needs both."""
     child = children(config("github", tokens=[TOKEN]))
