@@ -396,6 +396,3 @@ SCHEMES: Mapping[str, Scheme] = {
     )
 }
 """By name."""
-
-SIGNATURE_HEADERS = frozenset(name for scheme in SCHEMES.values() for name in scheme.headers)
-"""What a head is searched for, whichever scheme its source has."""
