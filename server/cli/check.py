@@ -36,12 +36,12 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         config = load(arguments.config)
     except ConfigError as error:
-        _, mistakes = _processors(error.sources, directory)
+        _, mistakes = processors(error.sources, directory)
         raise CommandFailed(MISTAKE, *error.mistakes, *mistakes) from None
     if any(source.processor for source in config.sources.values()):
         for words in hidden_modules(directory):
             say(f"warning: {words}")
-    functions, mistakes = _processors(config.sources, directory)
+    functions, mistakes = processors(config.sources, directory)
     mistakes += _store_mistakes(config.storage.path)
     if mistakes:
         raise CommandFailed(MISTAKE, *mistakes)
@@ -51,12 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _store_mistakes(path: Path) -> list[str]:
-    words = unusable(path)
-    return [] if words is None else [f"storage.path: {words}"]
-
-
-def _processors(sources: Mapping[str, Source], directory: Path) -> tuple[dict[str, Function], list[str]]:
+def processors(sources: Mapping[str, Source], directory: Path) -> tuple[dict[str, Function], list[str]]:
     """Return the processors that can be loaded, by source, and why the others cannot."""
     functions: dict[str, Function] = {}
     mistakes = []
@@ -68,3 +63,8 @@ def _processors(sources: Mapping[str, Source], directory: Path) -> tuple[dict[st
         except ProcessorError as error:
             mistakes.append(f"sources.{source.id}.processor: {one_line(str(error))}")
     return functions, mistakes
+
+
+def _store_mistakes(path: Path) -> list[str]:
+    words = unusable(path)
+    return [] if words is None else [f"storage.path: {words}"]

@@ -35,21 +35,30 @@ class IntermixedParser(argparse.ArgumentParser):
     """
 
     _is_parsing = False
+    _has_parts = False
+
+    def add_subparsers(self, **keywords: Any) -> Any:
+        self._has_parts = True
+        return super().add_subparsers(**keywords)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         if self._is_parsing:
             return super().parse_known_args(args, namespace)
         self._is_parsing = True
-        given = list(args)
-        at = given.index("--") if "--" in given else len(given)
-        marked = given[:at] + [POSITIONAL_MARK + each for each in given[at + 1 :]]
         try:
-            found = self.parse_known_intermixed_args(marked, namespace)
+            found = self._parse_all(list(args), namespace)
         finally:
             self._is_parsing = False
-        if found[0].config is None:  # argparse's own message would not name the environment variable
+        if getattr(found[0], "config", "") is None:  # argparse's own message would not name the environment variable
             self.error(f"say --config FILE, or name the file in the environment variable {CONFIG_VARIABLE}")
         return found
+
+    def _parse_all(self, given: list[str], namespace: Any) -> Any:
+        if self._has_parts:  # what stands where is for the parts to say
+            return self.parse_known_args(given, namespace)
+        at = given.index("--") if "--" in given else len(given)
+        marked = given[:at] + [POSITIONAL_MARK + each for each in given[at + 1 :]]
+        return self.parse_known_intermixed_args(marked, namespace)
 
 
 class CommandFailed(Exception):
@@ -61,13 +70,16 @@ class CommandFailed(Exception):
         self.lines = lines
 
 
-def new_command(commands: Subparsers, name: str, words: str, more: str = "") -> argparse.ArgumentParser:
-    """Add a subcommand with --config, --version and --help."""
+def new_command(
+    commands: Subparsers, name: str, words: str, more: str = "", *, is_part: bool = False
+) -> argparse.ArgumentParser:
+    """Add a subcommand with --config, --version and --help. A part of another command leaves --config to that one,
+    unless it is said behind it."""
     parser = commands.add_parser(name, help=words, description=f"{words[0].upper()}{words[1:]}. {more}")
     parser.add_argument(
         "--config",
         type=Path,
-        default=os.environ.get(CONFIG_VARIABLE) or None,
+        default=argparse.SUPPRESS if is_part else os.environ.get(CONFIG_VARIABLE) or None,
         metavar="FILE",
         help=f"the configuration, in TOML; default: what the environment variable {CONFIG_VARIABLE} names",
     )

@@ -1,19 +1,16 @@
 """Reads the configuration from its file into frozen objects; reports every mistake at once."""
 
-import codecs
 import difflib
 import itertools
 import json
 import os
 import re
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from server.base.printable import one_line
 from server.base.source import Source, field_path
 from server.config import secrets
 from server.config.secrets import InvalidValue, SecretContext
@@ -30,6 +27,7 @@ from server.config.settings import (
     ServerConfig,
     StorageConfig,
 )
+from server.config.toml_text import ConfigError, Table, parse
 from server.config.values import REQUIRED, Address, Setting, settings_of
 from server.intake.schemes import SCHEMES
 
@@ -53,27 +51,19 @@ __all__ = [
     "source_ids",
 ]
 
-CONFIG_BYTES_MAX = 4 * 2**20
-"""Room for thousands of sources; catches a path to something endless."""
+SOURCE_ID = r"[A-Za-z0-9_-]{1,64}"
+SOURCE_ID_WORDS = "a source id has 1 to 64 of the characters A-Z a-z 0-9 _ -"
 
-Table = Mapping[str, Any]
 Section = TypeVar("Section", ServerConfig, StorageConfig, DedupConfig, RetentionConfig)
 
 
-class ConfigError(Exception):
-    """The file cannot be used. `mistakes` has a line for each, which names its key and holds no secret."""
+def load(path: Path, environ: Mapping[str, str] = os.environ, content: bytes | None = None) -> Config:
+    """Return the configuration in this file, secrets resolved. Raises ConfigError with every mistake there is.
 
-    def __init__(self, mistakes: list[str], sources: Mapping[str, Source] = MappingProxyType({})) -> None:
-        super().__init__("\n".join(mistakes))
-        self.mistakes = mistakes
-        self.sources = sources
-        """The sources without a mistake, so that they can be checked further."""
-
-
-def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
-    """Return the configuration in this file, secrets resolved. Raises ConfigError with every mistake there is."""
+    `content`: what is judged as if it stood in the file.
+    """
     path = absolute(path)
-    reader = _Reader(_parse(path), SecretContext(environ, path.parent))
+    reader = _Reader(parse(path, content), SecretContext(environ, path.parent))
     sections: dict[str, Any] = {name: reader.section(name) for name in SECTIONS}
     sources = MappingProxyType(reader.sources())
     config = Config(path=path, sources=sources, retention_is_configured="retention" in reader.tree, **sections)
@@ -90,7 +80,7 @@ def load_section(path: Path, section: type[Section], environ: Mapping[str, str] 
     Raises ConfigError with every mistake in this section.
     """
     path = absolute(path)
-    reader = _Reader(_parse(path), SecretContext(environ, path.parent))
+    reader = _Reader(parse(path), SecretContext(environ, path.parent))
     found: Section = reader.section(next(name for name, each in SECTIONS.items() if each is section))
     if reader.mistakes:
         raise ConfigError([f"{key}: {message}" for key, message in reader.mistakes])
@@ -139,12 +129,12 @@ def check_reload(bound: ServerConfig, sources: Mapping[str, Source], config: Con
 
 def has_section(path: Path, name: str) -> bool:
     """Return whether this section stands in the file. Raises ConfigError if that is not TOML."""
-    return name in _parse(absolute(path))
+    return name in parse(absolute(path))
 
 
 def source_ids(path: Path) -> list[str]:
     """Return the ids of the sources in this file, whatever else is in it. Raises ConfigError if it cannot be read."""
-    sources = _parse(absolute(path)).get("sources", {})
+    sources = parse(absolute(path)).get("sources", {})
     return list(sources) if isinstance(sources, dict) else []
 
 
@@ -153,28 +143,9 @@ def sending_token(config: Config, source_id: str, environ: Mapping[str, str] = o
 
     Read from the file again: a Config holds only digests.
     """
-    tokens = _parse(config.path)["sources"][source_id]["tokens"]
+    tokens = parse(config.path)["sources"][source_id]["tokens"]
     context = SecretContext(environ, config.path.parent)
     return next((secrets.token(each, context) for each in tokens if not each.startswith("sha256:")), None)
-
-
-def _parse(path: Path) -> Table:
-    try:
-        with path.open("rb") as file:
-            content = file.read(CONFIG_BYTES_MAX + 1)
-        if len(content) > CONFIG_BYTES_MAX:
-            raise ConfigError([f"{path}: larger than {CONFIG_BYTES_MAX} bytes"])
-        if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            raise ConfigError([f"{path}: is not UTF-8 but UTF-16: save it as UTF-8"])
-        return tomllib.loads(content.decode("utf-8-sig"))
-    except OSError as error:
-        raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from None
-    except UnicodeDecodeError as error:
-        raise ConfigError([f"{path}: is not UTF-8 (byte {error.start})"]) from None
-    except ValueError as error:
-        raise ConfigError([f"{path}: is not TOML: {one_line(str(error))}"]) from None
-    except RecursionError:
-        raise ConfigError([f"{path}: is nested too deeply"]) from None
 
 
 class _Reader:
@@ -201,8 +172,8 @@ class _Reader:
         found = {}
         for name, table in self._table("sources", self.tree.get("sources", {})).items():
             key = _key("sources", name)
-            if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
-                self.add_mistake(key, "a source id has 1 to 64 of the characters A-Z a-z 0-9 _ -")
+            if not re.fullmatch(SOURCE_ID, name):
+                self.add_mistake(key, SOURCE_ID_WORDS)
             before = len(self.mistakes)
             values = self._values(key, self._table(key, table), SOURCE_SETTINGS)
             signed = self._signed(key, values)

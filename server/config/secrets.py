@@ -4,7 +4,7 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +58,15 @@ def resolve(value: object, context: SecretContext) -> bytes:
     if len(secret) > SECRET_BYTES_MAX:
         raise InvalidValue(f"is longer than {SECRET_BYTES_MAX} bytes")
     return secret
+
+
+def unset_variables(value: object, environ: Mapping[str, str]) -> Iterator[str]:
+    """Yield the names of the environment variables that are named anywhere in this TOML value, and are not set."""
+    if isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from unset_variables(each, environ)
+    elif isinstance(value, str) and re.fullmatch("env:[^=\0]+", value) and value[4:] not in environ:
+        yield value[4:]
 
 
 def token(value: object, context: SecretContext) -> bytes:

@@ -203,6 +203,7 @@ def looked_up(host: Host) -> None:
         *(["check"], ["verify"], ["dead"], ["send", "worked"], ["send", "signed"], ["requeue", "worked", "--all"]),
         *(["receipt", "worked", "--all"], ["event", "worked", "token-env"], ["receipt", "worked", "nothing"]),
         *(["delivery", receipt["delivery"]], ["trust-clock", "--dry-run"]),
+        *(["source", "list"], ["source", "add", "worked", "--type", "segment"]),
     ):
         host.command(*arguments)
 

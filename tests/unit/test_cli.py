@@ -29,8 +29,10 @@ from tests.support.config import TOKEN, source
 from tests.support.store import MAP_SIZE_BYTES, changed, delivery, filled, numbered, outcome
 from tests.support.waiting import HANG_SECONDS
 
-COMMANDS = ("serve", "check", "send", "receipt", "event", "delivery", "dead", "requeue", "trust-clock", "verify")
+READING = ("receipt", "event", "delivery", "dead", "requeue", "trust-clock", "verify")
+COMMANDS = ("serve", "check", "source", "send", *READING)
 ARGUMENTS = {
+    "source": ["list"],
     "send": ["demo"],
     "receipt": ["demo", "x"],
     "event": ["demo", "x"],
@@ -39,7 +41,6 @@ ARGUMENTS = {
 }
 MODULE = [sys.executable, "-m", "server"]
 INSTALLED = [str(Path(sys.executable).with_name("tidegate"))]
-READING = ("receipt", "event", "delivery", "dead", "requeue", "trust-clock", "verify")
 
 Capture = pytest.CaptureFixture[str]
 
@@ -107,6 +108,11 @@ def test_help_and_version_everywhere(command: str, capsys: Capture) -> None:
         ["send", "--config", "x", "demo", "--batch", "many"],
         ["receipt", "--config", "x", "demo", "\udcff"],
         ["serve", "--config", "x", "--colour"],
+        ["source", "--config", "x"],
+        ["source", "list"],
+        ["source", "add", "--config", "x", "new", "--type", "other"],
+        ["source", "add", "--config", "x", "new", "--type", "webhook", "--provider", "nobody"],
+        ["source", "rotate", "--config", "x", "new", "--token", "--secret"],
     ],
 )
 def test_wrong_arguments_exit_with_2(arguments: list[str], capsys: Capture) -> None:
@@ -167,6 +173,8 @@ def test_no_secret_is_needed_to_read(command: str, config: Path, capsys: Capture
         ("event demo -5", {"event_id": "-5"}),
         ("dead demo", {"source": "demo"}),
         ("dead", {"source": None}),
+        ("source add a --type segment", {"name": "a", "type": "segment"}),
+        ("source add --type segment -- -a", {"name": "-a", "type": "segment"}),
     ],
 )
 def test_options_may_stand_among_arguments(words: str, found: dict[str, object]) -> None:

@@ -45,6 +45,7 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     "quart_trio": ("server/http/asgi/routes.py", "server/http/admin/routes.py"),
     "prometheus_client": ("server/observe/metrics.py", "server/observe/families.py"),
     "structlog": ("server/base/log.py",),
+    "tomlkit": ("server/config/edit.py",),
     "zstandard": ("storage/", "server/intake/decode.py"),
 }
 """Where each library may be imported: files, or folders with all below them."""

@@ -1,0 +1,225 @@
+"""Changes of sources: a new text is made, judged as the server would, and takes the place of the old one, or none."""
+
+import argparse
+import hashlib
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from server.base.printable import printable
+from server.base.source import Source
+from server.cli.check import processors
+from server.cli.common import CommandFailed, print_bytes, print_json, say
+from server.cli.credentials import FOLDER, ask_secret, hashed, keep, new_credential, read_secret
+from server.cli.exit_codes import ERROR, MISTAKE
+from server.cli.paste import RELOAD, steps
+from server.cli.providers import BEARER, PROVIDERS, Provider
+from server.config.edit import CannotEdit, Edit, edited, with_first, with_first_only, with_source
+from server.config.load import SOURCE_ID, SOURCE_ID_WORDS, Config, ConfigError, absolute, load
+from server.config.replace import FileChanged, locked
+from server.config.secrets import unset_variables
+from server.config.toml_text import parse
+
+
+@dataclass(slots=True)
+class Made:
+    """What a change has made so far."""
+
+    config: Config
+    """As it was before."""
+    shown: dict[str, str] = field(default_factory=dict, repr=False)
+    """What is filled into the lines for people; secrets are in it that are shown this once."""
+    files: list[Path] = field(default_factory=list)
+    """New ones, with a secret each."""
+
+    def keep(self, stem: str, secret: bytes) -> str:
+        """Keep a secret in a file; return how the configuration refers to it."""
+        directory, store = self.config.path.parent, self.config.storage.path
+        try:
+            path = keep(directory, stem, secret, (store if store.exists() else self.config.path).stat())
+        except OSError as error:
+            raise CommandFailed(ERROR, f"{directory / FOLDER}: cannot be written to: {error.strerror}") from None
+        self.files.append(path)
+        return f"file:{path.relative_to(directory)}"
+
+
+def run_add(arguments: argparse.Namespace) -> int:
+    name, kind = arguments.name, arguments.type
+    provider = _provider_of(arguments)
+    with _making(arguments) as made:
+        if not re.fullmatch(SOURCE_ID, name):
+            raise CommandFailed(MISTAKE, f"{name!r}: {SOURCE_ID_WORDS}")
+        if name in made.config.sources:
+            raise CommandFailed(MISTAKE, f"{made.config.path} has a source {name!r} already")
+        settings: dict[str, object] = {"type": kind, "tokens": []}
+        if provider is None or provider.takes_token:
+            settings["tokens"] = [_new_token(made)]
+        if provider is not None and provider is not BEARER:
+            settings["signing_secrets"] = [_secret(arguments, provider, made)]
+            settings["signature"] = arguments.provider
+            if provider.has_verify_token:
+                made.shown["verify_token"] = new_credential()
+                settings["verify_token"] = made.keep(f"{name}-verify", made.shown["verify_token"].encode())
+            settings |= provider.settings
+        if arguments.processor is not None:
+            settings["processor"] = arguments.processor
+        _change(made.config.path, partial(with_source, name=name, settings=settings), name)
+    return _show(made, name, kind, arguments.provider or "")
+
+
+def run_rotate(arguments: argparse.Namespace) -> int:
+    name = arguments.name
+    with _making(arguments) as made:
+        source = _known(made.config, name)
+        key = _which(source, arguments)
+        if key == "tokens" and arguments.secret_from is not None:
+            raise CommandFailed(MISTAKE, "--secret-from: a token is made anew, and not read from anywhere")
+        entry = _new_token(made) if key == "tokens" else _secret(arguments, PROVIDERS[source.signature], made, source)
+        _change(made.config.path, partial(with_first, source=name, key=key, entry=entry), name)
+    code = _show(made, name, source.type, source.signature if source.signing_keys else "")
+    option = " --token" if key == "tokens" else " --secret"
+    both = source.token_digests and source.signing_keys
+    say(f"the old one is accepted too, until: tidegate source retire {name}{option if both else ''}")
+    return code
+
+
+def run_retire(arguments: argparse.Namespace) -> int:
+    config = judged(arguments.config)
+    source = _known(config, arguments.name)
+    key = _which(source, arguments)
+    entries = parse(config.path)["sources"][source.id][key]
+    if len(entries) < 2:
+        raise CommandFailed(
+            ERROR, f"sources.{source.id}.{key} has one entry, which stays: `source rotate` adds another"
+        )
+    _change(config.path, partial(with_first_only, source=source.id, key=key), source.id)
+    print_json({"source": source.id, "key": key, "removed": len(entries) - 1})
+    for entry in entries[1:]:
+        if entry.startswith("file:"):
+            say(f"{entry[5:]} is not needed for it any more, once the server has taken this over")
+    say(RELOAD)
+    return 0
+
+
+def judged(path: Path, content: bytes | None = None) -> Config:
+    """Return the configuration, or raise ConfigError, as the server would.
+
+    Environment variables that are not set here may be set for the server, so they are taken as set.
+    """
+    path = absolute(path)
+    names = unset_variables(parse(path, content), os.environ)
+    assumed = {name: hashlib.sha256(name.encode()).hexdigest() for name in names}
+    return load(path, os.environ | assumed, content)
+
+
+@contextmanager
+def _making(arguments: argparse.Namespace) -> Iterator[Made]:
+    """Yield what the block makes; if it fails, the new files are removed."""
+    config = judged(arguments.config)
+    made = Made(config)
+    base = f"http://{config.server.bind}" if arguments.url is None else arguments.url.rstrip("/")
+    if not re.fullmatch(r"https?://[!-~]+", base):
+        raise CommandFailed(MISTAKE, "--url: must be such as https://hooks.example.com")
+    made.shown |= {"base": base, "url": f"{base}/ingest/inbound/{arguments.name}"}
+    try:
+        yield made
+    except BaseException:
+        for path in made.files:
+            path.unlink(missing_ok=True)
+        raise
+
+
+def _provider_of(arguments: argparse.Namespace) -> Provider | None:
+    """Return who sends; None for Segment's SDKs."""
+    if arguments.type == "segment" and arguments.provider:
+        raise CommandFailed(MISTAKE, "--provider: is for --type webhook only")
+    if arguments.secret_from is not None and not arguments.provider:
+        raise CommandFailed(MISTAKE, "--secret-from: is for sources with a --provider, whose senders sign")
+    if arguments.type == "segment":
+        return None
+    return PROVIDERS[arguments.provider] if arguments.provider else BEARER
+
+
+def _new_token(made: Made) -> str:
+    """Make a token, to be shown; return it as the configuration has it."""
+    made.shown["token"] = new_credential()
+    return hashed(made.shown["token"])
+
+
+def _secret(arguments: argparse.Namespace, provider: Provider, made: Made, source: Source | None = None) -> str:
+    """Read or make the secret of a provider; return the reference to the file that it is kept in."""
+    if arguments.secret_from is not None:
+        secret = read_secret(arguments.secret_from)
+    elif provider.secret:
+        words = f"{provider.title} shows its {provider.secret} beside the address, which is {made.shown['url']}"
+        secret = ask_secret(provider.secret, words)
+    else:
+        made.shown["secret"] = new_credential()
+        secret = made.shown["secret"].encode()
+    if source is not None and secret in source.signing_secrets:
+        raise CommandFailed(MISTAKE, f"sources.{source.id}.signing_secrets has this secret already")
+    return made.keep(f"{arguments.name}-signing", secret)
+
+
+def _known(config: Config, name: str) -> Source:
+    if name not in config.sources:
+        known = ", ".join(config.sources) or "none"
+        raise CommandFailed(MISTAKE, f"there is no source {name!r} in {config.path}; there are: {known}")
+    return config.sources[name]
+
+
+def _which(source: Source, arguments: argparse.Namespace) -> str:
+    """Return the list that is meant."""
+    has = {"tokens": bool(source.token_digests), "signing_secrets": bool(source.signing_keys)}
+    if arguments.key is None and all(has.values()):
+        raise CommandFailed(MISTAKE, f"source {source.id!r} has tokens and secrets: say --token or --secret")
+    key: str = arguments.key or next(key for key, there in has.items() if there)
+    if not has[key]:
+        raise CommandFailed(MISTAKE, f"source {source.id!r} has no {key}")
+    return key
+
+
+def _change(path: Path, edit: Edit, name: str) -> None:
+    """Edit the file if it is good with that. Raises CommandFailed; then it is as it was."""
+    try:
+        with locked(path) as file:
+            judged(path, file.content)
+            content = edited(file.content, edit)
+            config = judged(path, content)
+            _, mistakes = processors({name: config.sources[name]}, path.parent)
+            if mistakes:
+                raise ConfigError(mistakes)
+            file.replace(content)
+    except ConfigError as error:
+        raise CommandFailed(MISTAKE, *error.mistakes, f"{path} is as it was") from None
+    except CannotEdit as error:
+        raise CommandFailed(MISTAKE, f"{path}: {error}") from None
+    except FileChanged:
+        raise CommandFailed(ERROR, f"{path} was changed by somebody else meanwhile, and stays so: try again") from None
+    except OSError as error:
+        raise CommandFailed(ERROR, f"{path}: cannot be written: {error.strerror}") from None
+
+
+def _show(made: Made, name: str, kind: str, signature: str) -> int:
+    """Print what is to be entered at the sender: for people on a terminal, else as JSON."""
+    path = made.config.path
+    if sys.stdout.isatty():
+        lines = steps(kind, signature, made.shown, made.files)
+        print_bytes("".join(f"{printable(line)}\n" for line in lines).encode())
+    else:
+        print_json(_value(made.shown, made.files) | {"source": name, "type": kind, "signature": signature or None})
+    say(f"{path} is valid with it")
+    unset = sorted(set(unset_variables(parse(path), os.environ)))
+    if unset:
+        say(f"not set here, and taken as set for the server: {', '.join(unset)}")
+    say(RELOAD)
+    return 0
+
+
+def _value(shown: Mapping[str, str], files: list[Path]) -> dict[str, object]:
+    return {key: value for key, value in shown.items() if key != "base"} | {"secret_files": [*map(str, files)]}
