@@ -31,7 +31,9 @@ def add(commands: Subparsers) -> None:
     _add_which(parser)
     _add_values(parser)
     parser.set_defaults(run=run_rotate)
-    parser = new_command(parts, "retire", "take out all tokens or secrets but the first, the newest", is_part=True)
+    parser = new_command(
+        parts, "retire", "take out all tokens or secrets but the first, where rotate puts the newest", is_part=True
+    )
     _add_name(parser)
     _add_which(parser)
     parser.set_defaults(run=run_retire)

@@ -24,6 +24,7 @@ from server.config.load import SOURCE_ID, SOURCE_ID_WORDS, Config, ConfigError, 
 from server.config.replace import FileChanged, locked
 from server.config.secrets import unset_variables
 from server.config.toml_text import parse
+from server.runtime.cautions import cautions
 
 
 @dataclass(slots=True)
@@ -41,11 +42,25 @@ class Made:
         """Keep a secret in a file; return how the configuration refers to it."""
         directory, store = self.config.path.parent, self.config.storage.path
         try:
-            path = keep(directory, stem, secret, (store if store.exists() else self.config.path).stat())
+            owned = next(each for each in (store, *store.parents) if each.exists())
+            path = keep(directory, stem, secret, owned.stat())
         except OSError as error:
             raise CommandFailed(ERROR, f"{directory / FOLDER}: cannot be written to: {error.strerror}") from None
         self.files.append(path)
-        return f"file:{path.relative_to(directory)}"
+        return self._reference(path)
+
+    def discard(self) -> None:
+        """Remove the new files, but for those that the configuration refers to: it may have been changed already."""
+        try:
+            text = self.config.path.read_bytes()
+        except OSError:
+            return  # nobody knows
+        for path in self.files:
+            if self._reference(path).encode() not in text:
+                path.unlink(missing_ok=True)
+
+    def _reference(self, path: Path) -> str:
+        return f"file:{path.relative_to(self.config.path.parent)}"
 
 
 def run_add(arguments: argparse.Namespace) -> int:
@@ -125,12 +140,13 @@ def _making(arguments: argparse.Namespace) -> Iterator[Made]:
     base = f"http://{config.server.bind}" if arguments.url is None else arguments.url.rstrip("/")
     if not re.fullmatch(r"https?://[!-~]+", base):
         raise CommandFailed(MISTAKE, "--url: must be such as https://hooks.example.com")
+    if arguments.url is None:
+        say(f"{base} is server.bind; where senders reach the server by another address, say --url")
     made.shown |= {"base": base, "url": f"{base}/ingest/inbound/{arguments.name}"}
     try:
         yield made
     except BaseException:
-        for path in made.files:
-            path.unlink(missing_ok=True)
+        made.discard()
         raise
 
 
@@ -191,10 +207,13 @@ def _change(path: Path, edit: Edit, name: str) -> None:
             judged(path, file.content)
             content = edited(file.content, edit)
             config = judged(path, content)
-            _, mistakes = processors({name: config.sources[name]}, path.parent)
+            changed = {name: config.sources[name]}
+            functions, mistakes = processors(changed, path.parent)
             if mistakes:
                 raise ConfigError(mistakes)
             file.replace(content)
+            for words in cautions(changed, functions):
+                say(f"warning: {words}")
     except ConfigError as error:
         raise CommandFailed(MISTAKE, *error.mistakes, f"{path} is as it was") from None
     except CannotEdit as error:

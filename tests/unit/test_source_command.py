@@ -112,10 +112,11 @@ def test_every_scheme_has_its_provider() -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="nobody but root gives files away")
-def test_root_gives_secrets_to_the_service(config: Path, capsys: Capture) -> None:
-    """What root makes belongs to the owner of the store, whom the server runs as."""
-    (config.parent / "data").mkdir()
-    os.chown(config.parent / "data", 12345, 54321)
+@pytest.mark.parametrize("place", ["data", "."])
+def test_root_gives_secrets_to_the_service(place: str, config: Path, capsys: Capture) -> None:
+    """What root makes belongs to the owner of the store, as whom the server runs, or of where that will be made."""
+    (config.parent / place).mkdir(exist_ok=True)
+    os.chown(config.parent / place, 12345, 54321)
     value = printed(capsys, "add", "new", "--type", "webhook", "--provider", "github")
     for path in (config.parent / "secrets", Path(value["secret_files"][0])):
         assert (path.stat().st_uid, path.stat().st_gid) == (12345, 54321)
@@ -145,6 +146,7 @@ def test_a_terminal_is_asked_for_secrets(config: Path, capsys: Capture, monkeypa
     assert asked == ["Signing secret (not shown): "]
     assert "Endpoint URL  https://hooks.example.com/ingest/inbound/new\n" in out
     assert "https://hooks.example.com/ingest/inbound/new" in err.splitlines()[0]
+    assert "say --url" not in err
     assert GIVEN not in out + err
     assert load(config).sources["new"].signing_secrets == (GIVEN.encode(),)
 
@@ -284,6 +286,29 @@ def test_what_an_editor_saved_meanwhile(config: Path, capsys: Capture, monkeypat
     assert "was changed by somebody else meanwhile" in capsys.readouterr().err
     assert config.read_text() == BEFORE + "\n# and more\n"
     assert [*(config.parent / "secrets").iterdir()] == []
+
+
+def test_what_the_file_refers_to_stays(config: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the disk fails when the new file has its name already, the secret that it refers to is there as well."""
+
+    def fail(_: Path) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("server.config.replace.flush_directory", fail)
+    assert main(["source", "add", "new", "--type", "webhook", "--provider", "github"]) == 1
+    assert "Input/output error" in capsys.readouterr().err
+    assert load(config).sources["new"].signing_secrets
+
+
+def test_what_is_probably_not_meant(config: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `check` would warn of is said at once, of the source in question alone."""
+    monkeypatch.setenv("GIVEN", f" {GIVEN}")
+    assert (
+        main(["source", "add", "new", "--type", "webhook", "--provider", "stripe", "--secret-from", "env:GIVEN"]) == 0
+    )
+    [line] = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert line.startswith("tidegate: warning: sources.new.signing_secrets: entry 1: begins or ends with white space")
+    assert load(config).sources["new"].signing_secrets == (f" {GIVEN}".encode(),)
 
 
 def test_of_many_at_once_none_is_lost(config: Path) -> None:
