@@ -84,7 +84,7 @@ def run_add(arguments: argparse.Namespace) -> int:
         if arguments.processor is not None:
             settings["processor"] = arguments.processor
         _change(made.config.path, partial(with_source, name=name, settings=settings), name)
-    return _show(made, name, kind, arguments.provider or "")
+    return _show(made, arguments, kind, arguments.provider or "")
 
 
 def run_rotate(arguments: argparse.Namespace) -> int:
@@ -96,7 +96,7 @@ def run_rotate(arguments: argparse.Namespace) -> int:
             raise CommandFailed(MISTAKE, "--secret-from: a token is made anew, and not read from anywhere")
         entry = _new_token(made) if key == "tokens" else _secret(arguments, PROVIDERS[source.signature], made, source)
         _change(made.config.path, partial(with_first, source=name, key=key, entry=entry), name)
-    code = _show(made, name, source.type, source.signature if source.signing_keys else "")
+    code = _show(made, arguments, source.type, source.signature if source.signing_keys else "")
     option = " --token" if key == "tokens" else " --secret"
     both = source.token_digests and source.signing_keys
     say(f"the old one is accepted too, until: tidegate source retire {name}{option if both else ''}")
@@ -140,8 +140,6 @@ def _making(arguments: argparse.Namespace) -> Iterator[Made]:
     base = f"http://{config.server.bind}" if arguments.url is None else arguments.url.rstrip("/")
     if not re.fullmatch(r"https?://[!-~]+", base):
         raise CommandFailed(MISTAKE, "--url: must be such as https://hooks.example.com")
-    if arguments.url is None:
-        say(f"{base} is server.bind; where senders reach the server by another address, say --url")
     made.shown |= {"base": base, "url": f"{base}/ingest/inbound/{arguments.name}"}
     try:
         yield made
@@ -224,14 +222,17 @@ def _change(path: Path, edit: Edit, name: str) -> None:
         raise CommandFailed(ERROR, f"{path}: cannot be written: {error.strerror}") from None
 
 
-def _show(made: Made, name: str, kind: str, signature: str) -> int:
+def _show(made: Made, arguments: argparse.Namespace, kind: str, signature: str) -> int:
     """Print what is to be entered at the sender: for people on a terminal, else as JSON."""
     path = made.config.path
     if sys.stdout.isatty():
         lines = steps(kind, signature, made.shown, made.files)
         print_bytes("".join(f"{printable(line)}\n" for line in lines).encode())
     else:
-        print_json(_value(made.shown, made.files) | {"source": name, "type": kind, "signature": signature or None})
+        value = {"source": arguments.name, "type": kind, "signature": signature or None}
+        print_json(value | _value(made.shown, made.files))
+    if arguments.url is None:
+        say(f"{made.shown['base']} is server.bind; where senders reach the server by another address, say --url")
     say(f"{path} is valid with it")
     unset = sorted(set(unset_variables(parse(path), os.environ)))
     if unset:

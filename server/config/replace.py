@@ -58,7 +58,10 @@ class LockedFile:
         """Give a new file the owner, the access lists and the mode of this one."""
         made = os.fstat(opened)
         if (made.st_uid, made.st_gid) != (self.found.st_uid, self.found.st_gid):
-            os.fchown(opened, self.found.st_uid, self.found.st_gid)
+            try:
+                os.fchown(opened, self.found.st_uid, self.found.st_gid)
+            except PermissionError:
+                raise PermissionError(errno.EPERM, "it would get another owner; run this as root") from None
         with contextlib.suppress(OSError):  # a file system without them
             for name in os.listxattr(self.descriptor):
                 with contextlib.suppress(OSError):  # some are the kernel's own

@@ -106,6 +106,21 @@ def test_a_file_that_may_not_be_written(file: Path, monkeypatch: pytest.MonkeyPa
     assert file.read_bytes() == b"old"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="nobody but root makes files of others")
+def test_an_owner_that_cannot_be_kept(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who may not give the new file to the owner of the old one is told so, and the old one stays."""
+
+    def forbidden(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    os.chown(file, 12345, 54321)
+    monkeypatch.setattr(os, "fchown", forbidden)
+    with locked(file) as found, pytest.raises(PermissionError, match="another owner"):
+        found.replace(b"new")
+    assert file.read_bytes() == b"old"
+    assert left_in(file.parent) == ["tidegate.toml"]
+
+
 def test_one_waits_for_the_other(file: Path) -> None:
     """Who waits for the lock then reads the new file, and not the one that it opened."""
     read: list[bytes] = []
