@@ -1,6 +1,6 @@
 """Every answer that is not a 200, from a closed list: status, code and message."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,6 +11,13 @@ class Refusal:
     code: str
     message: str
     retry_after_seconds: int | None = None
+    detail: str = field(default="", compare=False)
+    """Words that no sender may hear: they go to whoever runs the server."""
+
+    @property
+    def why(self) -> str:
+        """The reason as whoever runs the server hears it."""
+        return self.detail or self.message
 
 
 RETRY_AFTER_SECONDS = 5
@@ -46,3 +53,8 @@ def refuse(code: str, message: str) -> Refusal:
 
 
 UNAUTHORIZED = refuse("unauthorized", "unknown source, or wrong or missing token or signature")
+
+
+def unauthorized(detail: str) -> Refusal:
+    """Return UNAUTHORIZED, to any sender the same, with what was wrong."""
+    return Refusal(UNAUTHORIZED.status, UNAUTHORIZED.code, UNAUTHORIZED.message, detail=detail)

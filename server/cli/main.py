@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from server.cli import check, inspect, migrate, requeue, send, serve, source, trust_clock, verify
+from server.cli import check, inspect, migrate, requeue, send, serve, source, trust_clock, verify, why
 from server.cli.common import VERSION, CommandFailed, IntermixedParser, lead_nowhere, say
 from server.cli.exit_codes import BROKEN_PIPE, ERROR, INTERRUPTED, MISTAKE
 from server.config.load import ConfigError
@@ -51,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=VERSION)
     commands = top.add_subparsers(metavar="COMMAND", required=True, parser_class=IntermixedParser)
-    for module in (serve, check, source, send, inspect, requeue, verify, trust_clock, migrate):
+    for module in (serve, check, source, send, inspect, why, requeue, verify, trust_clock, migrate):
         module.add(commands)
     return top
 

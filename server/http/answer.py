@@ -1,6 +1,7 @@
 """Answers: status, JSON body, headers; and the one function that encodes them in HTTP/1.1."""
 
 from collections.abc import Iterable
+from dataclasses import field
 from email.utils import formatdate
 from functools import lru_cache
 from http.client import responses
@@ -11,6 +12,7 @@ from server.base.clock import wall_ms
 from server.base.refusal import Refusal
 from server.http.head import Header
 from server.intake.handshakes import Handshake
+from server.observe.refusals import Grounds
 from storage.frozen import frozen
 
 PHRASES = {status: phrase.encode() for status, phrase in responses.items()}
@@ -41,9 +43,11 @@ class Answer:
     code: str = ""
     headers: tuple[Header, ...] = PLAIN
     close: bool = False
+    grounds: Grounds | None = field(default=None, compare=False)
+    """Of the refusal of a delivery, for the record."""
 
 
-def refusal_answer(refusal: Refusal, *, close: bool) -> Answer:
+def refusal_answer(refusal: Refusal, *, close: bool, grounds: Grounds | None = None) -> Answer:
     """Return the answer for a refusal: `{"code","message"}`, with Retry-After if a retry helps; 401 challenges."""
     headers = PLAIN
     if refusal.retry_after_seconds is not None:
@@ -51,7 +55,7 @@ def refusal_answer(refusal: Refusal, *, close: bool) -> Answer:
     if refusal.status == 401:
         headers += (CHALLENGE,)
     body = orjson.dumps({"code": refusal.code, "message": refusal.message})
-    return Answer(refusal.status, body, refusal.code, headers, close)
+    return Answer(refusal.status, body, refusal.code, headers, close, grounds)
 
 
 def handshake_answer(asked: Handshake) -> Answer:

@@ -12,6 +12,7 @@ from server.http.answer import Answer
 from server.http.connections import Connections
 from server.http.head import RequestLine
 from server.intake.intake import DeliveryHead
+from server.observe.refusals import Grounds
 from storage.frozen import frozen
 
 READ_BYTES = 65536
@@ -41,6 +42,8 @@ class Denial:
     refusal: Refusal
     source_id: str = ""
     """The source if the request has a valid token of it, else ""; for the log."""
+    grounds: Grounds | None = None
+    """For the record."""
     lacks_room: bool = False
     """Whether it is for want of room in flight, which others will give back: ask again for ROOM_SECONDS."""
 
@@ -54,6 +57,7 @@ class Entry(Protocol):
 
     def grow(self, count: int, /) -> Refusal | None: ...
     def submit(self, body: bytes, answer: Callable[[Answer | Exception], None], /) -> None: ...
+    def grounds(self, refusal: Refusal, /) -> Grounds: ...
     def close(self) -> None: ...
 
 
@@ -73,12 +77,14 @@ class HealthChecks(Protocol):
 
 @frozen
 class RefusedRequest:
-    """A request that was refused, for the log. What is "" is not known."""
+    """A request that was refused, for the log and the record. What is "" is not known."""
 
     remote_addr: str
     line: RequestLine = RequestLine()
     source_id: str = ""
     """The source if the request has a valid token of it."""
+    grounds: Grounds | None = None
+    """Why it was refused, if it is a delivery: for the record alone."""
 
     def known(self) -> Mapping[str, str]:
         """Return what is known of it, by the keys of a log line."""
@@ -86,9 +92,10 @@ class RefusedRequest:
         return {"remote_addr": self.remote_addr} | {key: value for key, value in found.items() if value}
 
 
-def refused_delivery(head: DeliveryHead, source_id: str) -> RefusedRequest:
+def refused_delivery(head: DeliveryHead, source_id: str, grounds: Grounds | None) -> RefusedRequest:
     """Return a delivery that was refused; `source_id` only if it was authenticated."""
-    return RefusedRequest(head.remote_addr, RequestLine("POST", f"/ingest/inbound/{head.source_id}"), source_id)
+    line = RequestLine("POST", f"/ingest/inbound/{head.source_id}")
+    return RefusedRequest(head.remote_addr, line, source_id, grounds)
 
 
 class Observe(Protocol):

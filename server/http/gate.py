@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 
 from server.base.byte_budget import ByteBudget
 from server.base.clock import Clock
-from server.base.refusal import UNAUTHORIZED, Refusal, refuse
+from server.base.refusal import UNAUTHORIZED, Refusal, refuse, unauthorized
 from server.config.settings import LimitsConfig
 from server.flow.acknowledger import Acknowledger
 from server.flow.engine import Engine
@@ -20,13 +20,16 @@ from server.flow.senders import Authenticated, Senders
 from server.flow.source_state import SourceState
 from server.http.answer import Answer, handshake_answer, refusal_answer
 from server.http.frontend import Denial
+from server.http.grounds import grounds_of, grounds_of_stranger
 from server.http.turns import Turns, is_light
 from server.intake import intake
-from server.intake.handshakes import Handshake, asks_by_get, on_get
+from server.intake.auth import why_unknown
+from server.intake.handshakes import Handshake, asks_by_get, on_get, why_not_asked
 from server.intake.intake import Admission, DeliveryHead
 from server.intake.read_many import Request, read_many
 from server.intake.schemes import Claim
 from server.observe.health import Health, storage_refusal
+from server.observe.refusals import Grounds
 from storage.deliveries import Deliveries, NumberedDeliveries
 from storage.errors import StoreError
 
@@ -48,9 +51,6 @@ class BatchReply(Protocol[R_contra]):
 
     def answer_each(self, requests: Sequence[R_contra], answers: Sequence[Answer]) -> None:
         """Answer each with its own answer."""
-
-
-UNAUTHENTICATED = Denial(UNAUTHORIZED)
 
 
 class Gate:
@@ -85,22 +85,28 @@ class Gate:
         """Check what can be checked before the body is read. An admitted request must be closed, whatever happens."""
         refusal = self._health.refusal()
         if refusal is not None:
-            return Denial(refusal)
+            return self._deny(head, refusal)
         sender = self._senders.authenticate(head.source_id, head.authorization)
         if sender is None:
-            return UNAUTHENTICATED
+            return self._deny(head, why_unknown(head.authorization))
         claims: Sequence[Claim] = ()
         if sender.source.signing_keys:
             found = intake.claims_of(sender.source, head.scanned, self.clock.now_ms())
-            if isinstance(found, str):
-                return UNAUTHENTICATED
+            if isinstance(found, Refusal):
+                return Denial(found, grounds=grounds_of(sender.source, head, found))
             claims = found
         if self.is_backlogged(sender.state):
-            return Denial(self.backlog_refusal(), head.source_id)
+            refusal = self.backlog_refusal()
+            return Denial(refusal, head.source_id, grounds_of(sender.source, head, refusal))
         request = AdmittedRequest(self, sender, head, claims)
         if head.content_length and (refusal := request.reserve(head.content_length)) is not None:
-            return Denial(refusal, head.source_id, lacks_room=refusal.code == "overloaded")
+            lacks_room = refusal.code == "overloaded"
+            return Denial(refusal, head.source_id, request.grounds(refusal), lacks_room=lacks_room)
         return request
+
+    def _deny(self, head: DeliveryHead, refusal: Refusal) -> Denial:
+        """Refuse a request whose sender is not known: the same work for a source that does not exist."""
+        return Denial(refusal, grounds=grounds_of_stranger(self._senders.source(head.source_id), head, refusal))
 
     def handshake(self, source_id: str, query: bytes) -> Answer | None:
         """Return the answer to a GET of a source whose vendor asks by one; None if this source is not asked so."""
@@ -109,7 +115,10 @@ class Gate:
             return None
         refusal = self._health.refusal()
         asked = None if refusal is not None else on_get(source, query)
-        return refusal_answer(refusal or UNAUTHORIZED, close=False) if asked is None else handshake_answer(asked)
+        if asked is not None:
+            return handshake_answer(asked)
+        refusal = refusal or unauthorized(why_not_asked(source))
+        return refusal_answer(refusal, close=False, grounds=Grounds(source.id, refusal.why))
 
     def submit_batch(self, requests: Sequence[R], reply: BatchReply[R]) -> Sequence[R]:
         """Submit together the requests that hold a plain event each, source by source; answer them through `reply`.
@@ -156,7 +165,9 @@ class Gate:
             if isinstance(result, NumberedDeliveries):
                 reply.answer(plain, intake.answer_bodies(source, result.delivery_ids()))
             else:
-                reply.answer_each(plain, [refusal_answer(storage_refusal(result), close=False)] * len(plain))
+                refusal = storage_refusal(result)
+                grounds = [grounds_of(source, request.head, refusal) for request in plain]
+                reply.answer_each(plain, [refusal_answer(refusal, close=False, grounds=each) for each in grounds])
 
         self.acknowledger.append(state, Admission(deliveries, deliveries.count), committed)
         return others
@@ -238,7 +249,7 @@ class AdmittedRequest:
             self._reply(error)
             return
         if refusal is not None:
-            self._reply(refusal_answer(refusal, close=refusal is UNAUTHORIZED))  # as for a wrong token, to the byte
+            self._refuse(refusal, body)
 
     def _admit(self, body: bytes) -> Refusal | None:
         """Read the body, charge the rate limit and hand it over, or return why not."""
@@ -268,7 +279,16 @@ class AdmittedRequest:
             [delivery_id] = result.delivery_ids()
             self._reply(Answer(200, intake.answer_body(self._source, self._admission, delivery_id)))
         else:
-            self._reply(refusal_answer(storage_refusal(result), close=False))
+            self._refuse(storage_refusal(result))
+
+    def grounds(self, refusal: Refusal) -> Grounds:
+        """Return what is recorded of the request if it is refused before its body is whole."""
+        return grounds_of(self._source, self._head, refusal)
+
+    def _refuse(self, refusal: Refusal, body: bytes = b"") -> None:
+        is_unknown = refusal.code == UNAUTHORIZED.code
+        grounds = grounds_of(self._source, self._head, refusal, body, is_verified=not is_unknown)
+        self._reply(refusal_answer(refusal, close=is_unknown, grounds=grounds))  # as for a wrong token, to the byte
 
     def _reply(self, answer: Answer | Exception) -> None:
         self._release_bytes()

@@ -5,8 +5,14 @@ import hmac
 from collections.abc import Sequence
 from itertools import chain, repeat
 
+from server.base.refusal import Refusal, unauthorized
+
 _NO_DIGEST = bytes(32)
 """What a token is compared with if there is nothing else, so that this takes as long. No token has this digest."""
+
+_NO_HEADER = unauthorized("token: the Authorization header is missing, or came twice")
+_NO_TOKEN = unauthorized("token: the Authorization header is not `Bearer` and a token")
+_WRONG_TOKEN = unauthorized("token: it is none of this source's")
 
 
 def token_of(authorization: bytes | None) -> bytes | None:
@@ -30,3 +36,10 @@ def token_matches(presented: bytes | None, digests: Sequence[bytes], comparisons
     for known in chain(digests, repeat(_NO_DIGEST, max(0, comparisons - len(digests)))):
         found |= hmac.compare_digest(digest, known)
     return found and presented is not None
+
+
+def why_unknown(authorization: bytes | None) -> Refusal:
+    """Return the refusal of an Authorization header that holds no token of its source."""
+    if authorization is None:
+        return _NO_HEADER
+    return _NO_TOKEN if token_of(authorization) is None else _WRONG_TOKEN

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs
 
 import orjson
 
-from server.base.refusal import UNAUTHORIZED, Refusal
+from server.base.refusal import Refusal, unauthorized
 from server.base.source import SchemeName, Source
 from storage.frozen import frozen
 
@@ -85,11 +85,20 @@ def _zoom(keys: Sequence[bytes], body: Mapping[str, Any]) -> Handshake | Refusal
     payload = body.get("payload")
     token = _challenge(payload.get("plainToken")) if isinstance(payload, dict) else None
     if token is None:
-        return UNAUTHORIZED
+        return unauthorized("handshake: payload.plainToken is not 1 to 256 characters of A-Z a-z 0-9 + / = _ -")
     encrypted = hmac.digest(keys[0], token.encode(), "sha256").hex()
     return Handshake(orjson.dumps({"plainToken": token, "encryptedToken": encrypted}))
 
 
+def why_not_asked(source: Source) -> str:
+    """Return how a source's vendor asks by GET, for the record of one who did not."""
+    return f"handshake: {_GET_WORDS[source.signature]}"
+
+
+_GET_WORDS: Mapping[SchemeName, str] = {
+    "meta": "a GET needs hub.mode=subscribe, the hub.verify_token of this source, and a hub.challenge",
+    "x": "a GET needs a crc_token",
+}
 _BY_GET: Mapping[SchemeName, Callable[[Source, Query], Handshake | None]] = {"meta": _meta, "x": _x}
 _BY_POST: Mapping[SchemeName, Callable[[Sequence[bytes], Mapping[str, Any]], Handshake | Refusal | None]] = {
     "slack": _slack,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import orjson
 
-from server.base.refusal import UNAUTHORIZED, Refusal, refuse
+from server.base.refusal import Refusal, refuse, unauthorized
 from server.base.source import Source
 from server.intake import normalise
 from server.intake.decode import Buffer, decode
@@ -64,8 +64,13 @@ class Admission:
     over_limit: int = 0
 
 
-def claims_of(source: Source, scanned: Scanned, now_ms: int) -> Sequence[Claim] | str:
+def claims_of(source: Source, scanned: Scanned, now_ms: int) -> Sequence[Claim] | Refusal:
     """Return what the head of a request to a source with signing keys claims of its body; or why it cannot be true."""
+    found = _claims_or_words(source, scanned, now_ms)
+    return unauthorized(f"signature: {found}") if isinstance(found, str) else found
+
+
+def _claims_or_words(source: Source, scanned: Scanned, now_ms: int) -> Sequence[Claim] | str:
     scheme = SCHEMES[source.signature]
     claims = scheme.read(values_of(scanned, scheme.headers))
     if isinstance(claims, str):
@@ -94,7 +99,7 @@ def read(
     if source.signing_keys:
         claim = verify(claims, body, source.signing_keys)
         if claim is None:
-            return UNAUTHORIZED
+            return unauthorized(_why_not_true(source))
         family = claim.family
     decoded = decode(body, scanned.content_encoding, limits.decoded_bytes_max)
     if isinstance(decoded, Refusal):
@@ -113,6 +118,12 @@ def read(
         batch_events_max=limits.batch_events_max,
         family=family,
     )
+
+
+def _why_not_true(source: Source) -> str:
+    count = len(source.signing_keys)
+    which = "its one secret does not sign" if count == 1 else f"none of the {count} secrets signs"
+    return f"signature: {which} this body as {source.signature}"
 
 
 def _form_refusal(refusal: Refusal) -> Refusal:

@@ -32,6 +32,7 @@ from server.http.listener import serve as serve_http
 from server.observe.health import Health, storage_refusal
 from server.observe.metrics import Metrics, Requests
 from server.observe.outlook import Capacity
+from server.observe.refusals import Refusals
 from server.observe.sources import describe_sources
 from server.runtime.chores import check_readers, guard_disk, write_time
 from server.runtime.gc import collect_young, tune
@@ -108,6 +109,7 @@ class Server:
         )
         self.requests = Requests()
         self.refusals = log.Throttled("tidegate.http", "refused")
+        self.record = Refusals(config.storage.path, list(config.sources), Worker("refusals"), self.clock)
         self.gate = Gate(
             self.engine,
             self.acknowledger,
@@ -138,6 +140,7 @@ class Server:
         nursery.start_soon(self.gate.turns.run)
         nursery.start_soon(self._work)
         nursery.start_soon(self._rebuild_index)
+        nursery.start_soon(self.record.run)
         nursery.start_soon(check_readers, self.store, self.looking_up)
         nursery.start_soon(write_time, self.committer)
         nursery.start_soon(guard_disk, self.committer.room, self.disk)
@@ -213,8 +216,10 @@ class Server:
         return found.report(dry_run=dry_run)
 
     def observe(self, status: int, code: str, seconds: float, refused: RefusedRequest | None = None, /) -> None:
-        """Count and log an answer, whichever listener and layer gave it."""
+        """Count, log and record an answer, whichever listener and layer gave it."""
         self.requests.observe(status, code, seconds)
+        if refused is not None and refused.grounds is not None:
+            self.record.note(status, code, refused.remote_addr, refused.line, refused.grounds)
         self.heard(status, code, seconds, refused)
 
     def heard(self, status: int, code: str, _seconds: float, refused: RefusedRequest | None = None, /) -> None:
@@ -271,6 +276,7 @@ class Server:
             capacity=self.capacity.describe,
             requeue=self.engine.requeue,
             trust_clock=self.trust_clock,
+            refusals=self.record.read,
             reader=self.lookup,
             worker=self.looking_up,
             flushed=self.committer.flushed,

@@ -190,6 +190,8 @@ def looked_up(host: Host) -> None:
         "/dead",
         "/receipts/worked/token-env",
         "/events/worked/token-env",
+        "/refusals/worked",
+        "/refusals/signed",
     ]
     paths += [f"/deliveries/{receipt['delivery']}", f"/receipts/worked/{quote(SECRETS['token-never-taken'])}"]
     for path in paths[:-1]:
@@ -202,7 +204,7 @@ def looked_up(host: Host) -> None:
     for arguments in (
         *(["check"], ["verify"], ["dead"], ["send", "worked"], ["send", "signed"], ["requeue", "worked", "--all"]),
         *(["receipt", "worked", "--all"], ["event", "worked", "token-env"], ["receipt", "worked", "nothing"]),
-        *(["delivery", receipt["delivery"]], ["trust-clock", "--dry-run"]),
+        *(["delivery", receipt["delivery"]], ["trust-clock", "--dry-run"], ["why", "worked"], ["why", "signed"]),
         *(["source", "list"], ["source", "add", "worked", "--type", "segment"]),
     ):
         host.command(*arguments)

@@ -11,7 +11,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.base.refusal import STATUS, UNAUTHORIZED, Refusal
+from server.base.refusal import STATUS, Refusal
 from server.base.source import FieldPath, Source
 from server.intake.events import build_events
 from server.intake.handshakes import Handshake
@@ -130,8 +130,8 @@ takes = st.lists(st.tuples(st.integers(0, 3 * SECOND), st.integers(0, 30)), min_
 def take(source: Source, head: list[tuple[bytes, bytes]], body: bytes | bytearray | memoryview) -> Deliveries | Refusal:
     found = DeliveryHead("s", None, scan(head), None, "127.0.0.1")
     claims = claims_of(source, found.scanned, NOW_MS) if source.signing_keys else ()
-    if isinstance(claims, str):
-        return UNAUTHORIZED
+    if isinstance(claims, Refusal):
+        return claims
     reading = read(source, found, body, NOW_MS, LIMITS, claims=claims)
     assert not isinstance(reading, Handshake)
     return reading

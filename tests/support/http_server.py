@@ -20,6 +20,7 @@ from server.http.fast.socket import STATES, FastSocket, State
 from server.http.frontend import Denial, RefusedRequest
 from server.http.listener import serve
 from server.intake.intake import DeliveryHead
+from server.observe.refusals import Grounds
 from tests.support import config
 from tests.support.waiting import HANG_SECONDS, NEVER_SECONDS
 
@@ -87,6 +88,9 @@ class FakeEntry:
     def submit(self, body: bytes, answer: OnAnswer) -> None:
         self._gate.bodies.append(body)
         self._gate.on_submit(body, answer)
+
+    def grounds(self, refusal: Refusal) -> Grounds:
+        return Grounds("demo", refusal.why, is_known=True)
 
     def close(self) -> None:
         self._gate.closed += 1

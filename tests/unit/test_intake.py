@@ -28,8 +28,8 @@ def webhook(over_limit: OverLimit = "defer", rate: float = 0, secrets: tuple[byt
 def take(source: Source, body: bytes, headers: list[tuple[bytes, bytes]] | None = None) -> Deliveries | Refusal:
     head = DeliveryHead("s", None, scan(headers or []), len(body), "127.0.0.1")
     claims = claims_of(source, head.scanned, 1) if source.signing_keys else ()
-    if isinstance(claims, str):
-        return UNAUTHORIZED
+    if isinstance(claims, Refusal):
+        return claims
     found = read(source, head, body, 1, LIMITS, claims=claims)
     assert not isinstance(found, Handshake)
     return found

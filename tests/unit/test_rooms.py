@@ -30,6 +30,7 @@ ROOMS = (
     "storage/dedup",
     "storage/journal",
     "storage/in_hand",
+    "storage/refusals",
     "storage/lmdb_store",
     "storage/codec",
     "storage",

@@ -50,6 +50,15 @@ def event_id(encoded: str | None, query: bytes) -> str | Refusal:
     return refuse("invalid_request", "name an event: in the path, or as ?event_id=") if found is None else found
 
 
+def limit(query: bytes, most: int) -> int | Refusal:
+    """Return the number in `?limit=`, which is `most` if it is not said."""
+    found = value(query, "limit")
+    if isinstance(found, Refusal) or found is None:
+        return most if found is None else found
+    number = int(found) if re.fullmatch(r"[0-9]{1,9}", found) else 0
+    return number if 1 <= number <= most else refuse("invalid_request", f"limit is a number from 1 to {most}")
+
+
 def value(query: bytes, name: str) -> str | Refusal | None:
     """Return the first value of this name in the query, where "+" is a space; None if there is none."""
     for pair in query.split(b"&"):

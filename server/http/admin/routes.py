@@ -22,8 +22,10 @@ from server.http.head import Fields
 from server.observe import receipts as lookups
 from server.observe.health import Health
 from server.observe.metrics import CONTENT_TYPE
+from server.observe.refusals import REFUSALS_MAX, describe
 from storage.errors import StoreError
 from storage.read.reader import Reader
+from storage.refusals.records import RefusalRecord
 
 REQUEUE_BODY_BYTES_MAX = 8 * 2**20
 """Room for the largest request: the most ids, of 512 bytes each, escaped."""
@@ -55,6 +57,8 @@ Requeue = Callable[[str, Sequence[str] | None], Awaitable[RequeueReport | Refusa
 """Requeues a source's dead events with these ids; None: all of them."""
 TrustClock = Callable[[bool], Awaitable[dict[str, object] | Refusal]]
 """Believes the wall clock, unless it is a dry run; returns what comes of it."""
+RecordOf = Callable[[str, int], Awaitable[Sequence[RefusalRecord]]]
+"""Returns the last refused requests of a source, as many as are asked for, the newest first."""
 Sources = Callable[[], Sequence[lookups.Value]]
 """Returns every source as `/sources` shows it; the key `id` holds its id."""
 
@@ -85,6 +89,7 @@ def build_admin_app(
     capacity: Callable[[], lookups.Value],
     requeue: Requeue,
     trust_clock: TrustClock,
+    refusals: RecordOf,
     reader: Reader,
     worker: Worker,
     flushed: Callable[[], Awaitable[None]],
@@ -103,6 +108,7 @@ def build_admin_app(
     add_health(app, health, observe)
     _add_reports(app, metrics, sources, capacity, worker)
     _add_lookups(app, reader, worker)
+    _add_refusals(app, refusals, sources)
     _add_requeue(app, requeue, sources, health)
     _add_trust_clock(app, trust_clock, health)
     _add_root(app)
@@ -241,6 +247,17 @@ async def _dead_lines(
         if after is None:
             return
         page, after = await worker.run(lookups.dead_page, reader, source_id, after)
+
+
+def _add_refusals(app: QuartTrio, refusals: RecordOf, sources: Sources) -> None:
+    async def show_refusals(source_id: str) -> Response:
+        limit = unwrap(params.limit(_query(), REFUSALS_MAX))
+        if all(source["id"] != source_id for source in sources()):
+            raise Refused(NO_SOURCE)
+        found = [describe(record) for record in await refusals(source_id, limit)]
+        return response(Answer(200, json_text({"refusals": found})))
+
+    app.add_url_rule("/refusals/<source_id:source_id>", view_func=show_refusals, methods=["GET"])
 
 
 def _add_requeue(app: QuartTrio, requeue: Requeue, sources: Sources, health: Health) -> None:

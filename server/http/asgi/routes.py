@@ -31,6 +31,7 @@ from server.http.head import Fields, logged_line
 from server.http.remote import Network, remote_address
 from server.intake.headers import scan
 from server.intake.intake import DeliveryHead
+from server.observe.refusals import Grounds
 
 SOURCE_ID = "[A-Za-z0-9_-]{1,64}"
 INGEST = re.compile(f"/ingest/inbound/({SOURCE_ID})")
@@ -58,11 +59,12 @@ def build_public_app(
             await trio.sleep(ROOM_LOOK_SECONDS)
             entry = gate.enter(head)
         if isinstance(entry, Denial):
-            answer, authenticated = refusal_answer(entry.refusal, close=True), entry.source_id
+            answer = refusal_answer(entry.refusal, close=True, grounds=entry.grounds)
+            authenticated = entry.source_id
         else:
             answer, authenticated = await _answer(entry), source_id
         seconds = trio.current_time() - started
-        refused = refused_delivery(head, authenticated) if answer.code else None
+        refused = refused_delivery(head, authenticated, answer.grounds) if answer.code else None
         observe(answer.status, answer.code, seconds, refused)
         return response(answer)
 
@@ -73,7 +75,7 @@ def build_public_app(
         answer = gate.handshake(found[1], scope["query_string"]) if found else None
         if answer is None:
             answer = http_answer(error)
-        refused = refused_request(trusted_proxies) if answer.code else None
+        refused = refused_request(trusted_proxies, answer.grounds) if answer.code else None
         observe(answer.status, answer.code, 0.0, refused)
         error.__traceback__ = error.__context__ = None  # as in `refused`
         return response(answer)
@@ -89,7 +91,7 @@ async def _answer(entry: Entry) -> Answer:
     try:
         body = await body_reader().read(entry.grow)
         if isinstance(body, Refusal):
-            return refusal_answer(body, close=True)
+            return refusal_answer(body, close=True, grounds=entry.grounds(body))
         answers: list[Answer | Exception] = []
         is_answered = trio.Event()
 
@@ -206,11 +208,11 @@ def quiet_quart(body_timeout_seconds: float, observe: Observe, trusted_proxies: 
     return app
 
 
-def refused_request(trusted_proxies: Sequence[Network] = ()) -> RefusedRequest:
-    """Return the current request, for the log."""
+def refused_request(trusted_proxies: Sequence[Network] = (), grounds: Grounds | None = None) -> RefusedRequest:
+    """Return the current request, for the log; `grounds` if it was meant for a source."""
     scope = cast(Scope, request.scope)
     address = remote_address(scope["client"][0], scope["headers"], trusted_proxies)
-    return RefusedRequest(address, logged_line(scope["method"].encode(), scope["raw_path"]))
+    return RefusedRequest(address, logged_line(scope["method"].encode(), scope["raw_path"]), grounds=grounds)
 
 
 def http_answer(error: HTTPException) -> Answer:

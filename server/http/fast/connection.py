@@ -187,7 +187,7 @@ class FastConnection(FastSocket):
                 lane.full_until = lane.now + ROOM_LOOK_SECONDS
                 self._enter(State.ROOM)
             else:
-                self._refuse(entry.refusal, refused_delivery(head, entry.source_id))
+                self._refuse(entry.refusal, refused_delivery(head, entry.source_id, entry.grounds))
             return
         self.is_authenticated = True
         self._entry = entry
@@ -220,7 +220,7 @@ class FastConnection(FastSocket):
             return
         lane, head = self._lane, self._ingest.head
         seconds = time.monotonic() - self.started
-        refused = refused_delivery(head, head.source_id) if answer.code else None
+        refused = refused_delivery(head, head.source_id, answer.grounds) if answer.code else None
         lane.observe(answer.status, answer.code, seconds, refused)
         if self.state is State.CLOSED:
             return
@@ -230,7 +230,9 @@ class FastConnection(FastSocket):
 
     def _refuse_body(self, refusal: Refusal) -> None:
         assert self._ingest is not None
-        self._refuse(refusal, refused_delivery(self._ingest.head, self._ingest.head.source_id))
+        assert self._entry is not None
+        head, grounds = self._ingest.head, self._entry.grounds(refusal)
+        self._refuse(refusal, refused_delivery(head, head.source_id, grounds))
 
     def _refuse_head(self, refusal: Refusal) -> None:
         self._refuse(refusal, RefusedRequest(self.protocol.peer, received_line(self.protocol.buffer)))

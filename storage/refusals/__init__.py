@@ -1,0 +1,1 @@
+"""The last refused requests of each source, in a file that outlives the process."""
