@@ -60,6 +60,7 @@ class Source:
     processor_attempts_max: int = 12
     processor_outages: tuple[str, ...] = ()
     paused: bool = False
+    expect_every_seconds: float = 0
 
     @property
     def has_paths(self) -> bool:

@@ -240,6 +240,11 @@ SOURCE_SETTINGS: Mapping[str, Setting] = {
     "paused": _source_setting(
         "paused", BOOLEAN, "Events are taken and kept, and wait: none is handed on or archived until it is false again."
     ),
+    "expect_every_seconds": _source_setting(
+        "expect_every_seconds",
+        number(0, 366 * 86400, zero="nothing is expected"),
+        "Readiness warns `silent` when nothing was accepted for so long.",
+    ),
 }
 
 DEFAULT_SCHEME = SOURCE_SETTINGS["signature"].default

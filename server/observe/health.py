@@ -9,6 +9,7 @@ from server.config.capacity import size
 from server.flow.committer import Committer
 from server.flow.engine import Engine
 from server.flow.retention import RetentionTask
+from server.observe.watch import Watch
 from storage.dedup.index import DedupIndex
 from storage.errors import StoreError, StoreFull
 from storage.journal.journal import Journal
@@ -42,11 +43,13 @@ class Health:
         *,
         retention: RetentionTask,
         retention_unset: bool,
+        watch: Watch,
     ) -> None:
         """`retention_unset`: nothing leaves, since the store is from before there was retention, and nobody asked."""
         self._committer = committer
         self._retention = retention
         self._retention_unset = retention_unset
+        self._watch = watch
         self._journal = journal
         self._engine = engine
         self.started = False
@@ -112,6 +115,7 @@ class Health:
         for source_id in self._engine.without_thread:
             message = f"source {source_id}: no thread can be had for its processor; it waits and tries again"
             warnings.append({"warning": "threads", "message": message})
+        warnings += [{"warning": name, "message": message} for name, message in self._watch.warnings()]
         return warnings
 
     def _clock_warning(self) -> str:

@@ -11,7 +11,7 @@ about 16 ms per 1000 series.
 
 import platform
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
@@ -29,6 +29,8 @@ from server.flow.committer import Committer
 from server.flow.engine import Engine
 from server.flow.source_state import SourceState
 from server.observe.families import Buckets, Families, histogram, in_buckets
+from server.observe.refusals import Refusals
+from server.observe.watch import Watch
 from storage.lmdb_store.environment import Store
 from storage.read.reader import Reader
 from storage.statuses import EXPORTED, OUTCOMES, RULES, Totals
@@ -71,6 +73,10 @@ class SourceNumbers:
     paused: bool | None
     """None if it is not configured."""
     processor_seconds: Buckets
+    refused: Mapping[str, int]
+    accepted_ms: int | None
+    silent: bool | None
+    """None if nothing is expected of it."""
     oldest: tuple[int, int]
     """Number and received_at_ms of the oldest pending event; the time is 0 if it has to be read."""
 
@@ -89,6 +95,7 @@ class Numbers:
     store_used_bytes: int
     store_map_bytes: int
     log_lines_dropped: int
+    refusals_lost: int
 
 
 class Metrics:
@@ -105,6 +112,8 @@ class Metrics:
         reader: Reader,
         worker: Worker,
         clock: Clock,
+        refusals: Refusals,
+        watch: Watch,
         log_lines_dropped: Callable[[], int],
         full_at_seconds: Callable[[], float | None],
     ) -> None:
@@ -117,6 +126,8 @@ class Metrics:
         self._reader = reader
         self._worker = worker
         self._clock = clock
+        self._refusals = refusals
+        self._watch = watch
         self._log_lines_dropped = log_lines_dropped
         self._full_at_seconds = full_at_seconds
         self._process = CollectorRegistry()
@@ -132,13 +143,30 @@ class Metrics:
             now_ms=self._clock.now_ms(),
             requests=dict(self._requests.counts),
             request_seconds=in_buckets(self._requests.seconds),
-            sources=[_source(state) for state in self._engine.states],
+            sources=[self._source(state) for state in self._engine.states],
             journal_seconds=in_buckets(self._acknowledger.journal_seconds),
             commit_seconds=in_buckets(self._committer.commit_seconds),
             commit_events=in_buckets(self._committer.commit_events),
             store_used_bytes=self._committer.room.used_bytes,
             store_map_bytes=self._store.map_size_bytes,
             log_lines_dropped=self._log_lines_dropped(),
+            refusals_lost=self._refusals.lost,
+        )
+
+    def _source(self, state: SourceState) -> SourceNumbers:
+        counts = state.counts
+        return SourceNumbers(
+            id=state.id,
+            totals=state.totals,
+            rejected=counts.rejected,
+            over_limit=counts.over_limit,
+            processor_failures=counts.processor_failures,
+            paused=None if state.source is None else state.paused,
+            refused=self._refusals.counts(state.id),
+            accepted_ms=self._watch.accepted_ms(state.id),
+            silent=self._watch.is_silent(state),
+            processor_seconds=in_buckets(state.processor_seconds),
+            oldest=state.oldest_pending() or (state.totals.oldest, 0),
         )
 
     def _text(self, numbers: Numbers) -> bytes:
@@ -155,20 +183,6 @@ class Metrics:
         number, received_at_ms = source.oldest
         at_ms = received_at_ms or self._reader.received_at(source.id, number)
         return None if at_ms is None else max(0, now_ms - at_ms) / 1000
-
-
-def _source(state: SourceState) -> SourceNumbers:
-    counts = state.counts
-    return SourceNumbers(
-        id=state.id,
-        totals=state.totals,
-        rejected=counts.rejected,
-        over_limit=counts.over_limit,
-        processor_failures=counts.processor_failures,
-        paused=None if state.source is None else state.paused,
-        processor_seconds=in_buckets(state.processor_seconds),
-        oldest=state.oldest_pending() or (state.totals.oldest, 0),
-    )
 
 
 def _server(numbers: Numbers) -> Iterator[Metric]:
@@ -204,6 +218,11 @@ def _server(numbers: Numbers) -> Iterator[Metric]:
         "tidegate_log_lines_dropped",
         "Lines on stdout and stderr that found no reader or no room, since the start.",
         numbers.log_lines_dropped,
+    )
+    yield CounterMetricFamily(
+        "tidegate_refusal_records_lost",
+        "Refused requests that could not be recorded for want of room or by the disk, since the start.",
+        numbers.refusals_lost,
     )
     build = GaugeMetricFamily("tidegate_build_info", "Always 1; the versions are labels.", labels=["version", "python"])
     build.add_metric([__version__, platform.python_version()], 1)
@@ -242,6 +261,7 @@ def _sources(numbers: Numbers, ages: dict[str, float | None]) -> Iterator[Metric
         "1 if the events of a configured source wait because it is paused, 0 if not.",
         {each.id: each.paused for each in sources if each.paused is not None},
     )
+    yield from _heard(sources)
     seconds = HistogramMetricFamily(
         "tidegate_processor_seconds", "Duration of one call of a processor, in seconds.", labels=["source"]
     )
@@ -254,6 +274,26 @@ def _sources(numbers: Numbers, ages: dict[str, float | None]) -> Iterator[Metric
         "Failed calls of a processor, and failed entries of calls, since the start.",
         sources,
         failures,
+    )
+
+
+def _heard(sources: Sequence[SourceNumbers]) -> Iterator[Metric]:
+    refused = CounterMetricFamily(
+        "tidegate_source_refused", "Refused requests that named the source, since the start.", labels=["source", "code"]
+    )
+    for each in sources:
+        for code, count in each.refused.items():
+            refused.add_metric([each.id, code], count)
+    yield refused
+    yield _gauge(
+        "tidegate_source_last_accepted_timestamp_seconds",
+        "When a request of the source was last accepted since the start, to the second, since the epoch.",
+        {each.id: each.accepted_ms / 1000 for each in sources if each.accepted_ms is not None},
+    )
+    yield _gauge(
+        "tidegate_source_silent",
+        "1 if nothing of the source was accepted for its expect_every_seconds, 0 if something was.",
+        {each.id: each.silent for each in sources if each.silent is not None},
     )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from server.base import log
 from server.base.clock import Clock
+from server.base.refusal import STATUS
 from server.base.wakeup import Wakeup
 from server.base.worker import Worker
 from server.intake.events import rfc3339
@@ -29,6 +30,10 @@ WAITING_MAX = 256
 
 REFUSALS_MAX = 2 * RING_RECORDS
 """As many as there may be of a source."""
+
+_WITHOUT_SOURCE = ("forbidden", "expired", "not_found", "method_not_allowed", "headers_too_large")
+CODES = tuple(code for code in STATUS if code not in _WITHOUT_SOURCE)
+"""With which a request that names a source may be refused."""
 
 Value = dict[str, object]
 
@@ -68,7 +73,10 @@ class _Ring:
 
 
 @dataclass(slots=True)
-class _Rings:
+class _Refused:
+    """What is known of one source since the start."""
+
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(CODES, 0))
     known: _Ring = field(default_factory=lambda: _Ring(KNOWN_NS))
     strangers: _Ring = field(default_factory=lambda: _Ring(STRANGERS_NS))
 
@@ -82,7 +90,7 @@ class Refusals:
         self._source_ids = source_ids
         self._worker = worker
         self._clock = clock
-        self._rings: dict[str, _Rings] = {}
+        self._refused: dict[str, _Refused] = {}
         self._waiting: deque[RefusalRecord] = deque()
         self._came = Wakeup()
         self._file: RingFile | None = None
@@ -91,14 +99,15 @@ class Refusals:
         """Records that found no room, in memory or on the disk, since the start."""
 
     def note(self, status: int, code: str, remote_addr: str, line: tuple[str, str], grounds: Grounds) -> None:
-        """Record that a request was refused, if it is its turn: the same work for a source that does not exist.
+        """Count a refused request, and record it if it is its turn: the same work for a source that does not exist.
 
         `line`: its method and path.
         """
-        rings = self._rings.get(grounds.source_id)
-        if rings is None:
-            rings = self._rings[grounds.source_id] = _Rings()
-        ring = rings.known if grounds.is_known else rings.strangers
+        refused = self._refused.get(grounds.source_id)
+        if refused is None:
+            refused = self._refused[grounds.source_id] = _Refused()
+        refused.counts[code] += 1
+        ring = refused.known if grounds.is_known else refused.strangers
         if not ring.is_due(self._clock.monotonic_ns()) or not grounds.source_id:
             return
         if len(self._waiting) >= WAITING_MAX:
@@ -123,6 +132,11 @@ class Refusals:
             )
         )
         self._came.notify()
+
+    def counts(self, source_id: str) -> dict[str, int]:
+        """Return how many requests of a source were refused since the start, by each code that there is."""
+        refused = self._refused.get(source_id)
+        return dict.fromkeys(CODES, 0) if refused is None else dict(refused.counts)
 
     @property
     def waiting(self) -> int:

@@ -34,7 +34,8 @@ from server.observe.metrics import Metrics, Requests
 from server.observe.outlook import Capacity
 from server.observe.refusals import Refusals
 from server.observe.sources import describe_sources
-from server.runtime.chores import check_readers, guard_disk, write_time
+from server.observe.watch import Watch
+from server.runtime.chores import check_readers, guard_disk, keep_watch, write_time
 from server.runtime.gc import collect_young, tune
 from server.runtime.reload import Reload
 from server.runtime.signals import HangUp, notify
@@ -98,6 +99,7 @@ class Server:
             requeueing=self.engine.is_requeueing,
             counted=self.engine.counted,
         )
+        self.watch = Watch(self.engine, self.clock)
         self.health = Health(
             self.committer,
             self.engine,
@@ -106,6 +108,7 @@ class Server:
             self.index_ready,
             retention=self.retention,
             retention_unset=not applies,
+            watch=self.watch,
         )
         self.requests = Requests()
         self.refusals = log.Throttled("tidegate.http", "refused")
@@ -141,6 +144,7 @@ class Server:
         nursery.start_soon(self._work)
         nursery.start_soon(self._rebuild_index)
         nursery.start_soon(self.record.run)
+        nursery.start_soon(keep_watch, self.watch)
         nursery.start_soon(check_readers, self.store, self.looking_up)
         nursery.start_soon(write_time, self.committer)
         nursery.start_soon(guard_disk, self.committer.room, self.disk)
@@ -220,6 +224,8 @@ class Server:
         self.requests.observe(status, code, seconds)
         if refused is not None and refused.grounds is not None:
             self.record.note(status, code, refused.remote_addr, refused.line, refused.grounds)
+            if status == 401:
+                self.watch.unauthorized(refused.grounds.source_id)
         self.heard(status, code, seconds, refused)
 
     def heard(self, status: int, code: str, _seconds: float, refused: RefusedRequest | None = None, /) -> None:
@@ -266,6 +272,8 @@ class Server:
             reader=self.lookup,
             worker=self.looking_up,
             clock=self.clock,
+            refusals=self.record,
+            watch=self.watch,
             log_lines_dropped=self.log_lines_dropped,
             full_at_seconds=self.capacity.full_at_seconds,
         )

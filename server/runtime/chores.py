@@ -6,11 +6,15 @@ from server.base import log
 from server.base.worker import Worker
 from server.flow.committer import Committer
 from server.observe.health import shortage
+from server.observe.watch import Watch
 from storage.lmdb_store.environment import Store
 from storage.lmdb_store.room import Room
 
 LOOK_SECONDS = 1.0
 """Between two looks at the disk: so soon is one noticed that somebody else fills, before a write finds no room."""
+
+WATCH_SECONDS = 1.0
+"""How exactly it is known when a request was last accepted."""
 
 READER_CHECK_SECONDS = 5
 """How often the places of readers that were killed are freed: each may pin pages, so that the store would grow; and a
@@ -32,6 +36,13 @@ async def guard_disk(room: Room, worker: Worker) -> None:
         was_full = room.is_full
         await trio.sleep(LOOK_SECONDS)
         room.saw(await worker.run(room.look))
+
+
+async def keep_watch(watch: Watch) -> None:
+    """Look which sources are heard from."""
+    while True:
+        await trio.sleep(WATCH_SECONDS)
+        watch.look()
 
 
 async def write_time(committer: Committer) -> None:

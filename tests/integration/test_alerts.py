@@ -82,6 +82,17 @@ CASES: dict[str, tuple[Series, Series]] = {
         requests(401, "unauthorized", STEADY),
         requests(401, "unauthorized", f"0+1x{MINUTES}") | requests(400, "invalid_json", STEADY),
     ),
+    "TidegateSourceRefused": (
+        {'tidegate_source_refused_total{source="demo",code="invalid_json"}': f"{BEFORE} 15 30"},
+        {
+            'tidegate_source_refused_total{source="demo",code="unauthorized"}': f"0+1x{MINUTES}",
+            'tidegate_source_refused_total{source="demo",code="invalid_json"}': f"0x9 500x{MINUTES - 10}",
+        },
+    ),
+    "TidegateSourceSilent": (
+        {'tidegate_source_silent{source="demo"}': f"{BEFORE} 1 1"},
+        {'tidegate_source_silent{source="demo"}': f"1x{MINUTES - 10} 0x9"},
+    ),
     "TidegateStoreFills": (full_in(days=6.9), full_in(days=math.inf)),
     "TidegateJournalSlow": (bucket("journal", f"0+98x{MINUTES}", STEADY), bucket("journal", STEADY, STEADY)),
     "TidegateCommitSlow": (bucket("commit", f"0+98x{MINUTES}", STEADY), bucket("commit", STEADY, STEADY)),

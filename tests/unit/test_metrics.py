@@ -31,6 +31,10 @@ NAMES = {
     "tidegate_events_pending": "gauge",
     "tidegate_oldest_pending_seconds": "gauge",
     "tidegate_source_paused": "gauge",
+    "tidegate_source_refused": "counter",
+    "tidegate_source_last_accepted_timestamp_seconds": "gauge",
+    "tidegate_source_silent": "gauge",
+    "tidegate_refusal_records_lost": "counter",
     "tidegate_processor_seconds": "histogram",
     "tidegate_processor_failures": "counter",
     "tidegate_journal_seconds": "histogram",
@@ -57,6 +61,9 @@ class World:
             room=SimpleNamespace(used_bytes=4096),
         )
         self.full_at_seconds: float | None = None
+        self.refused: dict[str, int] = {}
+        self.accepted: int | None = None
+        self.silent: bool | None = None
         self.waiting: dict[tuple[str, int], int | None] = {}
 
     def received_at(self, source_id: str, number: int) -> int | None:
@@ -73,6 +80,8 @@ class World:
     async def text(self) -> bytes:
         fake: Any = self
         clock: Any = SimpleNamespace(now_ms=lambda: NOW_MS)
+        refusals: Any = SimpleNamespace(counts=lambda _: self.refused, lost=4)
+        watch: Any = SimpleNamespace(accepted_ms=lambda _: self.accepted, is_silent=lambda _: self.silent)
         store: Any = SimpleNamespace(map_size_bytes=1 << 30)
         metrics = Metrics(
             requests=self.requests,
@@ -83,6 +92,8 @@ class World:
             reader=fake,
             worker=Worker("test"),
             clock=clock,
+            refusals=refusals,
+            watch=watch,
             log_lines_dropped=lambda: 3,
             full_at_seconds=lambda: self.full_at_seconds,
         )
@@ -123,6 +134,20 @@ async def test_when_the_store_is_full_comes_out() -> None:
     for seconds in (1_800_000_000.0, math.inf):
         world.full_at_seconds = seconds
         assert (await world.samples())[name] == seconds
+
+
+async def test_what_is_heard_comes_out() -> None:
+    """Refusals by code; when something was accepted, once something was; silence where something is expected."""
+    world, accepted = World(SourceState("demo", Totals())), "tidegate_source_last_accepted_timestamp_seconds/demo"
+    samples = await world.samples()
+    assert samples["tidegate_refusal_records_lost_total"] == 4
+    assert not {accepted, "tidegate_source_silent/demo"} & samples.keys()
+    world.refused, world.accepted, world.silent = {"unauthorized": 3, "timeout": 0}, NOW_MS, True
+    samples = await world.samples()
+    assert samples["tidegate_source_refused_total/unauthorized/demo"] == 3
+    assert samples["tidegate_source_refused_total/timeout/demo"] == 0
+    assert samples[accepted] == NOW_MS / 1000
+    assert samples["tidegate_source_silent/demo"] == 1
 
 
 async def test_every_kind_of_answer_is_there() -> None:

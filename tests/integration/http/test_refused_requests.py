@@ -342,3 +342,57 @@ def _standard() -> str:
 
 def _sign_standard(body: bytes) -> dict[str, str]:
     return SCHEMES["standard-webhooks"].sign(Message(body, b"secret", "evt-1", "made", int(time.time())))
+
+
+def test_refusals_are_counted_by_source(children: Children) -> None:
+    """By the source that was named, where it exists, and by code; each pair is there at 0 from the start."""
+    child = children(source("demo") + source("quiet"))
+    child.start()
+    before = child.metrics()
+    assert 'tidegate_source_last_accepted_timestamp_seconds{source="demo"}' not in before
+    for name, body, headers in (("demo", EVENT, {}), ("demo", b"{", BEARER), ("nobody", EVENT, BEARER)):
+        assert post(child, name, body, headers) in (400, 401)
+    started = time.time()
+    assert post(child, "demo", EVENT, BEARER) == 200
+    eventually(lambda: 'tidegate_source_last_accepted_timestamp_seconds{source="demo"}' in child.metrics())
+    after = child.metrics()
+    assert after['tidegate_source_last_accepted_timestamp_seconds{source="demo"}'] >= int(started)
+    refused = {name: value for name, value in after.items() if name.startswith("tidegate_source_refused_total")}
+    assert {name for name, value in refused.items() if value} == {
+        'tidegate_source_refused_total{code="unauthorized",source="demo"}',
+        'tidegate_source_refused_total{code="invalid_json",source="demo"}',
+    }
+    assert refused.keys() == {name for name in before if name.startswith("tidegate_source_refused_total")}
+    assert not any("nobody" in name for name in after)
+
+
+def warnings(child: Child) -> dict[str, str]:
+    return {each["warning"]: each["message"] for each in child.admin("/readyz").json["warnings"]}
+
+
+def test_a_changed_secret_is_suspected(children: Children) -> None:
+    """Ten wrong tokens after a right one warn, with the command that says more; the next right one ends it."""
+    child = children(source("demo"))
+    child.start()
+    assert post(child, "demo", EVENT, BEARER) == 200
+    eventually(lambda: 'tidegate_source_last_accepted_timestamp_seconds{source="demo"}' in child.metrics())
+    for _ in range(10):
+        assert warnings(child) == {}
+        assert post(child, "demo", EVENT, {"Authorization": f"Bearer {OTHER}"}) == 401
+    assert "tidegate why demo" in warnings(child)["secret_changed"]
+    assert post(child, "demo", EVENT, BEARER) == 200
+    eventually(lambda: warnings(child) == {})
+
+
+def test_a_silent_source_warns_readiness(children: Children) -> None:
+    """Who expects to hear from a source is warned when nothing was accepted for so long, refusals or none."""
+    child = children(source("demo", expect_every_seconds=0.01) + source("other"))
+    child.start()
+    assert post(child, "demo", b"{", BEARER) == 400
+    eventually(lambda: warnings(child).keys() == {"silent"})
+    assert warnings(child)["silent"].startswith("source demo: nothing was accepted for ")
+    found = {name: value for name, value in child.metrics().items() if name.startswith("tidegate_source_silent")}
+    assert found == {'tidegate_source_silent{source="demo"}': 1}
+    child.write(source("demo", expect_every_seconds=3600))
+    child.reload()
+    assert warnings(child) == {}
