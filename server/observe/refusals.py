@@ -147,18 +147,23 @@ class Refusals:
         """Write for ever. Ends only by cancellation."""
         while True:
             await self._came.wait()
-            found, self._waiting = self._waiting, deque()
-            error = await self._worker.run(self._write, found)
-            self.lost += len(found)
-            if error is not None:
-                self._failures.warn("refusals", error=str(error))
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Return when all that was noted before is in the file, or lost."""
+        found, self._waiting = self._waiting, deque()
+        error = await self._worker.run(self._write, found)
+        self.lost += len(found)
+        if error is not None:
+            self._failures.warn("refusals", error=str(error))
 
     async def read(self, source_id: str, limit: int) -> list[RefusalRecord]:
-        """Return the last refusals of a source, the newest first: all that were on their way to the disk before."""
+        """Return the last refusals of a source, the newest first: all that were noted before."""
+        await self.flush()
         return await self._worker.run(lambda: self._opened().read(source_id, limit))
 
     def _write(self, found: deque[RefusalRecord]) -> OSError | None:
-        return self._opened().write(found)
+        return self._opened().write(found) if found else None
 
     def _opened(self) -> RingFile:
         """Return the file; what it holds is found out at the first use, in the worker."""

@@ -47,6 +47,9 @@ from storage.read.reader import Reader
 from storage.retain.policy import ON_ITS_WAY_MS
 from storage.write.writer import Writer
 
+RECORD_SECONDS = 1.0
+"""The longest that a drain waits for the record of refused requests: it is not worth more."""
+
 
 class Server:
     """Everything, built and wired. `start` and `drain` read top to bottom in the order that they promise."""
@@ -186,6 +189,8 @@ class Server:
         await self._engine_stopped.wait()
         await self.acknowledger.settled()
         await self.retention.stop()
+        with trio.move_on_after(RECORD_SECONDS):
+            await self.record.flush()
         if self.committer.is_settled:
             self.journal.clear()
         self.log.info("stopped", pending=sum(state.pending for state in self.engine.states))

@@ -85,7 +85,7 @@ def encode(number: int, record: RefusalRecord) -> bytes:
     body = record.body[:BODY_BYTES_MAX]
     text = orjson.dumps(values | {"headers": {}})
     headers: dict[str, str] = {}
-    for name, value in record.headers.items():
+    for name, value in ((_text(name), _text(each)) for name, each in record.headers.items()):
         wider = orjson.dumps(values | {"headers": headers | {name: value}})
         if len(wider) <= _JSON_BYTES_MAX:
             headers[name], text = value, wider
@@ -97,8 +97,13 @@ def _cut(value: object) -> object:
     """Return a value whose JSON is bounded: a text of at most TEXT_BYTES_MAX, anything else as it is."""
     if not isinstance(value, str):
         return value
-    cut = value.encode("utf-8", "replace")[:TEXT_BYTES_MAX].decode("utf-8", "ignore")
+    cut = _text(value).encode()[:TEXT_BYTES_MAX].decode("utf-8", "ignore")
     return "".join(max(each, " ") for each in cut)
+
+
+def _text(value: str) -> str:
+    """Return a text that JSON can hold, whatever Python took for one."""
+    return value.encode("utf-8", "replace").decode()
 
 
 def decode(slot: bytes) -> Numbered | None:

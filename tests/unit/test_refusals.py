@@ -1,5 +1,6 @@
 """The record of refused requests: how many of a flood are recorded, and what becomes of those that find no room."""
 
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,7 @@ from server.base.worker import Worker
 from server.cli.why import _lines
 from server.observe.refusals import KNOWN_NS, STRANGERS_NS, WAITING_MAX, Grounds, Refusals, describe
 from storage.refusals.records import RefusalRecord
+from storage.refusals.ring_file import read
 from tests.support.waiting import until
 
 STRANGER = Grounds("demo", "token: it is none of this source's")
@@ -30,13 +32,13 @@ class World:
 
     async def written(self, count: int) -> list[RefusalRecord]:
         """What is on record, the oldest first, once it is so much."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.refusals.run)
-            await until(lambda: not self.refusals.waiting)
-            found = await self.refusals.read("demo", 1000)
-            nursery.cancel_scope.cancel()
+        found = await self.refusals.read("demo", 1000)
         assert len(found) == count
         return found[::-1]
+
+
+def is_written(path: Path, count: int) -> bool:
+    return len(read(path, "demo", 9)) == count
 
 
 def files(path: Path) -> list[Path]:
@@ -55,6 +57,18 @@ async def test_a_flood_is_recorded_by_time(tmp_path: Path) -> None:
         world.now_ns += KNOWN_NS
     found = [each.suppressed for each in await world.written(5) if each.is_known]
     assert found == [0, 4]
+
+
+async def test_its_task_writes_by_itself(tmp_path: Path) -> None:
+    """What is noted is in the file soon, though nobody asks for it."""
+    world = World(tmp_path)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(world.refusals.run)
+        for count in (1, 2):
+            world.note(KNOWN)
+            world.now_ns += KNOWN_NS
+            await until(partial(is_written, tmp_path, count))
+        nursery.cancel_scope.cancel()
 
 
 async def test_unknown_sources_are_not_recorded(tmp_path: Path) -> None:
