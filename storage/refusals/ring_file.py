@@ -32,8 +32,11 @@ _Ring = deque[tuple[int, int]]
 
 
 def read(path: Path, source_id: str, limit: int) -> list[RefusalRecord]:
-    """Return the last refusals of a source in the store's directory `path`, the newest first; of anybody's store."""
-    found = [each for _, each in _scan(path) if each.record.source_id == source_id]
+    """Return the last refusals of a source in the store's directory `path`, the newest first. Raises OSError."""
+    try:
+        found = [each for _, each in _scan(path) if each.record.source_id == source_id]
+    except FileNotFoundError:
+        return []
     return _newest(found, limit)
 
 
@@ -42,8 +45,8 @@ def _newest(found: Sequence[Numbered], limit: int) -> list[RefusalRecord]:
 
 
 def _scan(path: Path) -> Iterator[tuple[int, Numbered]]:
-    """Yield the slot of each record with it; nothing of a file that is not there, or is no file."""
-    with contextlib.suppress(OSError), _opened(path, os.O_RDONLY) as file:
+    """Yield the slot of each record with it. Raises OSError."""
+    with _opened(path, os.O_RDONLY) as file:
         for first in range(0, _slots_of(os.fstat(file)), _READ_SLOTS):
             content = os.pread(file, _READ_SLOTS * SLOT_BYTES, first * SLOT_BYTES)
             for at in range(0, len(content), SLOT_BYTES):
@@ -82,7 +85,9 @@ class RingFile:
         self._recall(source_ids)
 
     def _recall(self, source_ids: Collection[str]) -> None:
-        places = dict(self._headers())
+        places: dict[int, tuple[int, tuple[str, bool]]] = {}
+        with contextlib.suppress(OSError):  # then nothing can be written either, which is said
+            places.update(self._headers())
         for slot, (number, ring) in sorted(places.items(), key=lambda each: each[1][0]):
             if ring[0] in source_ids:
                 self._place(ring, number, slot)
