@@ -106,7 +106,7 @@ class Refusals:
         refused = self._refused.get(grounds.source_id)
         if refused is None:
             refused = self._refused[grounds.source_id] = _Refused()
-        refused.counts[code] += 1
+        refused.counts[code] = refused.counts.get(code, 0) + 1
         ring = refused.known if grounds.is_known else refused.strangers
         if not ring.is_due(self._clock.monotonic_ns()) or not grounds.source_id:
             return

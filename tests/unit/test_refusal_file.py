@@ -1,5 +1,6 @@
 """The file of refused requests: what it keeps, what gives way, and what of it is not believed."""
 
+import errno
 import os
 import stat
 from collections import deque
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from storage import sync
 from storage.refusals.records import BODY_BYTES_MAX, SLOT_BYTES, RefusalRecord, decode, encode
 from storage.refusals.ring_file import NAME, RING_RECORDS, RingFile, read
 
@@ -144,6 +146,28 @@ def test_another_kind_of_file_is_refused(tmp_path: Path, kind: str) -> None:
     assert isinstance(file.write(records), OSError)
     assert len(records) == 2
     assert elsewhere.read_bytes() == encode(1, RECORD)
+
+
+def test_a_full_disk_keeps_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the disk does not take is left to the caller; what was written is still there, and goes on afterwards."""
+    file, write_at, room = RingFile(tmp_path, BOTH), sync.write_at, 2
+
+    def fails_when_full(descriptor: int, content: bytes, offset: int) -> None:
+        nonlocal room
+        room -= 1
+        if room < 0:
+            raise OSError(errno.ENOSPC, "full")
+        write_at(descriptor, content, offset)
+
+    monkeypatch.setattr(sync, "write_at", fails_when_full)
+    records = numbered(1, 5)
+    assert isinstance(file.write(records), OSError)
+    assert times(list(records)) == [3, 4, 5]
+    assert times(file.read("demo", 9)) == [2, 1]
+    room = 9
+    write(file, records)
+    assert times(file.read("demo", 9)) == times(read(tmp_path, "demo", 9)) == [5, 4, 3, 2, 1]
+    assert (tmp_path / NAME).stat().st_size == 5 * SLOT_BYTES
 
 
 def test_a_removed_file_comes_back(tmp_path: Path) -> None:

@@ -284,6 +284,16 @@ def lines(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
+def test_a_drain_writes_the_record(children: Children) -> None:
+    """What was refused right before SIGTERM is on record after the end."""
+    child = children(source("demo"))
+    child.start()
+    assert post(child, "demo", b"{", BEARER) == 400
+    assert child.stop() == 0
+    [found] = lines(child.cli("why", "demo", check=True).stdout)
+    assert found["body"] == "{"
+
+
 def test_the_command_knows_its_sources(children: Children) -> None:
     """A source without refusals is no failure, one that nobody knows is."""
     child = children(source("demo"))
