@@ -16,7 +16,6 @@ from types import SimpleNamespace
 import orjson
 import zstandard
 
-from server.base.json_text import json_text
 from server.base.refusal import STATUS, Refusal
 from server.base.source import Source
 from server.config.load import ConfigError, load
@@ -30,7 +29,6 @@ from server.intake.events import build_events
 from server.intake.headers import scan
 from server.intake.intake import DeliveryHead, IntakeLimits, read
 from server.intake.read_many import read_many
-from server.observe.refusals import describe
 from storage.codec.log_record import COMPRESSION_LEVEL, decode_log, encode_log
 from storage.codec.records import key_of, seal
 from storage.codec.status_rows import decode_runs, decode_statuses
@@ -39,7 +37,6 @@ from storage.errors import StoreDamaged
 from storage.in_hand.records import Suspect, encode_head, encode_page, suspects_after
 from storage.journal.records import Journaled, encode, read_journal
 from storage.model import Append
-from storage.refusals import records as refusal_records
 from storage.statuses import EventStatus
 
 NOW_MS = 1_782_907_200_123
@@ -209,13 +206,6 @@ def in_hand(data: bytes) -> None:
         assert isinstance(each, Suspect)
 
 
-def refusals(data: bytes) -> None:
-    """A slot of the record of refused requests is a record that can be shown, or nothing."""
-    found = refusal_records.decode(data)
-    if found is not None:
-        json_text(describe(found.record))
-
-
 def configuration(data: bytes) -> None:
     """A configuration is loaded, or its mistakes are named."""
     with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
@@ -244,21 +234,6 @@ def _journaled() -> bytes:
     return encode([append], STORE, RUN, zstandard.ZstdCompressor(level=COMPRESSION_LEVEL))
 
 
-REFUSAL = refusal_records.RefusalRecord(
-    source_id="s",
-    at_ms=NOW_MS,
-    status=400,
-    code="invalid_json",
-    why="the body is empty",
-    is_known=True,
-    remote_addr="192.0.2.1",
-    method="POST",
-    path="/ingest/inbound/s",
-    headers={"user-agent": "a"},
-    body=b"{",
-    body_bytes=1,
-    suppressed=0,
-)
 CONFIGURATION = b'[server]\nbind = "127.0.0.1:0"\n[sources.demo]\ntype = "webhook"\ntokens = ["a-token"]\n'
 PACKED = [gzip.compress(EVENT), zlib.compress(EVENT), zlib.compress(EVENT)[2:-4], zstandard.compress(EVENT)]
 
@@ -281,6 +256,5 @@ TARGETS: Mapping[str, Target] = {
     "files of what is in hand": Target(
         in_hand, [encode_head(BOOT, STORE, {1: Suspect(1, owed=True)}) + encode_page([1, 2, 3])]
     ),
-    "slots of refusals": Target(refusals, [refusal_records.encode(1, REFUSAL)[:300], bytes(300)]),
     "configurations": Target(configuration, [CONFIGURATION]),
 }
