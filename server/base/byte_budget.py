@@ -44,7 +44,10 @@ class ByteBudget:
         left = self._held.get(source_id, 0) - count
         if left < 0:
             raise AssertionError(f"source {source_id} released more than it held")
-        self._held[source_id] = left
+        if left:
+            self._held[source_id] = left
+        else:
+            self._held.pop(source_id, None)  # whose names a stranger chooses are not collected
         self.held_bytes -= count
         if self._listeners:
             for listener in tuple(self._listeners):

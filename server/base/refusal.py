@@ -1,6 +1,6 @@
 """Every answer that is not a 200, from a closed list: status, code and message."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,17 @@ def refuse(code: str, message: str) -> Refusal:
     """Return the refusal with this code; a code outside the list is our bug and raises KeyError."""
     status = STATUS[code]
     return Refusal(status, code, message, RETRY_AFTER_SECONDS if status == 503 else None)
+
+
+SDK_RETRY_SECONDS = 30
+"""Of SDKs, which wait for it after a 429, and after a 503 go on at once or give up."""
+SDK_LATER = frozenset(("overloaded", "storage_full", "storage_failed", "draining", "starting", "timeout"))
+"""What an SDK is to send again later: 429 on its routes."""
+
+
+def for_sdk(refusal: Refusal) -> Refusal:
+    """Return the refusal as SDKs understand it."""
+    return replace(refusal, status=429, retry_after_seconds=SDK_RETRY_SECONDS) if refusal.code in SDK_LATER else refusal
 
 
 UNAUTHORIZED = refuse("unauthorized", "unknown source, or wrong or missing token or signature")

@@ -61,6 +61,10 @@ class Source:
     processor_outages: tuple[str, ...] = ()
     paused: bool = False
     expect_every_seconds: float = 0
+    body_bytes_max: int = 0
+    decoded_bytes_max: int = 0
+    cors_origins: tuple[bytes, ...] = ()
+    """As browsers write them, or `*`."""
 
     @property
     def has_paths(self) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 from server.config.cgroup import memory_limits
 from server.config.forecast import DAY_SECONDS, TYPICAL
 from server.config.load import Config
+from server.intake.intake import UNKNOWN_SHARE
 from storage.dedup.index import MEMORY_RUNS_MIN, RUN_EVENTS_MAX
 from storage.dedup.runs import ENTRY_BYTES
 from storage.journal.records import JOURNAL_BYTES
@@ -125,18 +126,19 @@ def _index_bytes(ids: int) -> int:
 
 def _memory(config: Config, dedup_bytes: int) -> tuple[Part, ...]:
     limits, queue = config.limits, config.queue
-    parsing = limits.decoded_bytes_max + max(
-        PARSED_TIMES * limits.decoded_bytes_max, limits.json_containers_max * CONTAINER_BYTES
-    )
+    decoded = max(limits.decoded_bytes_max, *(source.decoded_bytes_max for source in config.sources.values()), 0)
+    parsing = decoded + max(PARSED_TIMES * decoded, limits.json_containers_max * CONTAINER_BYTES)
     processed = [source for source in config.sources.values() if not source.archive_only]
     return (
         Part("server", BASE_BYTES, "interpreter, libraries, caches"),
         Part("connections", limits.connections_max * CONNECTION_BYTES, "limits.connections_max"),
         Part(
-            "bodies in flight", 2 * limits.in_flight_bytes_max, "limits.in_flight_bytes_max, and as much being written"
+            "bodies in flight",
+            2 * limits.in_flight_bytes_max + limits.in_flight_bytes_max // UNKNOWN_SHARE,
+            f"limits.in_flight_bytes_max, as much being written, and 1/{UNKNOWN_SHARE} with their key in them",
         ),
         Part("journal", 2 * JOURNAL_BYTES, "acknowledged, and on its way into the store"),
-        Part("parsing", parsing, "one body at a time: limits.decoded_bytes_max, limits.json_containers_max"),
+        Part("parsing", parsing, "one body at a time: decoded_bytes_max, limits.json_containers_max"),
         Part("queues", queue.bytes_max, "queue.bytes_max, all sources together"),
         Part(
             "retries and outcomes",

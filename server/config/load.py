@@ -191,6 +191,8 @@ class _Reader:
             for name in WEBHOOK_SETTINGS:
                 if values.get(name):
                     self.add_mistake(f"{key}.{name}", "is for sources of type webhook only")
+        elif values.get("cors_origins"):
+            self.add_mistake(f"{key}.cors_origins", "is for sources of type segment only")
         if is_unsigned and values.get("tokens") == ():
             self.add_mistake(f"{key}.tokens", "may not be empty where signing_secrets is: everybody could send")
         if is_unsigned and values.get("signature", DEFAULT_SCHEME) != DEFAULT_SCHEME:
@@ -263,6 +265,9 @@ def _check_relations(reader: _Reader, config: Config) -> None:
     if reader.is_valid(reading, in_flight) and limits.in_flight_bytes_max < limits.body_bytes_max:
         reader.add_mistake(in_flight, f"must be at least {reading}, which is {limits.body_bytes_max}")
     for source in config.sources.values():
+        if reader.is_valid(in_flight) and limits.in_flight_bytes_max < source.body_bytes_max:
+            own = f"sources.{source.id}.body_bytes_max"
+            reader.add_mistake(in_flight, f"must be at least {own}, which is {source.body_bytes_max}")
         tolerance = source.signature_tolerance_seconds
         if source.signing_keys and SCHEMES[source.signature].is_dated and config.dedup.window_ms < 2000 * tolerance:
             words = f"must be at least twice signature_tolerance_seconds of source {source.id}, which is {tolerance}"

@@ -16,6 +16,7 @@ from server.config.values import (
     CLASSES,
     EVENT_TYPE,
     NETWORKS,
+    ORIGINS,
     PATH,
     PATHS,
     PROCESSOR,
@@ -105,9 +106,9 @@ class RetentionConfig:
 class LimitsConfig:
     """What one request, one connection and all of them together may cost."""
 
-    # Where they are enforced: a head's, which are fixed, in http/head.py; a body's bytes in http/gate.py, what is in it
-    # in intake (IntakeLimits: decode.py, parse.py, normalise.py); a connection's in both front ends, which get them as
-    # ConnectionLimits (http/frontend.py), and in http/connections.py.
+    # Where they are enforced: a head's, which are fixed, in http/head.py; a body's bytes in http/admitted.py, what is
+    # in it in intake (IntakeLimits: decode.py, parse.py, normalise.py); a connection's in both front ends, which get
+    # them as ConnectionLimits (http/frontend.py), and in http/connections.py.
     body_bytes_max: int = setting(2**20, count(1, GIB), "A body as received. Twice a full batch of the Segment SDKs.")
     decoded_bytes_max: int = setting(4 * 2**20, count(1, GIB), "A body after Content-Encoding.")
     json_containers_max: int = setting(
@@ -244,6 +245,17 @@ SOURCE_SETTINGS: Mapping[str, Setting] = {
         "expect_every_seconds",
         number(0, 366 * 86400, zero="nothing is expected"),
         "Readiness warns `silent` when nothing was accepted for so long.",
+    ),
+    "body_bytes_max": _source_setting(
+        "body_bytes_max", count(0, GIB), "A body as received. 0: limits.body_bytes_max, which it may exceed."
+    ),
+    "decoded_bytes_max": _source_setting(
+        "decoded_bytes_max", count(0, GIB), "A body after Content-Encoding. 0: limits.decoded_bytes_max."
+    ),
+    "cors_origins": Setting(
+        [],
+        ORIGINS,
+        "For segment only: whose pages may send, by the routes of SDKs. Empty: Origin is not looked at.",
     ),
 }
 

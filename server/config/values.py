@@ -225,6 +225,12 @@ def _field_path(value: object, _: SecretContext) -> FieldPath:
     return found
 
 
+def _origin(value: object, _: SecretContext) -> bytes:
+    if isinstance(value, str) and re.fullmatch(r"\*|[a-z][a-z0-9+.-]*://[a-z0-9._:\[\]-]+", value):
+        return value.encode()
+    raise InvalidValue(f'must be an origin such as "https://www.example.com", in lower case, or "*", not {show(value)}')
+
+
 ADDRESS = Kind('an IP address or localhost, and a port, such as "127.0.0.1:8080" or "[::1]:8080"', _address)
 PATH = Kind("a path", _path)
 NETWORKS = list_of('a list of networks, such as ["10.0.0.0/8"]', _network)
@@ -242,5 +248,6 @@ VERIFY_TOKEN = Kind(
 BOOLEAN = Kind("true or false", _boolean)
 EVENT_TYPE = text("a string of at most 256 bytes", lambda value: len(value.encode()) <= 256)
 PROCESSOR = text('"module:function", or "" for none', _processor)
+ORIGINS = list_of('a list of origins, such as ["https://www.example.com"], or ["*"]', _origin)
 CLASSES = list_of('a list of names of classes, such as ["module.Class"]', _class_name)
 NO_CONTEXT = SecretContext({}, Path())

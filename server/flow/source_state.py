@@ -60,6 +60,8 @@ class SinceStart:
     rejected: int = 0
     over_limit: int = 0
     processor_failures: int = 0
+    retried_requests: int = 0
+    """Of SDKs, which say so."""
 
 
 class SourceState:

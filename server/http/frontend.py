@@ -3,15 +3,18 @@
 Neither front end imports the other; what both need is here.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from server.base.refusal import Refusal, refuse
-from server.http.answer import Answer
+from server.base.refusal import Refusal, for_sdk, refuse
+from server.http.answer import Answer, refusal_answer
 from server.http.connections import Connections
-from server.http.head import RequestLine
+from server.http.head import Fields, RequestLine
+from server.http.remote import Network, remote_address
+from server.intake.headers import scan
 from server.intake.intake import DeliveryHead
+from server.intake.routes import Target, authorization_of
 from server.observe.refusals import Grounds
 from storage.frozen import frozen
 
@@ -55,6 +58,10 @@ class Denial:
 class Entry(Protocol):
     """A request that the gate admitted. Must be closed, whatever happens."""
 
+    @property
+    def source_id(self) -> str:
+        """The source that it was found to be of; "" while its key may be in its body, and where that was wrong."""
+
     def grow(self, count: int, /) -> Refusal | None: ...
     def submit(self, body: bytes, answer: Callable[[Answer | Exception], None], /) -> None: ...
     def grounds(self, refusal: Refusal, /) -> Grounds: ...
@@ -66,6 +73,8 @@ class RequestGate(Protocol):
 
     def enter(self, head: DeliveryHead, /) -> Entry | Denial: ...
     def handshake(self, source_id: str, query: bytes, /) -> Answer | None: ...
+    def preflight(self, source_id: str, origin: bytes | None, /) -> Answer | None: ...
+    def shared(self, answer: Answer, source_id: str, origin: bytes, /) -> Answer: ...
 
 
 class HealthChecks(Protocol):
@@ -92,10 +101,35 @@ class RefusedRequest:
         return {"remote_addr": self.remote_addr} | {key: value for key, value in found.items() if value}
 
 
+def delivery_head(
+    target: Target, fields: Fields, length: int | None, peer: str, trusted_proxies: Sequence[Network]
+) -> DeliveryHead:
+    """Return the head of a delivery to this target, from this peer. `length`: None if the body is chunked."""
+    origins = fields.all(b"origin") if target.route is not None else ()
+    return DeliveryHead(
+        target.source_id,
+        authorization_of(fields.all(b"authorization"), target),
+        scan(fields.lines),
+        length,
+        remote_address(peer, fields.lines, trusted_proxies),
+        target.route,
+        None if not origins else origins[0] if len(origins) == 1 else b"",
+    )
+
+
+def delivery_refused(head: DeliveryHead, refusal: Refusal, *, close: bool, grounds: Grounds | None = None) -> Answer:
+    """Return the answer to a delivery that is refused."""
+    return refusal_answer(refusal if head.route is None else for_sdk(refusal), close=close, grounds=grounds)
+
+
+def for_page(gate: RequestGate, head: DeliveryHead, answer: Answer) -> Answer:
+    """Return the answer to a delivery as its page may read it, if a page sent it."""
+    return answer if head.origin is None else gate.shared(answer, head.source_id, head.origin)
+
+
 def refused_delivery(head: DeliveryHead, source_id: str, grounds: Grounds | None) -> RefusedRequest:
     """Return a delivery that was refused; `source_id` only if it was authenticated."""
-    line = RequestLine("POST", f"/ingest/inbound/{head.source_id}")
-    return RefusedRequest(head.remote_addr, line, source_id, grounds)
+    return RefusedRequest(head.remote_addr, RequestLine("POST", head.path), source_id, grounds)
 
 
 class Observe(Protocol):

@@ -4,8 +4,9 @@ from collections.abc import Iterable, Mapping
 
 from server.base.refusal import Refusal
 from server.base.source import Source
-from server.intake.auth import token_of
+from server.intake.auth import presented_of
 from server.intake.intake import DeliveryHead
+from server.intake.sdk_bodies import masked
 from server.observe.refusals import Grounds
 from storage.refusals.records import BODY_BYTES_MAX
 
@@ -18,19 +19,16 @@ def grounds_of(
     """Return what is recorded of a request that has a token of its source, or goes to one without tokens.
 
     `body`: the whole, of which the beginning is kept if it `is_verified`: all that authenticates its sender was right.
+    Nothing of a compressed one is, in which nobody finds a secret.
     """
-    secrets = [each for each in (token_of(head.authorization), source.verify_token, *source.signing_secrets) if each]
-    kept = len(body) if is_verified else 0
-    return Grounds(
-        source.id,
-        refusal.why,
-        is_known=is_verified or bool(source.token_digests),
-        headers=_masked_headers(head.scanned.kept, secrets),
-        body=_masked(body[: BODY_BYTES_MAX + max(map(len, secrets), default=0)], secrets)[:BODY_BYTES_MAX]
-        if kept
-        else b"",
-        body_bytes=kept,
-    )
+    presented = presented_of(head.authorization)
+    secrets = [each for each in (presented, source.verify_token, *source.signing_secrets) if each]
+    kept = len(body) if is_verified and head.scanned.content_encoding is None else 0
+    longest = max(map(len, secrets), default=0)
+    shown = _masked(body[: BODY_BYTES_MAX + longest], secrets, source)[:BODY_BYTES_MAX] if kept else b""
+    is_known = is_verified or bool(source.token_digests)
+    headers = _masked_headers(head.scanned.kept, secrets)
+    return Grounds(source.id, refusal.why, is_known=is_known, headers=headers, body=shown, body_bytes=kept)
 
 
 def grounds_of_stranger(source: Source | None, head: DeliveryHead, refusal: Refusal) -> Grounds:
@@ -38,11 +36,11 @@ def grounds_of_stranger(source: Source | None, head: DeliveryHead, refusal: Refu
     return Grounds("" if source is None else source.id, refusal.why, headers=head.scanned.kept)
 
 
-def _masked(body: bytes, secrets: Iterable[bytes]) -> bytes:
-    """Return a body without the sender's secrets: some put them there, too."""
+def _masked(body: bytes, secrets: Iterable[bytes], source: Source) -> bytes:
+    """Return a body without the sender's secrets: some put them there, too, and SDKs do so by design."""
     for secret in secrets:
         body = body.replace(secret, _MASK.encode())
-    return body
+    return masked(body) if source.type == "segment" else body
 
 
 def _masked_headers(headers: Mapping[str, str], secrets: Iterable[bytes]) -> Mapping[str, str]:

@@ -1,5 +1,6 @@
-"""Bearer tokens, compared in constant time. Any malformed one is simply a wrong one."""
+"""Tokens, compared in constant time: of a Bearer header, or an SDK's write key. Any malformed one is simply wrong."""
 
+import base64
 import hashlib
 import hmac
 from collections.abc import Sequence
@@ -11,18 +12,38 @@ _NO_DIGEST = bytes(32)
 """What a token is compared with if there is nothing else, so that this takes as long. No token has this digest."""
 
 _NO_HEADER = unauthorized("token: the Authorization header is missing, or came twice")
-_NO_TOKEN = unauthorized("token: the Authorization header is not `Bearer` and a token")
+_NO_TOKEN = unauthorized("token: the Authorization header is not `Bearer` and a token, nor `Basic` of `token:`")
 _WRONG_TOKEN = unauthorized("token: it is none of this source's")
 
 
 def token_of(authorization: bytes | None) -> bytes | None:
     """Return the token of `Bearer <token>`, the scheme in any case; None if there is none."""
-    if authorization is None:
+    return _after(b"bearer", authorization)
+
+
+def write_key_of(authorization: bytes | None) -> bytes | None:
+    """Return the key of `Basic <base64 of "key:">`: a user name without a password; None if there is none."""
+    written = _after(b"basic", authorization)
+    try:
+        user, colon, password = base64.b64decode(written or b"", validate=True).partition(b":")
+    except ValueError:
         return None
-    scheme, _, rest = authorization.strip(b" \t").partition(b" ")
-    if scheme.lower() != b"bearer":
-        return None
-    return rest.strip(b" \t") or None
+    return (user or None) if colon and not password else None
+
+
+def presented_of(authorization: bytes | None) -> bytes | None:
+    """Return what the header presents as a token, in either way; None if there is none."""
+    return write_key_of(authorization) or token_of(authorization)
+
+
+def bearer(token: bytes) -> bytes:
+    """Return the header that carries this token."""
+    return b"Bearer " + token
+
+
+def digest_of(token: bytes | None) -> bytes:
+    """Return the SHA-256 by which a token is known; of none, that of nothing, which is no token's."""
+    return hashlib.sha256(token or b"").digest()
 
 
 def token_matches(presented: bytes | None, digests: Sequence[bytes], comparisons: int = 0) -> bool:
@@ -31,7 +52,7 @@ def token_matches(presented: bytes | None, digests: Sequence[bytes], comparisons
     Compare with every digest, even without a token, and `comparisons` times at least: so the time does not tell how
     many there are.
     """
-    digest = hashlib.sha256(presented or b"").digest()
+    digest = digest_of(presented)
     found = False
     for known in chain(digests, repeat(_NO_DIGEST, max(0, comparisons - len(digests)))):
         found |= hmac.compare_digest(digest, known)
@@ -42,4 +63,12 @@ def why_unknown(authorization: bytes | None) -> Refusal:
     """Return the refusal of an Authorization header that holds no token of its source."""
     if authorization is None:
         return _NO_HEADER
-    return _NO_TOKEN if token_of(authorization) is None else _WRONG_TOKEN
+    return _NO_TOKEN if presented_of(authorization) is None else _WRONG_TOKEN
+
+
+def _after(scheme: bytes, authorization: bytes | None) -> bytes | None:
+    """Return what follows this scheme; None if it is another one, or nothing follows."""
+    if authorization is None:
+        return None
+    name, _, rest = authorization.strip(b" \t").partition(b" ")
+    return (rest.strip(b" \t") or None) if name.lower() == scheme else None

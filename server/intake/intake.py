@@ -17,10 +17,12 @@ from server.intake import normalise
 from server.intake.decode import Buffer, decode
 from server.intake.handshakes import Handshake, on_post
 from server.intake.headers import Scanned, values_of
-from server.intake.parse import parse
+from server.intake.parse import Body, parse
 from server.intake.places import header_names
 from server.intake.rate_limit import Gcra
+from server.intake.routes import INBOUND, Route
 from server.intake.schemes import SCHEMES, Claim, fresh, verify, why_stale
+from server.intake.sdk_bodies import prepared
 from storage.deliveries import Deliveries, Rejection
 from storage.frozen import frozen
 from storage.statuses import EventStatus
@@ -30,16 +32,45 @@ _FORM_ADVICE = (
 )
 
 
+UNKNOWN_BODY_BYTES_MAX = 2**20
+"""Of a body that is read to find the key in it, also once it is decoded: twice what Segment's SDKs send."""
+
+UNKNOWN_SHARE = 8
+"""Such bodies may hold this part of `in_flight_bytes_max` together, beside the others."""
+
+
 @frozen
 class DeliveryHead:
     """A delivery before its body. Immutable: requests with equal heads share one."""
 
     source_id: str
+    """As the target says; "" at the root, where the key finds the source."""
     authorization: bytes | None
+    """The credential, as in a header. None if it is not in the head."""
     scanned: Scanned
     content_length: int | None
     """None if the body is chunked."""
     remote_addr: str
+    route: Route | None = None
+    """That of SDKs by which it came; None for the source's own."""
+    origin: bytes | None = None
+    """Of the page that sends it, by an SDK's route; b"" if it says several."""
+
+    @property
+    def path(self) -> str:
+        """Its route, for the log."""
+        below = f"{INBOUND}{self.source_id}" if self.source_id else ""
+        return below if self.route is None else below + self.route.suffix
+
+    @property
+    def is_retried(self) -> bool:
+        """Whether an SDK says that it sends this again."""
+        return self.route is not None and "x-retry-count" in self.scanned.kept
+
+    @property
+    def lacks_key(self) -> bool:
+        """Whether its key can only be in its body."""
+        return self.route is not None and self.authorization is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +113,26 @@ def _claims_or_words(source: Source, scanned: Scanned, now_ms: int) -> Sequence[
     return fresh(claims, now_ms / 1000, tolerance) or why_stale(claims, now_ms / 1000, tolerance)
 
 
+def unknown_limits(limits: IntakeLimits, in_flight_bytes_max: int) -> IntakeLimits:
+    """Return the limits of a body that is read to find the key in it."""
+    return replace(
+        limits,
+        body_bytes_max=min(UNKNOWN_BODY_BYTES_MAX, in_flight_bytes_max // UNKNOWN_SHARE),
+        decoded_bytes_max=UNKNOWN_BODY_BYTES_MAX,
+    )
+
+
+def limits_of(source: Source, limits: IntakeLimits) -> IntakeLimits:
+    """Return the limits of a source's bodies: its own, where it has some, instead of these."""
+    if not (source.body_bytes_max or source.decoded_bytes_max):
+        return limits
+    return replace(
+        limits,
+        body_bytes_max=source.body_bytes_max or limits.body_bytes_max,
+        decoded_bytes_max=source.decoded_bytes_max or limits.decoded_bytes_max,
+    )
+
+
 def read(
     source: Source,
     head: DeliveryHead,
@@ -95,24 +146,40 @@ def read(
 
     `claims`: of the head, for a source with signing keys; one of them has to be true.
     """
-    scanned, family = head.scanned, ""
+    family = ""
     if source.signing_keys:
         claim = verify(claims, body, source.signing_keys)
         if claim is None:
             return unauthorized(_why_not_true(source))
         family = claim.family
-    decoded = decode(body, scanned.content_encoding, limits.decoded_bytes_max)
+    parsed = opened(head, body, limits)
+    return parsed if isinstance(parsed, Refusal) else read_opened(source, head, parsed, now_ms, limits, family=family)
+
+
+def opened(head: DeliveryHead, body: Buffer, limits: IntakeLimits) -> Body | Refusal:
+    """Return what is in a body, decoded and parsed, whoever sent it; or the refusal."""
+    decoded = decode(body, head.scanned.content_encoding, limits.decoded_bytes_max)
     if isinstance(decoded, Refusal):
         return decoded
     parsed = parse(decoded, limits.json_containers_max)
-    if isinstance(parsed, Refusal):
-        return _form_refusal(parsed) if scanned.form and parsed.code == "invalid_json" else parsed
+    if isinstance(parsed, Refusal) and parsed.code == "invalid_json" and head.scanned.form and head.route is None:
+        return _form_refusal(parsed)
+    return parsed
+
+
+def read_opened(
+    source: Source, head: DeliveryHead, parsed: Body, now_ms: int, limits: IntakeLimits, *, family: str = ""
+) -> Deliveries | Handshake | Refusal:
+    """Do the rest of `read`, for a body that is opened. `family`: that of the headers by which it was verified."""
     if source.signing_keys and (asked := on_post(source, parsed.value)) is not None:
         return asked
+    ready = parsed if head.route is None else prepared(parsed, head.route.type)
+    if isinstance(ready, Refusal):
+        return ready
     return normalise.delivery(
         source,
-        scanned,
-        parsed,
+        head.scanned,
+        ready,
         received_at_ms=now_ms,
         remote_addr=head.remote_addr,
         batch_events_max=limits.batch_events_max,

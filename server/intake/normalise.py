@@ -68,7 +68,7 @@ def delivery(
         [received_at_ms],
         [remote_addr],
         [scanned.kept],
-        [sent_at(body.value) if source.type == "segment" else None],
+        [_sent_at(body.value, items) if source.type == "segment" else None],
         [batched],
         [len(items)],
         [rejected],
@@ -109,6 +109,11 @@ def _no_event(rejected: Sequence[Rejection], batched: bool) -> Refusal:
         return refuse("invalid_event", "the batch is empty")
     first = rejected[0][2]
     return refuse("invalid_event", f"no item is an event; the first: {first}" if batched else first)
+
+
+def _sent_at(parsed: object, items: Sequence[object]) -> str | None:
+    """Return when a Segment body was sent, by itself or by its first item."""
+    return sent_at(parsed) or next(map(sent_at, items[:1]), None)
 
 
 def sent_at(parsed: object) -> str | None:

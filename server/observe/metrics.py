@@ -2,7 +2,7 @@
 
 Each is counted where it happens: answers by `Requests`, events by the table in `storage/statuses.py`, what a source
 does in its `SourceState`, commits in `flow/committer.py`. What is to be known of an admitted request belongs into
-`http/gate.py`: into `AdmittedRequest.submit`, and into `Gate._submit_plain` for those that came together. To add one,
+`AdmittedRequest` of `http/admitted.py`, and into `Gate._submit_plain` for those that came together. To add one,
 count it there, give `Metrics` its owner in `runtime/app.py`, copy it into `Numbers`, and export it below.
 
 The numbers are copied on the trio thread, all at one moment; the text is made in the look-ups' thread, since it takes
@@ -22,7 +22,7 @@ from prometheus_client.metrics_core import Metric
 from server import __version__
 from server.base.clock import Clock
 from server.base.histogram import SECONDS, Histogram
-from server.base.refusal import STATUS
+from server.base.refusal import SDK_LATER, STATUS
 from server.base.worker import Worker
 from server.flow.acknowledger import Acknowledger
 from server.flow.committer import Committer
@@ -47,7 +47,8 @@ class Requests:
 
     def __init__(self) -> None:
         kinds = [(status, code) for code, status in STATUS.items() if code not in _OF_THE_ADMIN_SIDE]
-        self.counts = Counter(dict.fromkeys([(200, ""), (503, ""), *kinds], 0))  # health has no code
+        kinds += [(429, code) for code in SDK_LATER]
+        self.counts = Counter(dict.fromkeys([(200, ""), (204, ""), (503, ""), *kinds], 0))  # health has no code
         self.seconds = Histogram(SECONDS)
 
     def observe(self, status: int, code: str, seconds: float) -> None:
@@ -69,6 +70,7 @@ class SourceNumbers:
     totals: Totals
     rejected: int
     over_limit: int
+    retried_requests: int
     processor_failures: int
     paused: bool | None
     """None if it is not configured."""
@@ -160,6 +162,7 @@ class Metrics:
             totals=state.totals,
             rejected=counts.rejected,
             over_limit=counts.over_limit,
+            retried_requests=counts.retried_requests,
             processor_failures=counts.processor_failures,
             paused=None if state.source is None else state.paused,
             refused=self._refusals.counts(state.id),
@@ -249,6 +252,8 @@ def _sources(numbers: Numbers, ages: dict[str, float | None]) -> Iterator[Metric
     yield _counter("tidegate_events_rejected", "Items that were not events, since the start.", sources, rejected)
     over_limit = [each.over_limit for each in sources]
     yield _counter("tidegate_events_over_limit", "Events over their rate limit, since the start.", sources, over_limit)
+    retried = [each.retried_requests for each in sources]
+    yield _counter("tidegate_retried_requests", "SDKs' requests with X-Retry-Count, since the start.", sources, retried)
     yield _outcomes(sources)
     yield _gauge("tidegate_events_pending", "Events without an outcome.", {s.id: s.totals.pending for s in sources})
     yield _gauge(

@@ -7,13 +7,18 @@ from typing import Any
 from server.base.source import Source
 from server.config.secrets import BYTE_ORDER_MARK
 from server.flow.processor import is_async
+from server.flow.senders import key_holders
 from server.flow.unsuited import asyncio_imports
 from server.intake.schemes import SCHEMES
 
 
 def cautions(sources: Mapping[str, Source], functions: Mapping[str, Callable[..., Any]]) -> list[str]:
     """Return a line for each, which begins with its key and holds no secret. `functions`: the processors by source."""
-    found = []
+    found = [
+        f"sources.{', '.join(ids)}: have a token in common, which therefore finds no source at the root (/v1/batch)"
+        for ids in key_holders(sources.values()).values()
+        if len(ids) > 1
+    ]
     for source in sources.values():
         for place, secret in enumerate(source.signing_secrets):
             if secret != secret.strip() or secret.startswith(BYTE_ORDER_MARK):

@@ -75,8 +75,8 @@ CASES: dict[str, tuple[Series, Series]] = {
         {'tidegate_processor_failures_total{source="demo"}': f"0x9 5x{MINUTES - 10}"},
     ),
     "TidegateSendsAway": (
-        requests(503, "overloaded", f"{BEFORE} 1 1"),
-        requests(503, "", STEADY) | requests(400, "invalid_json", STEADY) | requests(503, "draining", f"0x{MINUTES}"),
+        requests(503, "overloaded", f"{BEFORE} 1 1") | requests(429, "overloaded", f"{BEFORE} 1 1"),
+        requests(503, "", STEADY) | requests(400, "invalid_json", STEADY) | requests(429, "draining", f"0x{MINUTES}"),
     ),
     "TidegateUnauthorized": (
         requests(401, "unauthorized", STEADY),

@@ -109,8 +109,8 @@ def test_the_body_is_read_as_its_head_was(child: Child) -> None:
     reload(child, source("read", signing_secrets=["old-secret"], missing_event_id="reject"))
     body = json.dumps(item("a")).encode()
     [(name, value)] = SCHEMES["convertmax"].sign(Message(body, b"old-secret", "", "", 0)).items()
-    signature = f"{name}: {value}"
-    with begun(child, "read", body, signature) as signed, begun(child, "read", body) as unsigned:
+    right, wrong = f"{name}: {value}", f"{name}: {'0' * 64}"
+    with begun(child, "read", body, right) as signed, begun(child, "read", body, wrong) as unsigned:
         reload(child, source("read", type="segment", tokens=[TOKEN, "more"]))
         assert [signed.end()[0], unsigned.end()[0]] == [200, 401]
     assert child.admin("/events/read/a").json["source_type"] == "webhook"

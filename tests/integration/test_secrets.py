@@ -36,7 +36,7 @@ SECRETS = {
     name: made_up(name)
     for name in (
         *("token-literal", "token-env", "token-file", "token-hashed", "token-taken-out", "token-never-taken"),
-        *("signing-literal", "signing-env", "signing-file", ADMIN, "admin-token-wrong"),
+        *("signing-literal", "signing-env", "signing-file", ADMIN, "admin-token-wrong", "write-key"),
     )
 }
 CONTROL = made_up("a-payload")
@@ -115,7 +115,8 @@ class Host:
         worked = source("worked", tokens=tokens, processor="watched:work", processor_attempts_max=1)
         signed = source("signed", tokens=tokens, signing_secrets=signing, missing_event_id="hash")
         token = admin or json.dumps(SECRETS[ADMIN])
-        self.child.write(worked + signed + more, server_keys=f"admin_token = {token}")
+        app = source("app", type="segment", tokens=[SECRETS["write-key"]], processor="watched:work")
+        self.child.write(worked + signed + app + more, server_keys=f"admin_token = {token}")
 
     def ask(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] = NO_HEADERS) -> Response:
         return self._heard(self.child.request(method, path, body, headers))
@@ -153,6 +154,24 @@ def accepted(host: Host) -> None:
     for name in ("signing-literal", "signing-env", "signing-file"):
         body = json.dumps([{"by": name}, 1]).encode()
         assert host.send("signed", SECRETS["token-env"], body, signature(body, SECRETS[name])) == 200
+
+
+def accepted_of_sdks(host: Host) -> None:
+    """The write key wherever SDKs put it, at the root and below the source."""
+    key = SECRETS["write-key"]
+    basic = {"Authorization": f"Basic {base64.b64encode(f'{key}:'.encode()).decode()}"}
+    event = {"type": "track", "messageId": "a-call", "properties": {"control": CONTROL}}
+    with_key = {"writeKey": key, **event}
+    escaped = json.dumps(with_key).replace("writeKey", "\\u0077riteKey").encode()
+    for place in ("", "/ingest/inbound/app"):
+        for headers, query in ((basic, ""), ({}, f"?writeKey={quote(key, safe='')}"), ({}, "")):
+            path = f"{place}/v1/batch{query}"
+            for body in (with_key, {"batch": [with_key, {**event, "a": {"writeKey": 1}, "writeKey": key}]}):
+                assert host.ask("POST", path, json.dumps(body).encode(), headers).status == 200
+            assert host.ask("POST", path, escaped, headers).status == 200
+        for spoilt in (f'{{"writeKey": "{key}x"}}', f'{{"writeKey": "{key}"', f'{{"writeKey": "{key}"}}'):
+            assert host.ask("POST", f"{place}/v1/batch", spoilt.encode()).status in {400, 401}
+        assert host.ask("POST", f"{place}/v1/batch?writeKey={quote(key)}x", escaped).status == 401
 
 
 def refused(host: Host) -> None:
@@ -257,6 +276,7 @@ def test_no_secret_is_said_answered_or_kept(tmp_path: Path) -> None:
     host = Host(tmp_path)
     with host.child:
         accepted(host)
+        accepted_of_sdks(host)
         refused(host)
         eventually(lambda: b"token-env" in host.ask_admin("GET", "/dead").body)
         looked_up(host)

@@ -37,7 +37,7 @@ class Mutant:
 
 
 EARLY_ANSWER = (
-    "server/http/gate.py",
+    "server/http/admitted.py",
     "gate.acknowledger.append(state, self._admission, self._committed)",
     "gate.acknowledger.append(state, self._admission, lambda _: None); "
     'self._answer(Answer(200, intake.answer_body(source, self._admission, "early")))',

@@ -1,5 +1,6 @@
 """The fast lane and the complete front end give the same answers and leave the same in the store."""
 
+import base64
 import gzip
 import itertools
 import json
@@ -32,6 +33,7 @@ tokens = ["{TOKEN}"]
 [sources.app]
 type = "segment"
 tokens = ["{TOKEN}"]
+cors_origins = ["https://a.example"]
 [sources.slow]
 type = "webhook"
 tokens = ["{TOKEN}"]
@@ -58,9 +60,15 @@ HOSTILE = (
     b"GET /ingest/inbound/hook HTTP/1.1\r\nHost: a\r\n\r\n",
     b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n",
     b"GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"POST /v1/batch/x HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"POST /v1/t HTTP/1.0\r\nContent-Length: 2\r\n\r\n{}",
+    b"POST http://a/v1/b?writeKey=b HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
+    b"POST /v1/b HTTP/1.1\r\nHost: a\r\nAuthorization:\r\nContent-Length: 2\r\n\r\n{}",
+    b"OPTIONS /v1/b HTTP/1.1\r\nHost: a\r\nOrigin: https://b.example\r\n\r\n",
     b"\r\n\r\n",
     b"\x16\x03\x01",
     b"POST /ing",
+    b"POST /beacon/v",
 )
 
 DELIVERY = re.compile(rb'"delivery":"[0-9a-z]{13}-[a-z2-7]{6}"')
@@ -113,6 +121,36 @@ def batch(number: int, count: int) -> bytes:
     return json.dumps({"batch": [*items, 7], "sentAt": "2026-01-01T00:00:00Z"}).encode()
 
 
+SDK_PATHS = ("/v1/batch", "/v1/t", "/v1/page/", "/beacon/v1/batch")
+SDK_PLACES = ("", "", "/ingest/inbound/app", "/ingest/inbound/hook", "/ingest/inbound/nobody")
+ORIGINS = ("", "", "Origin: https://a.example", "Origin: https://b.example")
+
+
+@st.composite
+def of_an_sdk(draw: st.DrawFn) -> bytes:
+    """A request by a route of SDKs, its key somewhere and perhaps wrong, perhaps of a page."""
+    number, key = draw(st.integers(0, 50)), draw(st.sampled_from([TOKEN, TOKEN, "wrong"]))
+    target = draw(st.sampled_from(SDK_PLACES)) + draw(st.sampled_from(SDK_PATHS))
+    lines = ["Host: gate", *filter(None, [draw(st.sampled_from(ORIGINS))])]
+    body = json.loads(batch(number, number % 15)) if draw(st.booleans()) else {"messageId": f"m-{number}"}
+    place = draw(st.sampled_from(["basic", "query", "body", "items", "nowhere"]))
+    if place == "basic":
+        lines.append(f"Authorization: Basic {base64.b64encode(f'{key}:'.encode()).decode()}")
+    elif place == "query":
+        target += f"?writeKey={key}"
+    elif place != "nowhere":
+        for each in (body, *(body.get("batch", ()) if place == "items" else ())):
+            if isinstance(each, dict):
+                each["writeKey"] = key
+    data = draw(st.sampled_from([json.dumps(body).encode(), b"{", b" " * 2001]))
+    method = draw(st.sampled_from(["POST", "POST", "POST", "OPTIONS", "GET"]))
+    if draw(st.booleans()):
+        data = gzip.compress(data, mtime=0)
+        lines.append("Content-Encoding: gzip")
+    lines.append(f"Content-Length: {len(data)}")
+    return f"{method} {target} HTTP/1.1\r\n".encode() + "\r\n".join([*lines, "", ""]).encode() + data
+
+
 @st.composite
 def a_request(draw: st.DrawFn) -> bytes:
     """A good one, or one that is refused for a reason of its own."""
@@ -142,6 +180,9 @@ def a_request(draw: st.DrawFn) -> bytes:
             st.just(sized("hook", b" " * 2001)),
             st.just(sized("hook", b"")),
             st.just(sized("hook", body)[:-5]),
+            of_an_sdk(),
+            of_an_sdk(),
+            of_an_sdk(),
             st.sampled_from(HOSTILE),
         )
     )
@@ -175,7 +216,9 @@ def talk(port: int, pieces: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
         head, _, rest = received.partition(b"\r\n\r\n")
         received = rest
         if not head.startswith(b"HTTP/1.1 100 "):  # whether the body is there already is a matter of time
-            length = int(LENGTH.search(head)[1])  # type: ignore[index]
+            found = LENGTH.search(head)
+            length = int(found[1]) if found else 0
+            assert found or head.startswith(b"HTTP/1.1 204 ")
             head, dates = DATE.subn(b"\r\ndate: now", head)
             assert dates == 1
             answers.append((head, DELIVERY.sub(b'"delivery":"id"', rest[:length])))

@@ -28,7 +28,9 @@ from server.intake.decode import decode
 from server.intake.events import build_events
 from server.intake.headers import scan
 from server.intake.intake import DeliveryHead, IntakeLimits, read
+from server.intake.parse import Body, parse
 from server.intake.read_many import read_many
+from server.intake.sdk_bodies import key_in, prepared
 from storage.codec.log_record import COMPRESSION_LEVEL, decode_log, encode_log
 from storage.codec.records import key_of, seal
 from storage.codec.status_rows import decode_runs, decode_statuses
@@ -145,6 +147,21 @@ def intake(data: bytes) -> None:
         )
 
 
+def sdk_bodies(data: bytes) -> None:
+    """What is left of a body without its keys says what the parsed value says, and has no key where it had one."""
+    for kind in ("", "track"):
+        found = parse(data, 1_000)
+        if isinstance(found, Refusal):
+            return
+        key_in(found.value)
+        made = prepared(found, kind)
+        assert isinstance(made, Body)
+        again = orjson.loads(made.text)
+        assert again == made.value
+        assert key_in(again) == b""
+        assert prepared(made, kind) is made
+
+
 def together(data: bytes) -> None:
     """Requests that came together are read as each would be alone."""
     alone = DeliveryHead("s", None, scan([]), None, "192.0.2.1")
@@ -235,6 +252,7 @@ def _journaled() -> bytes:
 
 
 CONFIGURATION = b'[server]\nbind = "127.0.0.1:0"\n[sources.demo]\ntype = "webhook"\ntokens = ["a-token"]\n'
+SDK_BATCH = b'{"writeKey":"k","batch":[{"a":1,"\\u0077riteKey":"k"},{"writeKey":{"b":[7]}}],"context":{"writeKey":7}}'
 PACKED = [gzip.compress(EVENT), zlib.compress(EVENT), zlib.compress(EVENT)[2:-4], zstandard.compress(EVENT)]
 
 TARGETS: Mapping[str, Target] = {
@@ -249,6 +267,7 @@ TARGETS: Mapping[str, Target] = {
     "chunked bodies": Target(chunks, [b"2;a=b\r\n{}\r\n0\r\n\r\nPOST", b"a\r\n0123456789\r\n00\r\nX: y\r\n\r\n"]),
     "compressed bodies": Target(encodings, PACKED),
     "bodies": Target(intake, [EVENT, BATCH, b"[%b,%b]" % (EVENT, EVENT), b"\xef\xbb\xbf" + EVENT]),
+    "bodies of SDKs": Target(sdk_bodies, [SDK_BATCH, b'{"writeKey":"k","a":[1,{"b":"\\ud83d"}]}', BATCH]),
     "bodies that came together": Target(together, [b"\0".join([EVENT, BATCH, b"7", EVENT])]),
     "records of the log": Target(log_record, [b"|".join(filter(None, _logged(_numbered())))]),
     "rows of statuses": Target(statuses, [bytes(17)]),

@@ -4,13 +4,13 @@ import hashlib
 from types import SimpleNamespace
 from typing import Any, cast
 
-from server.base.source import Source
+from server.base.source import Source, SourceType
 from server.config.settings import LimitsConfig
 from server.flow.source_state import SourceState
 from server.http.gate import Gate
 from storage.statuses import Totals
 
-SOURCES = {"one": ["another"], "many": ["a", "b", "c", "d"], "signed": ["another"], "removed": []}
+SOURCES = {"one": ["another"], "many": ["a", "b", "c", "d"], "signed": ["another"], "removed": [], "app": ["other"]}
 
 
 def make_gate() -> Gate:
@@ -20,7 +20,8 @@ def make_gate() -> Gate:
         states[name] = SourceState(name, Totals())
         secrets = (b"secret",) if name == "signed" else ()
         digests = tuple(hashlib.sha256(each.encode()).digest() for each in tokens)
-        states[name].configure(Source(name, "webhook", digests, signing_secrets=secrets))
+        kind: SourceType = "segment" if name == "app" else "webhook"
+        states[name].configure(Source(name, kind, digests, signing_secrets=secrets))
     states["removed"].source = None
     engine = SimpleNamespace(reload_count=1, state=states.get, states=list(states.values()))
     health = SimpleNamespace(refusal=lambda: None)

@@ -18,6 +18,7 @@ from server.http.fast.connection import FastConnection
 from server.http.fast.event_loop import FastIntake
 from server.http.fast.socket import STATES, FastSocket, State
 from server.http.frontend import Denial, RefusedRequest
+from server.http.head import RequestLine
 from server.http.listener import serve
 from server.intake.intake import DeliveryHead
 from server.observe.refusals import Grounds
@@ -69,6 +70,12 @@ class FakeGate:
     def handshake(self, _source_id: str, _query: bytes) -> Answer | None:
         return None
 
+    def preflight(self, _source_id: str, _origin: bytes | None) -> Answer | None:
+        return None
+
+    def shared(self, answer: Answer, _source_id: str, _origin: bytes) -> Answer:
+        return answer
+
     def submit_batch(self, requests: Sequence[FastConnection], _reply: object) -> Sequence[FastConnection]:
         return requests
 
@@ -79,6 +86,7 @@ class FakeEntry:
     def __init__(self, gate: FakeGate) -> None:
         self._gate = gate
         self._bytes = 0
+        self.source_id = "demo"
 
     def grow(self, count: int) -> Refusal | None:
         self._gate.grown.append(count)
@@ -117,6 +125,8 @@ class Server:
     observed: list[tuple[int, str]] = field(default_factory=list)
     senders: list[tuple[str, str]] = field(default_factory=list)
     """Of the refusals: address and source."""
+    lines: list[RequestLine] = field(default_factory=list)
+    """What is logged of them."""
     errors: list[BaseException] = field(default_factory=list)
 
     def accepted(self, count: int, seconds: float) -> None:
@@ -129,6 +139,7 @@ class Server:
         self.observed.append((status, code))
         if refused is not None:
             self.senders.append((refused.remote_addr, refused.source_id))
+            self.lines.append(refused.line)
 
 
 AppBuilder = Callable[[Server, SomeLimits], App]

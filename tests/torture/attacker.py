@@ -38,6 +38,11 @@ def whole(body: bytes, *lines: bytes) -> bytes:
     return HEAD + b"".join(line + b"\r\n" for line in lines) + b"Content-Length: %d\r\n\r\n" % len(body) + body
 
 
+def unknown(body: bytes) -> bytes:
+    """What is read without knowing who sends it."""
+    return b"POST /v1/batch HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+
+
 def bomb() -> bytes:
     """As much as may be sent, decoding to a thousand times that."""
     return whole(gzip.compress(bytes(500_000_000), 9), b"Content-Encoding: gzip")
@@ -53,6 +58,7 @@ KINDS = {
     "connections that come and go": lambda: Kind(PATH, resets=True),
     "guesses at tokens": lambda: Kind(PATH + b"Authorization: Bearer a-guess\r\nContent-Length: 2\r\n\r\n{}"),
     "bombs": lambda: Kind(bomb(), b""),
+    "bodies of strangers": lambda: Kind(unknown(b'{"writeKey":"a-guess","a":[' + b"{}," * 199_980 + b"{}]}"), b""),
     "deep and wide JSON": lambda: Kind(whole(b"[" + b"{}," * 199_990 + b"{}]"), b""),
     "large heads": lambda: Kind(PATH + (b"X-%s: y\r\n" % (b"a" * 150)) * 99 + b"\r\n", b""),
 }

@@ -34,7 +34,7 @@ from tests.torture.fault import Fault, Impossible, Round
 from tests.torture.judge import judged
 
 CONNECTIONS, FEW_CONNECTIONS = 1000, 200
-HEAVY = ("bombs", "deep and wide JSON", "pipelines that nobody reads", "pipelines of thousands")
+HEAVY = ("bombs", "bodies of strangers", "deep and wide JSON", "pipelines that nobody reads", "pipelines of thousands")
 HEAVY_CONNECTIONS = 32
 """Of those kinds in which each connection brings the server as much work as it may: a thousand are a full processor."""
 ANSWERS, FEW_ANSWERS = 1000, 50

@@ -44,3 +44,12 @@ def test_giving_back_more_than_was_taken_is_loud() -> None:
     budget.reserve("a", 10)
     with pytest.raises(AssertionError):
         budget.release("a", 11)
+
+
+def test_who_holds_nothing_is_forgotten() -> None:
+    """Names that strangers choose do not add up."""
+    budget = ByteBudget(100)
+    for number in range(1000):
+        assert budget.reserve(f"10.0.0.{number}", 30)
+        budget.release(f"10.0.0.{number}", 30)
+    assert (budget.held_bytes, budget._held) == (0, {})

@@ -10,7 +10,7 @@ import trio.testing
 from prometheus_client.parser import text_string_to_metric_families
 
 from server.base.histogram import EVENTS, SECONDS, Histogram
-from server.base.refusal import STATUS
+from server.base.refusal import SDK_LATER, STATUS
 from server.base.worker import Worker
 from server.flow.source_state import SourceState
 from server.observe.metrics import Metrics, Requests
@@ -159,7 +159,9 @@ async def test_every_kind_of_answer_is_there() -> None:
         for code, status in STATUS.items()
         if code not in {"forbidden", "expired"}
     }
-    assert kinds == dict.fromkeys([*refusals, "tidegate_requests_total//200", "tidegate_requests_total//503"], 0)
+    refusals |= {f"tidegate_requests_total/{code}/429" for code in SDK_LATER}
+    others = [f"tidegate_requests_total//{status}" for status in (200, 204, 503)]
+    assert kinds == dict.fromkeys([*refusals, *others], 0)
 
 
 async def test_requests_are_counted_by_status() -> None:

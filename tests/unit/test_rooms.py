@@ -77,8 +77,8 @@ NEVER: Mapping[str, tuple[str, ...]] = {
 }
 """What a folder may not import though it lies below it, or beside it."""
 
-BRIDGES: Mapping[str, str] = {"server/http/gate.py": "server.flow"}
-"""The one file of its folder that may: the gate is where HTTP ends and the flow begins."""
+BRIDGES: Mapping[str, str] = dict.fromkeys(("server/http/gate.py", "server/http/admitted.py"), "server.flow")
+"""The files of their folder that may: the gate, and what it admits, are where HTTP ends and the flow begins."""
 
 
 def imports(source: str, path: PurePath) -> Iterator[str]:

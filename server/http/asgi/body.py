@@ -24,14 +24,18 @@ Grow = Callable[[int], Refusal | None]
 
 READER = "tidegate.body"
 """The key of the `BodyReader` in the scope."""
+AUTHENTICATED = "tidegate.authenticated"
+"""The key of what to call when it is known who sends."""
 
 
 class BodyReader:
     """One request's body. `read` it at most once; a body that is not read costs nothing."""
 
-    def __init__(self, receive: Receive, timeout_seconds: float) -> None:
+    def __init__(self, receive: Receive, timeout_seconds: float, authenticated: Callable[[], None]) -> None:
         self._receive = receive
         self._timeout_seconds = timeout_seconds
+        self.authenticated = authenticated
+        """To be called when it is known who sends."""
 
     async def read(self, grow: Grow) -> bytes | Refusal:
         """Return the whole body, or a refusal. `grow` is called for every piece before the next is read."""
@@ -74,7 +78,7 @@ def with_body_reader(app: App, timeout_seconds: float) -> App:
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise NotImplementedError(f"{scope['type']} is not supported")
-        reader = BodyReader(receive, timeout_seconds)
+        reader = BodyReader(receive, timeout_seconds, scope[AUTHENTICATED])
         own = {**scope, "path": scope["raw_path"].decode("latin-1"), READER: reader}
         await app(own, _empty_body(), send)
 

@@ -87,6 +87,10 @@ class Connection:
                 break
         await self._linger()
 
+    def authenticated(self) -> None:
+        """Note that it is known who sends; such a connection is the last to be evicted."""
+        self.is_authenticated = True
+
     @property
     def is_ending(self) -> bool:
         """Whether the server is draining, so that this answer is the connection's last."""

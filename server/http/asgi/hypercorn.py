@@ -23,7 +23,7 @@ from hypercorn.typing import AppWrapper, ConnectionState, TaskGroup
 
 from server.base.refusal import refuse
 from server.http.answer import CHUNKED, CONTINUE, encode_head
-from server.http.asgi.body import App, Message
+from server.http.asgi.body import AUTHENTICATED, App, Message
 from server.http.asgi.connection import Connection
 from server.http.chunked import ChunkDecoder, MalformedChunks
 from server.http.frontend import BROKEN_HEAD
@@ -141,6 +141,7 @@ class Exchange(H11Protocol):
         await stream.handle(
             Request(STREAM_ID, list(self._head.fields.lines), version, method, self._head.target, self.connection_state)
         )
+        self._scope[AUTHENTICATED] = self.link.authenticated
         await self.asgi_app(self._scope, self.receive, cast(Any, stream.app_send))
         if stream.state is not ASGIHTTPState.CLOSED:
             raise RuntimeError("the application returned without a complete answer")
@@ -156,8 +157,7 @@ class Exchange(H11Protocol):
         return True
 
     async def receive(self) -> Message:
-        """Return the next ASGI message of the body. Only admitted requests are read, so the sender is authenticated."""
-        self.link.is_authenticated = True
+        """Return the next ASGI message of the body."""
         pieces: list[bytes] = []
         while not self._is_complete:
             try:
@@ -221,7 +221,9 @@ class Exchange(H11Protocol):
         told = [*event.headers, (b"connection", b"close")] if is_last else event.headers
         self.parser.send(h11.Response(status_code=event.status_code, headers=told))
         headers = [header for header in event.headers if header[0] not in (b"content-length", b"connection")]
-        if length is not None:
+        if event.status_code == 204:
+            framing = b""  # which it may not have (RFC 9110, section 8.6)
+        elif length is not None:
             framing = b"content-length: %b\r\n" % length
         else:
             framing = CHUNKED if self._head.is_http_1_1 else b""

@@ -1,7 +1,6 @@
 """The public listener's routes: ingest and health. Routes match the raw target, byte for byte."""
 
 import encodings.idna  # noqa: F401 - the router would import it with its first request, for which no file may be left
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import cast
@@ -25,16 +24,17 @@ from server.http.frontend import (
     Observe,
     RefusedRequest,
     RequestGate,
+    delivery_head,
+    delivery_refused,
+    for_page,
     refused_delivery,
 )
 from server.http.head import Fields, logged_line
 from server.http.remote import Network, remote_address
-from server.intake.headers import scan
 from server.intake.intake import DeliveryHead
+from server.intake.routes import PATHS, SOURCE_ID, Target, target_of
 from server.observe.refusals import Grounds
 
-SOURCE_ID = "[A-Za-z0-9_-]{1,64}"
-INGEST = re.compile(f"/ingest/inbound/({SOURCE_ID})")
 NO_PATH = "/ "
 NO_METHOD = " "
 """Match no route: neither a target nor a method holds a space."""
@@ -51,47 +51,55 @@ def build_public_app(
     """Return the application of `bind`. `observe` is called for every answer."""
     app = quiet_quart(body_timeout_seconds, observe, trusted_proxies)
 
-    async def ingest(source_id: str) -> Response:
+    async def ingest(path: str) -> Response:  # noqa: ARG001  # what matched; the scope has it with its query
         started = trio.current_time()
-        head = _head(source_id, trusted_proxies)
+        head = _head(trusted_proxies)
         entry = gate.enter(head)
         while isinstance(entry, Denial) and entry.may_wait(started, trio.current_time()):
             await trio.sleep(ROOM_LOOK_SECONDS)
             entry = gate.enter(head)
         if isinstance(entry, Denial):
-            answer = refusal_answer(entry.refusal, close=True, grounds=entry.grounds)
+            answer = delivery_refused(head, entry.refusal, close=True, grounds=entry.grounds)
             authenticated = entry.source_id
         else:
-            answer, authenticated = await _answer(entry), source_id
+            answer, authenticated = await _answer(entry, head), entry.source_id
         seconds = trio.current_time() - started
         refused = refused_delivery(head, authenticated, answer.grounds) if answer.code else None
         observe(answer.status, answer.code, seconds, refused)
-        return response(answer)
+        return response(for_page(gate, head, answer))
 
     async def asked(error: MethodNotAllowed) -> Response:
-        """A method that no route takes, unless a vendor asks before it sends."""
-        scope = cast(Scope, request.scope)
-        found = INGEST.fullmatch(scope["path"]) if scope["method"] == "GET" else None
-        answer = gate.handshake(found[1], scope["query_string"]) if found else None
-        if answer is None:
-            answer = http_answer(error)
+        """A method that no route takes, unless a vendor or a browser asks before it sends."""
+        head = _head(trusted_proxies) if _target() else None
+        answer = (_asked_before(gate, head) if head else None) or http_answer(error)
         refused = refused_request(trusted_proxies, answer.grounds) if answer.code else None
         observe(answer.status, answer.code, 0.0, refused)
         error.__traceback__ = error.__context__ = None  # as in `refused`
-        return response(answer)
+        return response(for_page(gate, head, answer) if head else answer)
 
-    app.add_url_rule("/ingest/inbound/<source_id:source_id>", view_func=ingest, methods=["POST"])
+    app.add_url_rule("/<delivery:path>", view_func=ingest, methods=["POST"])
     app.register_error_handler(MethodNotAllowed, asked)
     add_health(app, health, observe)
     return app
 
 
-async def _answer(entry: Entry) -> Answer:
+def _asked_before(gate: RequestGate, head: DeliveryHead) -> Answer | None:
+    """Return the answer to the current request, if it asks whether something may be sent."""
+    scope = cast(Scope, request.scope)
+    if head.route is None:
+        return gate.handshake(head.source_id, scope["query_string"]) if scope["method"] == "GET" else None
+    return gate.preflight(head.source_id, head.origin) if scope["method"] == "OPTIONS" else None
+
+
+async def _answer(entry: Entry, head: DeliveryHead) -> Answer:
     """Read and submit the current request's body, and return the answer; close the entry in any case."""
+    reader = body_reader()
     try:
-        body = await body_reader().read(entry.grow)
+        if entry.source_id:
+            reader.authenticated()
+        body = await reader.read(entry.grow)
         if isinstance(body, Refusal):
-            return refusal_answer(body, close=True, grounds=entry.grounds(body))
+            return delivery_refused(head, body, close=True, grounds=entry.grounds(body))
         answers: list[Answer | Exception] = []
         is_answered = trio.Event()
 
@@ -101,6 +109,8 @@ async def _answer(entry: Entry) -> Answer:
 
         entry.submit(body, on_answer)
         await is_answered.wait()
+        if entry.source_id:
+            reader.authenticated()
         if isinstance(answers[0], Exception):
             raise answers[0]
         return answers[0]
@@ -108,17 +118,17 @@ async def _answer(entry: Entry) -> Answer:
         entry.close()
 
 
-def _head(source_id: str, trusted_proxies: Sequence[Network]) -> DeliveryHead:
-    scope: Scope = cast(Scope, request.scope)
+def _target() -> Target | None:
+    scope = cast(Scope, request.scope)
+    return target_of(scope["raw_path"] + b"?" + scope["query_string"])
+
+
+def _head(trusted_proxies: Sequence[Network]) -> DeliveryHead:
+    scope, target = cast(Scope, request.scope), _target()
+    assert target is not None
     fields = Fields(scope["headers"])
     length = None if fields.all(b"transfer-encoding") else int(fields.only(b"content-length") or 0)
-    return DeliveryHead(
-        source_id=source_id,
-        authorization=fields.only(b"authorization"),
-        scanned=scan(fields.lines),
-        content_length=length,
-        remote_addr=remote_address(scope["client"][0], fields.lines, trusted_proxies),
-    )
+    return delivery_head(target, fields, length, scope["client"][0], trusted_proxies)
 
 
 def body_reader() -> BodyReader:
@@ -164,6 +174,13 @@ class SourceIdConverter(BaseConverter):
     regex = SOURCE_ID
 
 
+class DeliveryConverter(BaseConverter):
+    """Matches the path of a delivery behind its first slash; there are more in it."""
+
+    part_isolating = False
+    regex = PATHS
+
+
 class QuietQuart(QuartTrio):
     """Quart that never answers, redirects or logs by itself; routes match the raw path, whatever the Host."""
 
@@ -196,6 +213,7 @@ def quiet_quart(body_timeout_seconds: float, observe: Observe, trusted_proxies: 
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = True
     app.url_map.converters["source_id"] = SourceIdConverter
+    app.url_map.converters["delivery"] = DeliveryConverter
     app.asgi_app = with_body_reader(app.asgi_app, body_timeout_seconds)  # type: ignore[method-assign,assignment]
 
     async def refused(error: HTTPException) -> Response:

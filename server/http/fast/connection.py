@@ -25,11 +25,14 @@ from server.http.frontend import (
     Observe,
     RefusedRequest,
     RequestGate,
+    delivery_refused,
+    for_page,
     refused_delivery,
 )
 from server.http.head import TOO_SLOW as HEAD_TOO_SLOW
 from server.http.head import received_line
 from server.intake.intake import DeliveryHead
+from server.observe.refusals import Grounds
 
 
 class ConnectionLane(SocketLane, Protocol):
@@ -187,9 +190,9 @@ class FastConnection(FastSocket):
                 lane.full_until = lane.now + ROOM_LOOK_SECONDS
                 self._enter(State.ROOM)
             else:
-                self._refuse(entry.refusal, refused_delivery(head, entry.source_id, entry.grounds))
+                self._refuse_delivery(entry.refusal, entry.source_id, entry.grounds)
             return
-        self.is_authenticated = True
+        self.is_authenticated |= bool(entry.source_id)
         self._entry = entry
         self._enter(State.BODY)
         invites = ingest.expects_continue and not self.protocol.buffer and head.content_length != 0
@@ -213,6 +216,8 @@ class FastConnection(FastSocket):
     def on_answer(self, answer: Answer | Exception) -> None:
         """Send the answer to the current request, or report our bug and close; called by the gate."""
         assert self._ingest is not None
+        source_id = self._ingest.head.source_id if self._entry is None else self._entry.source_id
+        self.is_authenticated |= bool(source_id)
         self._close_entry()
         if isinstance(answer, Exception):
             self._lane.listener.on_error(answer)
@@ -220,27 +225,31 @@ class FastConnection(FastSocket):
             return
         lane, head = self._lane, self._ingest.head
         seconds = time.monotonic() - self.started
-        refused = refused_delivery(head, head.source_id, answer.grounds) if answer.code else None
+        refused = refused_delivery(head, source_id, answer.grounds) if answer.code else None
         lane.observe(answer.status, answer.code, seconds, refused)
         if self.state is State.CLOSED:
             return
         self._is_last = answer.close or self._ingest.is_last or lane.listener.is_draining
-        self._send(encode_answer(answer, last=self._is_last))
+        self._send(encode_answer(for_page(lane.gate, head, answer), last=self._is_last))
         self._watch()
 
     def _refuse_body(self, refusal: Refusal) -> None:
-        assert self._ingest is not None
         assert self._entry is not None
-        head, grounds = self._ingest.head, self._entry.grounds(refusal)
-        self._refuse(refusal, refused_delivery(head, head.source_id, grounds))
+        self._refuse_delivery(refusal, self._entry.source_id, self._entry.grounds(refusal))
+
+    def _refuse_delivery(self, refusal: Refusal, source_id: str, grounds: Grounds | None) -> None:
+        assert self._ingest is not None
+        head = self._ingest.head
+        answer = for_page(self._lane.gate, head, delivery_refused(head, refusal, close=True))
+        self._refuse(answer, refused_delivery(head, source_id, grounds))
 
     def _refuse_head(self, refusal: Refusal) -> None:
-        self._refuse(refusal, RefusedRequest(self.protocol.peer, received_line(self.protocol.buffer)))
+        refused = RefusedRequest(self.protocol.peer, received_line(self.protocol.buffer))
+        self._refuse(refusal_answer(refusal, close=True), refused)
 
-    def _refuse(self, refusal: Refusal, refused: RefusedRequest) -> None:
+    def _refuse(self, answer: Answer, refused: RefusedRequest) -> None:
         """Refuse before the whole request was read, so this answer is the connection's last."""
         self._close_entry()
-        answer = refusal_answer(refusal, close=True)
         seconds = time.monotonic() - self.started
         self._lane.observe(answer.status, answer.code, seconds, refused)
         self._is_last = True

@@ -26,7 +26,7 @@ LEARN_EVERY = 8
 
 CONTENT_LENGTH = b"content-length"
 DECISIVE = frozenset(
-    b"authorization connection content-encoding content-type expect host transfer-encoding".split(),
+    b"authorization connection content-encoding content-type expect host origin transfer-encoding".split(),
 )
 """These decide how a request is read and whether it is admitted: another value needs another template."""
 
@@ -75,6 +75,8 @@ class HeadTemplate:
             with_changed(model.scanned, changed, headers) if changed else model.scanned,
             length,
             remote_address(peer, headers, trusted_proxies),
+            model.route,
+            model.origin,
         )
         return IngestHead(head, self._model.is_last, self._model.expects_continue)
 

@@ -1,7 +1,7 @@
 """HTTP/1.1 on one connection of the fast lane, without a socket: bytes in, deliveries out.
 
-It knows one request, `POST /ingest/inbound/SOURCE`. Anything else is `OTHER_REQUEST`, for the complete front end, with
-the bytes received already. The same code checks heads there and here.
+It knows deliveries: POSTs to the routes of `intake/routes.py`. Anything else is `OTHER_REQUEST`, for the complete front
+end, with the bytes received already. The same code checks heads there and here.
 """
 
 from collections.abc import Callable
@@ -12,8 +12,9 @@ from server.http.fast.head_cache import HeadCache
 from server.http.fast.ingest_head import OTHER_REQUEST, IngestHead, OtherRequest
 from server.http.frontend import BROKEN_BODY
 from server.http.head import complete_head
+from server.intake.routes import STARTS
 
-PREFIX = b"POST /ingest/inbound/"
+PREFIXES = tuple(b"POST " + start for start in STARTS)
 
 
 class IngestProtocol:
@@ -36,8 +37,8 @@ class IngestProtocol:
     def next_head(self) -> IngestHead | Refusal | OtherRequest | None:
         """Return the head of the next request; None while it is incomplete. A delivery's is removed from the buffer."""
         buffer = self.buffer
-        if not buffer.startswith(PREFIX):
-            if not buffer or PREFIX.startswith(buffer):
+        if not buffer.startswith(PREFIXES):
+            if any(prefix.startswith(buffer) for prefix in PREFIXES):
                 return None
             return OTHER_REQUEST
         end = buffer.find(b"\r\n\r\n") + 4
@@ -58,7 +59,7 @@ class IngestProtocol:
         The buffer is left unchanged.
         """
         end = data.find(b"\r\n\r\n") + 4
-        if end < 4 or not data.startswith(PREFIX):
+        if end < 4 or not data.startswith(PREFIXES):
             return None
         head = self._heads.read(self.peer, data[:end])
         if not isinstance(head, IngestHead) or head.head.content_length != len(data) - end:

@@ -1,6 +1,6 @@
-"""What a real Segment SDK serialises, sent as it is with a bearer token.
+"""What a real Segment SDK sends: by its own route and credential, and its bodies as they are with a bearer token.
 
-The SDK's own route and credential are not served here; its bodies are captured on the way to a server of the test.
+For the latter its bodies are captured on the way to a server of the test.
 """
 
 import json
@@ -56,15 +56,18 @@ def capturing() -> Iterator[tuple[str, list[tuple[dict[str, str], bytes]]]]:
 def serialised(*, gzip: bool) -> list[tuple[dict[str, str], bytes]]:
     """The requests in which the SDK sends one event of each kind."""
     with capturing() as (host, kept):
-        client = Client("a-write-key", host=host, gzip=gzip, max_retries=0)
-        client.identify("user-1", {"plan": "pro", "name": "Zoë"})
-        client.track("user-1", "Order Completed", {"revenue": 42.5})
-        client.page("user-1", "docs", "Home", {"url": "https://example.com/"})
-        client.screen("user-1", "app", "Start")
-        client.group("user-1", "group-1", {"seats": 3})
-        client.alias("user-0", "user-1")
-        client.shutdown()
+        send_each_kind(Client("a-write-key", host=host, gzip=gzip, max_retries=0))
     return kept
+
+
+def send_each_kind(client: Client) -> None:
+    client.identify("user-1", {"plan": "pro", "name": "Zoë"})
+    client.track("user-1", "Order Completed", {"revenue": 42.5})
+    client.page("user-1", "docs", "Home", {"url": "https://example.com/"})
+    client.screen("user-1", "app", "Start")
+    client.group("user-1", "group-1", {"seats": 3})
+    client.alias("user-0", "user-1")
+    client.shutdown()
 
 
 def events_of(child: Child, event_ids: list[str]) -> list[dict[str, Any]]:
@@ -96,3 +99,19 @@ def test_bodies_of_the_python_sdk(children: Children, gzip: bool) -> None:
         assert event["payload"]["context"]["library"]["name"] == "analytics-python"
         assert event["meta"]["sent_at"]
         assert event["headers"]["user-agent"].startswith("analytics-python/")
+
+
+@pytest.mark.parametrize("gzip", [False, True])
+@pytest.mark.parametrize("place", ["", "/ingest/inbound/app"])
+def test_the_python_sdk_works_unmodified(children: Children, place: str, gzip: bool) -> None:
+    """Given the server's address, or the source's, and a token as its write key, all its events arrive, without it."""
+    child = children(SOURCE)
+    child.start()
+    failed: list[object] = []
+    host = f"http://127.0.0.1:{child.port}{place}"
+    send_each_kind(Client("a-token-of-the-tests", host=host, gzip=gzip, on_error=lambda *found: failed.append(found)))
+    eventually(lambda: child.metrics()['tidegate_events_total{outcome="processed",source="app"}'] == 6)
+    assert failed == []
+    assert child.metrics()['tidegate_retried_requests_total{source="app"}'] == 0
+    stored = b"".join(path.read_bytes() for path in child.store.iterdir() if path.is_file())
+    assert b"a-token-of-the-tests" not in stored

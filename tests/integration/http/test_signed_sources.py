@@ -4,6 +4,7 @@ import json
 import socket
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -222,3 +223,20 @@ def test_the_verified_family_names_the_event(children: Children) -> None:
     found = event(child)
     assert (found["meta"]["id_from"], found["event_type"]) == ("header.svix-id", "made")
     assert "unsigned" not in found["meta"]
+
+
+def test_unverified_bodies_hold_an_eighth(children: Children) -> None:
+    """Bodies whose signature is not checked yet have a little room of their own, and take none from known senders."""
+    child = children(
+        "[limits]\nbody_bytes_max = 4000\nin_flight_bytes_max = 16000\n" + config("github") + source("worked")
+    )
+    child.start()
+    well_formed = {"X-Hub-Signature-256": "sha256=" + "0" * 64}
+    with ExitStack() as held:
+        for _ in range(4):
+            sock = held.enter_context(socket.create_connection(("127.0.0.1", child.port), timeout=HANG_SECONDS))
+            sock.sendall(raw_head(well_formed, 4000, "Expect: 100-continue"))
+            sock.settimeout(HANG_SECONDS)
+            first = sock.recv(12)
+        assert first == b"HTTP/1.1 503"
+        assert child.post("worked", {"text": "x" * 3900}).status == 200
