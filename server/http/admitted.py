@@ -58,7 +58,8 @@ class AdmittedRequest(CountedRequest):
         self._limits = intake.limits_of(sender.source, gate.intake_limits)
         self._admission: Admission
         self._budget, self._holder = gate.in_flight, self._state.id
-        if not sender.source.token_digests:  # whose body decides whether it has a sender
+        is_unknown = not sender.source.token_digests  # its body decides whether it has a sender
+        if is_unknown and self._limits.body_bytes_max <= gate.unknown.bytes_max:
             self._budget, self._holder = gate.unknown, head.remote_addr
 
     @property

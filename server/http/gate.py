@@ -82,7 +82,7 @@ class Gate:
             json_containers_max=limits.json_containers_max,
             batch_events_max=limits.batch_events_max,
         )
-        self.unknown = ByteBudget(max(limits.in_flight_bytes_max // intake.UNKNOWN_SHARE, limits.body_bytes_max))
+        self.unknown = ByteBudget(limits.in_flight_bytes_max // intake.UNKNOWN_SHARE)
         self.unknown_limits = intake.unknown_limits(self.intake_limits, limits.in_flight_bytes_max)
 
     def enter(self, head: DeliveryHead) -> "AdmittedRequest | UnknownRequest | Denial":

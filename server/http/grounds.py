@@ -23,12 +23,13 @@ def grounds_of(
     """
     presented = presented_of(head.authorization)
     secrets = [each for each in (presented, source.verify_token, *source.signing_secrets) if each]
-    kept = len(body) if is_verified and head.scanned.content_encoding is None else 0
+    kept = body if is_verified and head.scanned.content_encoding is None else b""
     longest = max(map(len, secrets), default=0)
-    shown = _masked(body[: BODY_BYTES_MAX + longest], secrets, source)[:BODY_BYTES_MAX] if kept else b""
+    shown = _masked(kept[: BODY_BYTES_MAX + longest], secrets, source)[:BODY_BYTES_MAX]
+    size = len(body) if is_verified else 0
     is_known = is_verified or bool(source.token_digests)
     headers = _masked_headers(head.scanned.kept, secrets)
-    return Grounds(source.id, refusal.why, is_known=is_known, headers=headers, body=shown, body_bytes=kept)
+    return Grounds(source.id, refusal.why, is_known=is_known, headers=headers, body=shown, body_bytes=size)
 
 
 def grounds_of_stranger(source: Source | None, head: DeliveryHead, refusal: Refusal) -> Grounds:

@@ -114,7 +114,7 @@ BODIES: Mapping[str, tuple[int, bytes, dict[str, str], str]] = {
 
 
 def test_each_bad_body_is_shown(children: Children) -> None:
-    """Of a known sender's request the record has the words of its answer, and the body that they are about."""
+    """Of a known sender's request the record has the words of its answer, and the body unless it was encoded."""
     child = children("".join(map(source, BODIES)))
     child.start()
     for name, (status, body, headers, words) in BODIES.items():
@@ -124,10 +124,7 @@ def test_each_bad_body_is_shown(children: Children) -> None:
         assert found["why"] == answer.json["message"]
         assert found["why"].startswith(words)
         assert (found["status"], found["code"], found["sender"]) == (status, answer.json["code"], "known")
-        if name == "zipped":
-            assert found["body_base64"] == "H4tubw=="
-        else:
-            assert found.get("body", "") == body.decode()
+        assert found.get("body", "") == ("" if "Content-Encoding" in headers else body.decode())
         assert found.get("body_bytes", 0) == len(body)
     assert "(char 17)" in only(child, "cut")["why"]
 

@@ -228,7 +228,7 @@ def test_the_verified_family_names_the_event(children: Children) -> None:
 def test_unverified_bodies_hold_an_eighth(children: Children) -> None:
     """Bodies whose signature is not checked yet have a little room of their own, and take none from known senders."""
     child = children(
-        "[limits]\nbody_bytes_max = 4000\nin_flight_bytes_max = 16000\n" + config("github") + source("worked")
+        "[limits]\nbody_bytes_max = 4000\nin_flight_bytes_max = 32000\n" + config("github") + source("worked")
     )
     child.start()
     well_formed = {"X-Hub-Signature-256": "sha256=" + "0" * 64}
