@@ -142,7 +142,7 @@ class Processor:
             with self._hand.holding(numbers):
                 job = await self._awaited(events, timeout_seconds)
         if job is None:
-            return [Succeeded()] * len(events)
+            return [Succeeded()] * len(numbers)
         try:
             entries = await self._worker.run(self._in_hand, job, numbers, outages, timeout_seconds=timeout_seconds)
         except trio.TooSlowError as error:

@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from http.client import HTTPException
 from pathlib import Path
 from random import Random
 from threading import Thread
@@ -97,10 +98,10 @@ def planned_memory(seed: int, directory: Path) -> Round:
         with _group("memory", plan(config, read_machine(config.storage.path)).memory_bytes) as limited:
             child.command = limited.command(child.command)
             child.start()
-            pressed = press(child, seed)
+            pressed, unanswered = press(child, seed)
             assert not child.has_ended, "it was killed"
             assert pressed
-            return _at_rest(child, pressed)
+            return _at_rest(child, pressed, unanswered=unanswered)
 
 
 def tight_memory(seed: int, directory: Path) -> Round:
@@ -110,25 +111,31 @@ def tight_memory(seed: int, directory: Path) -> Round:
         with _group("memory", TIGHT_BYTES) as limited:
             command, child.command = child.command, limited.command(child.command)
             child.start_if_it_can()
-            pressed = press(child, seed) if child.port else []
+            pressed, unanswered = press(child, seed) if child.port else ([], [])
             child.kill()
         child.command = command
         child.start()
         assert child.post("archive", item("afterwards")).status == 200
-        return _at_rest(child, pressed)
+        return _at_rest(child, pressed, unanswered=unanswered)
 
 
-def press(child: Child, seed: int) -> list[Acknowledged]:
-    """Send bodies that take as much memory to parse as any may, from many clients; return what was acknowledged."""
+def press(child: Child, seed: int) -> tuple[list[Acknowledged], list[tuple[str, str]]]:
+    """Send bodies that take as much memory to parse as any may, from many clients.
+
+    Return what was acknowledged, and what had no answer, since the server was killed.
+    """
     acknowledged: list[Acknowledged] = []
+    unanswered: list[tuple[str, str]] = []
 
     def client(number: int) -> None:
-        with suppress(OSError), child.session() as session:
+        with suppress(OSError, HTTPException), child.session() as session:
             for at in range(REQUESTS):
                 name = SOURCES[(number + at) % 2]
                 event_id = f"{seed}-{number}-{at}"
                 body = f'{{"inbound_event_id":"{event_id}","payload":[{",".join(["{}"] * CONTAINERS)}]}}'
+                unanswered.append((name, event_id))
                 answer = session.post(name, body.encode())
+                unanswered.remove((name, event_id))
                 if answer.status == 200:
                     acknowledged.append(Acknowledged(answer.json["delivery"], name, (event_id,)))
 
@@ -137,7 +144,7 @@ def press(child: Child, seed: int) -> list[Acknowledged]:
         each.start()
     for each in clients:
         each.join()
-    return acknowledged
+    return acknowledged, unanswered
 
 
 def little_address_space(seed: int, directory: Path) -> Round:

@@ -67,6 +67,21 @@ async def test_an_async_processor_is_called_the_same_way() -> None:
     assert await call(Worked()) == [Succeeded(b"1"), Succeeded(b"2")]
 
 
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize("left", [0, 1, 3])
+async def test_its_list_is_its_own(is_async: bool, left: int) -> None:
+    """Regression: an async processor that took the events out of its list ended the server."""
+
+    def function(events: list[dict[str, Any]]) -> None:
+        events[:] = [{}] * left
+
+    async def async_function(events: list[dict[str, Any]]) -> None:
+        function(events)
+
+    worked = processor_of(async_function if is_async else function)
+    assert await worked(list(EVENTS), [1, 2], 30) == [Succeeded(), Succeeded()]
+
+
 @pytest.mark.parametrize("returned", [[], [1], [1, 2, 3], "ab", b"ab", {"a": 1, "b": 2}, 7, {1, 2}, True])
 async def test_anything_else_is_a_failed_batch(returned: object) -> None:
     """A dict or a text of the right length too: guessing would hide a mistake."""
