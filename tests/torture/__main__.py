@@ -28,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     said = parser.parse_args(argv)
     signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)  # a shell has it ignored in the background: so would each server
     if unknown := [part for part in said.parts if part not in PARTS]:
         parser.error(f"there is no part {unknown[0]}: {', '.join(PARTS)}")
     parts = {part: faults_of(part) for part in PARTS}
