@@ -10,8 +10,9 @@ What the store is written through is not looked at here, but with each write: `s
 import os
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import trio
 
@@ -22,6 +23,16 @@ WATCH_SECONDS = 1.0
 """Soon enough for a supervisor, and a few microseconds each time."""
 
 CLOSED = "a descriptor of the server was closed by something in its process, such as a processor: it ends"
+
+
+def open_now() -> frozenset[int]:
+    """Return the numbers that this process has open."""
+    return frozenset(int(entry.name) for entry in Path("/proc/self/fd").iterdir())
+
+
+def made_since(before: Collection[int]) -> list[int]:
+    """Return those that are open now and were not then."""
+    return [number for number in open_now() - frozenset(before) if _identity(number) is not None]
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import os
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from server.flow.runner import Function
 from server.runtime.app import Server
 from server.runtime.binding import bind
 from server.runtime.cautions import warn
-from server.runtime.descriptors import watched
+from server.runtime.descriptors import made_since, open_now, watched
 from server.runtime.forking import let_go_in_children
 from server.runtime.open_files import check_open_files, raise_open_files
 from server.runtime.signals import drain_on_signals
@@ -64,7 +65,7 @@ def _run(path: Path, standard: StandardOutput) -> int:
     let_go_in_children(store.lock_path, {sock.getsockname()[1] for side in bound for sock in side})
     raise_open_files()
     try:
-        trio.run(_serve, config, functions, store, bound, standard)
+        trio.run(partial(_serve, before=open_now()), config, functions, store, bound, standard)
     except BaseException as error:  # noqa: BLE001 - whatever ends the server is said, in one line; no exit is its own
         with suppress(BaseException):  # a processor may have replaced what says it
             _say_end(error, store.path)
@@ -93,14 +94,24 @@ def _store_error_in(error: BaseException) -> StoreError | None:
 
 
 async def _serve(
-    config: Config, functions: dict[str, Function], store: Store, bound: Bound, standard: StandardOutput
+    config: Config,
+    functions: dict[str, Function],
+    store: Store,
+    bound: Bound,
+    standard: StandardOutput,
+    *,
+    before: frozenset[int],
 ) -> None:
+    """Serve until a signal. `before`: what was open before the loop, whose own descriptors are watched too: without the
+    one that wakes it, it would go round for ever."""
+    of_the_loop = made_since(before)
     server = Server(config, functions, store, lambda: standard.dropped)
     ending = server.suspects.ending
     signalled = drain_on_signals(
         server.drain_requested.set, ending, config.limits.drain_timeout_seconds, server.in_hand, standard.say_last
     )
-    numbers = [*server.descriptors, *standard.descriptors, *(sock.fileno() for side in bound for sock in side)]
+    listening = [sock.fileno() for side in bound for sock in side]
+    numbers = [*of_the_loop, *server.descriptors, *standard.descriptors, *listening]
 
     def end() -> None:
         standard.flush()

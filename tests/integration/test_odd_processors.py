@@ -1,7 +1,11 @@
 """Processors that change what belongs to the whole process, when they are imported and when they are called."""
 
 import signal
+from contextlib import suppress
+from http.client import HTTPException
 from pathlib import Path
+
+import pytest
 
 from tests.support.client import item
 from tests.support.config import source
@@ -51,6 +55,40 @@ def plain(events):
     meddle()
     return processors.plain(events)
 """
+
+
+CLOSING = """
+import os
+import socket
+
+
+def close_pairs(events):
+    nth = events[0]["payload"]["nth"]
+    for number in range(3, 64):
+        try:
+            with socket.socket(fileno=os.dup(number)) as sock:
+                is_pair = sock.family == socket.AF_UNIX
+        except OSError:
+            continue
+        if is_pair and nth == 0:
+            os.close(number)
+        nth -= is_pair
+"""
+
+
+@pytest.mark.parametrize("nth", range(4))
+def test_a_loop_that_nothing_wakes_ends(children: Children, nth: int) -> None:
+    """Whichever end of the loop's own socket pairs a processor closes, the server ends, and does not go round for
+    ever."""
+    child = children(source("closing", processor="closing:close_pairs"))
+    (child.directory / "closing.py").write_text(CLOSING)
+    child.start()
+    with suppress(OSError, HTTPException):  # it may go round before it has answered
+        child.post("closing", item("a", payload={"nth": nth}))
+    assert child.wait() == 1
+    child.write(source("closing"))
+    child.start()
+    eventually(lambda: pending(child, "closing") == 0)
 
 
 def test_a_meddling_processor_changes_nothing(children: Children) -> None:
