@@ -21,7 +21,8 @@ from http.client import HTTPException, HTTPResponse
 from bench.child import HANG_SECONDS
 from bench.load import post
 from bench.workload import TOKEN
-from server.intake.schemes import SCHEMES, Message
+from server.intake.claims import Message
+from server.intake.schemes import SCHEMES
 
 SOURCE = "beside"
 """A webhook source that asks for a signature under SIGNING_SECRET."""

@@ -25,7 +25,8 @@ from server.cli.exit_codes import ERROR, INTERRUPTED, MISTAKE
 from server.cli.progress import Progress
 from server.cli.samples import SAMPLE_TYPE, sample
 from server.config.load import Config, load, sending_token
-from server.intake.schemes import SCHEMES, Message
+from server.intake.claims import Message
+from server.intake.schemes import SCHEMES
 
 ANSWER_SECONDS = 60
 """How long an answer may take: twice the default time for a body."""

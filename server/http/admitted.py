@@ -15,10 +15,10 @@ from server.http.counted import CountedRequest, OnAnswer
 from server.http.grounds import grounds_of
 from server.http.turns import Turns
 from server.intake import intake
+from server.intake.claims import Claim
 from server.intake.handshakes import Handshake
 from server.intake.intake import Admission, DeliveryHead, IntakeLimits
 from server.intake.parse import Body
-from server.intake.schemes import Claim
 from server.observe.health import storage_refusal
 from server.observe.refusals import Grounds
 from storage.deliveries import Deliveries, NumberedDeliveries

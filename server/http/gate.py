@@ -26,11 +26,11 @@ from server.http.turns import Turns
 from server.http.unknown import UnknownRequest
 from server.intake import intake
 from server.intake.auth import bearer, why_unknown
+from server.intake.claims import Claim
 from server.intake.handshakes import asks_by_get, on_get, why_not_asked
 from server.intake.intake import Admission, DeliveryHead, IntakeLimits
 from server.intake.parse import Body
 from server.intake.read_many import Request, read_many
-from server.intake.schemes import Claim
 from server.intake.sdk_bodies import key_in
 from server.observe.health import Health, storage_refusal
 from server.observe.refusals import Grounds

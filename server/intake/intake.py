@@ -14,6 +14,7 @@ import orjson
 from server.base.refusal import Refusal, refuse, unauthorized
 from server.base.source import Source
 from server.intake import normalise
+from server.intake.claims import Claim, fresh, verify, why_stale
 from server.intake.decode import Buffer, decode
 from server.intake.handshakes import Handshake, on_post
 from server.intake.headers import Scanned, values_of
@@ -21,7 +22,7 @@ from server.intake.parse import Body, parse
 from server.intake.places import header_names
 from server.intake.rate_limit import Gcra
 from server.intake.routes import INBOUND, Route
-from server.intake.schemes import SCHEMES, Claim, fresh, verify, why_stale
+from server.intake.schemes import SCHEMES
 from server.intake.sdk_bodies import prepared
 from storage.deliveries import Deliveries, Rejection
 from storage.frozen import frozen

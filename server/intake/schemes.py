@@ -1,23 +1,18 @@
 """How senders sign: one row of a table and one pure function a scheme.
 
 Pure and total: any headers and any bytes give accepted or refused. A head is read first (`Scheme.read`), so that no
-body is read whose signature is missing, malformed or stale; then the body is verified (`verify`). Vendors' verifiers
+body is read whose signature is missing, malformed or stale; then the body is verified (`claims.py`). Vendors' verifiers
 are more lenient, each in another way, and nothing that they send needs it.
 """
 
 import base64
 import binascii
-import hmac
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from server.base.source import SchemeName
-from storage.frozen import frozen
-
-SignatureHeaders = Mapping[bytes, bytes | None]
-"""By name, without white space around: those of a head that a scheme reads; None if one came twice."""
+from server.intake.claims import Claim, Message, Reading, SignatureHeaders
 
 _HEX = re.compile(rb"[0-9a-fA-F]{64}")
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]{43}=")
@@ -27,37 +22,6 @@ _STANDARD_ENTRIES = re.compile(rb"(?<![^ ])v1,([A-Za-z0-9+/]{43}=)(?![^ ])")
 _STRIPE_TIMES = re.compile(rb"(?<![^,])t=([^,]*)")
 _STRIPE_ENTRIES = re.compile(rb"(?<![^,])v1=([0-9a-fA-F]{64})(?![^,])")
 """Those entries of a list that can be read, found at C speed: anybody can send a head full of others."""
-
-
-@frozen
-class Claim:
-    """What a head says of its body: that it was signed together with a text, by one of these signatures."""
-
-    family: str
-    """Which of its scheme's families its headers are of, "" if there are none."""
-    before: bytes
-    """What is signed before the body."""
-    digests: tuple[bytes, ...]
-    """Signatures that could be read, of 32 bytes each; at least one."""
-    signed_at: int | None = None
-    """Seconds since the epoch; None if the scheme has no timestamp."""
-
-
-Reading = Sequence[Claim] | str
-"""At least one claim, of which one has to be true; or why there is none, for people."""
-
-
-class Message(NamedTuple):
-    """What is signed, by whom makes requests to try a source."""
-
-    body: bytes
-    key: bytes
-    event_id: str
-    event_type: str
-    at_seconds: int
-
-    def digest(self, before: str = "") -> bytes:
-        return hmac.digest(self.key, before.encode() + self.body, "sha256")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,38 +47,6 @@ class Scheme:
     """Those headers with an id or a type that are part of what is signed."""
     can_send_token: bool = False
     """Whether its senders can be told to send an Authorization header too."""
-
-
-def verify(claims: Sequence[Claim], body: bytes | bytearray | memoryview, keys: Sequence[bytes]) -> Claim | None:
-    """Return the first claim that is true under any key, None if none is. Compares all of them, in constant time."""
-    found: Claim | None = None
-    for claim in claims:
-        signed = b"".join((claim.before, body)) if claim.before else body
-        is_true = False
-        for key in keys:
-            digest = hmac.digest(key, signed, "sha256")
-            for presented in claim.digests:
-                is_true |= hmac.compare_digest(presented, digest)
-        if is_true and found is None:
-            found = claim
-    return found
-
-
-def why_stale(claims: Sequence[Claim], now_seconds: float, tolerance_seconds: int) -> str:
-    """Return why no claim is of this time, "" if one is."""
-    ages = [now_seconds - claim.signed_at for claim in claims if claim.signed_at is not None]
-    if not ages or min(map(abs, ages)) <= tolerance_seconds:
-        return ""
-    age = min(ages, key=abs)
-    words = f"{age:.0f} s old" if age > 0 else f"{-age:.0f} s ahead"
-    return f"timestamp {words}, tolerance {tolerance_seconds} s"
-
-
-def fresh(claims: Sequence[Claim], now_seconds: float, tolerance_seconds: int) -> Sequence[Claim]:
-    """Return those claims that are of this time."""
-    return [
-        claim for claim in claims if claim.signed_at is None or abs(now_seconds - claim.signed_at) <= tolerance_seconds
-    ]
 
 
 # Reading of values.

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from server.intake.claims import Message, verify
 from server.intake.headers import scan, values_of
-from server.intake.schemes import SCHEMES, Message, verify
+from server.intake.schemes import SCHEMES
 from tests.support.node import PINNED, Answering
 
 pytestmark = pytest.mark.xdist_group("node")  # the packages are installed once

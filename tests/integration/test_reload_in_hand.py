@@ -7,7 +7,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from server.intake.schemes import SCHEMES, Message
+from server.intake.claims import Message
+from server.intake.schemes import SCHEMES
 from tests.support.client import item
 from tests.support.config import TOKEN, source
 from tests.support.ledger import check_identity, pending

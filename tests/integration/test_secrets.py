@@ -14,7 +14,8 @@ from urllib.parse import quote
 
 import pytest
 
-from server.intake.schemes import SCHEMES, Message
+from server.intake.claims import Message
+from server.intake.schemes import SCHEMES
 from tests.support.client import Response, item
 from tests.support.config import source
 from tests.support.server import ROOT, Child

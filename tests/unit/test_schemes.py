@@ -8,8 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from server.intake.claims import Claim, Message, fresh, verify, why_stale
 from server.intake.headers import scan, values_of
-from server.intake.schemes import SCHEMES, Claim, Message, fresh, verify, why_stale
+from server.intake.schemes import SCHEMES
 
 RFC_4231 = [
     (b"\x0b" * 20, b"Hi There", "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7"),

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from server.intake.claims import Claim, Message, verify
 from server.intake.headers import scan, values_of
-from server.intake.schemes import SCHEMES, Claim, Message, verify
+from server.intake.schemes import SCHEMES
 
 SECRET, BODY, NOW = b"c2VjcmV0", b"{}", 1_614_265_330
 WRONG = hmac.digest(b"another", BODY, "sha256")

@@ -15,8 +15,9 @@ from slack_sdk.signature import SignatureVerifier
 from stripe import SignatureVerificationError, WebhookSignature
 from svix.webhooks import Webhook as SvixWebhook
 
+from server.intake.claims import Claim, Message, fresh, verify
 from server.intake.headers import scan, values_of
-from server.intake.schemes import SCHEMES, Claim, Message, fresh, verify
+from server.intake.schemes import SCHEMES
 
 Headers = Mapping[str, str]
 TOLERANCE_SECONDS = 300

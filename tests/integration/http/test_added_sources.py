@@ -9,7 +9,8 @@ import orjson
 import pytest
 
 from server.cli.providers import PROVIDERS
-from server.intake.schemes import SCHEMES, Message
+from server.intake.claims import Message
+from server.intake.schemes import SCHEMES
 from tests.support.client import Response
 from tests.support.config import source
 from tests.support.server import Child, Children, run_here

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from server.intake.schemes import SCHEMES, Message
+from server.intake.claims import Message
+from server.intake.schemes import SCHEMES
 from tests.support.config import TOKEN, source
 from tests.support.server import Child, Children
 from tests.support.waiting import HANG_SECONDS, eventually

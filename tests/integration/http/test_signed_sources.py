@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from server.intake.schemes import SCHEMES, Message
+from server.intake.claims import Message
+from server.intake.schemes import SCHEMES
 from tests.support.client import Response
 from tests.support.config import TOKEN, source
 from tests.support.ledger import pending, totals
