@@ -34,8 +34,8 @@ def open_now() -> frozenset[int]:
 
 
 def made_since(before: Collection[int]) -> list[int]:
-    """Return those that are open now and were not then."""
-    return [number for number in open_now() - frozenset(before) if _identity(number) is not None]
+    """Return those that are open now and were not then; none if it is not known what was open then."""
+    return [number for number in open_now() - frozenset(before) if before and _identity(number) is not None]
 
 
 @contextmanager
