@@ -143,7 +143,7 @@ def _making(arguments: argparse.Namespace) -> Iterator[Made]:
     made.shown |= {"base": base, "url": f"{base}/ingest/inbound/{arguments.name}"}
     try:
         yield made
-    except BaseException:
+    except BaseException:  # an interrupt too leaves no secret behind, and goes on
         made.discard()
         raise
 

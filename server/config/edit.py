@@ -103,5 +103,5 @@ def _checked(text: str, wanted: Mapping[str, Any], words: str) -> str:
         if tomllib.loads(text) == wanted:
             return text
     except tomllib.TOMLDecodeError:
-        pass
+        pass  # refused like a text that says something else
     raise CannotEdit(words)

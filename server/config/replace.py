@@ -49,7 +49,7 @@ class LockedFile:
                 os.fsync(opened)
             self._check_unchanged()
             os.replace(written, self.path)  # noqa: PTH105 - a name and a path
-        except BaseException:
+        except BaseException:  # an interrupt too leaves nothing behind, and goes on
             os.unlink(written)  # noqa: PTH108 - as above
             raise
         flush_directory(self.path.parent)
@@ -104,7 +104,7 @@ def _lock(path: Path) -> int:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
             if os.path.samestat(os.fstat(descriptor), path.stat()):
                 return descriptor
-        except BaseException:
+        except BaseException:  # an interrupt too leaves nothing behind, and goes on
             os.close(descriptor)
             raise
         os.close(descriptor)

@@ -243,6 +243,20 @@ def _names(prefixes: Sequence[str], names: Sequence[str]) -> Iterator[bytes]:
     yield from ((prefix + name).encode() for prefix in prefixes for name in names)
 
 
+def _scheme_v0(name: SchemeName, prefix: str, *, ids: tuple[str, ...], types: tuple[str, ...]) -> Scheme:
+    """Return a scheme that signs `v0:TIMESTAMP:BODY`, with headers that begin alike."""
+    signature, timestamp = f"{prefix}signature", f"{prefix}request-timestamp"
+    return Scheme(
+        name,
+        (signature.encode(), timestamp.encode()),
+        _dated(signature, timestamp),
+        _sign_dated(signature, timestamp),
+        is_dated=True,
+        event_id_from=ids,
+        event_type_from=types,
+    )
+
+
 _STANDARD = ("webhook-", "svix-")
 _SHOPIFY = ("x-shopify-", "shopify-")
 
@@ -295,15 +309,7 @@ SCHEMES: Mapping[str, Scheme] = {
             event_type_from=("header.x-shopify-topic",),
             families=_SHOPIFY,
         ),
-        Scheme(
-            "slack",
-            (b"x-slack-signature", b"x-slack-request-timestamp"),
-            _dated("x-slack-signature", "x-slack-request-timestamp"),
-            _sign_dated("x-slack-signature", "x-slack-request-timestamp"),
-            is_dated=True,
-            event_id_from=("body.event_id",),
-            event_type_from=("body.event.type", "body.type"),
-        ),
+        _scheme_v0("slack", "x-slack-", ids=("body.event_id",), types=("body.event.type", "body.type")),
         Scheme(
             "meta",
             (b"x-hub-signature-256",),
@@ -311,14 +317,7 @@ SCHEMES: Mapping[str, Scheme] = {
             _signed_alone("x-hub-signature-256"),
             event_type_from=("body.object",),
         ),
-        Scheme(
-            "zoom",
-            (b"x-zm-signature", b"x-zm-request-timestamp"),
-            _dated("x-zm-signature", "x-zm-request-timestamp"),
-            _sign_dated("x-zm-signature", "x-zm-request-timestamp"),
-            is_dated=True,
-            event_type_from=("body.event",),
-        ),
+        _scheme_v0("zoom", "x-zm-", ids=(), types=("body.event",)),
         Scheme(
             "x",
             (b"x-twitter-webhooks-signature",),

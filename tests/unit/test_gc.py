@@ -34,6 +34,6 @@ async def test_young_cycles_are_collected_soon(autojump_clock: trio.testing.Mock
         for _ in range(2):
             left = weakref.ref(Cycle())
             assert left() is not None
-            await trio.sleep(YOUNG_SECONDS + 1)
+            await trio.sleep(YOUNG_SECONDS + 1)  # of the mock clock, which jumps
             assert left() is None
         nursery.cancel_scope.cancel()
