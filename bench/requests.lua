@@ -2,7 +2,8 @@
 --
 --   wrk -t 1 -s bench/requests.lua URL -- POOL TOKEN START [vary] [gzip]
 --
--- POOL holds bodies, each after its length in decimal and a line feed (bench/wrk.py writes it). SERIAL in a body is
+-- POOL holds bodies, each after a line of its length in decimal and headers of its own, if it has any, with a tab before
+-- each (bench/wrk.py writes it). SERIAL in a body is
 -- replaced with a number of the same width that no other request has, from START up; a packed body has none and is sent
 -- as it is. One thread only: another one would send the same numbers.
 -- "vary" gives each request a traceparent and a signature of its own. The last line printed is JSON.
@@ -37,8 +38,9 @@ function init(arguments)
     if not line then
       break
     end
-    local body = file:read(tonumber(line))
-    local rest = "Content-Length: " .. line .. "\r\n\r\n"
+    local length, headers = line:match("^(%d+)(.*)$")
+    local body = file:read(tonumber(length))
+    local rest = "Content-Length: " .. length .. headers:gsub("\t", "\r\n") .. "\r\n\r\n"
     pool[#pool + 1] = vary and { head = head, pieces = pieces(rest .. body) } or { pieces = pieces(head .. rest .. body) }
   end
   file:close()

@@ -4,6 +4,7 @@ import json
 import random
 import shutil
 import subprocess
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,14 +52,21 @@ def installed() -> bool:
 
 
 def write_pool(workload: Workload, path: Path, events: int | None = None) -> Pool:
-    """The bodies of a workload in this file: each after its length and a line feed."""
+    """The bodies of a workload, in this file."""
     wanted = events or (PACKED_EVENTS if workload.gzip else POOL_EVENTS)
     count = max(1, wanted // workload.events)
-    total = 0
+    return write_requests(workload, path, ((body, {}) for body in pool(workload, count, random.Random(SEED))))
+
+
+def write_requests(workload: Workload, path: Path, requests: Iterable[tuple[bytes, Mapping[str, str]]]) -> Pool:
+    """These bodies in this file, with headers of their own."""
+    total = count = 0
     with path.open("wb") as file:
-        for body in pool(workload, count, random.Random(SEED)):
-            file.write(b"%d\n%b" % (len(body), body))
+        for body, headers in requests:
+            own = "".join(f"\t{name}: {value}" for name, value in headers.items())
+            file.write(b"%d%b\n%b" % (len(body), own.encode(), body))
             total += len(body)
+            count += 1
     return Pool(workload, path, total / count)
 
 

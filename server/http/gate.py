@@ -179,7 +179,7 @@ class Gate:
             those = by_head.get(id(head))
             if those is None:
                 sender = self._senders.authenticate(head.source_id, head.authorization)
-                is_plain = sender is not None and not sender.source.signing_keys and head.route is None
+                is_plain = sender is not None and head.route is None
                 those = by_head[id(head)] = by_sender.setdefault(sender, []) if sender and is_plain else alone
             those.append(request)
         for sender, those in by_sender.items():

@@ -48,10 +48,16 @@ def asks_by_get(source: Source) -> bool:
     return bool(source.signing_keys) and source.signature in _BY_GET
 
 
+def asks_by_post(source: Source) -> bool:
+    """Return whether this source's vendor asks by a signed POST, which looks like an event."""
+    return bool(source.signing_keys) and source.signature in _BY_POST
+
+
 def on_post(source: Source, body: object) -> Handshake | Refusal | None:
     """Return the answer to a parsed body whose signature is right; None if it is not a question, but an event."""
-    asked = _BY_POST.get(source.signature)
-    return asked(source.signing_keys, body) if asked is not None and isinstance(body, dict) else None
+    if not asks_by_post(source) or not isinstance(body, dict):
+        return None
+    return _BY_POST[source.signature](source.signing_keys, body)
 
 
 def _challenge(value: object) -> str | None:

@@ -102,6 +102,13 @@ def claims_of(source: Source, scanned: Scanned, now_ms: int) -> Sequence[Claim] 
     return unauthorized(f"signature: {found}") if isinstance(found, str) else found
 
 
+def signed_family(source: Source, scanned: Scanned, body: Buffer, now_ms: int) -> str | None:
+    """Return by which family of headers a whole request is rightly signed, "" by a scheme's only one; else None."""
+    claims = _claims_or_words(source, scanned, now_ms)
+    claim = None if isinstance(claims, str) else verify(claims, body, source.signing_keys)
+    return None if claim is None else claim.family
+
+
 def _claims_or_words(source: Source, scanned: Scanned, now_ms: int) -> Sequence[Claim] | str:
     scheme = SCHEMES[source.signature]
     claims = scheme.read(values_of(scanned, scheme.headers))

@@ -1,11 +1,15 @@
 """Where a source's ids and types are looked for in one request: what its headers have, and the keys in each item."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
-from server.base.source import FieldPath, Source
+from server.base.source import FieldPath, SchemeName, Source
 from server.intake.headers import HeaderId, Scanned, utf8, values_of
 from server.intake.schemes import SCHEMES
+
+CACHED_MAX = 512
+"""Names of headers worked out from configurations, which many requests need again."""
 
 BAD = False
 """What stands where something is that can be neither an id nor a type."""
@@ -42,11 +46,16 @@ GENERAL = Places(BODY_ID, BODY_TYPE, is_general=True)
 GENERAL_IN_BATCH = GENERAL._replace(batched=True)
 
 
-def header_names(source: Source) -> set[bytes]:
+def header_names(source: Source) -> Collection[bytes]:
     """Return the headers in which it may have ids and types, of all families of its scheme."""
-    families = SCHEMES[source.signature].families
-    names = [path.header for path in (*source.event_id_from, *source.event_type_from) if path.header]
-    return {_in_family(name, families, family) for name in names for family in (*families, "")}
+    return _header_names(source.signature, source.event_id_from, source.event_type_from)
+
+
+@lru_cache(maxsize=CACHED_MAX)
+def _header_names(signature: SchemeName, ids: Sequence[FieldPath], types: Sequence[FieldPath]) -> Collection[bytes]:
+    families = SCHEMES[signature].families
+    names = [path.header for path in (*ids, *types) if path.header]
+    return frozenset(_in_family(name, families, family) for name in names for family in (*families, ""))
 
 
 def places_of(source: Source, scanned: Scanned, family: str = "", *, batched: bool = False) -> Places:
@@ -108,6 +117,7 @@ def spoil(item: dict[str, Any], keys: Sequence[str]) -> None:
         holder[keys[-1]] = BAD
 
 
+@lru_cache(maxsize=CACHED_MAX)
 def _in_family(name: bytes, families: Sequence[str], family: str) -> bytes:
     """Return the name as the headers of this family have it, if it is one of any of them: no other family is read."""
     own = next((each for each in families if family and name.startswith(each.encode())), "")

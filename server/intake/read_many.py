@@ -13,8 +13,9 @@ import orjson
 
 from server.base.source import Source
 from server.intake import normalise
+from server.intake.handshakes import asks_by_post, on_post
 from server.intake.headers import Scanned
-from server.intake.intake import DeliveryHead, IntakeLimits
+from server.intake.intake import DeliveryHead, IntakeLimits, signed_family
 from server.intake.items import FROM_EVENT_ID, SIGNED, Item, Row
 from server.intake.normalise import Columns
 from server.intake.parse import BODY_DEPTH_MAX, Body
@@ -38,13 +39,13 @@ R = TypeVar("R", bound=Request)
 def read_many(
     source: Source, requests: Sequence[R], now_ms: int, limits: IntakeLimits
 ) -> tuple[list[R], Deliveries | None, list[R]]:
-    """Return the plain requests, their deliveries, and the other requests. Not for a source with signing secrets."""
-    plain, items, others = _parsed(requests, limits)
+    """Return the plain requests, their deliveries, and the other requests: those not rightly signed are among them."""
+    plain, families, items, others = _parsed(source, requests, now_ms, limits)
     scanned = [request.head.scanned for request in plain]
     is_segment = source.type == "segment"
     columns = _plain_segment(source, items) if is_segment else _plain_webhook(source, scanned, items)
     if columns is None:
-        plain, items, columns, odd = _one_by_one(source, plain, items)
+        plain, items, columns, odd = _one_by_one(source, plain, families, items)
         others += odd
         scanned = [request.head.scanned for request in plain]
     if not plain or columns is None:
@@ -69,30 +70,38 @@ def read_many(
     return plain, deliveries, others
 
 
-def _parsed(requests: Sequence[R], limits: IntakeLimits) -> tuple[list[R], list[Item], list[R]]:
-    """Return the requests whose body is one JSON object, those objects, and the other requests."""
+def _parsed(
+    source: Source, requests: Sequence[R], now_ms: int, limits: IntakeLimits
+) -> tuple[list[R], list[str], list[Item], list[R]]:
+    """Return the requests whose body is a JSON object, the families by which they are signed, the objects, and the
+    other requests."""
     plain: list[R] = []
+    families: list[str] = []
     items: list[Item] = []
     others: list[R] = []
     size_max = min(BODY_BYTES_MAX, limits.body_bytes_max, limits.decoded_bytes_max)
     containers_max = min(BODY_DEPTH_MAX, limits.json_containers_max)
     unchecked_max = min(2 * BODY_DEPTH_MAX, limits.json_containers_max)  # too short to nest too deep or hold too many
+    is_signed = bool(source.signing_keys)
     for request in requests:
         body = request.body
         size = len(body)
         item = None
+        family = signed_family(source, request.head.scanned, body, now_ms) if is_signed else ""
         if (
-            size <= size_max
+            family is not None
+            and size <= size_max
             and request.head.scanned.content_encoding is None
             and (size <= unchecked_max or body.count(b"{") + body.count(b"[") <= containers_max)
         ):
             item = _loaded(body)
-        if type(item) is dict:
+        if family is not None and type(item) is dict:
             plain.append(request)
+            families.append(family)
             items.append(item)
         else:
             others.append(request)
-    return plain, items, others
+    return plain, families, items, others
 
 
 def _loaded(body: bytes) -> object:
@@ -115,7 +124,7 @@ def _plain_segment(source: Source, items: Sequence[Item]) -> Columns | None:
 
 def _plain_webhook(source: Source, scanned: Sequence[Scanned], items: Sequence[Item]) -> Columns | None:
     """Return the same for webhooks without a provider's id, of a source that looks for none by paths."""
-    if source.has_paths:
+    if source.has_paths or asks_by_post(source):
         return None
     try:
         ids, types = list(map(_event_id, items)), list(map(_event_type, items))
@@ -138,16 +147,17 @@ def _any_has(items: Sequence[Item], key: str) -> bool:
 
 
 def _one_by_one(
-    source: Source, requests: Sequence[R], items: Sequence[Item]
+    source: Source, requests: Sequence[R], families: Sequence[str], items: Sequence[Item]
 ) -> tuple[list[R], list[Item], Columns | None, list[R]]:
     """Read one by one: return the requests that hold an event, their items and columns, and the other requests."""
     plain: list[R] = []
     kept: list[Item] = []
     rows: list[Row] = []
     others: list[R] = []
-    for request, item in zip(requests, items, strict=True):
-        found = normalise.single_item(source, places_of(source, request.head.scanned), Body(item, request.body))
-        if isinstance(found, str):
+    for request, family, item in zip(requests, families, items, strict=True):
+        places = places_of(source, request.head.scanned, family)
+        found = normalise.single_item(source, places, Body(item, request.body))
+        if isinstance(found, str) or on_post(source, item) is not None:
             others.append(request)
         else:
             plain.append(request)

@@ -29,6 +29,7 @@ from bench import (
     report,
     requeue,
     retention,
+    signed,
     soak,
     wrk,
 )
@@ -336,6 +337,17 @@ def test_a_good_client_is_measured_beside_heavy_ones() -> None:
     found = fairness.run_once("tidegate", "containers", connections=2, seconds=0.3, core=None)
     assert found["busy_p50_ms"] > 0
     assert found["heavy_per_second"] > 0
+
+
+@NEEDS_WRK
+def test_signed_requests_are_measured(tmp_path: Path) -> None:
+    """A tiny run of signed requests is taken whole, and one whose signatures are another's is no figure."""
+    requests = list(signed.requests("github", 2000))
+    pool = wrk.write_requests(signed.WORKLOAD, tmp_path / "pool", requests)
+    assert signed.run_once(signed.server("github"), pool, 1, cores=(None, None)).events_per_second > 0
+    wrong = wrk.write_requests(signed.WORKLOAD, tmp_path / "pool", ((body, requests[0][1]) for body, _ in requests[1:]))
+    with pytest.raises(RuntimeError, match="none was taken"):
+        signed.run_once(signed.server("github"), wrong, 1, cores=(None, None))
 
 
 def test_every_heavy_body_is_legal() -> None:

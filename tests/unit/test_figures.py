@@ -74,6 +74,15 @@ def test_latencies_are_the_newest(name: str) -> None:
         assert f"{open_loop[f'{rate} requests/s']['tidegate']['p99_ms']:.2f} ms" in text
 
 
+def test_cost_of_a_signature_is_the_newest() -> None:
+    """The table of signed sources is made of the newest results, and the page says of which day."""
+    said, text = newest("signed"), page("docs/benchmarks.md").text
+    assert said["at"][:10] in text
+    for name, found in said["results"]["signed"].items():
+        rate, share, more = found["events_per_second"], found["of_token_alone"], found["more_cpu_us"]
+        assert f"| {name} | {rate:,.0f} | {share:.2f} | {more:.1f} |\n" in text
+
+
 def test_memory_of_an_id_is_the_newest() -> None:
     """The bytes that the dedup index takes for an id in memory are those of the newest results, of 10 million ids."""
     found = newest("growth")["results"]["growth"]["10 M ids"]["memory_bytes_per_id"]
