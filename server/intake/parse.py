@@ -45,16 +45,28 @@ def parse(text: bytes, json_containers_max: int) -> Body | Refusal:
 
     Brackets inside strings count as containers: this bounds the work without parsing.
     """
+    sent_bytes = len(text)
     text = text.removeprefix(_BYTE_ORDER_MARK)
     if len(text) > json_containers_max and text.count(b"[") + text.count(b"{") > json_containers_max:
         return refuse("too_large", f"the body holds more than {json_containers_max} arrays and objects")
     try:
         body = _load(text)
-    except ValueError as error:
-        return refuse("invalid_json", f"the body is not JSON in UTF-8: {error}" if text else "the body is empty")
+    except orjson.JSONDecodeError as error:
+        if not text:
+            return refuse("invalid_json", "the body is empty")
+        at, words = _mistake(text, error)
+        return refuse("invalid_json", f"the body is not JSON at byte {sent_bytes - len(text) + at}: {words}")
     if len(text) > 2 * BODY_DEPTH_MAX and not _printable(body.value):
         return refuse("invalid_json", f"the body nests deeper than {BODY_DEPTH_MAX} levels")
     return body
+
+
+def _mistake(text: bytes, error: orjson.JSONDecodeError) -> tuple[int, str]:
+    """Return the byte, from 0, at which a text is not JSON, and why. The parser counts characters."""
+    try:
+        return len(text.decode()[: error.pos].encode()), error.msg
+    except UnicodeDecodeError as bad:
+        return bad.start, "it is not UTF-8"
 
 
 def _load(text: bytes) -> Body:

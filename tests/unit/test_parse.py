@@ -73,5 +73,23 @@ def test_a_repair_hides_no_mistake() -> None:
     """A body that holds half a pair and is not JSON is refused for what is not JSON in it."""
     found = parse(rb'["\ud83d",]', CONTAINERS_MAX)
     assert isinstance(found, Refusal)
-    assert "UTF-8" in found.message
-    assert "trailing comma" in found.message
+    assert "at byte 9: trailing comma" in found.message
+
+
+@pytest.mark.parametrize(
+    ("text", "at"),
+    [
+        (b"{", 1),
+        (b"NaN", 0),
+        ('{"é": 1,}'.encode(), 8),
+        (b'\xef\xbb\xbf{"a" 1}', 8),
+        (b'{"a": "\xff"}', 7),
+        (b"\xff\xfe[\x00]\x00", 0),
+        (rb'["\ud83d" 1]', 10),
+    ],
+)
+def test_mistakes_in_json_have_their_byte(text: bytes, at: int) -> None:
+    """The place of a mistake is the byte in the body as it was sent, whatever comes before it."""
+    found = parse(text, CONTAINERS_MAX)
+    assert isinstance(found, Refusal)
+    assert f"not JSON at byte {at}: " in found.message
