@@ -1,6 +1,5 @@
 """`check`: is this configuration valid, and what may it use?"""
 
-import argparse
 import sys
 from collections.abc import Mapping
 from contextlib import redirect_stderr, redirect_stdout
@@ -8,9 +7,10 @@ from pathlib import Path
 
 from server.base.printable import one_line, printable
 from server.base.source import Source
-from server.cli.common import CommandFailed, Subparsers, new_command, print_bytes, say
 from server.cli.description import describe
 from server.cli.exit_codes import MISTAKE
+from server.cli.failure import CommandFailed, say
+from server.cli.output import print_bytes
 from server.config.load import ConfigError, absolute, load
 from server.flow.names import hidden_modules
 from server.flow.processor import ProcessorError
@@ -20,34 +20,24 @@ from server.runtime.cautions import cautions
 from storage.lmdb_store.place import unusable
 
 
-def add(commands: Subparsers) -> None:
-    parser = new_command(
-        commands,
-        "check",
-        "validate the configuration; print its sources and the capacity plan",
-        "Imports every processor; looks whether the store can be used, what leaves it, and when it is full. "
-        "Exits 2 with one line a mistake.",
-    )
-    parser.set_defaults(run=run)
-
-
-def run(arguments: argparse.Namespace) -> int:
-    directory = absolute(arguments.config).parent
+def run(config: Path) -> int:
+    path = absolute(config)
+    directory = path.parent
     try:
-        config = load(arguments.config)
+        found = load(path)
     except ConfigError as error:
         _, mistakes = processors(error.sources, directory)
         raise CommandFailed(MISTAKE, *error.mistakes, *mistakes) from None
-    if any(source.processor for source in config.sources.values()):
+    if any(source.processor for source in found.sources.values()):
         for words in hidden_modules(directory):
             say(f"warning: {words}")
-    functions, mistakes = processors(config.sources, directory)
-    mistakes += _store_mistakes(config.storage.path)
+    functions, mistakes = processors(found.sources, directory)
+    mistakes += _store_mistakes(found.storage.path)
     if mistakes:
         raise CommandFailed(MISTAKE, *mistakes)
-    for words in cautions(config.sources, functions):
+    for words in cautions(found.sources, functions):
         say(f"warning: {words}")
-    print_bytes("\n".join(map(printable, describe(config).splitlines())).encode() + b"\n")
+    print_bytes("\n".join(map(printable, describe(found).splitlines())).encode() + b"\n")
     return 0
 
 

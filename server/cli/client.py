@@ -9,8 +9,8 @@ from typing import Any
 import orjson
 
 from server import __version__
-from server.cli.common import CommandFailed
 from server.cli.exit_codes import ERROR, MISTAKE
+from server.cli.failure import CommandFailed
 from server.config.load import ServerConfig, load_section
 from server.config.values import Address
 

@@ -13,8 +13,8 @@ import secrets
 import sys
 from pathlib import Path
 
-from server.cli.common import CommandFailed, say
 from server.cli.exit_codes import MISTAKE
+from server.cli.failure import CommandFailed, say
 from server.config.replace import flush_directory
 from server.config.secrets import InvalidValue, SecretContext, resolve
 

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Sequence
 from types import FrameType
 
 from server.base.terminal import Terminal
@@ -27,7 +28,7 @@ def main() -> int:
     """
     _open_standard_files()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # where it was left ignored, no child can be waited for
-    is_server = sys.argv[1:2] == ["serve"]
+    is_server = _serves(sys.argv[1:])
     if is_server:
         _exit_on_early_signals()
         if os.getpid() == 1:
@@ -45,6 +46,17 @@ def main() -> int:
     except RuntimeError:  # no thread is to be had
         _leave(code)
     return code
+
+
+def _serves(arguments: Sequence[str]) -> bool:
+    """Return whether these words start a server, rather than print its help."""
+    words = iter(arguments)
+    for word in words:
+        if word == "--config":
+            next(words, None)
+        elif not word.startswith("-"):
+            return word == "serve" and not {"--help", "--version"} & {*words}
+    return False
 
 
 def _run() -> int:

@@ -1,32 +1,20 @@
 """`migrate`: converts a stopped store of an older format to this version's."""
 
-import argparse
 from pathlib import Path
 
-from server.cli.common import CommandFailed, Subparsers, new_command, say
 from server.cli.exit_codes import ERROR
+from server.cli.failure import CommandFailed, say
 from server.cli.progress import Progress
 from server.config.capacity import size
 from server.config.load import StorageConfig, load_section
 from storage.errors import StoreDamaged, StoreError, StoreLocked
-from storage.migrate.convert import clear, discard_old, is_old, kept_files, migrate
+from storage.migrate import convert
+from storage.migrate.convert import clear, is_old, kept_files, migrate
 
 
-def add(commands: Subparsers) -> None:
-    parser = new_command(
-        commands,
-        "migrate",
-        "convert a stopped store of an older format",
-        "In its directory, which must have room for a second one; the old file is kept beside the new. It may be "
-        "interrupted and run again. Does nothing to a store that needs none.",
-    )
-    parser.add_argument("--discard-old", action="store_true", help="remove what was kept of the older format")
-    parser.set_defaults(run=run)
-
-
-def run(arguments: argparse.Namespace) -> int:
-    storage = load_section(arguments.config, StorageConfig)
-    if arguments.discard_old:
+def run(config: Path, *, discard_old: bool) -> int:
+    storage = load_section(config, StorageConfig)
+    if discard_old:
         return _discard(storage.path)
     if not is_old(storage.path):
         clear(storage.path)
@@ -61,7 +49,7 @@ def _migrate(storage: StorageConfig) -> None:
 def _discard(path: Path) -> int:
     kept = kept_files(path)
     words = _listed(kept) if kept else "nothing was kept of an older format"
-    discard_old(path)
+    convert.discard_old(path)
     say(f"removed: {words}" if kept else words)
     return 0
 

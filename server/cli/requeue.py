@@ -1,6 +1,5 @@
 """`requeue`: gives dead events back to the processor, through the running server or directly in the store."""
 
-import argparse
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,8 +10,9 @@ from pathlib import Path
 
 from server.base.clock import Clock
 from server.cli.client import AdminClient
-from server.cli.common import CommandFailed, Subparsers, new_command, print_json, utf8
 from server.cli.exit_codes import ERROR, MISTAKE
+from server.cli.failure import CommandFailed
+from server.cli.output import print_json
 from server.cli.progress import Progress
 from server.config.load import StorageConfig, load_section
 from server.flow.requeue import REQUEUE_EVENTS_MAX
@@ -35,35 +35,21 @@ RequeueResult = tuple[int, list[str]]
 """How many events were requeued, and the ids without a dead event."""
 
 
-def add(commands: Subparsers) -> None:
-    parser = new_command(
-        commands,
-        "requeue",
-        "give dead events back to the processor: their attempts start at 0 again",
-        "Through the admin side of the running server, or directly if none runs. Exits 1 if an id has no dead "
-        "event. An id that starts with - goes after --.",
-    )
-    parser.add_argument("source", type=utf8, metavar="SOURCE", help="the id of the source")
-    parser.add_argument("event_ids", nargs="*", type=utf8, metavar="EVENT_ID", help="the inbound_event_id of each")
-    parser.add_argument("--all", action="store_true", help="every dead event of the source")
-    parser.set_defaults(run=run)
-
-
-def run(arguments: argparse.Namespace) -> int:
-    if arguments.all and arguments.event_ids:
+def run(config: Path, source: str, event_ids: Sequence[str], *, every: bool) -> int:
+    if every and event_ids:
         raise CommandFailed(MISTAKE, "name the events to be requeued, or say --all; not both")
-    if not arguments.all and not arguments.event_ids:
+    if not every and not event_ids:
         raise CommandFailed(MISTAKE, "name the events to be requeued, or say --all")
-    event_ids = None if arguments.all else list(dict.fromkeys(arguments.event_ids))
-    storage = load_section(arguments.config, StorageConfig)
+    wanted = None if every else list(dict.fromkeys(event_ids))
+    storage = load_section(config, StorageConfig)
     try:
         Store.open(storage.path, mode="read").close()  # opening for writing would create a store
         store = Store.open(storage.path, map_size_bytes=storage.map_size_bytes, mode="write")
     except StoreLocked:
-        count, unknown = _by_server(arguments.config, arguments.source, event_ids)
+        count, unknown = _by_server(config, source, wanted)
     else:
         try:
-            count, unknown = _in_store(store, arguments.source, event_ids)
+            count, unknown = _in_store(store, source, wanted)
         finally:
             store.close()
     print_json({"requeued": count, "unknown": unknown})

@@ -1,6 +1,5 @@
 """`send`: real requests to a running server, authenticated and signed as the source asks."""
 
-import argparse
 import sys
 import time
 import uuid
@@ -11,17 +10,9 @@ from pathlib import Path
 
 from server.base.source import Source
 from server.cli.client import Client, NoAnswer, NoServer, ServerAnswer
-from server.cli.common import (
-    CommandFailed,
-    Subparsers,
-    file_name,
-    new_command,
-    positive,
-    print_json,
-    say,
-    utf8,
-)
 from server.cli.exit_codes import ERROR, INTERRUPTED, MISTAKE
+from server.cli.failure import CommandFailed, say
+from server.cli.output import print_json
 from server.cli.progress import Progress
 from server.cli.samples import SAMPLE_TYPE, sample
 from server.config.load import Config, load, sending_token
@@ -91,34 +82,19 @@ class Summary:
         }
 
 
-def add(commands: Subparsers) -> None:
-    parser = new_command(
-        commands,
-        "send",
-        "send real requests to the running server, authenticated and signed as the source asks",
-        "Without FILE: sample events of the source's type with random ids. Prints a summary; exits 1 if anything was "
-        "rejected, dropped or not answered with 200.",
-    )
-    parser.add_argument("source", type=utf8, metavar="SOURCE", help="the id of the source")
-    parser.add_argument("files", nargs="*", type=file_name, metavar="FILE", help="a body, sent as it is; - is stdin")
-    parser.add_argument("--count", type=positive, default=1, metavar="N", help="requests, of each file; default 1")
-    parser.add_argument("--batch", type=positive, metavar="N", help="sample events in a request, sent as a batch")
-    parser.set_defaults(run=run)
-
-
-def run(arguments: argparse.Namespace) -> int:
-    config = load(arguments.config)
-    source = config.sources.get(arguments.source)
-    if source is None:
-        known = ", ".join(config.sources) or "none"
-        raise CommandFailed(MISTAKE, f"there is no source {arguments.source!r} in {config.path}; there are: {known}")
-    if arguments.files and arguments.batch:
+def run(config: Path, source: str, files: Sequence[Path], count: int, batch: int | None) -> int:
+    found = load(config)
+    target = found.sources.get(source)
+    if target is None:
+        known = ", ".join(found.sources) or "none"
+        raise CommandFailed(MISTAKE, f"there is no source {source!r} in {found.path}; there are: {known}")
+    if files and batch:
         raise CommandFailed(MISTAKE, "--batch is for sample events; a FILE is sent as it is")
-    bodies = [_read(path) for path in arguments.files]
-    next_body = _samples(source, arguments.batch) if not bodies else _repeated(bodies)
+    bodies = [_read(path) for path in files]
+    next_body = _samples(target, batch) if not bodies else _repeated(bodies)
     summary = Summary()
     try:
-        _send(config, source, next_body, arguments.count * max(1, len(bodies)), summary)
+        _send(found, target, next_body, count * max(1, len(bodies)), summary)
     except KeyboardInterrupt:
         print_json(summary.value())
         return INTERRUPTED

@@ -1,27 +1,15 @@
 """`serve`: the server itself."""
 
-import argparse
+from pathlib import Path
 
-from server.cli.common import CommandFailed, Subparsers, new_command
 from server.cli.exit_codes import MISTAKE
+from server.cli.failure import CommandFailed
+from server.flow.processor import ProcessorError
+from server.runtime.process import serve
 
 
-def add(commands: Subparsers) -> None:
-    parser = new_command(
-        commands,
-        "serve",
-        "take deliveries and process them, until a signal ends it",
-        "SIGTERM, SIGINT and the end of its terminal drain and exit 0; a second signal exits 1 at once. SIGHUP reloads "
-        "sources and secrets.",
-    )
-    parser.set_defaults(run=run)
-
-
-def run(arguments: argparse.Namespace) -> int:
-    from server.flow.processor import ProcessorError  # noqa: PLC0415 - the other commands start faster without these
-    from server.runtime.process import serve  # noqa: PLC0415
-
+def run(config: Path) -> int:
     try:
-        return serve(arguments.config)
+        return serve(config)
     except ProcessorError as error:
         raise CommandFailed(MISTAKE, str(error)) from None

@@ -1,6 +1,5 @@
 """Changes of sources: a new text is made, judged as the server would, and takes the place of the old one, or none."""
 
-import argparse
 import hashlib
 import os
 import re
@@ -14,9 +13,10 @@ from pathlib import Path
 from server.base.printable import printable
 from server.base.source import Source
 from server.cli.check import processors
-from server.cli.common import CommandFailed, print_bytes, print_json, say
 from server.cli.credentials import FOLDER, ask_secret, hashed, keep, new_credential, read_secret
 from server.cli.exit_codes import ERROR, MISTAKE
+from server.cli.failure import CommandFailed, say
+from server.cli.output import print_bytes, print_json
 from server.cli.paste import RELOAD, steps
 from server.cli.providers import BEARER, PROVIDERS, Provider
 from server.config.edit import CannotEdit, Edit, edited, with_first, with_first_only, with_source
@@ -63,56 +63,75 @@ class Made:
         return f"file:{path.relative_to(self.config.path.parent)}"
 
 
-def run_add(arguments: argparse.Namespace) -> int:
-    name, kind = arguments.name, arguments.type
-    provider = _provider_of(arguments)
-    with _making(arguments) as made:
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which source is made or changed, and what was said about its secret and its address."""
+
+    config: Path
+    name: str
+    secret_from: str | None
+    url: str | None
+
+
+def run_add(
+    *,
+    config: Path,
+    name: str,
+    kind: str,
+    provider: str | None,
+    processor: str | None,
+    secret_from: str | None,
+    url: str | None,
+) -> int:
+    wanted = Wanted(config, name, secret_from, url)
+    sender = _sender(kind, provider, wanted)
+    with _making(wanted) as made:
         if not re.fullmatch(SOURCE_ID, name):
             raise CommandFailed(MISTAKE, f"{name!r}: {SOURCE_ID_WORDS}")
         if name in made.config.sources:
             raise CommandFailed(MISTAKE, f"{made.config.path} has a source {name!r} already")
         settings: dict[str, object] = {"type": kind, "tokens": []}
-        if provider is None or provider.takes_token:
+        if sender is None or sender.takes_token:
             settings["tokens"] = [_new_token(made)]
-        if provider is not None and provider is not BEARER:
-            settings["signing_secrets"] = [_secret(arguments, provider, made)]
-            settings["signature"] = arguments.provider
-            if provider.has_verify_token:
+        if sender is not None and sender is not BEARER:
+            settings["signing_secrets"] = [_secret(wanted, sender, made)]
+            settings["signature"] = provider
+            if sender.has_verify_token:
                 made.shown["verify_token"] = new_credential()
                 settings["verify_token"] = made.keep(f"{name}-verify", made.shown["verify_token"].encode())
-            settings |= provider.settings
-        if arguments.processor is not None:
-            settings["processor"] = arguments.processor
+            settings |= sender.settings
+        if processor is not None:
+            settings["processor"] = processor
         _change(made.config.path, partial(with_source, name=name, settings=settings), name)
-    return _show(made, arguments, kind, arguments.provider or "")
+    return _show(made, wanted, kind, provider or "")
 
 
-def run_rotate(arguments: argparse.Namespace) -> int:
-    name = arguments.name
-    with _making(arguments) as made:
+def run_rotate(config: Path, name: str, *, token: bool, secret: bool, secret_from: str | None, url: str | None) -> int:
+    wanted = Wanted(config, name, secret_from, url)
+    with _making(wanted) as made:
         source = _known(made.config, name)
-        key = _which(source, arguments)
-        if key == "tokens" and arguments.secret_from is not None:
+        key = _which(source, token=token, secret=secret)
+        if key == "tokens" and secret_from is not None:
             raise CommandFailed(MISTAKE, "--secret-from: a token is made anew, and not read from anywhere")
-        entry = _new_token(made) if key == "tokens" else _secret(arguments, PROVIDERS[source.signature], made, source)
+        entry = _new_token(made) if key == "tokens" else _secret(wanted, PROVIDERS[source.signature], made, source)
         _change(made.config.path, partial(with_first, source=name, key=key, entry=entry), name)
-    code = _show(made, arguments, source.type, source.signature if source.signing_keys else "")
-    option = " --token" if key == "tokens" else " --secret"
+    code = _show(made, wanted, source.type, source.signature if source.signing_keys else "")
+    said = " --token" if key == "tokens" else " --secret"
     both = source.token_digests and source.signing_keys
-    say(f"the old one is accepted too, until: tidegate source retire {name}{option if both else ''}")
+    say(f"the old one is accepted too, until: tidegate source retire {name}{said if both else ''}")
     return code
 
 
-def run_retire(arguments: argparse.Namespace) -> int:
-    config = judged(arguments.config)
-    source = _known(config, arguments.name)
-    key = _which(source, arguments)
-    entries = parse(config.path)["sources"][source.id][key]
+def run_retire(config: Path, name: str, *, token: bool, secret: bool) -> int:
+    found = judged(config)
+    source = _known(found, name)
+    key = _which(source, token=token, secret=secret)
+    entries = parse(found.path)["sources"][source.id][key]
     if len(entries) < 2:
         raise CommandFailed(
             ERROR, f"sources.{source.id}.{key} has one entry, which stays: `source rotate` adds another"
         )
-    _change(config.path, partial(with_first_only, source=source.id, key=key), source.id)
+    _change(found.path, partial(with_first_only, source=source.id, key=key), source.id)
     print_json({"source": source.id, "key": key, "removed": len(entries) - 1})
     for entry in entries[1:]:
         if entry.startswith("file:"):
@@ -133,14 +152,14 @@ def judged(path: Path, content: bytes | None = None) -> Config:
 
 
 @contextmanager
-def _making(arguments: argparse.Namespace) -> Iterator[Made]:
+def _making(wanted: Wanted) -> Iterator[Made]:
     """Yield what the block makes; if it fails, the new files are removed."""
-    config = judged(arguments.config)
+    config = judged(wanted.config)
     made = Made(config)
-    base = f"http://{config.server.bind}" if arguments.url is None else arguments.url.rstrip("/")
+    base = f"http://{config.server.bind}" if wanted.url is None else wanted.url.rstrip("/")
     if not re.fullmatch(r"https?://[!-~]+", base):
         raise CommandFailed(MISTAKE, "--url: must be such as https://hooks.example.com")
-    made.shown |= {"base": base, "url": f"{base}/ingest/inbound/{arguments.name}"}
+    made.shown |= {"base": base, "url": f"{base}/ingest/inbound/{wanted.name}"}
     try:
         yield made
     except BaseException:  # an interrupt too leaves no secret behind, and goes on
@@ -148,15 +167,15 @@ def _making(arguments: argparse.Namespace) -> Iterator[Made]:
         raise
 
 
-def _provider_of(arguments: argparse.Namespace) -> Provider | None:
+def _sender(kind: str, provider: str | None, wanted: Wanted) -> Provider | None:
     """Return who sends; None for Segment's SDKs."""
-    if arguments.type == "segment" and arguments.provider:
+    if kind == "segment" and provider:
         raise CommandFailed(MISTAKE, "--provider: is for --type webhook only")
-    if arguments.secret_from is not None and not arguments.provider:
+    if wanted.secret_from is not None and not provider:
         raise CommandFailed(MISTAKE, "--secret-from: is for sources with a --provider, whose senders sign")
-    if arguments.type == "segment":
+    if kind == "segment":
         return None
-    return PROVIDERS[arguments.provider] if arguments.provider else BEARER
+    return PROVIDERS[provider] if provider else BEARER
 
 
 def _new_token(made: Made) -> str:
@@ -165,10 +184,10 @@ def _new_token(made: Made) -> str:
     return hashed(made.shown["token"])
 
 
-def _secret(arguments: argparse.Namespace, provider: Provider, made: Made, source: Source | None = None) -> str:
+def _secret(wanted: Wanted, provider: Provider, made: Made, source: Source | None = None) -> str:
     """Read or make the secret of a provider; return the reference to the file that it is kept in."""
-    if arguments.secret_from is not None:
-        secret = read_secret(arguments.secret_from)
+    if wanted.secret_from is not None:
+        secret = read_secret(wanted.secret_from)
     elif provider.secret:
         words = f"{provider.title} shows its {provider.secret} beside the address, which is {made.shown['url']}"
         secret = ask_secret(provider.secret, words)
@@ -177,7 +196,7 @@ def _secret(arguments: argparse.Namespace, provider: Provider, made: Made, sourc
         secret = made.shown["secret"].encode()
     if source is not None and secret in source.signing_secrets:
         raise CommandFailed(MISTAKE, f"sources.{source.id}.signing_secrets has this secret already")
-    return made.keep(f"{arguments.name}-signing", secret)
+    return made.keep(f"{wanted.name}-signing", secret)
 
 
 def _known(config: Config, name: str) -> Source:
@@ -187,12 +206,15 @@ def _known(config: Config, name: str) -> Source:
     return config.sources[name]
 
 
-def _which(source: Source, arguments: argparse.Namespace) -> str:
+def _which(source: Source, *, token: bool, secret: bool) -> str:
     """Return the list that is meant."""
+    if token and secret:
+        raise CommandFailed(MISTAKE, "say --token or --secret, not both")
     has = {"tokens": bool(source.token_digests), "signing_secrets": bool(source.signing_keys)}
-    if arguments.key is None and all(has.values()):
+    if not token and not secret and all(has.values()):
         raise CommandFailed(MISTAKE, f"source {source.id!r} has tokens and secrets: say --token or --secret")
-    key: str = arguments.key or next(key for key, there in has.items() if there)
+    said = "tokens" if token else "signing_secrets" if secret else None
+    key = said or next(key for key, there in has.items() if there)
     if not has[key]:
         raise CommandFailed(MISTAKE, f"source {source.id!r} has no {key}")
     return key
@@ -222,16 +244,16 @@ def _change(path: Path, edit: Edit, name: str) -> None:
         raise CommandFailed(ERROR, f"{path}: cannot be written: {error.strerror}") from None
 
 
-def _show(made: Made, arguments: argparse.Namespace, kind: str, signature: str) -> int:
+def _show(made: Made, wanted: Wanted, kind: str, signature: str) -> int:
     """Print what is to be entered at the sender: for people on a terminal, else as JSON."""
     path = made.config.path
     if sys.stdout.isatty():
         lines = steps(kind, signature, made.shown, made.files)
         print_bytes("".join(f"{printable(line)}\n" for line in lines).encode())
     else:
-        value = {"source": arguments.name, "type": kind, "signature": signature or None}
+        value = {"source": wanted.name, "type": kind, "signature": signature or None}
         print_json(value | _value(made.shown, made.files))
-    if arguments.url is None:
+    if wanted.url is None:
         say(f"{made.shown['base']} is server.bind; where senders reach the server by another address, say --url")
     say(f"{path} is valid with it")
     unset = sorted(set(unset_variables(parse(path), os.environ)))

@@ -1,37 +1,25 @@
 """`why`: the last refused requests of a source, and why each was refused, whether the server runs or not."""
 
-import argparse
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 from server.base.json_text import json_text
 from server.base.printable import printable
-from server.cli.common import CommandFailed, Subparsers, new_command, positive, print_bytes, say, utf8
 from server.cli.exit_codes import ERROR
+from server.cli.failure import CommandFailed, say
+from server.cli.output import print_bytes
 from server.config.load import StorageConfig, load_section, source_ids
 from server.observe.refusals import REFUSALS_MAX, Value, describe
 from storage.refusals.ring_file import read
 
 
-def add(commands: Subparsers) -> None:
-    parser = new_command(
-        commands,
-        "why",
-        "say why requests of a source were refused, the newest first",
-        "As JSON lines, or as text on a terminal. Exits 1 if neither the configuration nor the record knows SOURCE.",
-    )
-    parser.add_argument("source", type=utf8, metavar="SOURCE", help="the id of the source")
-    parser.add_argument("--limit", type=positive, default=REFUSALS_MAX, metavar="N", help="at most so many")
-    parser.set_defaults(run=run)
-
-
-def run(arguments: argparse.Namespace) -> int:
-    source_id = arguments.source
-    found = read(load_section(arguments.config, StorageConfig).path, source_id, arguments.limit)
-    if not found and source_id not in source_ids(arguments.config):
-        raise CommandFailed(ERROR, f"the configuration has no source {source_id!r}, and no refusal of it is on record")
+def run(config: Path, source: str, limit: int | None) -> int:
+    found = read(load_section(config, StorageConfig).path, source, limit or REFUSALS_MAX)
+    if not found and source not in source_ids(config):
+        raise CommandFailed(ERROR, f"the configuration has no source {source!r}, and no refusal of it is on record")
     if not found:
-        say(f"no refused request of source {source_id!r} is on record")
+        say(f"no refused request of source {source!r} is on record")
     is_terminal = sys.stdout.isatty()
     for record in found:
         value = describe(record)

@@ -1,6 +1,5 @@
 """The installed server as a child process: started, spoken to over real sockets, killed."""
 
-import functools
 import io
 import json
 import os
@@ -23,9 +22,6 @@ from tests.support.waiting import HANG_SECONDS, eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 """Where `server` and `storage` are, unless a test brings others."""
-
-PARSER = functools.cache(command.parser)
-"""Made once: that takes longer than most commands."""
 
 
 class Child:
@@ -282,8 +278,7 @@ def run_here(*arguments: str, environment: Mapping[str, str]) -> subprocess.Comp
     """What the `tidegate` command does with these arguments, in this process."""
     said, words = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", newline="\n") for _ in range(2))
     others = {name: value for name, value in environment.items() if name != "PYTHONPATH"}
-    parser = mock.patch.object(command, "parser", PARSER)
-    with parser, mock.patch.dict(os.environ, others), redirect_stdout(said), redirect_stderr(words):
+    with mock.patch.dict(os.environ, others), redirect_stdout(said), redirect_stderr(words):
         try:
             code = command.main(arguments)
         except SystemExit as error:

@@ -13,8 +13,9 @@ import pytest
 
 import server
 from server.base.source import Source
+from server.cli import grammar
 from server.cli.client import ServerAnswer
-from server.cli.main import main, parser
+from server.cli.main import main
 from server.cli.progress import Progress
 from server.cli.samples import sample
 from server.cli.send import Summary
@@ -77,20 +78,27 @@ def run(command: str, config: Path, *arguments: str) -> int:
     return main([command, "--config", str(config), *arguments])
 
 
-def run_usage(*arguments: str) -> int | str | None:
-    """The exit code with which argparse ends."""
-    with pytest.raises(SystemExit) as ended:
-        main(arguments)
-    return ended.value.code
+@pytest.fixture
+def called(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+    """What the last command was called with, instead of doing its work."""
+    values: dict[str, object] = {}
+
+    def note(**given: object) -> int:
+        values.clear()
+        values.update(given)
+        return 0
+
+    monkeypatch.setattr(grammar, "implementation", lambda _: note)
+    return values
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
 def test_help_and_version_everywhere(command: str, capsys: Capture) -> None:
     """Every command has --help and --version, on stdout, with exit code 0."""
     before = [command] if command else []
-    assert run_usage(*before, "--help") == 0
-    assert capsys.readouterr().out.startswith("usage: tidegate")
-    assert run_usage(*before, "--version") == 0
+    assert main([*before, "--help"]) == 0
+    assert capsys.readouterr().out.startswith("Usage: tidegate")
+    assert main([*before, "--version"]) == 0
     assert capsys.readouterr() == (f"tidegate {server.__version__}\n", "")
 
 
@@ -117,7 +125,7 @@ def test_help_and_version_everywhere(command: str, capsys: Capture) -> None:
 )
 def test_wrong_arguments_exit_with_2(arguments: list[str], capsys: Capture) -> None:
     """Arguments that make no sense: exit code 2, words on stderr, nothing on stdout."""
-    assert run_usage(*arguments) == 2
+    assert main(arguments) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert "tidegate" in err
@@ -162,28 +170,32 @@ def test_no_secret_is_needed_to_read(command: str, config: Path, capsys: Capture
 @pytest.mark.parametrize(
     ("words", "found"),
     [
-        ("send demo --count 2 a b", {"source": "demo", "count": 2, "files": [Path("a"), Path("b")]}),
-        ("send demo a --batch 2 -", {"source": "demo", "batch": 2, "files": [Path("a"), Path("-")]}),
-        ("send demo -- -a --", {"files": [Path("-a"), Path("--")]}),
-        ("requeue demo --all", {"source": "demo", "event_ids": [], "all": True}),
-        ("requeue demo a -- -b -- --all", {"event_ids": ["a", "-b", "--", "--all"], "all": False}),
-        ("receipt demo --all x", {"source": "demo", "event_id": "x", "all": True}),
-        ("receipt demo -- --", {"source": "demo", "event_id": "--", "all": False}),
-        ("receipt -- demo --all", {"source": "demo", "event_id": "--all", "all": False}),
+        ("send demo --count 2 a b", {"source": "demo", "count": 2, "files": (Path("a"), Path("b"))}),
+        ("send demo a --batch 2 -", {"source": "demo", "batch": 2, "files": (Path("a"), Path("-"))}),
+        ("send demo -- -a --", {"files": (Path("-a"), Path("--"))}),
+        ("requeue demo --all", {"source": "demo", "event_ids": (), "every": True}),
+        ("requeue demo a -- -b -- --all", {"event_ids": ("a", "-b", "--", "--all"), "every": False}),
+        ("receipt demo --all x", {"source": "demo", "event_id": "x", "every": True}),
+        ("receipt demo -- --", {"source": "demo", "event_id": "--", "every": False}),
+        ("receipt -- demo --all", {"source": "demo", "event_id": "--all", "every": False}),
         ("event demo -5", {"event_id": "-5"}),
         ("dead demo", {"source": "demo"}),
         ("dead", {"source": None}),
-        ("source add a --type segment", {"name": "a", "type": "segment"}),
-        ("source add --type segment -- -a", {"name": "-a", "type": "segment"}),
+        ("source add a --type segment", {"name": "a", "kind": "segment"}),
+        ("source add --type segment -- -a", {"name": "-a", "kind": "segment"}),
     ],
 )
-def test_options_may_stand_among_arguments(words: str, found: dict[str, object]) -> None:
+def test_options_may_stand_among_arguments(words: str, found: dict[str, object], called: dict[str, object]) -> None:
     """Options may come before, between and behind the arguments; what follows -- is an argument, whatever it is."""
     command, *rest = words.split()
-    for at in range(2 if rest and rest[0] == "demo" else 1):
-        parsed = vars(parser().parse_args([command, *rest[:at], "--config", "c", *rest[at:]]))
-        assert {key: parsed[key] for key in found} == found
-        assert parsed["config"] == Path("c")
+    for line in (
+        ["--config", "c", command, *rest],
+        ["--config", "x", command, "--config", "c", *rest],
+        *([command, *rest[:at], "--config", "c", *rest[at:]] for at in range(2 if rest and rest[0] == "demo" else 1)),
+    ):
+        assert main(line) == 0
+        assert {key: called[key] for key in found} == found
+        assert called["config"] == Path("c")
 
 
 def test_a_receipt_tells_pending_from_done(config: Path, capsys: Capture) -> None:
@@ -413,22 +425,6 @@ def test_check_names_settings_without_effect(config: Path, capsys: Capture) -> N
     config.write_text(config.read_text().partition("[sources.vain]")[0] + used)
     assert run("check", config) == 0
     assert "no effect" not in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_the_configuration_of_the_environment(
-    command: str, config: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where --config is not said, TIDEGATE_CONFIG names the file; an empty one names none, and both ways are told."""
-    monkeypatch.setenv("TIDEGATE_CONFIG", str(config))
-    arguments = [command, *ARGUMENTS.get(command, [])]
-    assert parser().parse_args(arguments).config == config
-    assert parser().parse_args([*arguments, "--config", "other"]).config == Path("other")
-    monkeypatch.setenv("TIDEGATE_CONFIG", "")
-    assert run_usage(*arguments) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.endswith("error: say --config FILE, or name the file in the environment variable TIDEGATE_CONFIG\n")
 
 
 def test_check_imports_every_processor(config: Path, capsys: Capture) -> None:

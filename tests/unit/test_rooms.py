@@ -39,6 +39,7 @@ ROOMS = (
 below."""
 
 HOMES: Mapping[str, tuple[str, ...]] = {
+    "click": ("server/cli/",),
     "lmdb": ("storage/lmdb_store/", "storage/read/", "storage/write/", "storage/migrate/format_1.py"),
     "hypercorn": ("server/http/asgi/hypercorn.py",),
     "h11": ("server/http/asgi/hypercorn.py",),

@@ -63,6 +63,7 @@ def refused(capsys: Capture, config: Path, code: int, *arguments: str) -> str:
 
 
 def on_a_terminal(monkeypatch: pytest.MonkeyPatch, answer: Callable[[str], str] = lambda _: GIVEN) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
     for stream in (sys.stdin, sys.stdout):
         monkeypatch.setattr(stream, "isatty", lambda: True)
     monkeypatch.setattr(getpass, "getpass", answer)
@@ -422,5 +423,7 @@ def test_a_list_for_programs_and_people(config: Path, capsys: Capture, monkeypat
 
 def test_other_commands_import_no_editor() -> None:
     """The library that edits is imported where it is used, and costs no other command anything."""
-    program = "import sys, server.cli.main; server.cli.main.parser(); print('tomlkit' in sys.modules)"
+    program = (
+        "import sys, server.cli.main as cli; cli.main(['check', '--config', 'x']); print('tomlkit' in sys.modules)"
+    )
     assert subprocess.check_output([sys.executable, "-c", program], text=True) == "False\n"

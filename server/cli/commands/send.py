@@ -1,0 +1,20 @@
+"""`tidegate send`."""
+
+from server.cli.grammar import Command
+from server.cli.parameters import file_arguments, number_option, source_argument
+
+COMMAND = Command(
+    "server.cli.send:run",
+    source_argument(),
+    file_arguments("files", "a body, sent as it is; - is stdin"),
+    number_option("--count", "requests, of each file; default 1", default=1),
+    number_option("--batch", "sample events in a request, sent as a batch"),
+    about="Without FILE: sample events of the source's type with random ids. Prints a summary; exits 1 if anything was "
+    "rejected, dropped or not answered with 200.",
+    examples=(
+        ("tidegate send orders", "one sample event"),
+        ("tidegate send orders --count 10 --batch 100", "ten requests of a hundred sample events each"),
+        ("tidegate send orders order.json", "the body that is in a file"),
+        ("tidegate send orders - < order.json", "the body that comes on stdin"),
+    ),
+)

@@ -1,0 +1,164 @@
+"""What a command prints on stdout: tables for people, JSON for programs.
+
+A command that lists things has `format_option()` among its parameters and hands the `shape` that it gets on:
+
+    COLUMNS = (
+        Column("SOURCE", "source_config_id"),
+        Column("ATTEMPTS", "attempts", is_number=True),
+        Column("ERROR", lambda row: one_line(row["error"]), style=lambda _: RED),
+    )
+    count = print_rows(rows, COLUMNS, shape)      # any iterable of dicts; a million of them take no memory
+    print_record(value, shape)                    # a single dict
+
+Where no shape is said, a terminal gets a table, and whatever else reads stdout gets JSON: a value a line for rows, and
+one compact value for a record. The JSON has the whole of each row, whatever the columns are. Where a value is nested
+and a table of it would say less than its JSON, `print_json` indents it for a terminal.
+
+Colours are for terminals, and not where NO_COLOR is set or TERM is `dumb`. What comes from elsewhere is escaped in both
+shapes, so that it cannot drive a terminal.
+"""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, TextIO
+
+from server.base.json_text import json_text
+from server.base.printable import printable
+
+Row = Mapping[str, Any]
+
+RED, GREEN, YELLOW, BOLD, DIM, PLAIN = "31", "32", "33", "1", "2", ""
+"""Styles, as terminals number them."""
+
+BLOCK_ROWS = 1000
+"""Columns are as wide as so many rows together need: a long list begins at once, and takes bounded memory."""
+
+LAST_COLUMN_MIN = 20
+"""Characters that the last column of a table keeps, however narrow the terminal is."""
+
+GAP = "  "
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table: its title, and the key of each row's value, or a function of the row. None is blank."""
+
+    title: str
+    cell: str | Callable[[Row], object]
+    is_number: bool = False
+    """To the right."""
+    style: Callable[[Row], str] = lambda _: PLAIN
+
+    def text(self, row: Row) -> str:
+        value = row.get(self.cell) if isinstance(self.cell, str) else self.cell(row)
+        return "" if value is None else printable(str(value))
+
+
+def is_table(shape: str | None) -> bool:
+    """Return whether people read it: where that is asked for, or nothing is and stdout is a terminal."""
+    return sys.stdout.isatty() if shape is None else shape == "table"
+
+
+def print_rows(rows: Iterable[Row], columns: Sequence[Column], shape: str | None = None) -> int:
+    """Print the rows as a table, as a JSON list, or as JSON lines; return how many there were. No row, no head."""
+    rows = iter(rows)
+    if is_table(shape):
+        return _print_table(rows, columns)
+    return _print_list(rows) if shape == "json" else _print_lines(rows)
+
+
+def print_record(value: Row, shape: str | None = None) -> None:
+    """Print one value: a line for each of its keys, or as JSON."""
+    if is_table(shape):
+        rows = [{"key": key, "value": _shown(each)} for key, each in value.items()]
+        width = max((len(row["key"]) for row in rows), default=0)
+        for row in rows:
+            _print_line(f"{paint(row['key'].ljust(width), DIM)}{GAP}{row['value']}")
+    elif shape == "ndjson":
+        print_bytes(json_text(value) + b"\n")
+    else:
+        print_json(value)
+
+
+def print_json(value: object) -> None:
+    """Print a JSON value on stdout: indented for a terminal, on one line for a program."""
+    print_bytes(json_text(value, indent=sys.stdout.isatty()) + b"\n")
+
+
+def print_bytes(data: bytes) -> None:
+    """Print bytes on stdout, whatever the locale."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(data)
+
+
+def paint(text: str, style: str, stream: TextIO | None = None) -> str:
+    """Return the text in a style, if this stream, or stdout, shows colours."""
+    return f"\x1b[{style}m{text}\x1b[0m" if style and has_colours(stream or sys.stdout) else text
+
+
+def has_colours(stream: TextIO) -> bool:
+    """Return whether the stream is a terminal with colours, and nobody said NO_COLOR."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def _print_table(rows: Iterator[Row], columns: Sequence[Column]) -> int:
+    count, widths = 0, [len(column.title) for column in columns]
+    while block := list(islice(rows, BLOCK_ROWS)):
+        cells = [[column.text(row) for column in columns] for row in block]
+        widths = [max(width, *map(len, column)) for width, column in zip(widths, zip(*cells, strict=True), strict=True)]
+        if not count:
+            head = [paint(text, BOLD) for text in _padded([column.title for column in columns], widths, columns)]
+            _print_line(GAP.join(head).rstrip())
+        for row, texts in zip(block, cells, strict=True):
+            styles = [column.style(row) for column in columns]
+            padded = _padded(texts, widths, columns)
+            _print_line(GAP.join(map(paint, padded, styles)).rstrip())
+        count += len(block)
+    return count
+
+
+def _padded(texts: Sequence[str], widths: Sequence[int], columns: Sequence[Column]) -> list[str]:
+    """Return the cells of a line as wide as their columns; on a terminal the last one is cut where the line ends."""
+    pairs = zip(texts, widths, columns, strict=True)
+    cells = [text.rjust(width) if column.is_number else text.ljust(width) for text, width, column in pairs]
+    if sys.stdout.isatty():
+        room = shutil.get_terminal_size().columns - sum(widths[:-1]) - len(GAP) * (len(widths) - 1)
+        cells[-1] = _cut(cells[-1].rstrip(), max(room, LAST_COLUMN_MIN))
+    return cells
+
+
+def _cut(text: str, room: int) -> str:
+    return text if len(text) <= room else f"{text[: room - 1]}…"
+
+
+def _print_list(rows: Iterator[Row]) -> int:
+    """Print a JSON list, one row a line, as it is read."""
+    count = 0
+    for row in rows:
+        print_bytes((b",\n" if count else b"[\n") + json_text(row))
+        count += 1
+    print_bytes(b"\n]\n" if count else b"[]\n")
+    return count
+
+
+def _print_lines(rows: Iterator[Row]) -> int:
+    count = 0
+    for row in rows:
+        print_bytes(json_text(row) + b"\n")
+        count += 1
+    return count
+
+
+def _shown(value: object) -> str:
+    """Return a value of a record as it stands in a line: text as it is, what is nested as JSON."""
+    if value is None:
+        return ""
+    return printable(value) if isinstance(value, str) else json_text(value).decode()
+
+
+def _print_line(line: str) -> None:
+    print_bytes(line.encode() + b"\n")

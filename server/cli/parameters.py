@@ -1,0 +1,164 @@
+"""Arguments and options, as the declarations of commands name them, and the options that every command has."""
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import click
+from click.shell_completion import CompletionItem
+
+from server import __version__
+from server.cli.failure import CommandFailed
+from server.cli.finding import find
+from server.cli.invocation import Invocation
+
+VERSION = f"tidegate {__version__}"
+
+FORMATS = ("table", "json", "ndjson")
+
+POSITIONAL_MARK = "\0"
+"""Marks an argument that cannot be an option; no real argument can contain it."""
+
+_NUMBER = re.compile(r"-\d+|-\d*\.\d+")
+
+
+class Text(click.ParamType[str, str]):
+    """An argument decoded as UTF-8, whatever the locale."""
+
+    name = "text"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            return os.fsencode(value.removeprefix(POSITIONAL_MARK)).decode()
+        except UnicodeDecodeError:
+            self.fail("is not UTF-8", param, ctx)
+
+
+class FileName(click.ParamType[Path, "str | Path"]):
+    """A path, which the shell completes."""
+
+    name = "file"
+
+    def convert(self, value: str | Path, param: click.Parameter | None, ctx: click.Context | None) -> Path:  # noqa: ARG002 - the base's signature
+        return Path(str(value).removeprefix(POSITIONAL_MARK))
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002 - the base's signature
+        return [CompletionItem(incomplete, type="file")]
+
+
+class Positive(click.ParamType[int, "str | int"]):
+    """An integer of at least 1."""
+
+    name = "number"
+
+    def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        text = str(value).removeprefix(POSITIONAL_MARK)
+        try:
+            number = int(text)
+        except ValueError:
+            number = 0
+        if number < 1:
+            self.fail(f"must be an integer from 1 on, not {text!r}", param, ctx)
+        return number
+
+
+TEXT, FILE_NAME, POSITIVE = Text(), FileName(), Positive()
+
+
+def argument(name: str, words: str, *, metavar: str = "", many: bool = False, required: bool = True) -> click.Argument:
+    """Return an argument of text; `many`: as many as are said, in a tuple."""
+    nargs = -1 if many else 1
+    return click.Argument([name], help=words, type=TEXT, metavar=metavar or None, nargs=nargs, required=required)
+
+
+def source_argument(
+    words: str = "the id of the source", *, name: str = "source", required: bool = True
+) -> click.Argument:
+    """Return an argument that is the id of a source; the shell completes those of the configuration."""
+    return click.Argument([name], help=words, type=TEXT, required=required, shell_complete=complete_sources)
+
+
+def file_arguments(name: str, words: str) -> click.Argument:
+    """Return an argument that takes any number of files."""
+    return click.Argument([name], help=words, type=FILE_NAME, metavar="[FILE]", nargs=-1)
+
+
+def option(name: str, words: str, *, metavar: str = "TEXT", into: str = "", required: bool = False) -> click.Option:
+    """Return an option with a text, None where it is not said. `into`: the name that the function has for it."""
+    return click.Option([name, *filter(None, [into])], help=words, type=TEXT, metavar=metavar, required=required)
+
+
+def number_option(name: str, words: str, *, default: int | None = None, into: str = "") -> click.Option:
+    """Return an option with an integer from 1 on."""
+    return click.Option([name, *filter(None, [into])], help=words, type=POSITIVE, metavar="N", default=default)
+
+
+def choice_option(
+    name: str, choices: Sequence[str], words: str, *, into: str = "", required: bool = False
+) -> click.Option:
+    """Return an option that has one of these values, or None."""
+    return click.Option([name, *filter(None, [into])], help=words, type=click.Choice(choices), required=required)
+
+
+def flag(name: str, words: str, *, into: str = "") -> click.Option:
+    """Return an option without a value: True where it is said."""
+    return click.Option([name, *filter(None, [into])], help=words, is_flag=True)
+
+
+def format_option(words: str = "a table, one JSON value, or a JSON value a line") -> click.Option:
+    """Return `--format`, for `server.cli.output`; the default is a table on a terminal, and JSON in a pipe."""
+    default = "default: table on a terminal, else JSON"
+    return choice_option("--format", FORMATS, f"{words}; {default}", into="shape")
+
+
+def everywhere() -> list[click.Parameter]:
+    """Return the options of every command. A configuration that is named twice is the one named last."""
+    return [
+        click.Option(
+            ["--config"],
+            type=FILE_NAME,
+            metavar="FILE",
+            expose_value=False,
+            callback=_note_config,
+            help="the configuration, in TOML; default: what TIDEGATE_CONFIG names, else ./tidegate.toml, else "
+            "/etc/tidegate/tidegate.toml",
+        ),
+        _printing("--version", "print the version and exit", lambda _: VERSION),
+        _printing("--help", "print this and exit", click.Context.get_help),
+    ]
+
+
+def _printing(name: str, words: str, text: Callable[[click.Context], str]) -> click.Option:
+    """Return an option that prints something in place of all else."""
+
+    def print_it(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+        if value and not ctx.resilient_parsing:
+            click.echo(text(ctx))
+            ctx.exit()
+
+    return click.Option([name], is_flag=True, is_eager=True, expose_value=False, callback=print_it, help=words)
+
+
+def _note_config(ctx: click.Context, _: click.Parameter, value: Path | None) -> None:
+    if value is not None:
+        Invocation.of(ctx).named = value
+
+
+def marked(args: Sequence[str]) -> list[str]:
+    """Mark what is a negative number rather than an option: `event SOURCE -5`. After `--` nothing is an option."""
+    end = args.index("--") if "--" in args else len(args)
+    return [
+        f"{POSITIONAL_MARK}{each}" if at < end and _NUMBER.fullmatch(each) else each for at, each in enumerate(args)
+    ]
+
+
+def complete_sources(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """Return the sources of the configuration that begin so; none where it cannot be read."""
+    from server.config.toml_text import ConfigError, parse  # noqa: PLC0415 - when a shell asks only
+
+    try:
+        sources = parse(find(Invocation.of(ctx).named).path).get("sources", {})
+    except (CommandFailed, ConfigError):
+        return []
+    return [name for name in sources if name.startswith(incomplete)] if isinstance(sources, dict) else []
