@@ -1,4 +1,4 @@
-"""The log: one structured line per occurrence, on stderr; JSON unless stderr is a terminal.
+"""The log: one structured line per occurrence, on stderr; JSON unless stderr is a terminal, or it is said otherwise.
 
 Callers never pass a secret, a payload, a query or an Authorization header. Both renderers escape control characters in
 what senders supply (an id, a header), so that no line can be forged.
@@ -7,18 +7,23 @@ what senders supply (an id, a header), so that no line can be forged.
 import logging
 import sys
 import time
-from collections.abc import MutableMapping, Sequence
-from typing import Any, TextIO
+from collections.abc import Mapping, MutableMapping, Sequence
+from typing import Any, Literal, TextIO
 
 import structlog
 
+from server.base import colours
 from server.base.printable import printable
+from storage.frozen import frozen
 
 THROTTLE_SECONDS = 1.0
 """At most one line per reason in this time: a flood of refusals must not become a flood of lines."""
 
 
 FIRST_KEYS = ("timestamp", "level", "name", "event")
+
+LEVELS: Mapping[str, int] = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+"""By the names that operators use: all lines, or those of this level and above."""
 
 SHARED: Sequence[Any] = (
     structlog.stdlib.add_log_level,
@@ -28,13 +33,27 @@ SHARED: Sequence[Any] = (
 """What is done to every line before it is rendered."""
 
 
-def configure(stream: TextIO | None = None) -> None:
+@frozen
+class Style:
+    """How the log is written."""
+
+    form: Literal["json", "console"] | None = None
+    """None: for people on a terminal, else JSON."""
+    level: str = "info"
+    """One of LEVELS: lines below it are not written."""
+
+
+DEFAULT_STYLE = Style()
+
+
+def configure(stream: TextIO | None = None, style: Style = DEFAULT_STYLE) -> None:
     """Set up the log of this process, on this stream or stderr, including what libraries log at WARNING and above."""
     stream = stream or sys.stderr
-    rendering = _rendering(terminal=stream.isatty())
+    rendering = _rendering(style, terminal=stream.isatty())
+    level = LEVELS[style.level]
     structlog.configure(
         processors=[*SHARED, *rendering],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=lambda *_: _LineLogger(stream),
         cache_logger_on_first_use=True,
     )
@@ -45,13 +64,13 @@ def configure(stream: TextIO | None = None) -> None:
     )
     handler.setFormatter(formatter)
     logging.root.handlers = [handler]
-    logging.root.setLevel(logging.WARNING)
+    logging.root.setLevel(max(level, logging.WARNING))
 
 
-def lines_lost(count: int, terminal: bool) -> str:
-    """Return the line that says how many lines found no reader."""
+def lines_lost(count: int, terminal: bool, style: Style = DEFAULT_STYLE) -> str:
+    """Return the line that says how many lines found no reader; it is written at every level."""
     line: Any = {"name": "tidegate.log", "event": "lines lost", "lines": count}
-    for process in (*SHARED, *_rendering(terminal=terminal)):
+    for process in (*SHARED, *_rendering(style, terminal=terminal)):
         line = process(None, "warning", line)
     return str(line)
 
@@ -68,9 +87,9 @@ class _LineLogger:
     info = warning = error = msg
 
 
-def _rendering(*, terminal: bool) -> list[Any]:
-    if terminal:
-        return [escape_controls, structlog.dev.ConsoleRenderer(colors=True)]
+def _rendering(style: Style, *, terminal: bool) -> list[Any]:
+    if style.form == "console" or (style.form is None and terminal):
+        return [escape_controls, structlog.dev.ConsoleRenderer(colors=terminal and colours.are_wanted())]
     return [_first_keys_first, structlog.processors.JSONRenderer()]
 
 

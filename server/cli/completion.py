@@ -5,11 +5,15 @@ from click.shell_completion import ShellComplete, get_completion_class
 
 from server.cli.invocation import COMPLETE_VARIABLE, Invocation
 
+FISH_SPLITS = "string split"
+"""As click's function for fish splits what it is told, at every comma: the description of a command may have some."""
+
 
 def run(shell: str) -> int:
     """Print the function, to be read by the shell."""
     root = click.get_current_context().find_root().command
-    click.echo(ShellComplete.source(_of(shell, root)))  # not its own `source`, which runs bash to learn its version
+    script = ShellComplete.source(_of(shell, root))  # not its own `source`, which runs bash to learn its version
+    click.echo(script.replace(FISH_SPLITS, f"{FISH_SPLITS} --max 1"))
     return 0
 
 
@@ -18,7 +22,10 @@ def complete(instruction: str, root: click.Command) -> int:
     shell, _, verb = instruction.partition("_")
     if verb != "complete" or get_completion_class(shell) is None:
         return 1
-    click.echo(_of(shell, root).complete().encode())
+    try:
+        click.echo(_of(shell, root).complete().encode())
+    except (KeyError, ValueError):  # the words, or which of them it is, are not in the environment
+        return 1
     return 0
 
 

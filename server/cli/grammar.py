@@ -42,7 +42,11 @@ class Command(click.Command):
         self.takes_config = takes_config
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, marked(args))
+        try:
+            return super().parse_args(ctx, marked(args))
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx  # the parser itself leaves out whose option it was
+            raise
 
     def invoke(self, ctx: click.Context) -> int:
         values: dict[str, Any] = dict(ctx.params)

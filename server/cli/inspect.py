@@ -1,52 +1,102 @@
-"""`receipt`, `event`, `delivery`, `dead`: records of the store as JSON, whether its server runs or not."""
+"""`receipt`, `event`, `delivery`, `dead`: records of the store, whether its server runs or not."""
 
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
-from server.base.json_text import json_text
 from server.cli.exit_codes import ERROR
 from server.cli.failure import CommandFailed
-from server.cli.output import RED, Column, print_bytes, print_json, print_rows
+from server.cli.output import (
+    GREEN,
+    PLAIN,
+    RED,
+    YELLOW,
+    Column,
+    Row,
+    is_table,
+    print_bytes,
+    print_json,
+    print_record,
+    print_rows,
+)
 from server.cli.reading import open_reader
 from server.config.load import source_ids
 from server.observe import receipts
 from storage.read.reader import Reader
 
+STYLES = {"processed": GREEN, "dead": RED, "dropped": YELLOW}
+"""Of outcomes, on a terminal."""
+
+OUTCOME = Column(
+    "OUTCOME",
+    lambda row: row.get("outcome", "pending"),
+    style=lambda row: STYLES.get(row.get("outcome", "pending"), PLAIN),
+)
+
+ATTEMPTS = Column("ATTEMPTS", "attempts", is_number=True)
+
+MORE = Column("", lambda row: row.get("error") or (f"of {row['duplicate_of']}" if "duplicate_of" in row else None))
+"""Why it is dead, or of which delivery it is a duplicate."""
+
+RECEIPT_COLUMNS = (
+    OUTCOME,
+    Column("RECEIVED", "received_at"),
+    Column("FINISHED", "finished_at"),
+    ATTEMPTS,
+    Column("DELIVERY", "delivery"),
+    Column("ITEM", "batch_index", is_number=True),
+    MORE,
+)
+
+ITEM_COLUMNS = (
+    Column("ITEM", "batch_index", is_number=True),
+    OUTCOME,
+    Column("FINISHED", "finished_at"),
+    ATTEMPTS,
+    Column("EVENT", "inbound_event_id"),
+    MORE,
+)
+
 DEAD_COLUMNS = (
     Column("SOURCE", "source_config_id"),
     Column("EVENT", "inbound_event_id"),
     Column("TYPE", "event_type"),
-    Column("ATTEMPTS", "attempts", is_number=True),
+    ATTEMPTS,
     Column("DEAD SINCE", "finished_at"),
     Column("ERROR", "error", style=lambda _: RED),
 )
 
 
-def run_receipt(config: Path, source: str, event_id: str, *, every: bool) -> int:
+def run_receipt(config: Path, source: str, event_id: str, *, every: bool, shape: str | None) -> int:
     with open_reader(config) as reader:
         if every:
-            return _print_all(config, source, event_id, reader)
+            return _print_all(config, source, event_id, reader, shape)
         found = receipts.receipt(reader, source, event_id)
         if found is None:
             raise _no_event(config, source, event_id, reader)
-    print_json(found)
+    print_record(found, shape)
     return 0 if "outcome" in found else ERROR
 
 
-def _print_all(config: Path, source: str, event_id: str, reader: Reader) -> int:
-    """Print a JSON list, one receipt per line, as it is read: an id may have a million receipts."""
-    code, between = ERROR, b"[\n"
-    for receipt in receipts.receipts(reader, source, event_id):
-        print_bytes(between + json_text(receipt))
-        between = b",\n"
-        if "outcome" in receipt:
-            code = 0
-    if between == b"[\n":
+def _print_all(config: Path, source: str, event_id: str, reader: Reader, shape: str | None) -> int:
+    """Print every receipt as it is read: an id may have a million. As JSON they are one list."""
+    found = iter(receipts.receipts(reader, source, event_id))
+    first = next(found, None)
+    if first is None:
         raise _no_event(config, source, event_id, reader)
-    print_bytes(b"\n]\n")
+    code = ERROR
+
+    def noted() -> Iterator[Row]:
+        nonlocal code
+        for receipt in chain([first], found):
+            code = 0 if "outcome" in receipt else code
+            yield receipt
+
+    print_rows(noted(), RECEIPT_COLUMNS, shape or ("table" if is_table(None) else "json"))
     return code
 
 
-def run_event(config: Path, source: str, event_id: str) -> int:
+def run_event(config: Path, source: str, event_id: str, shape: str | None) -> int:
     with open_reader(config) as reader:
         try:
             found = receipts.event(reader, source, event_id)
@@ -56,11 +106,11 @@ def run_event(config: Path, source: str, event_id: str) -> int:
             return _print_expired(error)
         if found is None:
             raise _no_event(config, source, event_id, reader)
-    print_json(found)
+    print_record(found, shape or "json")  # a payload reads better so, on a terminal too
     return 0
 
 
-def run_delivery(config: Path, delivery: str) -> int:
+def run_delivery(config: Path, delivery: str, shape: str | None) -> int:
     with open_reader(config) as reader:
         try:
             found = receipts.delivery(reader, delivery)
@@ -68,7 +118,13 @@ def run_delivery(config: Path, delivery: str) -> int:
             return _print_expired(error)
     if found is None:
         raise CommandFailed(ERROR, f"there is no delivery {delivery!r}")
-    print_json(found)
+    items = found["items"]
+    if is_table(shape) and isinstance(items, list):
+        print_record({key: value for key, value in found.items() if key != "items"}, shape)
+        print_bytes(b"\n")
+        print_rows(items, ITEM_COLUMNS, shape)
+    else:
+        print_record(found, shape)
     return 0
 
 

@@ -126,6 +126,7 @@ def _report(code: int, invocation: Invocation, *lines: str) -> int:
     if found is not None:
         from server.cli.service_user import advice  # noqa: PLC0415 - where something failed
 
-        for line in advice(found):
-            say(line)
+        words = advice(found, lines)
+        if words is not None:
+            say(words)
     return code

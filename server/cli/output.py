@@ -18,7 +18,6 @@ Colours are for terminals, and not where NO_COLOR is set or TERM is `dumb`. What
 shapes, so that it cannot drive a terminal.
 """
 
-import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,6 +25,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TextIO
 
+from server.base.colours import has_colours
 from server.base.json_text import json_text
 from server.base.printable import printable
 
@@ -37,7 +37,7 @@ RED, GREEN, YELLOW, BOLD, DIM, PLAIN = "31", "32", "33", "1", "2", ""
 BLOCK_ROWS = 1000
 """Columns are as wide as so many rows together need: a long list begins at once, and takes bounded memory."""
 
-LAST_COLUMN_MIN = 20
+LAST_COLUMN_MIN = 40
 """Characters that the last column of a table keeps, however narrow the terminal is."""
 
 GAP = "  "
@@ -77,7 +77,7 @@ def print_record(value: Row, shape: str | None = None) -> None:
         rows = [{"key": key, "value": _shown(each)} for key, each in value.items()]
         width = max((len(row["key"]) for row in rows), default=0)
         for row in rows:
-            _print_line(f"{paint(row['key'].ljust(width), DIM)}{GAP}{row['value']}")
+            _print_line(f"{paint(row['key'].ljust(width), DIM)}{GAP}{row['value']}".rstrip())
     elif shape == "ndjson":
         print_bytes(json_text(value) + b"\n")
     else:
@@ -100,19 +100,14 @@ def paint(text: str, style: str, stream: TextIO | None = None) -> str:
     return f"\x1b[{style}m{text}\x1b[0m" if style and has_colours(stream or sys.stdout) else text
 
 
-def has_colours(stream: TextIO) -> bool:
-    """Return whether the stream is a terminal with colours, and nobody said NO_COLOR."""
-    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-
-
 def _print_table(rows: Iterator[Row], columns: Sequence[Column]) -> int:
     count, widths = 0, [len(column.title) for column in columns]
     while block := list(islice(rows, BLOCK_ROWS)):
         cells = [[column.text(row) for column in columns] for row in block]
         widths = [max(width, *map(len, column)) for width, column in zip(widths, zip(*cells, strict=True), strict=True)]
         if not count:
-            head = [paint(text, BOLD) for text in _padded([column.title for column in columns], widths, columns)]
-            _print_line(GAP.join(head).rstrip())
+            head = _padded([column.title for column in columns], widths, columns)
+            _print_line(paint(GAP.join(head).rstrip(), BOLD))
         for row, texts in zip(block, cells, strict=True):
             styles = [column.style(row) for column in columns]
             padded = _padded(texts, widths, columns)

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
@@ -95,10 +96,12 @@ def number_option(name: str, words: str, *, default: int | None = None, into: st
 
 
 def choice_option(
-    name: str, choices: Sequence[str], words: str, *, into: str = "", required: bool = False
+    name: str, choices: Sequence[str], words: str, *, into: str = "", default: str | None = None, required: bool = False
 ) -> click.Option:
     """Return an option that has one of these values, or None."""
-    return click.Option([name, *filter(None, [into])], help=words, type=click.Choice(choices), required=required)
+    more: dict[str, Any] = {} if default is None else {"default": default}  # a default of None would be one
+    names, kind = [name, *filter(None, [into])], click.Choice(choices)
+    return click.Option(names, help=words, type=kind, required=required, **more)
 
 
 def flag(name: str, words: str, *, into: str = "") -> click.Option:
@@ -106,10 +109,10 @@ def flag(name: str, words: str, *, into: str = "") -> click.Option:
     return click.Option([name, *filter(None, [into])], help=words, is_flag=True)
 
 
-def format_option(words: str = "a table, one JSON value, or a JSON value a line") -> click.Option:
-    """Return `--format`, for `server.cli.output`; the default is a table on a terminal, and JSON in a pipe."""
-    default = "default: table on a terminal, else JSON"
-    return choice_option("--format", FORMATS, f"{words}; {default}", into="shape")
+def format_option(*, default: str = "a table on a terminal, else JSON") -> click.Option:
+    """Return `--format`, for `server.cli.output`: its `shape` is None where it is not said. `default`: words."""
+    words = f"a table, one JSON value, or a JSON value a line; default: {default}"
+    return choice_option("--format", FORMATS, words, into="shape")
 
 
 def everywhere() -> list[click.Parameter]:

@@ -1,29 +1,30 @@
-"""What somebody is told who may not read the configuration or the store: as whom to run the command."""
+"""What somebody is told who may not read the configuration, or may not use the store: as whom to run the command."""
 
 import grp
 import os
 import pwd
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from server.cli.finding import Found
-from server.config.load import ConfigError, StorageConfig, load_section
+from server.config.load import ConfigError, StorageConfig, absolute, load_section
 
 
-def advice(found: Found) -> Iterator[str]:
-    """Yield a line where what this user may not use belongs to another one."""
-    place = _closed(found.path)
-    if place is not None:
-        user = _user_of(place)
-        yield f"{place} belongs to another user: run it as the service's user, `{_line(user, found)}`"
+def advice(found: Found, lines: Iterable[str]) -> str | None:
+    """Return what to type, if what these lines complain of is closed to this user; None for any other complaint."""
+    try:
+        place = _closed(absolute(found.path))
+    except ConfigError:  # the working directory is gone
+        return None
+    if place is None or not any(str(place) in line for line in lines):
+        return None
+    return f"run it as the service's user: {_line(_user_of(place), found)}"
 
 
 def _closed(config: Path) -> Path | None:
     """Return what this user may not read, or may not enter: the configuration, else the store."""
-    if os.geteuid() == 0:
-        return None
     if not _may(config, os.R_OK):
         return config
     try:
@@ -45,26 +46,28 @@ def _may(path: Path, mode: int) -> bool:
 
 
 def _user_of(place: Path) -> str:
-    """Return the owner of what can be seen of it; where that is root, a user of the name of its group."""
+    """Return the owner of what can be seen of it."""
     for path in (place, *place.parents):
         try:
-            found = path.stat()
+            return _name(path.stat())
         except OSError:
             continue
-        return _name(found)
     return "root"
 
 
 def _name(found: os.stat_result) -> str:
+    """Return the owner's name; for what is root's and a group's, that of the user that is called as the group."""
     try:
-        name = pwd.getpwuid(found.st_uid).pw_name
-        return name if found.st_uid else pwd.getpwnam(grp.getgrgid(found.st_gid).gr_name).pw_name
+        if found.st_uid == 0 and found.st_gid != 0:
+            return pwd.getpwnam(grp.getgrgid(found.st_gid).gr_name).pw_name
+        return pwd.getpwuid(found.st_uid).pw_name
     except KeyError:
-        return str(found.st_uid)
+        return "root" if found.st_uid == 0 else f"#{found.st_uid}"
 
 
 def _line(user: str, found: Found) -> str:
-    """Return this command line, with what `sudo` would not pass on."""
-    arguments = sys.argv[1:]
-    named = ["--config", str(found.path.absolute())] if found.why else []
-    return shlex.join(["sudo", "-u", user, sys.argv[0], *named, *arguments])
+    """Return this command line for `sudo`, which would not pass the environment on."""
+    is_module = sys.argv[0].endswith("__main__.py")
+    program = [sys.executable, "-m", "server"] if is_module else [sys.argv[0]]
+    named = ["--config", str(absolute(found.path))] if found.why else []
+    return shlex.join(["sudo", "-u", user, *program, *named, *sys.argv[1:]])

@@ -1,29 +1,29 @@
 """`why`: the last refused requests of a source, and why each was refused, whether the server runs or not."""
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from server.base.json_text import json_text
 from server.base.printable import printable
 from server.cli.exit_codes import ERROR
 from server.cli.failure import CommandFailed, say
-from server.cli.output import print_bytes
+from server.cli.output import is_table, print_bytes, print_rows
 from server.config.load import StorageConfig, load_section, source_ids
 from server.observe.refusals import REFUSALS_MAX, Value, describe
 from storage.refusals.ring_file import read
 
 
-def run(config: Path, source: str, limit: int | None) -> int:
+def run(config: Path, source: str, limit: int | None, shape: str | None) -> int:
     found = read(load_section(config, StorageConfig).path, source, limit or REFUSALS_MAX)
     if not found and source not in source_ids(config):
         raise CommandFailed(ERROR, f"the configuration has no source {source!r}, and no refusal of it is on record")
     if not found:
         say(f"no refused request of source {source!r} is on record")
-    is_terminal = sys.stdout.isatty()
-    for record in found:
-        value = describe(record)
-        print_bytes("\n".join(_lines(value)).encode() + b"\n\n" if is_terminal else json_text(value) + b"\n")
+    values = map(describe, found)
+    if not is_table(shape):
+        print_rows(values, (), shape)
+    else:
+        for value in values:
+            print_bytes("\n".join(_lines(value)).encode() + b"\n\n")
     return 0
 
 

@@ -37,13 +37,13 @@ class Bound(NamedTuple):
     admin: Sequence[socket.socket]
 
 
-def serve(path: Path) -> int:
+def serve(path: Path, style: log.Style = log.DEFAULT_STYLE) -> int:
     """Serve the configuration in this file until a signal ends it; return the exit code of the process.
 
     Raises ConfigError, ProcessorError, StoreError, OSError if it cannot start.
     """
-    standard = take_over(log.lines_lost)
-    log.configure(standard.log)
+    standard = take_over(partial(log.lines_lost, style=style))
+    log.configure(standard.log, style)
     try:
         return _run(path, standard)
     finally:

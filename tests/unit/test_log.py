@@ -67,6 +67,37 @@ def test_terminals_get_colours_and_nothing_else() -> None:
     assert [line for line in text.split("\n") if not line.isprintable()] == []
 
 
+@pytest.mark.parametrize("stream", [io.StringIO, Terminal])
+def test_form_and_level_can_be_said(stream: type[io.StringIO]) -> None:
+    """JSON on a terminal and text in a pipe, where that is asked for; lines below the level are not written, those of
+    libraries included."""
+    for form in ("json", "console"):
+        said = stream()
+        log.configure(said, log.Style(form, "error"))
+        for level in ("info", "warning", "error"):
+            getattr(log.get("tidegate"), level)("said", level_of=level)
+        logging.getLogger("a.library").warning("not said")
+        logging.getLogger("a.library").error("said too")
+        structlog.reset_defaults()
+        lines = said.getvalue().splitlines()
+        assert len(lines) == 2
+        assert [line.startswith("{") for line in lines] == [form == "json"] * 2
+        assert log.lines_lost(3, stream is Terminal, log.Style(form)).startswith("{") is (form == "json")
+
+
+def test_no_color_is_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NO_COLOR leaves the text for people as it is, and takes its colours."""
+    said = Terminal()
+    monkeypatch.setenv("TERM", "xterm")
+    for text in ("", "1"):
+        monkeypatch.setenv("NO_COLOR", text)
+        log.configure(said)
+        log.get("tidegate").info("said")
+        structlog.reset_defaults()
+    first, second = said.getvalue().splitlines()
+    assert ("\x1b[" in first, "\x1b[" in second, "said" in second) == (True, False, True)
+
+
 def test_a_flood_is_one_line_a_second(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next line says how many were left out."""
     now = 100.0

@@ -1,0 +1,113 @@
+"""What commands print: a table for people, JSON for programs, and colours for terminals alone."""
+
+import io
+import sys
+from collections.abc import Callable, Iterator
+
+import orjson
+import pytest
+
+from server.base.colours import has_colours
+from server.cli.output import BLOCK_ROWS, RED, Column, paint, print_record, print_rows
+
+Capture = pytest.CaptureFixture[str]
+
+COLUMNS = (
+    Column("NAME", "name"),
+    Column("COUNT", "count", is_number=True),
+    Column("", lambda row: row.get("words"), style=lambda _: RED),
+)
+
+ROWS = [{"name": "a", "count": 7}, {"name": "longer", "count": 1000, "words": "x\x1b[31m\ny"}]
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Makes stdout a terminal of this width, with colours."""
+
+    def make(columns: int) -> None:
+        monkeypatch.setenv("TERM", "xterm")
+        monkeypatch.setenv("COLUMNS", str(columns))
+        monkeypatch.delenv("NO_COLOR", raising=False)
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+
+    return make
+
+
+def test_columns_are_aligned_and_escaped(capsys: Capture) -> None:
+    """Columns are as wide as they need to be, numbers stand to the right, and no value drives a terminal."""
+    assert print_rows(ROWS, COLUMNS, "table") == 2
+    assert capsys.readouterr().out.splitlines() == [
+        "NAME    COUNT",
+        "a           7",
+        r"longer   1000  x\x1b[31m\ny",
+    ]
+
+
+def test_programs_get_whole_rows(capsys: Capture) -> None:
+    """In a pipe rows are JSON lines, or one list where that is asked for, with all that they hold."""
+    assert print_rows(iter(ROWS), COLUMNS) == 2
+    assert [orjson.loads(line) for line in capsys.readouterr().out.splitlines()] == ROWS
+    assert print_rows(iter(ROWS), COLUMNS, "json") == 2
+    assert orjson.loads(capsys.readouterr().out) == ROWS
+
+
+@pytest.mark.parametrize(("shape", "text"), [("table", ""), ("json", "[]\n"), ("ndjson", ""), (None, "")])
+def test_no_row_is_no_head(shape: str | None, text: str, capsys: Capture) -> None:
+    """Nothing is printed where there is nothing, but for the empty list."""
+    assert print_rows([], COLUMNS, shape) == 0
+    assert capsys.readouterr().out == text
+
+
+def test_a_long_list_is_printed_in_blocks(capsys: Capture) -> None:
+    """A list of any length is printed as it is read: a block is on stdout before the one after the next is made."""
+    made = 0
+    seen: list[str] = []
+
+    def rows() -> Iterator[dict[str, object]]:
+        nonlocal made
+        for number in range(3 * BLOCK_ROWS):
+            made = number + 1
+            if number == BLOCK_ROWS:
+                seen.append(capsys.readouterr().out)
+            yield {"name": "x" * (1 + number // BLOCK_ROWS), "count": number}
+
+    assert print_rows(rows(), COLUMNS, "table") == made == 3 * BLOCK_ROWS
+    assert len(seen[0].splitlines()) == BLOCK_ROWS + 1
+    rest = capsys.readouterr().out.splitlines()
+    assert len(rest) == 2 * BLOCK_ROWS
+    assert rest[-1] == "xxx    2999"
+
+
+def test_terminals_get_tables_in_colour(terminal: Callable[[int], None], capsys: Capture) -> None:
+    """A terminal gets a table, its head bold, styles where columns have them, and lines that fit."""
+    terminal(60)
+    print_rows([*ROWS, {"name": "b", "words": "w" * 90}], COLUMNS)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "\x1b[1mNAME    COUNT\x1b[0m"
+    assert lines[3] == f"b              \x1b[31m{'w' * 44}…\x1b[0m"
+
+
+@pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
+def test_colours_can_be_turned_off(
+    name: str, value: str, terminal: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NO_COLOR, and a terminal that has none, turn them off; an empty NO_COLOR does not; a file never has them."""
+    terminal(80)
+    assert paint("x", RED) == "\x1b[31mx\x1b[0m"
+    monkeypatch.setenv("NO_COLOR", "")
+    assert has_colours(sys.stdout)
+    monkeypatch.setenv(name, value)
+    assert paint("x", RED) == "x"
+    assert not has_colours(io.StringIO())
+
+
+def test_a_record_has_a_line_for_each_key(capsys: Capture) -> None:
+    """A record is a line for each key, what is nested as JSON; in a pipe it is one line of JSON."""
+    value = {"id": "a\n", "attempts": 0, "error": None, "headers": {"x": 1}}
+    print_record(value, "table")
+    assert capsys.readouterr().out.splitlines() == [r"id        a\n", "attempts  0", "error", 'headers   {"x":1}']
+    for shape in (None, "json", "ndjson"):
+        print_record(value, shape)
+        out = capsys.readouterr().out
+        assert (len(out.splitlines()), orjson.loads(out)) == (1, value)
