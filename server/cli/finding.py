@@ -38,11 +38,12 @@ def find(named: Path | None, environ: Mapping[str, str] = os.environ) -> Found:
         return Found(named)
     if environ.get(VARIABLE):
         return Found(Path(environ[VARIABLE]), f"as {VARIABLE} says")
-    if is_there(HERE):
-        if not _is_trusted(HERE):
+    owner = _owner_of(HERE)
+    if owner is not None:
+        if owner not in (0, os.geteuid()):
             raise CommandFailed(MISTAKE, f"./{HERE} belongs to another user; if it is meant, say --config {HERE}")
         return Found(HERE, "which is in this directory")
-    if is_there(SYSTEM):
+    if _is_there(SYSTEM):
         return Found(SYSTEM, "which is the default")
     raise CommandFailed(
         MISTAKE,
@@ -50,8 +51,16 @@ def find(named: Path | None, environ: Mapping[str, str] = os.environ) -> Found:
     )
 
 
-def is_there(path: Path) -> bool:
-    """Return whether there is something of this name; also where this user may not look."""
+def _owner_of(path: Path) -> int | None:
+    """Return whose it is; None where it is not there, or in a working directory that this user may not enter."""
+    try:
+        return path.stat().st_uid
+    except OSError:
+        return None
+
+
+def _is_there(path: Path) -> bool:
+    """Return whether there is something of this name; also where this user may not look, who then learns why."""
     try:
         path.stat()
     except PermissionError:
@@ -59,10 +68,3 @@ def is_there(path: Path) -> bool:
     except OSError:
         return False
     return True
-
-
-def _is_trusted(path: Path) -> bool:
-    try:
-        return path.stat().st_uid in (0, os.geteuid())
-    except OSError:
-        return False

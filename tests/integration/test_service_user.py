@@ -56,7 +56,7 @@ def config() -> Iterator[Path]:
     shutil.rmtree(directory)
 
 
-def run(config: Path, *arguments: str, **environment: str) -> tuple[int, list[str]]:
+def run(config: Path, *arguments: str, cwd: Path = Path("/"), **environment: str) -> tuple[int, list[str]]:
     """Exit code and stderr of a command that somebody runs."""
     path = f"{ROOT}:{sysconfig.get_path('purelib')}"
     done = subprocess.run(
@@ -64,7 +64,7 @@ def run(config: Path, *arguments: str, **environment: str) -> tuple[int, list[st
         capture_output=True,
         text=True,
         env={"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", "PATH": os.environ["PATH"]} | environment,
-        cwd="/",
+        cwd=cwd,
         user=SOMEBODY,
         group=SOMEBODY,
         extra_groups=[],
@@ -96,6 +96,15 @@ def test_a_closed_configuration_names_its_user(uid: int, name: str, config: Path
         f"tidegate: {config}: cannot be read: Permission denied",
         f"tidegate: run it as the service's user: sudo -u {name} {PYTHON} -m server check --config {config}",
     ]
+
+
+def test_a_closed_working_directory_hides_nothing(config: Path) -> None:
+    """Where `sudo` leaves the service's user in somebody's home, no configuration is in the working directory."""
+    closed = config.parent / "home"
+    closed.mkdir(mode=0o700)
+    (closed / "tidegate.toml").write_text("")
+    _, lines = run(config, "check", cwd=closed)
+    assert [line for line in lines if "directory" in line or "another user" in line] == []
 
 
 def test_other_failures_advise_no_user(config: Path) -> None:
