@@ -13,7 +13,7 @@ def run(shell: str) -> int:
     """Print the function, to be read by the shell."""
     root = click.get_current_context().find_root().command
     script = ShellComplete.source(_of(shell, root))  # not its own `source`, which runs bash to learn its version
-    click.echo(script.replace(FISH_SPLITS, f"{FISH_SPLITS} --max 1"))
+    click.echo(script.replace(FISH_SPLITS, f"{FISH_SPLITS} --max 1").encode())
     return 0
 
 

@@ -17,7 +17,7 @@ def run(names: Sequence[str]) -> int:
             known = group.list_commands(context) if isinstance(group, click.Group) else ()
             raise click.NoSuchCommand(name, possibilities=known, ctx=context)
         context = click.Context(found, parent=context, info_name=name, **found.context_settings)
-    click.echo(context.get_help())
+    click.echo(context.get_help().encode())  # whatever the locale
     return 0
 
 

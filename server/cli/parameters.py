@@ -137,7 +137,7 @@ def _printing(name: str, words: str, text: Callable[[click.Context], str]) -> cl
 
     def print_it(ctx: click.Context, _: click.Parameter, value: bool) -> None:
         if value and not ctx.resilient_parsing:
-            click.echo(text(ctx))
+            click.echo(text(ctx).encode())  # whatever the locale
             ctx.exit()
 
     return click.Option([name], is_flag=True, is_eager=True, expose_value=False, callback=print_it, help=words)

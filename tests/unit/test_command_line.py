@@ -17,6 +17,7 @@ from server.cli.entry import _serves
 from server.cli.grammar import Command, Group
 from server.cli.main import ROOT, main
 from tests.support.config import source
+from tests.support.pages import page
 from tests.support.waiting import HANG_SECONDS
 
 Capture = pytest.CaptureFixture[str]
@@ -177,6 +178,28 @@ def test_help_of_a_command_is_its_help(name: str, capsys: Capture) -> None:
     assert main([*name.split(), "--help"]) == 0
     assert capsys.readouterr().out == text
     assert text.startswith(f"Usage: {' '.join(['tidegate', *name.split()])} ")
+
+
+@pytest.mark.parametrize("line", ["receipt --help", "help receipt"])
+def test_help_needs_no_locale(line: str) -> None:
+    """Where stdout has an encoding that lacks a character of it, help is UTF-8, as all that commands print."""
+    done = subprocess.run(
+        [sys.executable, "-m", "server", *line.split()],
+        capture_output=True,
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        timeout=HANG_SECONDS,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert '{"pending":true,…}' in done.stdout.decode()
+
+
+@pytest.mark.parametrize(("name", "command"), WORKING)
+def test_every_option_is_in_the_page(name: str, command: Command) -> None:
+    """The page about commands has every option of every command, and every action of a group."""
+    text = page("docs/commands.md").text
+    assert f"`tidegate {name}" in text
+    assert [each for param in command.params for each in param.opts if each.startswith("-") and each not in text] == []
 
 
 def test_version_is_a_command_too(capsys: Capture) -> None:
