@@ -55,7 +55,7 @@ class Command(click.Command):
         run = implementation(self.does)
         return with_a_free_number(lambda: run(**values))
 
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - the base's signature
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         _write_examples(formatter, self.examples)
 
 
@@ -92,10 +92,10 @@ class Group(click.Group):
         self.examples = examples
         self.metavar = metavar
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - the base's signature
+    def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.rows)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> "Command | Group | None":  # noqa: ARG002 - the base's signature
+    def get_command(self, ctx: click.Context, cmd_name: str) -> "Command | Group | None":
         row = self.rows.get(cmd_name)
         return None if row is None else _declared(row)
 
@@ -106,11 +106,11 @@ class Group(click.Group):
             raise click.NoSuchCommand(args[0], possibilities=self.rows, ctx=ctx)
         return super().resolve_command(ctx, args)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - the base's signature
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section(f"{self.metavar.capitalize()}s"):
             formatter.write_dl([(row.name, row.summary) for row in self.rows.values()])
 
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - the base's signature
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         _write_examples(formatter, self.examples)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
