@@ -61,6 +61,11 @@ PROVIDERS: Mapping[str, Provider] = {
         settings=NO_ID,
     ),
     "x": Provider("X", "the developer portal", (("Webhook URL", "{url}"),), "consumer secret", settings=NO_ID),
+    "microsoft-graph": Provider(
+        "Microsoft Graph",
+        "the body of POST https://graph.microsoft.com/v1.0/subscriptions",
+        (("notificationUrl", "{url}"), ("lifecycleNotificationUrl", "{url}"), ("clientState", "{secret}")),
+    ),
     "standard-webhooks": Provider("the vendor", "an endpoint", ADDRESS, "signing secret"),
     "convertmax": Provider(
         "the sender",

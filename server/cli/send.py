@@ -26,7 +26,8 @@ from server.cli.progress import Progress
 from server.cli.samples import SAMPLE_TYPE, sample
 from server.config.load import Config, load, sending_token
 from server.intake.claims import Message
-from server.intake.schemes import SCHEMES
+from server.intake.item_secrets import filled
+from server.intake.schemes import SCHEMES, secret_of
 
 ANSWER_SECONDS = 60
 """How long an answer may take: twice the default time for a body."""
@@ -100,7 +101,8 @@ def add(commands: Subparsers) -> None:
         "rejected, dropped or not answered with 200.",
     )
     parser.add_argument("source", type=utf8, metavar="SOURCE", help="the id of the source")
-    parser.add_argument("files", nargs="*", type=file_name, metavar="FILE", help="a body, sent as it is; - is stdin")
+    help_text = "a body, sent as it is, but for a clientState that its items lack; - is stdin"
+    parser.add_argument("files", nargs="*", type=file_name, metavar="FILE", help=help_text)
     parser.add_argument("--count", type=positive, default=1, metavar="N", help="requests, of each file; default 1")
     parser.add_argument("--batch", type=positive, metavar="N", help="sample events in a request, sent as a batch")
     parser.set_defaults(run=run)
@@ -136,6 +138,7 @@ def _send(config: Config, source: Source, next_body: Bodies, requests: int, summ
         with Progress("requests", requests) as progress:
             for number in range(requests):
                 body, ids = next_body()
+                body = _with_secrets(source, body)
                 summary.sent += 1
                 try:
                     answer = client.post(path, body, headers | _signature(source, body, ids), ANSWER_KEYS)
@@ -161,6 +164,12 @@ def _token(config: Config, source: Source) -> str:
             "configure one token as env:NAME or file:PATH where it is sent from",
         )
     return token.decode("latin-1")
+
+
+def _with_secrets(source: Source, body: bytes) -> bytes:
+    """Return the body with the source's first secret where its sender would write it, unless one is there."""
+    secret = secret_of(source)
+    return body if secret is None else filled(body, secret, source.signing_secrets[0].decode())
 
 
 def _signature(source: Source, body: bytes, ids: Sequence[str]) -> dict[str, str]:
