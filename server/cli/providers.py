@@ -10,7 +10,7 @@ NO_ID = MappingProxyType({"missing_event_id": "hash"})
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """One provider, as `docs/vendors.md` has it."""
+    """One provider, as its page in `docs/senders/` has it."""
 
     title: str
     place: str

@@ -6,7 +6,6 @@ import re
 import socket
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 
@@ -23,7 +22,6 @@ from tests.support.waiting import HANG_SECONDS, eventually
 
 STATE, OTHER = "client-state-of-the-tests-5dc1a7", "client-state-of-nobody-0e9b44"
 PATH = "/ingest/inbound/graph"
-QUESTION = "Validation: Testing client application reachability for subscription Request-Id: 5d2a-77"
 
 
 def config(**keys: object) -> str:
@@ -83,6 +81,15 @@ def stored_bodies(child: Child) -> list[bytes]:
     finally:
         store.close()
     return found
+
+
+def ask(child: Child, query: str, path: str = PATH, data: bytes = b"") -> bytes:
+    """The whole answer to a question as Graph asks it, its clock aside."""
+    head = f"POST {path}?{query} HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain; charset=utf-8\r\n"
+    with socket.create_connection(("127.0.0.1", child.port), timeout=HANG_SECONDS) as sock:
+        sock.sendall(f"{head}Content-Length: {len(data)}\r\nConnection: close\r\n\r\n".encode() + data)
+        answer = b"".join(iter(lambda: sock.recv(65536), b""))
+    return re.sub(rb"(?i)\r\ndate: [^\r]*", b"", answer)
 
 
 def test_a_client_state_is_enough(children: Children) -> None:
@@ -200,58 +207,6 @@ def test_notifications_without_ids_may_be_hashed(children: Children) -> None:
     eventually(lambda: pending(child, "graph") == pending(child, "all") == 0)
     assert (totals(child)["graph"]["processed"], totals(child)["graph"]["duplicate"]) == (2, 2)
     assert (totals(child)["all"]["processed"], totals(child)["all"]["duplicate"]) == (2, 0)
-
-
-def ask(child: Child, query: str, path: str = PATH, data: bytes = b"") -> bytes:
-    """The whole answer to a question as Graph asks it, its clock aside."""
-    head = f"POST {path}?{query} HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain; charset=utf-8\r\n"
-    with socket.create_connection(("127.0.0.1", child.port), timeout=HANG_SECONDS) as sock:
-        sock.sendall(f"{head}Content-Length: {len(data)}\r\nConnection: close\r\n\r\n".encode() + data)
-        answer = b"".join(iter(lambda: sock.recv(65536), b""))
-    return re.sub(rb"(?i)\r\ndate: [^\r]*", b"", answer)
-
-
-def test_graph_gets_its_token_back(children: Children) -> None:
-    """Decoded, as text that no browser runs, also while the backlog is full; nothing of it is kept."""
-    child = children("[queue]\nbacklog_events_max = 1\n" + config())
-    child.start()
-    for token in (QUESTION, "<script>alert(1)</script>", "a+b&c=d", "é"):
-        written = quote(token, safe="").replace("%20", "+")
-        head, _, text = ask(child, f"validationToken={written}").partition(b"\r\n\r\n")
-        assert text == token.encode()
-        assert head.startswith(b"HTTP/1.1 200 ")
-        assert b"\r\ncontent-type: text/plain; charset=utf-8\r\nx-content-type-options: nosniff\r\n" in head
-        if token == QUESTION:
-            assert post(child, body(change())).status == 200
-            assert post(child, body(change("evt-2"))).json["code"] == "overloaded"
-    assert totals(child)["graph"]["received"] == 1
-
-
-def test_wrong_questions_look_like_any_401(children: Children) -> None:
-    """Those that are malformed, and those to another source, get the bytes that a source gets that does not exist."""
-    child = children(
-        config() + source("worked") + source("hooks", tokens=[], signing_secrets=["s"], signature="github")
-    )
-    child.start()
-    unknown = ask(child, "validationToken=abc", "/ingest/inbound/nobody")
-    assert unknown.startswith(b"HTTP/1.1 401 ")
-    for query in (
-        "validationToken=", "validationToken", "validationToken=a&validationToken=b", "validationToken=a%0D%0AX:%20b",
-        "validationToken=%00", "validationToken=%ff", "validationToken=" + "x" * 5000, "x=validationToken",
-    ):  # fmt: skip
-        assert ask(child, query) == unknown
-    assert ask(child, "validationToken=abc", data=body(change())) == unknown
-    for path in ("/ingest/inbound/worked", "/ingest/inbound/hooks"):
-        assert ask(child, "validationToken=abc", path) == unknown
-    assert ask(child, "validationToken=" + "x" * 2**20).startswith(b"HTTP/1.1 431 ")
-    assert totals(child) == {}
-
-
-def test_a_full_store_answers_no_question(children: Children) -> None:
-    """A server that cannot take events says so to a question, too: the subscription is made again later."""
-    child = children(config() + f"[storage]\nfree_bytes_min = {2**47}\n")
-    child.start()
-    assert b'"code":"storage_full"' in ask(child, "validationToken=abc")
 
 
 def test_its_refusals_hold_no_secret(children: Children) -> None:
