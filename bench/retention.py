@@ -112,6 +112,7 @@ def _delivery(first: int, ids: Sequence[str], body: bytes) -> NumberedDeliveries
         rejected=[()],
         counts=[count],
         bodies=[body],
+        body_hashes=(),
         ids=ids,
         id_from=["body.messageId"] * count,
         provider_ids=ids,

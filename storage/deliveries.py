@@ -52,6 +52,8 @@ class Deliveries:
     """Events, at least one."""
     bodies: Sequence[bytes]
     """As decoded. Empty if nothing of the delivery was admitted or deferred."""
+    body_hashes: Sequence[str]
+    """Of each body as it was received, in hex, if equal ones are duplicates; else there is no entry at all."""
 
     ids: Sequence[str | None]
     """Of each event, and so are the columns from here on. None: `<delivery>-<index>`, since a delivery has no id before
@@ -96,6 +98,11 @@ class NumberedDeliveries:
     @property
     def source_id(self) -> str:
         return self.deliveries.source_id
+
+    @property
+    def has_body_hashes(self) -> bool:
+        """Whether its events are known by their bodies, too."""
+        return bool(self.deliveries.body_hashes)
 
     @property
     def count(self) -> int:
@@ -161,7 +168,8 @@ class NumberedDeliveries:
 
 
 def merged(parts: Sequence[NumberedDeliveries]) -> NumberedDeliveries:
-    """Return these as one: they are of one source, type and suffix, and their numbers follow one another."""
+    """Return these as one: they are of one source, type and suffix, all or none have hashes of their bodies, and their
+    numbers follow one another."""
     one = parts[0]
     if len(parts) == 1:
         return one

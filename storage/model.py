@@ -68,6 +68,8 @@ class Written:
 
     digests: Sequence[bytes]
     """For each append, 16 bytes an event."""
+    body_digests: Sequence[bytes]
+    """For each append, 16 bytes an event; b"" if its events are not known by their bodies."""
     totals: Mapping[str, Totals]
     """The new totals of the sources that the group touched."""
     used_bytes: int
@@ -91,6 +93,8 @@ class Span:
     """Of the first of them."""
     store_ms: int = 0
     """When all of them were received, to the minute; 0 if they are requeued."""
+    body_digests: bytes = b""
+    """16 bytes an event; b"" if they are not known by their bodies."""
 
 
 @frozen

@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple
 
 SourceType = Literal["webhook", "segment"]
 MissingId = Literal["generate", "hash", "reject"]
+SameBody = Literal["allow", "duplicate"]
 OverLimit = Literal["defer", "drop", "observe"]
 SchemeName = Literal[
     "convertmax", "standard-webhooks", "stripe", "github", "shopify", "slack", "meta", "zoom", "x", "microsoft-graph"
@@ -51,6 +52,7 @@ class Source:
     event_id_from: tuple[FieldPath, ...] = ()
     """Its own paths, or else its scheme's; where both are empty, the rules of `normalise.py` are for it."""
     event_type_from: tuple[FieldPath, ...] = ()
+    same_body: SameBody = "allow"
     event_type_override: str = ""
     missing_event_id: MissingId = "generate"
     rate_limit_events_per_second: float = 0

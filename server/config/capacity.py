@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from server.base.source import Source
 from server.config.cgroup import memory_limits
 from server.config.forecast import DAY_SECONDS, TYPICAL
 from server.config.load import Config
@@ -93,11 +94,11 @@ class Plan:
 
 def plan(config: Config, machine: Machine) -> Plan:
     """Return the plan of this configuration on this machine."""
-    events_per_second = math.fsum(
-        each.rate_limit_events_per_second for each in config.sources.values() if each.keeps_to_rate
-    )
+    limited = [each for each in config.sources.values() if each.keeps_to_rate]
+    events_per_second = math.fsum(each.rate_limit_events_per_second for each in limited)
+    ids_per_second = math.fsum(each.rate_limit_events_per_second * _entries_an_event(each) for each in limited)
     window_seconds = config.dedup.window_hours * 3600
-    ids, ids_max = round(events_per_second * window_seconds), memory_ids_max(config, machine)
+    ids, ids_max = round(ids_per_second * window_seconds), memory_ids_max(config, machine)
     memory = _memory(config, _index_bytes(min(ids, ids_max)))
     open_files = config.limits.connections_max + OTHER_FILES
     return Plan(
@@ -117,6 +118,11 @@ def memory_ids_max(config: Config, machine: Machine) -> int:
     """Return `dedup.memory_ids_max`, or what this machine's memory has room for."""
     room = machine.memory_bytes // INDEX_SHARE
     return config.dedup.memory_ids_max or room * MEMORY_RUNS_MIN // (MEMORY_RUNS_MIN + 1) // ID_BYTES
+
+
+def _entries_an_event(source: Source) -> int:
+    """Return how many entries an event has in the dedup index: one of its id, and perhaps one of its body."""
+    return 2 if source.same_body == "duplicate" else 1
 
 
 def _index_bytes(ids: int) -> int:

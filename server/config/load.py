@@ -197,6 +197,8 @@ class _Reader:
             self.add_mistake(f"{key}.tokens", "may not be empty where signing_secrets is: everybody could send")
         if is_unsigned and values.get("signature", DEFAULT_SCHEME) != DEFAULT_SCHEME:
             self.add_mistake(f"{key}.signature", "needs signing_secrets")
+        if is_unsigned and values.get("same_body") == "duplicate":
+            self.add_mistake(f"{key}.same_body", "needs signing_secrets: equal bodies are duplicates only if signed")
         is_meta = values.get("signature") == "meta"
         if is_meta != bool(values.get("verify_token")) and self.is_valid(f"{key}.verify_token"):
             words = 'is needed where signature is "meta"' if is_meta else 'is for signature = "meta" only'

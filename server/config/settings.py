@@ -198,6 +198,11 @@ SOURCE_SETTINGS: Mapping[str, Setting] = {
         [], PATHS, "Where events have their ids; the first that is there counts. Empty: as the scheme has them."
     ),
     "event_type_from": Setting([], PATHS, "The same for their types."),
+    "same_body": _source_setting(
+        "same_body",
+        choice("allow", "duplicate"),
+        "Whether a signed body that was processed before, within the dedup window, is a duplicate whatever its id.",
+    ),
     "event_type_override": _source_setting("event_type_override", EVENT_TYPE, "Replaces every event's type when set."),
     "missing_event_id": _source_setting(
         "missing_event_id",

@@ -19,7 +19,7 @@ import trio
 
 from server.base.clock import Clock
 from server.base.source import Source
-from server.flow.item import Item, events_of
+from server.flow.item import Item, digests_of_items, events_of
 from server.flow.outcome_writer import OutcomeWriter
 from server.flow.parked import ParkedEvent, ParkedEvents
 from server.flow.processor import BatchFailed, Failed, Processor, Succeeded
@@ -145,7 +145,7 @@ class Attempts:
     def count_death(self, item: Item, suspect: Suspect) -> None:
         """Count an attempt for a suspect that was in hand again when a process died."""
         self._state.processor_failed([PROCESS_ENDED], self._clock.now_ms())
-        self._failed(item.to_be_parked(holds=True), PROCESS_ENDED, last=suspect.deaths > DEATHS_MAX)
+        self._failed(item.to_be_parked(), PROCESS_ENDED, last=suspect.deaths > DEATHS_MAX)
 
     async def _call(self, items: Sequence[Item]) -> list[Succeeded | Failed]:
         await self.wait_out()
@@ -197,7 +197,7 @@ class Attempts:
                 if entry.outage:
                     away.append((item, entry.error))
                 else:
-                    self._failed(item.to_be_parked(holds=True), entry.error)
+                    self._failed(item.to_be_parked(), entry.error)
                 continue
             done.append(item)
             if entry.result is not None:
@@ -208,7 +208,7 @@ class Attempts:
             self._succeeded()
             self._outcomes.processed(
                 [item.number for item in done],
-                [item.digest for item in done],
+                digests_of_items(done),
                 [item.attempts for item in done],
                 done[0].received_at_ms,
                 details,
@@ -229,7 +229,7 @@ class Attempts:
         if away:
             self._delay()
         for item in away:
-            self._parked.make_ready(item.to_be_parked(holds=True))
+            self._parked.make_ready(item.to_be_parked())
 
     def _set_aside(self, item: Item, error: str) -> None:
         """Set the event aside; wait, unless it is the first: each event that nobody takes would cost its source a wait
@@ -238,7 +238,7 @@ class Attempts:
             self._delay()
         else:
             self._is_first_aside = True
-        self._parked.set_aside(item.to_be_parked(holds=True))
+        self._parked.set_aside(item.to_be_parked())
         self._outage_error = error
 
     def _failed(self, event: ParkedEvent, error: str, *, last: bool = False) -> None:
@@ -246,7 +246,7 @@ class Attempts:
         if last or attempts >= self.source.processor_attempts_max:
             self._state.event_died(error)
             detail = orjson.dumps({"error": error})
-            self._outcomes.dead(event.number, event.digest, attempts, event.received_at_ms, detail)
+            self._outcomes.dead(event, attempts, detail)
         else:
             self._outcomes.attempted(replace(event, attempts=attempts), wait_seconds(event.attempts))
 

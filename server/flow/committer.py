@@ -236,7 +236,8 @@ class Committer:
         if group.removal is not None:
             self._counted(written.totals)
         waiting = [each for batch in batches for each in batch.waiting]
-        entries = zip(waiting, group.appends, written.digests, strict=True)
+        digests = zip(written.digests, written.body_digests, strict=True)
+        entries = zip(waiting, group.appends, digests, strict=True)
         for state, run in groupby(entries, key=lambda each: each[0].state):
             state.totals = written.totals[state.id]
             _into_queue(state, list(run))
@@ -271,12 +272,12 @@ def _group_of(batches: Sequence[Batch], changes: Sequence[PendingChange], remova
     return Group(appends, [change for _, change, _ in changes], oldest, removal)
 
 
-def _into_queue(state: SourceState, run: list[tuple[PendingAppend, Append, bytes]]) -> None:
+def _into_queue(state: SourceState, run: list[tuple[PendingAppend, Append, tuple[bytes, bytes]]]) -> None:
     """Put deliveries of one source that are in the store into its queue."""
     state.appended(
         [
-            Committed(append.numbered, append.admitted, waiting.pending, packed, append.store_ms)
-            for waiting, append, packed in run
+            Committed(append.numbered, append.admitted, waiting.pending, packed, append.store_ms, bodies)
+            for waiting, append, (packed, bodies) in run
         ]
     )
     for waiting, append, _ in run:

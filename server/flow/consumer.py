@@ -253,7 +253,7 @@ class Consumer:
 
     async def _unpark(self, event: ParkedEvent) -> None:
         """Work off an event that was parked, alone."""
-        if not event.holds and not self._parked.hold(event):
+        if not self._parked.hold(event):
             return
         self._hand = (event.number, event.received_at_ms)
         try:

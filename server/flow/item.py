@@ -6,6 +6,7 @@ from typing import Any
 
 import trio
 
+from server.flow.digests import Digests, bodies_of
 from server.flow.parked import ParkedEvent
 from server.intake.events import build_events
 from storage.codec.records import split_digests
@@ -29,19 +30,31 @@ class Item:
     """When it was received, by the store's time, to the minute; 0 if it is requeued."""
     numbered: NumberedDeliveries | None
     """The deliveries of its span; None if it need not be built."""
+    body_digest: bytes = b""
+    """Of its body, if events with an equal one are duplicates."""
 
-    def to_be_parked(self, *, holds: bool) -> ParkedEvent:
-        """Return what is kept of it while it is parked. `holds`: it is the one that holds its id."""
-        return ParkedEvent(self.number, self.digest, self.received_at_ms, self.attempts, holds, self.store_ms)
+    def to_be_parked(self) -> ParkedEvent:
+        """Return what is kept of it while it is parked."""
+        return ParkedEvent(
+            self.number, self.digest, self.received_at_ms, self.attempts, self.store_ms, self.body_digest
+        )
 
 
 def items_of(spans: Sequence[Span]) -> list[Item]:
     """Return the events of these spans, in order."""
     return [
-        Item(number, digest, attempts, span.received_at_ms, span.store_ms, span.numbered)
+        Item(number, digest, attempts, span.received_at_ms, span.store_ms, span.numbered, body)
         for span in spans
-        for number, digest, attempts in zip(span.numbers, split_digests(span.digests), span.attempts, strict=True)
+        for number, digest, attempts, body in zip(
+            span.numbers, split_digests(span.digests), span.attempts, bodies_of([span]), strict=True
+        )
     ]
+
+
+def digests_of_items(items: Sequence[Item]) -> Digests:
+    """Return by what these events are known, in order."""
+    bodies = {at: item.body_digest for at, item in enumerate(items) if item.body_digest}
+    return Digests([item.digest for item in items], bodies)
 
 
 async def events_of(items: Sequence[Item]) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """From a verdict to an outcome on disk, and what waits for that: ids, in-flight duplicates, retries, the dedup index.
 
-Guarantees: an id that is held is let go only when its outcome is on disk; only then is it known to the index; an
+Guarantees: what an event holds is let go only when its outcome is on disk; only then is it known to the index; an
 in-flight duplicate gets its own outcome, or its turn, only then; an event that failed is tried again only when its
 attempt is on disk.
 """
@@ -8,11 +8,13 @@ attempt is on disk.
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import trio
 
 from server.base.clock import Clock
 from server.flow.committer import Committer
+from server.flow.digests import Digests
 from server.flow.parked import ParkedEvent, ParkedEvents
 from server.flow.source_state import SourceState
 from storage.dedup.index import DedupIndex
@@ -26,17 +28,19 @@ EVER = sys.maxsize
 """Until when an event is received that waits for the one of its id that is processed: it is its duplicate anyway."""
 
 NO_ORIGINAL = (0, -1)
-"""Of an id whose event is dead: nothing is received until then."""
+"""Of a digest whose event was not processed: nothing is received until then."""
 
 
 @dataclass(frozen=True, slots=True)
 class Duplicate:
-    """An event whose id was processed before, as the event `original`."""
+    """An event whose id or body was processed before, as the event `original`."""
 
     number: int
-    digest: bytes
+    digests: tuple[bytes, ...]
     attempts: int
     original: int
+    known_by: bytes
+    """That of the digests by which the original is known."""
     store_ms: int
     """When it was received."""
 
@@ -45,7 +49,7 @@ class OutcomeWriter:
     """Writes the outcomes of one source.
 
     `on_written` is called whenever some have reached the disk; `on_outcome` with the numbers of events that have one;
-    `on_processed` with ids and numbers before it is written that these events are processed.
+    `on_processed` with digests and numbers before it is written that these events are processed.
     """
 
     def __init__(
@@ -91,7 +95,7 @@ class OutcomeWriter:
     def processed(
         self,
         numbers: Sequence[int],
-        digests: Sequence[bytes],
+        digests: Digests,
         attempts: Sequence[int],
         received_at_ms: int,
         details: Mapping[int, bytes],
@@ -104,31 +108,32 @@ class OutcomeWriter:
         duplicate of them is written after them: the index may know them at once.
         """
         change = self._change(EventStatus.PROCESSED, numbers, attempts, details=details)
-        self._on_processed(digests, numbers)
+        known, originals = digests.all, digests.for_all(numbers)
+        self._on_processed(known, originals)
         if not held:
-            self._index.add(digests, numbers, change.store_ms)
+            self._index.add(known, originals, change.store_ms)
 
         def on_disk() -> None:
-            self._index.add(digests, numbers, change.store_ms)
-            pairs = zip(digests, numbers, strict=True) if self._parked else ()
-            self._release(digests, {digest: (number, EVER) for digest, number in pairs})
+            self._index.add(known, originals, change.store_ms)
+            pairs = zip(known, originals, strict=True) if self._parked else ()
+            self._release(known, {digest: (number, EVER) for digest, number in pairs})
 
         self._hand_over(change, received_at_ms, on_disk if held else _nothing)
 
-    def dead(self, number: int, digest: bytes, attempts: int, received_at_ms: int, detail: bytes) -> None:
-        """Write that the event, whose id is held, is dead: it has failed too often."""
-        change = self._change(EventStatus.DEAD, [number], [attempts], details={number: detail})
-        self._hand_over(change, received_at_ms, lambda: self._release([digest], {}))
+    def dead(self, event: ParkedEvent, attempts: int, detail: bytes) -> None:
+        """Write that the event, which holds its digests, is dead: it has failed too often."""
+        change = self._change(EventStatus.DEAD, [event.number], [attempts], details={event.number: detail})
+        self._hand_over(change, event.received_at_ms, lambda: self._release(event.digests, {}))
 
     def duplicates(self, found: Sequence[Duplicate], received_at_ms: int, *, held: bool) -> None:
         """Write that these events are duplicates. Their numbers ascend."""
-        digests = [each.digest for each in found]
-        originals = {each.digest: (each.original, each.store_ms) for each in found}
+        digests = [digest for each in found for digest in each.digests]
+        originals = {each.known_by: (each.original, each.store_ms) for each in found}
         release = (lambda: self._release(digests, originals)) if held else _nothing
         self._hand_over(self._duplicates(found), received_at_ms, release)
 
     def attempted(self, event: ParkedEvent, seconds: float) -> None:
-        """Write that the event, which holds its id, failed alone; it is to be tried again after `seconds`."""
+        """Write that the event, which holds its digests, failed alone; it is to be tried again after `seconds`."""
         due = trio.current_time() + seconds
 
         def on_disk() -> None:
@@ -138,17 +143,21 @@ class OutcomeWriter:
         self._hand_over(change, event.received_at_ms, on_disk)
 
     def _release(self, digests: Sequence[bytes], originals: Mapping[bytes, tuple[int, int]]) -> None:
-        """Let go of the ids; what waited for one is a duplicate of its original if it was received until the time given
-        with that, else next in line."""
+        """Let go of the digests; what waited for one is a duplicate of its original if it was received until the time
+        given with that, else next in line. What waited for a body's holds its id until then."""
         for digest, waited in self._parked.release(digests):
             original, until_ms = originals.get(digest, NO_ORIGINAL)
             same = [event for event in waited if event.store_ms <= until_ms]
             later = [event for event in waited if event.store_ms > until_ms]
             if same:
-                found = [Duplicate(event.number, digest, event.attempts, original, event.store_ms) for event in same]
-                self._hand_over(self._duplicates(found), same[0].received_at_ms, _nothing)
+                found = [
+                    Duplicate(event.number, event.digests, event.attempts, original, digest, event.store_ms)
+                    for event in same
+                ]
+                ids = [event.digest for event in same if event.digest != digest]
+                self._hand_over(self._duplicates(found), same[0].received_at_ms, partial(self._release, ids, {}))
             if later:
-                self._parked.promote(later)
+                self._parked.promote(digest, later)
 
     def _duplicates(self, found: Sequence[Duplicate]) -> StatusChange:
         ordered = sorted(found, key=lambda each: each.number)

@@ -2,8 +2,9 @@
 
 An id is held from the moment an event of it is taken until that event's outcome is on disk; so at most one event per
 (source, id) is with a processor or in retry. (Without a processor there is nothing to hold it for, but for events that
-are parked.) A parked event is in one of four states:
-- *in-flight duplicate*: another event holds its id; it waits for what becomes of that one;
+are parked.) So is the digest of its body, where equal bodies are duplicates: after the id, so whoever holds that of a
+body waits for nobody, and no two events wait for one another. A parked event is in one of four states:
+- *in-flight duplicate*: another event holds its id or its body's digest; it waits for what becomes of that one;
 - *to be retried*: it failed alone and waits for its time;
 - *set aside*: it met an outage alone, and waits until another event of its source has been tried;
 - *ready*: its turn has come (a retry that is due, the next in line after a dead event).
@@ -17,7 +18,9 @@ import heapq
 import math
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from server.flow.digests import both
 
 SET_ASIDE_MAX = 10_000
 """Events beyond `queue.events_max` that may be parked in an outage, so that the search for one that succeeds ends
@@ -29,30 +32,36 @@ NUMBERS_SPARE = 64
 
 @dataclass(frozen=True, slots=True)
 class ParkedEvent:
-    """An event that is parked. `holds`: it is the one that holds its id."""
+    """An event that is parked."""
 
     number: int
     digest: bytes
     received_at_ms: int
     attempts: int
-    holds: bool = False
     store_ms: int = 0
     """When it was received, by the store's time, to the minute; 0 if it is requeued."""
+    body_digest: bytes = b""
+    """Of its body, if events with an equal one are duplicates."""
+
+    @property
+    def digests(self) -> tuple[bytes, ...]:
+        """What it holds while it is worked on, in the order in which it gets them."""
+        return both(self.digest, self.body_digest)
 
 
 class ParkedEvents:
     """The parked events of one source, and the ids in hand."""
 
     def __init__(self) -> None:
-        self._held: dict[bytes, list[ParkedEvent] | None] = {}
-        """Each id with its in-flight duplicates, if there are any."""
+        self._held: dict[bytes, int] = {}
+        """Each digest with the number of the event that holds it."""
+        self._duplicates: dict[bytes, list[ParkedEvent]] = {}
+        """The in-flight duplicates that wait for each."""
         self._events: dict[int, ParkedEvent] = {}
         self._numbers: list[int] = []
         self._ready: deque[ParkedEvent] = deque()
         self._together: list[int] = []
         """A heap of the numbers that may go in a batch."""
-        self._promoted: set[int] = set()
-        """Of these, those that hold their ids."""
         self._retries: list[tuple[float, int, ParkedEvent]] = []
         self.due: dict[int, float] = {}
         """When the retries of events that are read anew are due, by number."""
@@ -66,45 +75,40 @@ class ParkedEvents:
         """An id is in hand."""
         return bool(self._held)
 
-    def held_ids(self) -> set[bytes]:
-        """Return every id in hand."""
+    def held_digests(self) -> set[bytes]:
+        """Return every digest in hand."""
         return set(self._held)
 
     def hold(self, event: ParkedEvent) -> bool:
-        """Hold the id for this event; if another has it, park the event as an in-flight duplicate and return False."""
-        if event.number in self._promoted:
-            self._promoted.discard(event.number)
-            return True
-        if event.digest not in self._held:
-            self._held[event.digest] = None
-            return True
-        self._add(event)
-        duplicates = self._held[event.digest]
-        if duplicates is None:
-            self._held[event.digest] = [event]
-        else:
-            duplicates.append(event)
-        return False
+        """Hold what this event does not hold yet; if another has that, park the event as an in-flight duplicate and
+        return False."""
+        for digest in event.digests:
+            if self._held.setdefault(digest, event.number) != event.number:
+                self._add(event)
+                self._duplicates.setdefault(digest, []).append(event)
+                return False
+        return True
 
     def release(self, digests: Iterable[bytes]) -> list[tuple[bytes, list[ParkedEvent]]]:
-        """Let go of the ids, and return each that was waited for with its in-flight duplicates, which are taken out;
-        call when the events that hold the ids have an outcome on disk."""
+        """Let go of these digests, and return each that was waited for with its in-flight duplicates, which are taken
+        out; call when the events that hold them have an outcome on disk."""
         waited = []
         for digest in digests:
-            duplicates = self._held.pop(digest)
-            if duplicates is not None:
+            del self._held[digest]
+            if digest in self._duplicates:
+                duplicates = self._duplicates.pop(digest)
                 waited.append((digest, duplicates))
                 for event in duplicates:
                     del self._events[event.number]
         return waited
 
     def retry_at(self, time: float, event: ParkedEvent) -> None:
-        """Park the event, which holds its id, until `time`."""
+        """Park the event, which holds its digests, until `time`."""
         self._add(event)
         heapq.heappush(self._retries, (time, event.number, event))
 
     def retry_anew(self, event: ParkedEvent) -> None:
-        """Park the event, which holds its id, until its interrupted retry is due: at once if that is forgotten."""
+        """Park the event, which holds its digests, until its interrupted retry is due: at once if that is forgotten."""
         self.retry_at(self.due.pop(event.number, -math.inf), event)
 
     def make_ready(self, event: ParkedEvent) -> None:
@@ -112,19 +116,20 @@ class ParkedEvents:
         self._add(event)
         self._ready.append(event)
 
-    def promote(self, duplicates: Sequence[ParkedEvent]) -> None:
-        """Let the first, the next in line, take the place of the event that these waited for; call when that is dead.
+    def promote(self, digest: bytes, duplicates: Sequence[ParkedEvent]) -> None:
+        """Let the first, the next in line, hold what these waited for; call when the event that held it is dead.
 
-        The others wait for the first.
+        The others wait for the first, which may have to wait for one of its own body yet.
         """
         next_in_line, *others = duplicates
-        self._held[next_in_line.digest] = others or None
+        self._held[digest] = next_in_line.number
+        if others:
+            self._duplicates[digest] = others
         for event in others:
             self._add(event)
         if next_in_line.attempts:
-            self.make_ready(replace(next_in_line, holds=True))
+            self.make_ready(next_in_line)
         else:
-            self._promoted.add(next_in_line.number)
             self.add_together([next_in_line.number])
 
     def add_together(self, numbers: Iterable[int]) -> None:
@@ -146,7 +151,7 @@ class ParkedEvents:
         return len(self._together)
 
     def set_aside(self, event: ParkedEvent) -> None:
-        """Park the event, which holds its id, until another one has been tried."""
+        """Park the event, which holds its digests, until another one has been tried."""
         self._add(event)
         self._aside.append(event)
 

@@ -229,6 +229,7 @@ class SourceQueue:
             deferred=False,
             received_at_ms=numbered.deliveries.received_at_ms[0],
             store_ms=committed.store_ms,
+            body_digests=committed.body_digests[: DIGEST_BYTES * count],
         )
 
     def _push(self, span: Span) -> None:
@@ -239,12 +240,15 @@ class SourceQueue:
 
 
 def _joined(source_id: str, run: Sequence[Committed]) -> Span | None:
-    """Return all events of these deliveries as one span without bodies; None if some are not to go on at once, or came
-    in another minute."""
+    """Return all events of these deliveries as one span without bodies; None if some are not to go on at once, came in
+    another minute, or are known by their bodies while others are not."""
     first, end = run[0].numbered.first, run[-1].end
     if first == end or sum([committed.admitted for committed in run]) != end - first:
         return None
     if run[0].store_ms != run[-1].store_ms:
+        return None
+    bodies = [committed.body_digests for committed in run]
+    if any(bodies) and not all(bodies):
         return None
     return Span(
         numbered=None,
@@ -255,6 +259,7 @@ def _joined(source_id: str, run: Sequence[Committed]) -> Span | None:
         deferred=False,
         received_at_ms=run[0].numbered.deliveries.received_at_ms[0],
         store_ms=run[0].store_ms,
+        body_digests=b"".join(bodies)[: DIGEST_BYTES * (end - first)],
     )
 
 
@@ -268,6 +273,7 @@ def part(span: Span, start: int, stop: int) -> Span:
         numbered=span.numbered and span.numbered.holding(numbers[0], numbers[-1]),
         numbers=numbers,
         digests=span.digests[DIGEST_BYTES * start : DIGEST_BYTES * stop],
+        body_digests=span.body_digests[DIGEST_BYTES * start : DIGEST_BYTES * stop],
         attempts=span.attempts[start:stop],
     )
 

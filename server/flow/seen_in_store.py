@@ -1,4 +1,5 @@
-"""Which ids of requeued events were processed, as far as the store knows: from before the window of the index, too.
+"""Which ids and bodies of requeued events were processed, as far as the store knows: from before the window of the
+index, too.
 
 To look through the store takes as long for thousands of ids as for one, so those of the requeued events that follow are
 looked up with them. What was found stays true: only the consumer of the source processes its ids, and it says which.
@@ -8,7 +9,7 @@ import heapq
 from collections.abc import Collection, Mapping, Sequence
 
 from server.base.worker import Worker
-from storage.codec.records import split_digests
+from server.flow.digests import digests_of
 from storage.read.reader import Reader
 
 LOOK_AHEAD_EVENTS = 10_000
@@ -52,7 +53,7 @@ class SeenInStore:
     def _found(self, digests: set[bytes], following: Sequence[int], held: Collection[bytes]) -> dict[bytes, int | None]:
         """In the reading thread: return what the store has of them."""
         spans = self._reader.spans(heapq.nsmallest(LOOK_AHEAD_EVENTS, following), bodies=False)
-        digests |= set(split_digests(b"".join([span.digests for span in spans]))).difference(held)
+        digests |= set(digests_of(spans).all).difference(held)
         found: dict[bytes, int] = {}
         before: int | None = None
         while len(found) < len(digests):

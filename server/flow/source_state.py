@@ -26,6 +26,8 @@ class Committed:
     digests: bytes
     store_ms: int
     """When it was received, by the store's time, to the minute."""
+    body_digests: bytes = b""
+    """16 bytes an event; b"" if they are not known by their bodies."""
 
     @property
     def end(self) -> int:

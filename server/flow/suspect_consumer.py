@@ -30,7 +30,7 @@ class SuspectConsumer(Consumer):
         if span.deferred:
             self._state.release_paid()
         [item] = items_of([span])
-        if not self._parked.hold(item.to_be_parked(holds=False)):
+        if not self._parked.hold(item.to_be_parked()):
             return True
         self._hand = (number, item.received_at_ms)
         try:

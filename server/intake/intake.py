@@ -6,8 +6,9 @@ The bearer token is checked before the body is read, by the gate; everything abo
 contract's order: signature, Content-Encoding, JSON, normalisation, rate limit.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 
 import orjson
 
@@ -172,14 +173,18 @@ def read(
     family = ""
     if (secret := secret_of(source)) is not None:
         ready = _opened_by_secret(source, head, secret, body, limits)
-        return _delivery(source, head, ready, now_ms, limits) if isinstance(ready, Body) else ready
+        if not isinstance(ready, Body):
+            return ready
+        return _delivery(source, head, ready, now_ms, limits, hashes=body_hashes(source, [body]))
     if source.signing_keys:
         claim = verify(claims, body, source.signing_keys)
         if claim is None:
             return unauthorized(_why_not_true(source))
         family = claim.family
     parsed = opened(head, body, limits)
-    return parsed if isinstance(parsed, Refusal) else read_opened(source, head, parsed, now_ms, limits, family=family)
+    if isinstance(parsed, Refusal):
+        return parsed
+    return read_opened(source, head, parsed, now_ms, limits, family=family, hashes=body_hashes(source, [body]))
 
 
 def _opened_by_secret(
@@ -206,17 +211,34 @@ def opened(head: DeliveryHead, body: Buffer, limits: IntakeLimits) -> Body | Ref
 
 
 def read_opened(
-    source: Source, head: DeliveryHead, parsed: Body, now_ms: int, limits: IntakeLimits, *, family: str = ""
+    source: Source,
+    head: DeliveryHead,
+    parsed: Body,
+    now_ms: int,
+    limits: IntakeLimits,
+    *,
+    family: str = "",
+    hashes: Sequence[str] = (),
 ) -> Deliveries | Handshake | Refusal:
-    """Do the rest of `read`, for a body that is opened. `family`: that of the headers by which it was verified."""
+    """Do the rest of `read`, for a body that is opened. `family`: that of the headers by which it was verified;
+    `hashes`: of the body as received, as `body_hashes` gives it."""
     if source.signing_keys and (asked := on_post(source, parsed.value)) is not None:
         return asked
     ready = parsed if head.route is None else prepared(parsed, head.route.type)
-    return ready if isinstance(ready, Refusal) else _delivery(source, head, ready, now_ms, limits, family=family)
+    if isinstance(ready, Refusal):
+        return ready
+    return _delivery(source, head, ready, now_ms, limits, family=family, hashes=hashes)
 
 
 def _delivery(
-    source: Source, head: DeliveryHead, body: Body, now_ms: int, limits: IntakeLimits, *, family: str = ""
+    source: Source,
+    head: DeliveryHead,
+    body: Body,
+    now_ms: int,
+    limits: IntakeLimits,
+    *,
+    family: str = "",
+    hashes: Sequence[str] = (),
 ) -> Deliveries | Refusal:
     return normalise.delivery(
         source,
@@ -226,7 +248,15 @@ def _delivery(
         remote_addr=head.remote_addr,
         batch_events_max=limits.batch_events_max,
         family=family,
+        hashes=hashes,
     )
+
+
+def body_hashes(source: Source, bodies: Iterable[Buffer]) -> Sequence[str]:
+    """Return the BLAKE2b-128 of each of these bodies as received, in hex; nothing if their source allows equal ones."""
+    if source.same_body == "allow":
+        return ()
+    return [blake2b(body, digest_size=16).hexdigest() for body in bodies]
 
 
 def _why_not_true(source: Source) -> str:

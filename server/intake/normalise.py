@@ -47,10 +47,11 @@ def delivery(
     remote_addr: str,
     batch_events_max: int,
     family: str = "",
+    hashes: Sequence[str] = (),
 ) -> Deliveries | Refusal:
     """Return the delivery of a parsed body; `invalid_event` if no item is an event, `too_large` for too many.
 
-    `family`: that of the headers by which it was verified.
+    `family`: that of the headers by which it was verified; `hashes`: of the body, if equal ones are duplicates.
     """
     items, batched = _items(source, body.value)
     if isinstance(items, str):
@@ -75,6 +76,7 @@ def delivery(
         [rejected],
         [len(indexes)],
         [body.text],
+        hashes,
         *columns[:4],
         indexes,
         *columns[4:],

@@ -15,7 +15,7 @@ from server.base.source import Source
 from server.intake import normalise
 from server.intake.handshakes import asks_by_post, on_post
 from server.intake.headers import Scanned
-from server.intake.intake import DeliveryHead, IntakeLimits, signed_family
+from server.intake.intake import DeliveryHead, IntakeLimits, body_hashes, signed_family
 from server.intake.items import FROM_EVENT_ID, SIGNED, Item, Row
 from server.intake.normalise import Columns
 from server.intake.parse import BODY_DEPTH_MAX, Body
@@ -63,6 +63,7 @@ def read_many(
         [()] * count,
         [1] * count,
         [request.body for request in plain],
+        body_hashes(source, (request.body for request in plain)),
         *columns[:4],
         [0] * count,
         *columns[4:],

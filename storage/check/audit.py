@@ -16,14 +16,14 @@ from typing import Literal
 import numpy
 
 from storage.codec.log_record import LogHead
-from storage.codec.records import DIGEST_BYTES, digests_of
+from storage.codec.records import DIGEST_BYTES, body_digests_of, digests_of
 from storage.codec.status_rows import is_pending
 from storage.errors import StoreError
 from storage.lmdb_store.environment import Store
 from storage.read.snapshot import Block, Snapshot, Snapshots
 from storage.statuses import COUNTERS, EXPIRED_OF, GAUGES, OUTCOMES, REOPENED, RULES, EventStatus, Totals, held
 
-GAPLESS: tuple[Literal["facts", "bodies", "ids"], ...] = ("facts", "bodies", "ids")
+GAPLESS: tuple[Literal["facts", "bodies", "ids", "body_digests"], ...] = ("facts", "bodies", "ids", "body_digests")
 """Databases that have nothing where there is no block."""
 UNTOLD = (*REOPENED, "expired", *EXPIRED_OF.values())
 """Counters that the records alone do not tell."""
@@ -155,6 +155,11 @@ class Audit:
                 self._problem(f"bodies, key {first}: there are no facts for it")
             with self._reported():
                 snapshot.check_pieces("bodies", first)
+        for first in snapshot.first_numbers("body_digests", block.first):
+            if first >= block.end:
+                break
+            if first not in known:
+                self._problem(f"body_digests, key {first}: there are no facts for it")
 
     def _count(self, snapshot: Snapshot, block: Block, head: LogHead, totals: dict[str, Totals]) -> None:
         found = block.rows["status"][head.first - block.first : head.end - block.first]
@@ -177,6 +182,8 @@ class Audit:
     def _check_deliveries(self, snapshot: Snapshot, block: Block, head: LogHead, digests: bytes) -> None:
         numbered = snapshot.deliveries(head, bodies=True)
         self.recount.deliveries += len(numbered.deliveries.bodies)
+        if snapshot.body_digests(head) != body_digests_of(numbered):
+            self._problem(f"body_digests, key {head.first}: they are not those of the bodies as they were received")
         found = digests_of(numbered)
         at = (numbered.first - block.first) * DIGEST_BYTES
         if not digests or digests[at : at + len(found)] == found:
@@ -216,7 +223,10 @@ class Audit:
             self._problem(f"statuses: the event {number} is a duplicate of {original}, which is not processed")
             return
         at = (original - block.first) * DIGEST_BYTES
-        if digest and snapshot.digests(block)[at : at + DIGEST_BYTES] != digest:
+        if not digest or snapshot.digests(block)[at : at + DIGEST_BYTES] == digest:
+            return
+        body = snapshot.body_digest(number)
+        if not body or snapshot.body_digest(original) != body:
             self._problem(f"statuses: the event {number} is a duplicate of {original}, which has another id")
 
     def _check_detail(self, snapshot: Snapshot, number: int, ref: int, status: EventStatus) -> None:

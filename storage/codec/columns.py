@@ -1,7 +1,7 @@
 """What intake found, as JSON: the columns of deliveries in one array, each written once if all its entries are alike.
 
 `true` stands for a column that follows from another: provider ids that are the ids, batch sizes that are the counts,
-indexes that count from 0.
+indexes that count from 0. The last column is not there if it has no entries.
 """
 
 from collections.abc import Sequence
@@ -21,6 +21,7 @@ def encode_columns(numbered: NumberedDeliveries) -> bytes:
     """Return everything but the bodies, of which only the sizes are there."""
     deliveries = numbered.deliveries
     counts, ids, indexes = deliveries.counts, deliveries.ids, deliveries.indexes
+    body_hashes = [_folded(deliveries.body_hashes)] if deliveries.body_hashes else []
     return orjson.dumps(
         [
             numbered.suffix,
@@ -42,6 +43,7 @@ def encode_columns(numbered: NumberedDeliveries) -> bytes:
             True if indexes == _counting(counts) else indexes,
             _folded(deliveries.payload_from),
             _folded(deliveries.unsigned),
+            *body_hashes,
         ]
     )
 
@@ -53,7 +55,7 @@ def decode_columns(source_id: str, first: int, packed: bytes | memoryview, bodie
     """
     suffix, kind, sizes, *columns = orjson.loads(packed)
     received_at_ms, addresses, headers, sent_at, batched, batch_sizes, rejected, counts, *columns = columns
-    events, ids, id_from, provider_ids, types, indexes, payload_from, unsigned = columns
+    events, ids, id_from, provider_ids, types, indexes, payload_from, unsigned, *body_hashes = columns
     requests = len(sizes)
     counts = _unfolded(counts, requests)
     ids = _unfolded(_in_one(ids), events)
@@ -69,6 +71,7 @@ def decode_columns(source_id: str, first: int, packed: bytes | memoryview, bodie
         rejected=_by_delivery(rejected, requests),
         counts=counts,
         bodies=[b""] * requests if bodies is None else _cut(bodies, sizes),
+        body_hashes=_unfolded(body_hashes[0], requests) if body_hashes else (),
         ids=ids,
         id_from=_unfolded(id_from, events),
         provider_ids=ids if provider_ids is True else _unfolded(_in_one(provider_ids), events),
@@ -159,7 +162,10 @@ def _check_lengths(deliveries: Deliveries, requests: int, events: int) -> None:
         deliveries.payload_from,
         deliveries.unsigned,
     )
+    hashes = len(deliveries.body_hashes)
     if any(len(column) != requests for column in own) or any(len(column) != events for column in each):
         raise ValueError("the columns have unequal lengths")
+    if hashes not in (0, requests):
+        raise ValueError("some bodies have a hash and others have none")
     if sum(deliveries.counts) != events or min(deliveries.counts, default=0) < 1:
         raise ValueError("the deliveries count other events than there are")

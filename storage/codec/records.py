@@ -7,10 +7,11 @@ StoreDamaged, which names the database and the key.
 The two larger kinds have files of their own: `log_record.py` and `status_rows.py`.
 """
 
-import hashlib
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from hashlib import blake2b
+from itertools import chain, repeat
 from operator import attrgetter
 
 from storage.deliveries import NumberedDeliveries
@@ -64,20 +65,30 @@ def unseal(database: bytes, key: bytes, value: bytes) -> bytes:
     return payload
 
 
-# Digests and the `ids` database.
+# Digests, and the databases `ids` and `body_digests`.
 
 
 def digest(source_id: str, event_id: str) -> bytes:
     """Return what deduplication compares: BLAKE2b-128 of the source id, NUL, and the event id."""
-    return hashlib.blake2b(f"{source_id}\0{event_id}".encode(), digest_size=DIGEST_BYTES).digest()
+    return blake2b(f"{source_id}\0{event_id}".encode(), digest_size=DIGEST_BYTES).digest()
 
 
 def digests_of(numbered: NumberedDeliveries) -> bytes:
     """Return the digests of the events, in order."""
     prefix = f"{numbered.source_id}\0"
-    blake2b = hashlib.blake2b
     ids = numbered.event_ids()
     return b"".join([blake2b((prefix + each).encode(), digest_size=DIGEST_BYTES).digest() for each in ids])
+
+
+def body_digests_of(numbered: NumberedDeliveries) -> bytes:
+    """Return by what the events are known beside their ids, in order: digests of source, body and index in it; b"" if
+    equal bodies are not duplicates."""
+    deliveries = numbered.deliveries
+    if not deliveries.body_hashes:
+        return b""
+    own = chain.from_iterable(map(repeat, deliveries.body_hashes, deliveries.counts))
+    texts = [f"{numbered.source_id}\0{each}\0{at}" for each, at in zip(own, deliveries.indexes, strict=True)]
+    return b"".join([blake2b(each.encode(), digest_size=DIGEST_BYTES, person=b"body").digest() for each in texts])
 
 
 def split_digests(digests: bytes) -> list[bytes]:
@@ -91,9 +102,22 @@ def encode_ids(key: bytes, digests: bytes) -> bytes:
 
 def decode_ids(key: bytes, value: bytes) -> bytes:
     """Return the packed digests of a block of events."""
-    digests = unseal(b"ids", key, value)
+    return _whole_digests(b"ids", key, value)
+
+
+def encode_body_digests(key: bytes, digests: bytes) -> bytes:
+    return seal(b"body_digests", key, digests)
+
+
+def decode_body_digests(key: bytes, value: bytes) -> bytes:
+    """Return the packed digests of the bodies of a record's events."""
+    return _whole_digests(b"body_digests", key, value)
+
+
+def _whole_digests(database: bytes, key: bytes, value: bytes) -> bytes:
+    digests = unseal(database, key, value)
     if len(digests) % DIGEST_BYTES:
-        raise damaged(b"ids", key, "the length is no multiple of a digest's")
+        raise damaged(database, key, "the length is no multiple of a digest's")
     return digests
 
 

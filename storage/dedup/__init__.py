@@ -1,1 +1,1 @@
-"""The deduplication index: which ids were processed."""
+"""The deduplication index: which ids and bodies were processed."""

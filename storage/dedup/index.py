@@ -1,4 +1,4 @@
-"""Which ids were processed: maps a digest to the number of its processed event, in memory and, beyond that, in files.
+"""Which ids and bodies were processed: maps a digest to the number of its event, in memory and, beyond that, in files.
 
 A log-structured merge index, exact in two steps. New entries are in the memtable, a dict by whole digest; sealed ones
 in immutable sorted runs (`runs.py`) of (8 bytes of the digest, number), so a hit there must be confirmed against the

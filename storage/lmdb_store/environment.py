@@ -23,7 +23,16 @@ from storage.errors import StoreFailed, StoreMissing, StoreOld, StoreVersion
 from storage.lmdb_store import disk, lock
 from storage.lmdb_store.errors import lmdb_errors, opening_errors, translated, uninterrupted
 from storage.lmdb_store.held import HeldFile
-from storage.lmdb_store.making import DATABASES, FORMAT_KEY, IDENTITY_KEY, RETENTION_KEY, check_data, initialise, settle
+from storage.lmdb_store.making import (
+    DATABASES,
+    FORMAT_KEY,
+    IDENTITY_KEY,
+    RETENTION_KEY,
+    add_databases,
+    check_data,
+    initialise,
+    settle,
+)
 from storage.lmdb_store.place import check_files
 from storage.lmdb_store.stale_places import free_stale_places
 from storage.lmdb_store.transactions import PLACES_KEPT, Transactions, when_there_is_a_place
@@ -110,6 +119,7 @@ class Store:
                 check_truncation(env, path)
                 is_new = initialise(env)
                 _check_format(env)
+                add_databases(env)
                 settle(path, lock_file)
                 env.reader_check()
                 store = cls(env, path, map_size_bytes, lock_file, open_it)
@@ -200,7 +210,7 @@ class Store:
 
     def _use(self, env: Any) -> None:
         self.env = env
-        self.meta, self.facts, self.bodies, self.ids, self.statuses, self.results = (
+        self.meta, self.facts, self.bodies, self.ids, self.statuses, self.results, self.body_digests = (
             env.open_db(name.encode(), create=False) for name in DATABASES
         )
         self._held = [

@@ -22,7 +22,7 @@ from storage.codec.records import FORMAT, IDENTITY_BYTES, seal
 from storage.errors import StoreDamaged, StoreMissing
 from storage.lmdb_store import disk
 
-DATABASES = ("meta", "facts", "bodies", "ids", "statuses", "results")
+DATABASES = ("meta", "facts", "bodies", "ids", "statuses", "results", "body_digests")
 FORMAT_KEY = b"format"
 IDENTITY_KEY = b"identity"
 RETENTION_KEY = b"retention"
@@ -74,6 +74,12 @@ def initialise(env: Any) -> bool:
         txn.put(IDENTITY_KEY, seal(b"meta", IDENTITY_KEY, identity), db=databases[0])
         txn.put(RETENTION_KEY, seal(b"meta", RETENTION_KEY, _BORN_WITH_RETENTION), db=databases[0])
     return True
+
+
+def add_databases(env: Any) -> None:
+    """Make the databases that a store of this format may lack, since it was made before they were needed."""
+    for name in DATABASES:
+        env.open_db(name.encode())
 
 
 def settle(path: Path, lock_file: int) -> None:

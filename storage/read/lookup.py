@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 import numpy
@@ -71,15 +72,22 @@ def processed(
     found: dict[bytes, int] = {}
     fingerprints = numpy.sort(numpy.frombuffer(b"".join(wanted), "<u8")[::2])
     with snapshots.take() as snapshot:
-        for first, digests in snapshot.digests_backward(before):
-            before = first
-            own = numpy.frombuffer(digests, "<u8")[::2]
-            places = numpy.minimum(fingerprints.searchsorted(own), len(fingerprints) - 1)
-            for place in numpy.flatnonzero(fingerprints[places] == own).tolist():
-                each = digests[place * DIGEST_BYTES : (place + 1) * DIGEST_BYTES]
-                if each in wanted and _statuses(snapshot, first)[place] == EventStatus.PROCESSED:
-                    found[each] = first + place
+        for block, digests in snapshot.digests_backward(before):
+            before = block
+            by_body = snapshot.body_digests_in(block, block + len(digests) // DIGEST_BYTES)
+            for first, packed in chain([(block, digests)], by_body):
+                for place in _candidates(packed, fingerprints):
+                    each = packed[place * DIGEST_BYTES : (place + 1) * DIGEST_BYTES]
+                    if each in wanted and _statuses(snapshot, block)[first - block + place] == EventStatus.PROCESSED:
+                        found[each] = first + place
         return found, before if snapshot.exhausted else None
+
+
+def _candidates(digests: bytes, fingerprints: NDArray[numpy.uint64]) -> list[int]:
+    """Return the places of digests that begin as one of these sorted fingerprints."""
+    own = numpy.frombuffer(digests, "<u8")[::2]
+    places = numpy.minimum(fingerprints.searchsorted(own), len(fingerprints) - 1)
+    return numpy.flatnonzero(fingerprints[places] == own).tolist()
 
 
 def _statuses(snapshot: Snapshot, first: int) -> Statuses:

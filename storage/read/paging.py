@@ -17,6 +17,8 @@ from storage.model import Span
 from storage.read.snapshot import Block, Snapshot
 from storage.statuses import EventStatus
 
+_DIGEST = f"V{DIGEST_BYTES}"
+
 
 @dataclass(frozen=True, slots=True)
 class Pending:
@@ -108,7 +110,10 @@ class PageBuilder:
     ) -> None:
         places = numpy.asarray(numbers) - pending.block.first
         rows = pending.block.rows[places]
-        digests = numpy.frombuffer(snapshot.digests(pending.block), f"V{DIGEST_BYTES}")[places]
+        digests = numpy.frombuffer(snapshot.digests(pending.block), _DIGEST)[places]
+        bodies = numpy.frombuffer(snapshot.body_digests(pending.head), _DIGEST)
+        if len(bodies):
+            bodies = bodies[numpy.asarray(numbers) - pending.head.first]
         for low, high in _ranges(rows):
             held = numbered and numbered.holding(numbers[low], numbers[high - 1])
             self.spans.append(
@@ -121,6 +126,7 @@ class PageBuilder:
                     deferred=bool(rows["status"][low] == EventStatus.DEFERRED),
                     received_at_ms=held.deliveries.received_at_ms[0] if held else pending.head.received_at_ms,
                     store_ms=int(rows["store_ms"][low]),
+                    body_digests=bodies[low:high].tobytes(),
                 )
             )
 

@@ -6,7 +6,6 @@ StoreDamaged names the database and the key.
 
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 import numpy
 from numpy.typing import NDArray
@@ -17,27 +16,13 @@ from storage.lmdb_store.environment import Store
 from storage.model import EventRecord, Page, Span
 from storage.read import lookup
 from storage.read.paging import PageBuilder, pending_at, pending_in, received_at
+from storage.read.processed import Processed, processed_since
 from storage.read.snapshot import Snapshot, Snapshots
 from storage.read.usage import Usage, usage
 from storage.statuses import PENDING_STATUSES, EventStatus, Totals
 
-PROCESSED_EVENTS_MAX = 1 << 17
-"""A chunk of `processed_since` ends with the block that reaches it: 3 MB plus one block."""
 ON_ITS_WAY = sys.maxsize
 """When an event was processed whose outcome is not in the store yet: later than all that is there."""
-_DIGEST = f"V{DIGEST_BYTES}"
-
-
-class Processed(NamedTuple):
-    """Processed events, for the deduplication index."""
-
-    digests: bytes
-    """16 bytes an event."""
-    numbers: NDArray[numpy.uint64]
-    oldest_ms: int
-    """When the first of them was processed, by the store's time."""
-    newest_ms: int
-    """When the last of them was."""
 
 
 class Reader:
@@ -106,7 +91,7 @@ class Reader:
 
     def processed_at(self, pairs: Sequence[tuple[bytes, int]]) -> list[int | None]:
         """Return, for each (digest, number) of the index, when the event was processed, by the store's time; None if it
-        has another digest. An outcome that is still on its way is ON_ITS_WAY."""
+        has this digest neither of its id nor of its body. An outcome that is still on its way is ON_ITS_WAY."""
         verdicts: list[int | None] = [None] * len(pairs)
         order = sorted(range(len(pairs)), key=lambda at: pairs[at][1])
         while order:
@@ -154,20 +139,10 @@ class Reader:
                     return count
 
     def processed_since(self, store_ms: int) -> Iterator[Processed]:
-        """Yield all events processed after this, by the store's time, in chunks, in order of their numbers. No
-        transaction is open between chunks; what is processed meanwhile may be missing."""
-        start: int | None = 0
-        while start is not None:
-            chunks: list[Processed] = []
-            with self._snapshots.take() as snapshot:
-                start = _collect_processed(snapshot, start, store_ms, chunks)
-            if chunks:
-                yield Processed(
-                    b"".join(chunk.digests for chunk in chunks),
-                    numpy.concatenate([chunk.numbers for chunk in chunks]),
-                    min(chunk.oldest_ms for chunk in chunks),
-                    max(chunk.newest_ms for chunk in chunks),
-                )
+        """Yield all events processed after this, by the store's time, in chunks, in order of their numbers; those that
+        are known by their bodies too come twice, once with either digest. No transaction is open between chunks; what
+        is processed meanwhile may be missing."""
+        return processed_since(self._snapshots, store_ms)
 
     # Look-ups.
 
@@ -261,7 +236,7 @@ def _confirm_block(
         if number >= block.end:
             break
         at = number - block.first
-        if digests[at * DIGEST_BYTES : (at + 1) * DIGEST_BYTES] == digest:
+        if digests[at * DIGEST_BYTES : (at + 1) * DIGEST_BYTES] == digest or snapshot.body_digest(number) == digest:
             is_written = rows["status"][at] == EventStatus.PROCESSED
             verdicts[place] = int(rows["store_ms"][at]) if is_written else ON_ITS_WAY
         done += 1
@@ -271,20 +246,3 @@ def _confirm_block(
 def _waiting(rows: Rows) -> NDArray[numpy.intp]:
     """Return the places of what is pending since its receipt."""
     return numpy.flatnonzero(is_pending(rows["status"]) & (rows["store_ms"] > 0))
-
-
-def _collect_processed(snapshot: Snapshot, start: int, store_ms: int, chunks: list[Processed]) -> int | None:
-    """Add processed events to `chunks`; return the number to go on from, None at the end of the store."""
-    count = 0
-    for block in snapshot.blocks(start):
-        rows = block.rows
-        places = numpy.flatnonzero((rows["status"] == EventStatus.PROCESSED) & (rows["store_ms"] > store_ms))
-        if len(places):
-            digests = numpy.frombuffer(snapshot.digests(block), _DIGEST)[places].tobytes()
-            numbers = (places + block.first).astype(numpy.uint64)
-            times = rows["store_ms"][places]
-            chunks.append(Processed(digests, numbers, int(times.min()), int(times.max())))
-            count += len(numbers)
-        if snapshot.exhausted or count >= PROCESSED_EVENTS_MAX:
-            return block.end
-    return None

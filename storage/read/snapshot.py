@@ -19,6 +19,7 @@ from storage.codec.records import (
     TIME_KEY,
     TOTALS_PREFIX,
     damaged,
+    decode_body_digests,
     decode_ids,
     decode_results,
     decode_time,
@@ -62,6 +63,7 @@ class Snapshot:
         self._unpacked: tuple[int, bool, NumberedDeliveries | None] = (0, False, None)
         self._delivery: NumberedDeliveries | None = None
         self._ids: tuple[int, bytes] = (0, b"")
+        self._bodies: tuple[int, bytes] = (0, b"")
         self._results: tuple[int, dict[int, bytes]] = (0, {})
         self._fronts: dict[Kind, int] = {}
         self._left = (0, 0)
@@ -121,6 +123,34 @@ class Snapshot:
             self._records += 1
             yield number_of(b"ids", key), decode_ids(key, bytes(cursor.value()))
             found = not self.exhausted and cursor.prev()
+
+    def body_digests(self, head: LogHead) -> bytes:
+        """Return the digests of the bodies of a record's events; b"" if these are known by their ids alone."""
+        if self._bodies[0] != head.first:
+            key = key_of(head.first)
+            value = self._txn.get(key, db=self._store.body_digests)
+            found = b"" if value is None else decode_body_digests(key, bytes(value))
+            if found and len(found) != head.count * DIGEST_BYTES:
+                raise damaged(b"body_digests", key, "the record has another count than the one in facts")
+            self._bodies = head.first, found
+        return self._bodies[1]
+
+    def body_digests_in(self, start: int, end: int) -> Iterator[tuple[int, bytes]]:
+        """Yield first numbers and digests of the bodies of those records that start in `start` .. `end - 1`."""
+        cursor = self._txn.cursor(db=self._store.body_digests)
+        found = cursor.set_range(key_of(start))
+        while found and (key := bytes(cursor.key())) < key_of(end):
+            self._records += 1
+            yield number_of(b"body_digests", key), decode_body_digests(key, bytes(cursor.value()))
+            found = cursor.next()
+
+    def body_digest(self, number: int) -> bytes:
+        """Return the digest of the event's body; b"" if it is known by its id alone."""
+        head = self.head_of(number)
+        if head is None:
+            return b""
+        at = (number - head.first) * DIGEST_BYTES
+        return self.body_digests(head)[at : at + DIGEST_BYTES]
 
     @property
     def end(self) -> int:
@@ -267,7 +297,7 @@ class Snapshot:
         return None if found is None else decode_time(bytes(found))
 
     def first_numbers(
-        self, database: Literal["facts", "bodies", "ids", "statuses", "results"], start: int
+        self, database: Literal["facts", "bodies", "ids", "statuses", "results", "body_digests"], start: int
     ) -> Iterator[int]:
         """Yield the keys of a database from `start` on; values are not touched. Does not look at `exhausted`."""
         return ascending(self._txn.cursor(db=getattr(self._store, database)), database, start)

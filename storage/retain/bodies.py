@@ -12,7 +12,7 @@ import zstandard
 
 from storage.codec.log_record import COMPRESSION_LEVEL, LogHead, encode_log
 from storage.codec.pieces import in_pieces
-from storage.codec.records import damaged, key_of
+from storage.codec.records import body_digests_of, damaged, encode_body_digests, key_of
 from storage.codec.status_rows import Rows
 from storage.deliveries import NumberedDeliveries
 from storage.read.snapshot import Block, Snapshot
@@ -100,6 +100,9 @@ class BodiesPlan:
             at += count
             facts, bodies = encode_log(part, self._compressor)
             puts += [("facts", *piece) for piece in in_pieces(key_of(part.first), facts)]
+            if part.has_body_hashes:
+                key = key_of(part.first)
+                puts.append(("body_digests", key, encode_body_digests(key, body_digests_of(part))))
             if stays and bodies is not None:
                 puts += [("bodies", *piece) for piece in in_pieces(key_of(part.first), bodies)]
             if not stays:

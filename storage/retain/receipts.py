@@ -8,6 +8,7 @@ from it.
 from collections.abc import Mapping, Sequence
 
 from storage.codec.log_record import LogHead
+from storage.codec.records import key_of
 from storage.codec.status_rows import Rows
 from storage.read.snapshot import Block, Snapshot
 from storage.removal import Place, ReceiptsRemoval
@@ -76,6 +77,8 @@ class ReceiptsPlan:
             keys, _ = self._snapshot.stored("facts", head.first)
             passed.leaving.append(head)
             passed.deletions += [("facts", key) for key in keys]
+            if self._snapshot.body_digests(head):
+                passed.deletions.append(("body_digests", key_of(head.first)))
             budget.spend(len(keys))
 
     def _stays(self, rows: Rows, head: LogHead) -> bool:

@@ -25,7 +25,9 @@ from storage.codec.log_record import encode_log, split_log
 from storage.codec.pieces import in_pieces
 from storage.codec.records import (
     TIME_KEY,
+    body_digests_of,
     digests_of,
+    encode_body_digests,
     encode_ids,
     encode_results,
     encode_time,
@@ -90,9 +92,12 @@ class Transaction:
         self._result_of: dict[int, int] = {}
         self.digests = [digests_of(append.numbered) for append in group.appends]
         """For each append, 16 bytes an event."""
-        self._log = [
-            (key_of(record.first), *encode_log(record, compressor))
-            for record in split_log([append.numbered for append in group.appends])
+        self.body_digests = [body_digests_of(append.numbered) for append in group.appends]
+        """For each append, 16 bytes an event, or nothing."""
+        records = list(split_log([append.numbered for append in group.appends]))
+        self._log = [(key_of(record.first), *encode_log(record, compressor)) for record in records]
+        self._body_digests = [
+            (key_of(record.first), body_digests_of(record)) for record in records if record.has_body_hashes
         ]
         self._results = self._pack_results()
         self._last = self._joined()
@@ -109,6 +114,8 @@ class Transaction:
                 txn.put(piece_key, piece, db=store.facts, append=True)
             for piece_key, piece in () if bodies is None else in_pieces(key, bodies):
                 txn.put(piece_key, piece, db=store.bodies, append=True)
+        for key, digests in self._body_digests:
+            txn.put(key, encode_body_digests(key, digests), db=store.body_digests, append=True)
         if self._last and self._group.appends:
             key = key_of(self._last.first)
             txn.put(key, encode_ids(key, self._last.digests), db=store.ids)

@@ -76,7 +76,7 @@ class Writer:
         )
         self._state = work.state()
         self._store.witness.stored(Reached(self.next_number, time.store_ms, self._counts))
-        return Written(work.digests, work.totals, used_bytes)
+        return Written(work.digests, work.body_digests, work.totals, used_bytes)
 
 
 def journaled(

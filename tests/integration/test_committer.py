@@ -16,6 +16,7 @@ from server.base.worker import Worker
 from server.flow.acknowledger import MANY_REQUESTS, Acknowledger
 from server.flow.batch import BATCH_EVENTS
 from server.flow.committer import FLUSHED_SECONDS_MAX, GROUP_WAIT_SECONDS, RETRY_SECONDS, Committer
+from server.flow.digests import Digests
 from server.flow.horizon import Horizon
 from server.flow.outcome_writer import OutcomeWriter
 from server.flow.parked import ParkedEvents
@@ -291,7 +292,7 @@ async def test_a_lost_store_ends_a_wait(tmp_path: Path) -> None:
             on_processed=lambda digests, numbers: None,
         )
         writer.failures = [StoreFailed("EIO")] * 3
-        outcomes.processed([1], [bytes(16)], [0], 0, {})
+        outcomes.processed([1], Digests([bytes(16)]), [0], 0, {})
         with trio.fail_after(HANG_SECONDS):
             await outcomes.flushed()
         assert committer.lost

@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from storage.check.audit import Audit
-from storage.codec.records import key_of
+from storage.codec.records import body_digests_of, key_of
 from storage.errors import StoreError
 from storage.lmdb_store.environment import Store
 from storage.lmdb_store.making import RETENTION_KEY
@@ -233,3 +233,26 @@ def test_verify_finds_what_was_left_behind(tmp_path: Path) -> None:
         problems: list[str] = []
         Audit(store, problems.append, lambda _database, _number: None).run()
         assert problems == ["facts, key 601: there is no block for it"]
+
+
+def test_digests_of_bodies_leave_with_the_facts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record that is split for the sake of one dead event is split in its digests too, and what has left has none."""
+    monkeypatch.setattr(transaction, "BLOCK_EVENTS_MIN", 1)
+    with opened(tmp_path / "store") as (store, writer):
+        hashed = [delivery(first, [f"id-{first}", None], body_hash=f"{first:032x}") for first in (1, 3, 5)]
+        writer.write(Group([Append(each, 2, EventStatus.DROPPED) for each in hashed]))
+        writer.write(Group([numbered(7, 1)]))
+        died = outcome(EventStatus.DEAD, [3], details={3: b'{"error":"x"}'})
+        writer.write(Group([], [died, outcome(EventStatus.PROCESSED, [1, 2, 4, 5, 6])]))
+        planner = Planner(store)
+        for policy, left in ((replace(AT_ONCE, receipt_ms=0), [1, 3, 5]), (AT_ONCE, [3]), (AT_ONCE, [3])):
+            writer.write(Group(removal=planner.plan(policy, FAR_MS)))
+            with snapshot.Snapshots(store).take() as found:
+                digests = dict(found.body_digests_in(0, 100))
+            assert list(digests) == left
+            assert digests[3] == body_digests_of(hashed[1])
+        reader = Reader(store)
+        assert reader.processed_at([(digests[3][16:], 4), (digests[3][16:], 1)]) == [STORE_MS + 1, None]
+        problems: list[str] = []
+        Audit(store, problems.append, lambda _database, _number: None).run()
+        assert problems == []

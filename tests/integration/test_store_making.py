@@ -15,9 +15,10 @@ from storage.journal.journal import Journal
 from storage.journal.records import JOURNAL_BYTES
 from storage.lmdb_store import disk
 from storage.lmdb_store.environment import Store
-from storage.model import Group
+from storage.model import Append, Group
 from storage.read.reader import Reader
-from tests.support.store import MAP_SIZE_BYTES, filled, numbered, opened
+from storage.statuses import EventStatus
+from tests.support.store import MAP_SIZE_BYTES, delivery, filled, numbered, opened
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -158,3 +159,15 @@ def test_names_are_flushed_before_the_line(tmp_path: Path, monkeypatch: pytest.M
     flushed.clear()
     Store.open(store, map_size_bytes=MAP_SIZE_BYTES, mode="write").close()
     assert flushed == []
+
+
+def test_a_store_gets_the_databases_that_came_later(tmp_path: Path) -> None:
+    """One of this format that was made before there were digests of bodies goes on, with what it holds."""
+    with opened(tmp_path) as (store, writer):
+        writer.write(Group([numbered(1, 3)]))
+        with store.env.begin(write=True) as txn:
+            txn.drop(store.body_digests, delete=True)
+    with opened(tmp_path) as (store, writer):
+        writer.write(Group([Append(delivery(4, ["a"], body_hash="5" * 32), 1, EventStatus.DEFERRED)]))
+        spans = Reader(store).spans(range(1, 5))
+        assert [(list(span.numbers), len(span.body_digests)) for span in spans] == [([1, 2, 3], 0), ([4], 16)]

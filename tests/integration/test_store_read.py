@@ -14,7 +14,7 @@ from storage.delivery_id import delivery_id
 from storage.errors import StoreDamaged
 from storage.lmdb_store.environment import Store
 from storage.model import Append, Group, Span
-from storage.read import reader as reader_module
+from storage.read import processed as processed_module
 from storage.read import snapshot as snapshot_module
 from storage.read.lookup import _find_all
 from storage.read.reader import ON_ITS_WAY, Reader
@@ -493,7 +493,7 @@ def test_processed_ids_are_found_backward(
 
 def test_processed_since_gives_bounded_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many events a block holds, a chunk ends with the block that fills it."""
-    monkeypatch.setattr(reader_module, "PROCESSED_EVENTS_MAX", 600)
+    monkeypatch.setattr(processed_module, "PROCESSED_EVENTS_MAX", 600)
     with opened(tmp_path / "store") as (store, writer):
         for _ in range(5):
             numbers = range(writer.next_number, writer.next_number + 500)

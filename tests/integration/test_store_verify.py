@@ -17,7 +17,15 @@ import pytest
 from storage.check.audit import Audit
 from storage.check.verify import PROBLEMS_MAX, Report, verify
 from storage.codec.pieces import piece_key
-from storage.codec.records import encode_ids, encode_results, encode_totals, key_of, seal, totals_key
+from storage.codec.records import (
+    encode_body_digests,
+    encode_ids,
+    encode_results,
+    encode_totals,
+    key_of,
+    seal,
+    totals_key,
+)
 from storage.codec.status_rows import encode_statuses
 from storage.errors import StoreMissing
 from storage.model import Append, Group
@@ -352,6 +360,34 @@ def test_digests_of_other_ids_are_found(path: Path) -> None:
     """Digests with a right checksum that are not those of the archived ids are found."""
     change(path, "ids", key_of(863), lambda _: encode_ids(key_of(863), bytes(32)))
     assert any("ids, key 863" in problem for problem in verify(path).problems)
+
+
+def test_digests_of_other_bodies_are_found(tmp_path: Path) -> None:
+    """Digests that are not those of the bodies, are missing, or have no facts are found; the right ones are not, and
+    neither is a duplicate by its body."""
+    path = tmp_path / "store"
+    same = [Append(delivery(first, [f"id-{first}"], body_hash="5" * 32), 1, EventStatus.DEFERRED) for first in (1, 2)]
+    twin = outcome(EventStatus.DUPLICATE, [2], originals=[1])
+    other = Append(delivery(3, ["id-3"], body_hash="6" * 32), 1, EventStatus.DEFERRED)
+    filled(path, [Group(same), Group([other], [outcome(EventStatus.PROCESSED, [1, 3]), twin])])
+    assert verify(path).problems == []
+    right = b""
+
+    def keep(value: bytes) -> None:
+        nonlocal right
+        right = value
+
+    change(path, "body_digests", key_of(1), keep)
+    [missing, unknown] = verify(path).problems
+    assert missing == "body_digests, key 1: they are not those of the bodies as they were received"
+    assert unknown == "statuses: the event 2 is a duplicate of 1, which has another id"
+    change(path, "body_digests", key_of(1), lambda _: encode_body_digests(key_of(1), bytes(32)))
+    assert missing in verify(path).problems
+    change(path, "body_digests", key_of(1), lambda _: right[:-1])
+    assert "body_digests, key 1: the checksum is wrong" in verify(path).problems
+    change(path, "body_digests", key_of(1), lambda _: right)
+    change(path, "body_digests", key_of(2), lambda _: encode_body_digests(key_of(2), bytes(16)))
+    assert verify(path).problems == ["body_digests, key 2: there are no facts for it"]
 
 
 def test_a_duplicate_without_its_original_is_found(path: Path) -> None:

@@ -99,8 +99,8 @@ MUTANTS = [
         "id let go before its outcome is on disk",
         "server/flow/outcome_writer.py",
         "self._hand_over(change, received_at_ms, on_disk if held else _nothing)",
-        "self._release(digests, {}); "
-        "self._hand_over(change, received_at_ms, lambda: self._index.add(digests, numbers, change.store_ms))",
+        "self._release(known, {}); "
+        "self._hand_over(change, received_at_ms, lambda: self._index.add(known, originals, change.store_ms))",
         test_processing.test_an_id_is_held_until_its_outcome,
         "second call",
     ),

@@ -93,7 +93,8 @@ class StoreUnderRetention(RuleBasedStateMachine):
         first = group
         for source_id, count, admitted, size in shapes:
             body = (b"%d" % first * size)[:size] if admitted else b""
-            stored = delivery(first, [f"id-{first + at}" for at in range(count)], source_id=source_id, body=body)
+            ids, known_by = [f"id-{first + at}" for at in range(count)], f"{size:032x}" * (size % 2)
+            stored = delivery(first, ids, source_id=source_id, body=body, body_hash=known_by)
             appends.append(Append(stored, min(count, admitted), EventStatus.DROPPED, self.now_ms))
             self.bodies[first], self.identities[first] = body, stored.delivery_ids()[0]
             for at in range(count):

@@ -71,6 +71,7 @@ def test_signed_requests_together_as_alone(name: str, data: st.DataObject) -> No
         signature=scheme.name,
         event_id_from=tuple(filter(None, map(field_path, scheme.event_id_from))),
         event_type_from=tuple(filter(None, map(field_path, scheme.event_type_from))),
+        same_body=data.draw(st.sampled_from(["allow", "duplicate"])),
     )
     requests = data.draw(st.lists(signed_requests(name), max_size=6))
     taken, found, left = read_many(source, requests, NOW_SECONDS * 1000, LIMITS)
@@ -81,6 +82,7 @@ def test_signed_requests_together_as_alone(name: str, data: st.DataObject) -> No
         alone = read(source, request.head, request.body, NOW_SECONDS * 1000, LIMITS, claims=claims)
         assert isinstance(alone, Deliveries)
         assert found is not None
+        assert len(alone.body_hashes) == (source.same_body == "duplicate")
         assert _as_lists(NumberedDeliveries(1, "abcdef", found).part(at, at + 1).deliveries) == _as_lists(alone)
 
 

@@ -85,6 +85,13 @@ def failing(events: Events) -> list[Any]:
     return [ValueError("not yet") if (HERE / "failing").exists() else None for _ in events]
 
 
+def first_fails(events: Events) -> list[Any]:
+    """Waits for the gate; then only the event with the id `1` fails."""
+    note("calls", name="first_fails", ids=[event["inbound_event_id"] for event in events])
+    wait_for_gate()
+    return [ValueError("it is the first") if event["inbound_event_id"] == "1" else None for event in events]
+
+
 def always_fails(events: Events) -> list[Any]:
     """Each event fails by its own entry."""
     return [ValueError("it always does")] * len(events)

@@ -34,8 +34,9 @@ def delivery(
     source_type: str = "webhook",
     body: bytes = b"{}",
     received_at_ms: int = AT_MS,
+    body_hash: str = "",
 ) -> NumberedDeliveries:
-    """One delivery of events with these ids (None: the generated one)."""
+    """One delivery of events with these ids (None: the generated one). `body_hash`: if equal bodies are duplicates."""
     count = len(ids)
     return NumberedDeliveries(
         first,
@@ -52,6 +53,7 @@ def delivery(
             rejected=[()],
             counts=[count],
             bodies=[body],
+            body_hashes=[body_hash] if body_hash else (),
             ids=list(ids),
             id_from=["generated" if found is None else "body.inbound_event_id" for found in ids],
             provider_ids=list(ids),

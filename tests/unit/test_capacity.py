@@ -56,6 +56,10 @@ def test_dedup_and_disk_follow_the_rates(config: Config) -> None:
     assert dedup.memory_bytes == (12.5 * 96 * 3600 + RUN_EVENTS_MAX) * ID_BYTES
     assert found.disk_day_bytes == 12.5 * DAY_SECONDS * EVENT_DISK_BYTES
     assert found.unlimited == ()
+    by_body = source("b", rate=2.5, same_body="duplicate")
+    found = plan(with_sources(config, source("a", rate=10), by_body), PLENTY)
+    dedup = next(part for part in found.memory if part.name == "dedup")
+    assert dedup.memory_bytes == (15 * 96 * 3600 + RUN_EVENTS_MAX) * ID_BYTES
 
 
 def test_known_ids_have_a_share_of_memory(config: Config) -> None:

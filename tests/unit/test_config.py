@@ -621,6 +621,12 @@ def test_a_bad_signing_secret_is_placed(read: Load) -> None:
 def test_signatures_are_for_webhooks_with_secrets(read: Load) -> None:
     """A scheme without a secret, or paths of a source of type segment, are mistakes."""
     assert only(read, SOURCE + 'signature = "github"\n') == "sources.demo.signature: needs signing_secrets"
+    same = 'same_body = "duplicate"\n'
+    words = "sources.demo.same_body: needs signing_secrets: equal bodies are duplicates only if signed"
+    assert only(read, SOURCE + same) == words
+    assert only(read, SOURCE.replace("webhook", "segment") + same) == words
+    assert only(read, SIGNED + 'same_body = "drop"\n').startswith("sources.demo.same_body: must be")
+    assert [read(SIGNED + line).sources["demo"].same_body for line in ("", same)] == ["allow", "duplicate"]
     text = SOURCE.replace("webhook", "segment") + 'event_id_from = ["body.id"]\n'
     assert only(read, text) == "sources.demo.event_id_from: is for sources of type webhook only"
 

@@ -3,8 +3,8 @@
 from server.flow.parked import NUMBERS_SPARE, ParkedEvent, ParkedEvents
 
 
-def event(number: int, digest: bytes = b"a", *, attempts: int = 0, holds: bool = False) -> ParkedEvent:
-    return ParkedEvent(number, digest, 1000 + number, attempts, holds)
+def event(number: int, digest: bytes = b"a", *, attempts: int = 0, body: bytes = b"") -> ParkedEvent:
+    return ParkedEvent(number, digest, 1000 + number, attempts, body_digest=body)
 
 
 def test_one_event_holds_an_id_and_others_wait() -> None:
@@ -37,7 +37,7 @@ def test_the_next_in_line_follows_a_dead_event() -> None:
     parked.hold(event(2))
     parked.hold(event(3))
     [(_, duplicates)] = parked.release([b"a"])
-    parked.promote(duplicates)
+    parked.promote(b"a", duplicates)
     assert (parked.next_due(0), parked.together, parked.oldest()) == (None, 1, (2, 0))
     assert parked.next_together(9) == [2]
     assert parked.hold(event(2))
@@ -47,7 +47,7 @@ def test_the_next_in_line_follows_a_dead_event() -> None:
 def test_a_retry_comes_when_it_is_due() -> None:
     """Not before, and in the order of the times."""
     parked = ParkedEvents()
-    late, early = event(1, b"a", holds=True), event(2, b"b", holds=True)
+    late, early = event(1, b"a"), event(2, b"b")
     parked.retry_at(20.0, late)
     parked.retry_at(10.0, early)
     assert parked.next_due(9.9) is None
@@ -62,7 +62,7 @@ def test_the_oldest_is_known() -> None:
     parked = ParkedEvents()
     assert parked.oldest() is None
     parked.make_ready(event(5))
-    parked.retry_at(1.0, event(3, b"b", holds=True))
+    parked.retry_at(1.0, event(3, b"b"))
     assert parked.oldest() == (3, 1003)
     parked.next_due(2.0)
     parked.next_due(2.0)
@@ -72,7 +72,7 @@ def test_the_oldest_is_known() -> None:
 def test_who_met_an_outage_comes_in_turn() -> None:
     """The first that was set aside is tried again first; a success takes out the last, and makes the rest ready."""
     parked = ParkedEvents()
-    first, second, third = (event(number, bytes([number]), holds=True) for number in (1, 2, 3))
+    first, second, third = (event(number, bytes([number])) for number in (1, 2, 3))
     assert (parked.in_outage, parked.next_aside(), parked.outage_over()) == (False, None, None)
     for each in (first, second, third):
         parked.set_aside(each)
@@ -87,7 +87,7 @@ def test_who_met_an_outage_comes_in_turn() -> None:
 def test_long_outages_leave_no_numbers_behind() -> None:
     """An event that is set aside again and again takes no more memory than one."""
     parked = ParkedEvents()
-    parked.set_aside(event(5, holds=True))
+    parked.set_aside(event(5))
     for _ in range(1000):
         again = parked.next_aside()
         assert again is not None
@@ -102,10 +102,10 @@ def test_what_has_failed_goes_alone() -> None:
     parked.hold(event(1))
     parked.hold(event(2, attempts=1))
     [(_, duplicates)] = parked.release([b"a"])
-    parked.promote(duplicates)
+    parked.promote(b"a", duplicates)
     parked.add_together([7, 5])
     parked.add_together([6])
-    assert parked.next_due(0) == event(2, attempts=1, holds=True)
+    assert parked.next_due(0) == event(2, attempts=1)
     assert [parked.next_together(2), parked.next_together(2), parked.next_together(2)] == [[5, 6], [7], []]
 
 
@@ -114,8 +114,33 @@ def test_a_retry_that_was_interrupted_goes_on() -> None:
     that were not read anew yet."""
     parked = ParkedEvents()
     parked.due = {1: 20.0, 3: 25.0}
-    parked.retry_anew(event(1, b"a", attempts=1, holds=True))
-    parked.retry_anew(event(2, b"b", attempts=1, holds=True))
+    parked.retry_anew(event(1, b"a", attempts=1))
+    parked.retry_anew(event(2, b"b", attempts=1))
     assert parked.waits(15.0) == {1: 5.0, 2: 0, 3: 10.0}
-    assert parked.next_due(15.0) == event(2, b"b", attempts=1, holds=True)
+    assert parked.next_due(15.0) == event(2, b"b", attempts=1)
     assert parked.next_due(15.0) is None
+
+
+def test_a_body_is_held_after_the_id() -> None:
+    """An event of another id and the same body waits with its own id in hand; the next in line holds what it has."""
+    parked = ParkedEvents()
+    assert parked.hold(event(1, b"a", body=b"x"))
+    assert not parked.hold(event(2, b"b", body=b"x"))
+    assert not parked.hold(event(3, b"b", body=b"y")), "its id is in hand"
+    [(waited_for, duplicates)] = parked.release(event(1, b"a", body=b"x").digests)
+    assert (waited_for, duplicates) == (b"x", [event(2, b"b", body=b"x")])
+    parked.promote(waited_for, duplicates)
+    assert parked.hold(event(2, b"b", body=b"x"))
+    assert parked.held_digests() == {b"b", b"x"}
+
+
+def test_the_next_in_line_may_wait_again() -> None:
+    """Who got the id of a dead event waits for its body, if another has that; none waits for one that waits for it."""
+    parked = ParkedEvents()
+    assert parked.hold(event(1, b"a", body=b"x"))
+    assert not parked.hold(event(2, b"a", body=b"y"))
+    assert parked.hold(event(3, b"c", body=b"y"))
+    [(_, duplicates)] = parked.release([b"a", b"x"])
+    parked.promote(b"a", duplicates)
+    assert not parked.hold(event(2, b"a", body=b"y"))
+    assert parked.release([b"c", b"y"]) == [(b"y", [event(2, b"a", body=b"y")])]

@@ -6,12 +6,14 @@ from dataclasses import replace
 from typing import Any
 
 import numpy
+import orjson
 import pytest
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.codec import records
+from storage.codec.columns import encode_columns
 from storage.codec.log_record import (
     LOG_RECORD_BYTES_MAX,
     decode_log,
@@ -57,6 +59,7 @@ AT_EIGHT, _ = log_record(delivery(8, ["a", None]), singles(10, ["c", None], bodi
 
 KINDS: dict[str, tuple[bytes, Callable[[bytes, bytes], object]]] = {
     "ids": (records.encode_ids(KEY, bytes(range(64))), records.decode_ids),
+    "body_digests": (records.encode_body_digests(KEY, bytes(range(64))), records.decode_body_digests),
     "statuses": (encode_statuses(KEY, new_rows([SOME_DROPPED])), decode_statuses),
     "results": (records.encode_results(KEY, {7: b'{"result":1}', 9: b'{"error":"x"}'}), records.decode_results),
     "facts": (FACTS, lambda key, value: decode_log(key, value, None, UNPACK)),
@@ -132,7 +135,8 @@ def numbered_set(parts: list[Any], kind: str) -> list[NumberedDeliveries]:
             payload_from=[WHOLE_ITEM if at % 2 else PAYLOAD_KEY for at in range(len(ids))],
         )
         made.append(one)
-    return made
+    hashed = parts[0][4] == 3  # all of one record, or none
+    return [changed(one, body_hashes=[f"{one.first % 3:032x}"]) for one in made] if hashed else made
 
 
 @given(SETS, st.sampled_from(["webhook", "segment"]))
@@ -158,6 +162,7 @@ def test_parts_of_a_whole_are_what_was_merged(parts: list[Any], data: st.DataObj
     assert list(whole.event_ids()) == [each for one in made for each in one.event_ids()]
     assert [whole.event_id(at) for at in range(whole.count)] == list(whole.event_ids())
     assert records.digests_of(whole) == b"".join(map(records.digests_of, made))
+    assert records.body_digests_of(whole) == b"".join(map(records.body_digests_of, made))
     low = data.draw(st.integers(7, whole.end - 1))
     high = data.draw(st.integers(low, whole.end - 1))
     held = [one for one in made if one.first <= high and one.end > low]
@@ -293,6 +298,25 @@ def test_a_digest_is_of_source_and_id() -> None:
     expected = records.digest("demo", "a") + records.digest("demo", f"{stored.delivery_ids()[0]}-1")
     assert records.digests_of(stored) == expected
     assert records.digest("demo", "a") != records.digest("other", "a")
+
+
+def test_body_digests_are_of_source_body_and_place() -> None:
+    """An event's differs by the source, by the body and by its index, and is no id's; without a hash there is none."""
+    hashed = [delivery(7, ["a", "b"], source_id=source_id, body_hash=each) for source_id in "st" for each in ("1", "2")]
+    digests = [each for one in hashed for each in records.split_digests(records.body_digests_of(one))]
+    ids = [records.digest(source_id, f"{each}\0{at}") for source_id in "st" for each in "12" for at in range(2)]
+    assert len({*digests, *ids}) == 16
+    assert records.body_digests_of(delivery(9, ["x", "y"], source_id="s", body_hash="1")) == b"".join(digests[:2])
+    assert records.body_digests_of(delivery(7, ["a"])) == b""
+
+
+def test_facts_without_hashes_have_no_such_column() -> None:
+    """Where equal bodies are nothing, the facts are what they were before there were hashes."""
+    plain, hashed = delivery(7, ["a"]), delivery(7, ["a"], body_hash="5" * 32)
+    columns = [orjson.loads(encode_columns(each)) for each in (plain, hashed)]
+    assert [len(each) for each in columns] == [19, 20]
+    assert columns[1][19] == "5" * 32
+    assert len(list(split_log([plain, changed(hashed, source_id="demo")]))) == 2
 
 
 @given(st.integers(0, (1 << 64) - 1), st.text("abcdef234567", min_size=1, max_size=6))

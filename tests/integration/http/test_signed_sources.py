@@ -1,10 +1,11 @@
 """Webhooks as vendors sign them, on the running server: what is let in, what its events are called, what is refused."""
 
+import http.client
 import json
 import socket
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import Any
 
 import pytest
@@ -244,3 +245,29 @@ def test_unverified_bodies_hold_an_eighth(children: Children) -> None:
             first = sock.recv(12)
         assert first == b"HTTP/1.1 503"
         assert child.post("worked", {"text": "x" * 3900}).status == 200
+
+
+@pytest.mark.parametrize("name", ["github", "shopify"])
+def test_a_captured_request_is_done_once(children: Children, name: str) -> None:
+    """Where equal bodies are duplicates, requests that differ in their unsigned id alone, at once or later, are one
+    event that is processed; elsewhere they are as many as they are ids."""
+    child = children(config(name, same_body="duplicate") + config(name).replace("signed", "allowed", 1))
+    child.start()
+    scheme, body = SCHEMES[name], json.dumps(BODIES[name]).encode()
+    requests = [scheme.sign(Message(body, scheme.key(SECRET.encode()), f"evt-{at}", "made", 0)) for at in range(20)]
+    for source_id in ("signed", "allowed"):
+        with ExitStack() as stack:
+            connections = [
+                stack.enter_context(closing(http.client.HTTPConnection("127.0.0.1", child.port))) for _ in requests
+            ]
+            for connection, headers in zip(connections, requests, strict=True):
+                connection.request("POST", f"/ingest/inbound/{source_id}", body, headers)
+            assert {connection.getresponse().status for connection in connections} == {200}
+    again = scheme.sign(Message(body, scheme.key(SECRET.encode()), "evt-99", "made", 0))
+    assert send(child, body, again).status == 200
+    eventually(lambda: pending(child, "signed") + pending(child, "allowed") == 0)
+    counted = totals(child)
+    assert [(counted[each]["processed"], counted[each]["duplicate"]) for each in ("signed", "allowed")] == [
+        (1, 20),
+        (20, 0),
+    ]
