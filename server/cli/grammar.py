@@ -68,7 +68,7 @@ class Row(NamedTuple):
     """Where it is declared, as COMMAND."""
 
 
-class Group(click.Group):
+class CommandGroup(click.Group):
     """Commands, each imported when it is typed, or its help is asked for."""
 
     def __init__(
@@ -95,7 +95,7 @@ class Group(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.rows)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> "Command | Group | None":
+    def get_command(self, ctx: click.Context, cmd_name: str) -> "Command | CommandGroup | None":
         row = self.rows.get(cmd_name)
         return None if row is None else _declared(row)
 
@@ -126,8 +126,8 @@ def implementation(name: str) -> Callable[..., int]:
     return found
 
 
-def _declared(row: Row) -> "Command | Group":
-    command: Command | Group = importlib.import_module(row.module).COMMAND
+def _declared(row: Row) -> "Command | CommandGroup":
+    command: Command | CommandGroup = importlib.import_module(row.module).COMMAND
     command.name, command.short_help = row.name, row.summary
     command.help = f"{row.summary[0].upper()}{row.summary[1:]}. {command.about}".strip()
     return command

@@ -8,7 +8,7 @@ import click
 
 from server.cli.exit_codes import BROKEN_PIPE, ERROR, INTERRUPTED, MISTAKE
 from server.cli.failure import CommandFailed, lead_nowhere, say
-from server.cli.grammar import Group, Row
+from server.cli.grammar import CommandGroup, Row
 from server.cli.invocation import COMPLETE_VARIABLE, Invocation
 from server.config.toml_text import ConfigError
 from storage.errors import StoreDamaged, StoreError, StoreOld
@@ -59,7 +59,7 @@ COMMANDS = (
     Row("version", "print the version", "server.cli.commands.version"),
 )
 
-ROOT = Group(
+ROOT = CommandGroup(
     COMMANDS,
     help=ABOUT,
     examples=(

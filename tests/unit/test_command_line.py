@@ -14,7 +14,7 @@ import pytest
 
 from server.cli import finding, grammar
 from server.cli.entry import _serves
-from server.cli.grammar import Command, Group
+from server.cli.grammar import Command, CommandGroup
 from server.cli.main import ROOT, main
 from tests.support.config import source
 from tests.support.pages import page
@@ -26,13 +26,13 @@ HEAVY = ("trio", "quart", "lmdb", "numpy", "orjson", "prometheus_client", "struc
 """What starting a server or opening a store takes; none of it is needed to print words."""
 
 
-def commands(group: Group = ROOT, *before: str) -> Iterator[tuple[str, Command | Group]]:
+def commands(group: CommandGroup = ROOT, *before: str) -> Iterator[tuple[str, Command | CommandGroup]]:
     """Every command and every group, by its whole name."""
     yield " ".join(before), group
     for name in group.rows:
         found = group.get_command(click.Context(group), name)
         assert found is not None
-        if isinstance(found, Group):
+        if isinstance(found, CommandGroup):
             yield from commands(found, *before, name)
         else:
             yield " ".join((*before, name)), found

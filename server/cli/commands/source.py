@@ -1,8 +1,8 @@
 """`tidegate source`: its parts."""
 
-from server.cli.grammar import Group, Row
+from server.cli.grammar import CommandGroup, Row
 
-COMMAND = Group(
+COMMAND = CommandGroup(
     (
         Row(
             "add",
