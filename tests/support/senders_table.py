@@ -47,9 +47,13 @@ def bodies_table(rows: Sequence[Figures]) -> str:
     """Return how each SDK sends, as Markdown."""
     columns = ("SDK", "route", "the key is in", "Content-Encoding", "Content-Type")
     healthy = [each for each in rows if each.condition == "healthy"]
-    wires = [(each.paths, each.credentials, each.encodings, each.types) for each in healthy]
-    cells = [["; ".join(filter(None, values)) or "–" for values in wire] for wire in wires]
+    wires = [(_code(each.paths), each.credentials, _code(each.encodings), _code(each.types)) for each in healthy]
+    cells = [["; ".join(values) or "–" for values in wire] for wire in wires]
     return _table(columns, [[_name(each), *line] for each, line in zip(healthy, cells, strict=True)])
+
+
+def _code(values: Sequence[str]) -> Sequence[str]:
+    return [f"`{each}`" for each in values if each]
 
 
 def conditions_table(rows: Sequence[Figures]) -> str:
