@@ -12,6 +12,7 @@ from tests.support.browser import Page, browsing
 from tests.support.client import Response
 from tests.support.conditions import CONDITIONS, PROCESSED, answered, befallen, sections
 from tests.support.ledger import METRICS_OF_TOTALS, check_identity, statuses, totals
+from tests.support.pages import DOCS
 from tests.support.relay import Happening, Request, passed_on, relaying
 from tests.support.sdks import BATCH, COUNT, KEY, Report, Sdk
 from tests.support.senders_table import record
@@ -19,6 +20,7 @@ from tests.support.server import Child, Children
 from tests.support.waiting import HANG_SECONDS, eventually
 
 PACKAGE = "@segment/analytics-next"
+NO_METRICS = "metrics: { sampleRate: 0 }"
 RECEIVED = METRICS_OF_TOTALS["received"].format("app")
 HANG_MILLISECONDS = 1000 * HANG_SECONDS
 
@@ -83,6 +85,20 @@ def test_what_a_page_sends_is_kept(
 def test_complete_front_end_takes_a_page(children: Children, page: Page, strategy: str) -> None:
     """A server without the fast front end keeps what a page sends, once."""
     befallen(children, sdk(page, strategy), "healthy", origins=[page.origin], fast=False)
+
+
+def test_a_page_tells_nobody_else(children: Children, page: Page) -> None:
+    """With the settings in `docs/senders.md` the SDK sends its vendor nothing, as it does otherwise within a minute."""
+    assert all(NO_METRICS in path.read_text() for path in (DOCS / "senders.md", node.PINNED / "page.html"))
+    child = children(sections([page.origin]))
+    child.start()
+    page.take_clock()
+    begin(page, f"http://127.0.0.1:{child.port}", None)
+    ids = page.run("track(0, 3)")
+    page.later(60)
+    ids += page.run("track(3, 3)")
+    check_kept_once(child, ids)
+    assert {url.split("/")[2] for url in page.asked()} == {page.origin.split("/")[2], f"127.0.0.1:{child.port}"}
 
 
 def test_a_page_asks_once_for_all(children: Children, page: Page) -> None:

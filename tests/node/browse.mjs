@@ -3,6 +3,8 @@
 //   ["open", CHROMIUM, PROFILE, ...FLAGS]  begins, with an empty folder for a profile
 //   ["go", ADDRESS]                        opens a page in place of the one before
 //   ["do", SCRIPT]                         what this comes to in the page
+//   ["clock"]                              takes the clock of the pages that are opened then
+//   ["later", MILLISECONDS]                sets it so much later
 //   ["asked"]                              the addresses of all requests so far
 import readline from "node:readline";
 import { chromium } from "playwright-core";
@@ -21,6 +23,8 @@ const questions = {
   },
   go: async (address) => { await page.goto(address); },
   do: (script) => page.evaluate(script),
+  clock: () => page.clock.install(),
+  later: (milliseconds) => page.clock.fastForward(milliseconds),
   asked: async () => asked,
 };
 

@@ -52,6 +52,14 @@ class Page:
         """What the script comes to in the page; raise AssertionError with what it throws."""
         return self._ask("do", script)
 
+    def take_clock(self) -> None:
+        """Let `later` set the clock and the timers of the pages that are opened from now on."""
+        self._ask("clock")
+
+    def later(self, seconds: int) -> None:
+        """Let so much time have passed for the page."""
+        self._ask("later", 1000 * seconds)
+
     def version(self) -> str:
         """The browser's, in one number, as it tells every server."""
         return str(self.run("navigator.userAgent.match(/Chrome.([0-9]+)/)[1]"))
