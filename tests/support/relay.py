@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
+from uuid import uuid4
 
 from tests.support.client import Response, ask_once, item
-from tests.support.ledger import calls, shut_gate
+from tests.support.ledger import calls, pending, shut_gate
 from tests.support.server import Child
 from tests.support.waiting import HANG_SECONDS, eventually
 
@@ -33,6 +34,9 @@ HOLDING = "holding"
 FAULT = "fault"
 LAUNCH = ("--faults", FAULT)
 """What a child is launched with for `full`; it runs in its own directory."""
+BACKLOG_EVENTS = 100
+BACKLOG = f"[queue]\nbacklog_events_max = {BACKLOG_EVENTS}\n"
+"""What a child is configured with for `overloaded`: more than senders have under way."""
 RETRY_SECONDS = "1"
 """What senders are told instead of the half minute that the server says: they would wait for it."""
 
@@ -54,6 +58,23 @@ def killed_after(child: Child, request: Request) -> None:
     """The server is killed when it has answered, before the sender hears of it, and started again."""
     passed_on(child, request)
     killed_before(child, request)
+
+
+def stopped_before(child: Child, _: Request) -> None:
+    """The server has drained and gone before the request comes, and another one is started."""
+    assert child.stop() == 0
+    child.start()
+
+
+def overloaded(child: Child, request: Request) -> Response:
+    """As many events are pending as the source `app` may have, for a child with BACKLOG and its processor `plain`;
+    afterwards none is."""
+    held = [{"type": "track", "messageId": f"held-{uuid4()}", "do": "hang"} for _ in range(BACKLOG_EVENTS)]
+    with shut_gate(child):
+        assert child.post("app", {"batch": held}).status == 200
+        answer = passed_on(child, request)
+    eventually(lambda: pending(child, "app") == 0)
+    return answer
 
 
 def draining(child: Child, request: Request) -> Response:
@@ -97,6 +118,8 @@ class Relay:
         """`happenings`: by the number of the request, from 1."""
         self.statuses: list[int | None] = []
         """What each request was answered with; None where it was not."""
+        self.requests: list[Request] = []
+        """What came, in the order of `statuses`."""
         self.errors: list[Exception] = []
         """What went wrong in a happening; the sender is told that its request is bad, which it does not send again."""
         self.url = ""
@@ -113,8 +136,14 @@ class Relay:
             except Exception as error:  # noqa: BLE001  # shown by the test
                 self.errors.append(error)
                 answer = Response(400, {}, b'{"code":"failed","message":"see the errors of the relay"}')
+            self.requests.append(request)
             self.statuses.append(answer.status if answer else None)
             return answer
+
+    def preflight(self, path: str, headers: Mapping[str, str]) -> Response:
+        """The answer to a browser that asks before it sends, which counts for no request."""
+        with self._turn:
+            return ask_once(self._child.port, "OPTIONS", path, None, headers)
 
 
 @contextmanager
@@ -143,11 +172,18 @@ class _Handler(BaseHTTPRequestHandler):
         if answer is None:
             self.close_connection = True
             return
+        self._write(answer)
+
+    def do_OPTIONS(self) -> None:
+        self._write(self.relay.preflight(self.path, dict(self.headers.items())))
+
+    def _write(self, answer: Response) -> None:
         self.send_response(answer.status)
         for name, value in answer.headers.items():
             if name not in _OF_ONE_CONNECTION:
                 self.send_header(name, RETRY_SECONDS if name == "retry-after" else value)
-        self.send_header("content-length", str(len(answer.body)))
+        if answer.status != 204:
+            self.send_header("content-length", str(len(answer.body)))
         self.end_headers()
         self.wfile.write(answer.body)
 

@@ -65,7 +65,7 @@ class Kept:
         self._path = directory / f"{part}.json"
         try:
             said = json.loads(self._path.read_text()) if self._path.exists() else {}
-            self.machine: str = said.get("machine", _machine())
+            self.machine: str = said.get("machine", machine())
             self.tallies = {name: Tally(**each) for name, each in said.get("faults", {}).items()}
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise Unreadable(f"{self._path} is not as a run has left it, move it away: {error}") from error
@@ -85,10 +85,11 @@ class Kept:
         """Begin anew."""
         self._path.unlink(missing_ok=True)
         self.tallies.clear()
-        self.machine = _machine()
+        self.machine = machine()
 
 
-def _machine() -> str:
+def machine() -> str:
+    """Return what the figures of this host depend on."""
     names = [line.split(":")[1].strip() for line in _cpu_lines() if line.startswith("model name")]
     return f"{len(names)} cores, {names[0] if names else platform.machine()}, Python {platform.python_version()}"
 
