@@ -88,7 +88,7 @@ def test_complete_front_end_takes_a_page(children: Children, page: Page, strateg
 
 
 def test_a_page_tells_nobody_else(children: Children, page: Page) -> None:
-    """With the settings in `docs/senders/sdks.md` the SDK sends its vendor nothing, as it does otherwise within a minute."""
+    """With the settings in the page about SDKs it sends its vendor nothing, as it does otherwise within a minute."""
     assert all(NO_METRICS in path.read_text() for path in (DOCS / "senders" / "sdks.md", node.PINNED / "page.html"))
     child = children(sections([page.origin]))
     child.start()
