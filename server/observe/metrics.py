@@ -39,7 +39,7 @@ from storage.statuses import EXPORTED, OUTCOMES, RULES, Totals
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
 
-_OF_THE_ADMIN_SIDE = ("forbidden", "expired")
+OF_THE_ADMIN_SIDE = ("forbidden", "expired")
 """The codes that no answer of the public side has."""
 
 
@@ -47,7 +47,7 @@ class Requests:
     """Counts the answers of the public side. Each kind is there at 0 from the start, so that `rate` sees the first."""
 
     def __init__(self) -> None:
-        kinds = [(status, code) for code, status in STATUS.items() if code not in _OF_THE_ADMIN_SIDE]
+        kinds = [(status, code) for code, status in STATUS.items() if code not in OF_THE_ADMIN_SIDE]
         kinds += [(429, code) for code in SDK_LATER]
         self.counts = Counter(dict.fromkeys([(200, ""), (204, ""), (503, ""), *kinds], 0))  # health has no code
         self.seconds = Histogram(SECONDS)

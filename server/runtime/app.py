@@ -321,6 +321,7 @@ class Server:
             flushed=self.committer.flushed,
             observe=self.heard,
             token=lambda: self.reload.config.server.admin_token,
+            ingest_address=str(self.config.server.bind),
             body_timeout_seconds=limits.body_timeout_seconds,
         )
         trigger = trio.sleep_forever
