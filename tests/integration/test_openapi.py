@@ -21,7 +21,7 @@ from tests.support.waiting import eventually
 pytestmark = pytest.mark.xdist_group("openapi")  # one server for all of them
 
 ADMIN_TOKEN = "a-token-of-the-admin-side"
-EXAMPLES = 8
+EXAMPLES = 5
 """Requests by chance, for each route; to known sources also what is at the limits of its schema."""
 SEED = 1
 CHECKS = (
