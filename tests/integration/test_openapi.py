@@ -7,7 +7,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -63,7 +63,7 @@ def admin(server: Child, path: str) -> str:
     return server.admin(path, headers={"Authorization": f"Bearer {ADMIN_TOKEN}"}).body.decode()
 
 
-def ask(server: Child, tmp_path: Path, side: tuple[int, str], chosen: tuple[str, str], known: str) -> None:
+def ask(server: Child, tmp_path: Path, side: tuple[int, str], chosen: Sequence[str], known: str) -> None:
     """Have a side of the server, its port and token, asked for the chosen routes of the document; fail with what is not
     as it says. `known`: the source in each path; any, if it is ""."""
     file, settings = tmp_path / "openapi.json", tmp_path / "schemathesis.toml"

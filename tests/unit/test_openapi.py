@@ -1,5 +1,6 @@
 """The document at `/openapi.json`: it has every route and every code that there is, and nothing else."""
 
+import inspect
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -23,10 +24,8 @@ Found = dict[str, Any]
 @pytest.fixture(scope="module")
 def app() -> QuartTrio:
     """The application of the admin side, of which nothing is asked."""
-    fake: Any = None
-    built_of = ("health", "metrics", "sources", "capacity", "requeue", "trust_clock", "refusals", "reader", "worker")
-    names = (*built_of, "flushed", "observe", "token")
-    return build_admin_app(**dict.fromkeys(names, fake), body_timeout_seconds=1, ingest_address=ADDRESS)
+    nothing: dict[str, Any] = dict.fromkeys(inspect.signature(build_admin_app).parameters)
+    return build_admin_app(**nothing | {"body_timeout_seconds": 1, "ingest_address": ADDRESS})
 
 
 @pytest.fixture(scope="module")
