@@ -61,8 +61,8 @@ def filled(text: str) -> str:
 
 
 def names_in(text: str) -> set[str]:
-    """The metrics that an expression names: what precedes their labels."""
-    return set(re.findall(r"([a-zA-Z_:][a-zA-Z0-9_:]*)\{", text))
+    """The metrics that an expression names: what precedes labels, and what looks like one of the server's."""
+    return {found[0].removesuffix("{") for found in re.finditer(r"[a-zA-Z_:][\w:]*\{|\b(?:tidegate|process)_\w+", text)}
 
 
 class Prometheus:
