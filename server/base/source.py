@@ -65,6 +65,7 @@ class Source:
     processor_outages: tuple[str, ...] = ()
     paused: bool = False
     expect_every_seconds: float = 0
+    stuck_after_seconds: float = 600
     body_bytes_max: int = 0
     decoded_bytes_max: int = 0
     cors_origins: tuple[bytes, ...] = ()

@@ -251,6 +251,11 @@ SOURCE_SETTINGS: Mapping[str, Setting] = {
         number(0, 366 * 86400, zero="nothing is expected"),
         "Readiness warns `silent` when nothing was accepted for so long.",
     ),
+    "stuck_after_seconds": _source_setting(
+        "stuck_after_seconds",
+        number(0, 366 * 86400, zero="never"),
+        "Readiness warns `stuck` when its oldest event has waited, or its processor only failed, for longer.",
+    ),
     "body_bytes_max": _source_setting(
         "body_bytes_max", count(0, GIB), "A body as received. 0: limits.body_bytes_max, which it may exceed."
     ),

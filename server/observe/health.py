@@ -9,6 +9,8 @@ from server.config.capacity import size
 from server.flow.committer import Committer
 from server.flow.engine import Engine
 from server.flow.retention import RetentionTask
+from server.observe.outlook import Capacity
+from server.observe.progress import SourceProgress
 from server.observe.watch import Watch
 from storage.dedup.index import DedupIndex
 from storage.errors import StoreError, StoreFull
@@ -44,12 +46,16 @@ class Health:
         retention: RetentionTask,
         retention_unset: bool,
         watch: Watch,
+        progress: SourceProgress,
+        capacity: Capacity,
     ) -> None:
         """`retention_unset`: nothing leaves, since the store is from before there was retention, and nobody asked."""
         self._committer = committer
         self._retention = retention
         self._retention_unset = retention_unset
         self._watch = watch
+        self._progress = progress
+        self._capacity = capacity
         self._journal = journal
         self._engine = engine
         self.started = False
@@ -115,7 +121,10 @@ class Health:
         for source_id in self._engine.without_thread:
             message = f"source {source_id}: no thread can be had for its processor; it waits and tries again"
             warnings.append({"warning": "threads", "message": message})
-        warnings += [{"warning": name, "message": message} for name, message in self._watch.warnings()]
+        if message := self._capacity.warning():
+            warnings.append({"warning": "store_week_left", "message": message})
+        of_sources = (*self._watch.warnings(), *self._progress.warnings())
+        warnings += [{"warning": name, "message": message} for name, message in of_sources]
         return warnings
 
     def _clock_warning(self) -> str:

@@ -29,6 +29,7 @@ from server.flow.committer import Committer
 from server.flow.engine import Engine
 from server.flow.source_state import SourceState
 from server.observe.families import Buckets, Families, histogram, in_buckets
+from server.observe.progress import SourceProgress
 from server.observe.refusals import Refusals
 from server.observe.watch import Watch
 from storage.lmdb_store.environment import Store
@@ -38,7 +39,7 @@ from storage.statuses import EXPORTED, OUTCOMES, RULES, Totals
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
 
-_OF_THE_ADMIN_SIDE = ("forbidden", "expired")
+OF_THE_ADMIN_SIDE = ("forbidden", "expired")
 """The codes that no answer of the public side has."""
 
 
@@ -46,7 +47,7 @@ class Requests:
     """Counts the answers of the public side. Each kind is there at 0 from the start, so that `rate` sees the first."""
 
     def __init__(self) -> None:
-        kinds = [(status, code) for code, status in STATUS.items() if code not in _OF_THE_ADMIN_SIDE]
+        kinds = [(status, code) for code, status in STATUS.items() if code not in OF_THE_ADMIN_SIDE]
         kinds += [(429, code) for code in SDK_LATER]
         self.counts = Counter(dict.fromkeys([(200, ""), (204, ""), (503, ""), *kinds], 0))  # health has no code
         self.seconds = Histogram(SECONDS)
@@ -79,6 +80,9 @@ class SourceNumbers:
     accepted_ms: int | None
     silent: bool | None
     """None if nothing is expected of it."""
+    overloaded: bool | None
+    stuck: bool | None
+    """These two are None if it is not configured; the second too if it is not asked for."""
     oldest: tuple[int, int]
     """Number and received_at_ms of the oldest pending event; the time is 0 if it has to be read."""
 
@@ -98,6 +102,8 @@ class Numbers:
     store_map_bytes: int
     log_lines_dropped: int
     refusals_lost: int
+    is_ready: bool
+    reload_succeeded: bool
 
 
 class Metrics:
@@ -116,6 +122,9 @@ class Metrics:
         clock: Clock,
         refusals: Refusals,
         watch: Watch,
+        progress: SourceProgress,
+        is_ready: Callable[[], bool],
+        reload_succeeded: Callable[[], bool],
         log_lines_dropped: Callable[[], int],
         full_at_seconds: Callable[[], float | None],
     ) -> None:
@@ -130,6 +139,9 @@ class Metrics:
         self._clock = clock
         self._refusals = refusals
         self._watch = watch
+        self._progress = progress
+        self._is_ready = is_ready
+        self._reload_succeeded = reload_succeeded
         self._log_lines_dropped = log_lines_dropped
         self._full_at_seconds = full_at_seconds
         self._process = CollectorRegistry()
@@ -153,6 +165,8 @@ class Metrics:
             store_map_bytes=self._store.map_size_bytes,
             log_lines_dropped=self._log_lines_dropped(),
             refusals_lost=self._refusals.lost,
+            is_ready=self._is_ready(),
+            reload_succeeded=self._reload_succeeded(),
         )
 
     def _source(self, state: SourceState) -> SourceNumbers:
@@ -168,6 +182,8 @@ class Metrics:
             refused=self._refusals.counts(state.id),
             accepted_ms=self._watch.accepted_ms(state.id),
             silent=self._watch.is_silent(state),
+            overloaded=self._progress.is_overloaded(state),
+            stuck=self._progress.is_stuck(state),
             processor_seconds=in_buckets(state.processor_seconds),
             oldest=state.oldest_pending() or (state.totals.oldest, 0),
         )
@@ -226,6 +242,12 @@ def _server(numbers: Numbers) -> Iterator[Metric]:
         "tidegate_refusal_records_lost",
         "Refused requests that could not be recorded for want of room or by the disk, since the start.",
         numbers.refusals_lost,
+    )
+    yield GaugeMetricFamily("tidegate_ready", "1 if deliveries can be taken, 0 if not.", numbers.is_ready)
+    yield GaugeMetricFamily(
+        "tidegate_config_last_reload_successful",
+        "1 if the last reload was taken over, or there was none since the start; 0 if it was refused.",
+        numbers.reload_succeeded,
     )
     build = GaugeMetricFamily("tidegate_build_info", "Always 1; the versions are labels.", labels=["version", "python"])
     build.add_metric([__version__, platform.python_version()], 1)
@@ -299,6 +321,16 @@ def _heard(sources: Sequence[SourceNumbers]) -> Iterator[Metric]:
         "tidegate_source_silent",
         "1 if nothing of the source was accepted for its expect_every_seconds, 0 if something was.",
         {each.id: each.silent for each in sources if each.silent is not None},
+    )
+    yield _gauge(
+        "tidegate_source_overloaded",
+        "1 if a configured source is at the limit of its backlog, or was refused for want of room within a minute.",
+        {each.id: each.overloaded for each in sources if each.overloaded is not None},
+    )
+    yield _gauge(
+        "tidegate_source_stuck",
+        "1 if its oldest event has waited, or its processor only failed, for its stuck_after_seconds, 0 if not.",
+        {each.id: each.stuck for each in sources if each.stuck is not None},
     )
 
 

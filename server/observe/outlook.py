@@ -13,6 +13,9 @@ from storage.errors import StoreError
 from storage.lmdb_store.room import Room
 from storage.read.reader import Reader
 
+WEEK_SECONDS = 7 * DAY_SECONDS
+"""With less left readiness warns: so long as it may take until somebody has ordered a disk."""
+
 
 class Capacity:
     """Finds out what is to be expected of the store of a running server."""
@@ -34,6 +37,7 @@ class Capacity:
         self._room = room
         self._clock = clock
         self._retention = retention
+        self._full_at_seconds: float | None = None
 
     def outlook(self) -> Outlook:
         """Return it as of now. Reads the store, so call it in the thread of the reader. Raises StoreError."""
@@ -48,7 +52,17 @@ class Capacity:
             found = self.outlook().measured
         except StoreError:
             return None
-        return None if found is None else self._clock.now_ms() / 1000 + found.full_in_seconds
+        self._full_at_seconds = None if found is None else self._clock.now_ms() / 1000 + found.full_in_seconds
+        return self._full_at_seconds
+
+    def warning(self) -> str:
+        """Return what to say of a store with less than WEEK_SECONDS left, as `full_at_seconds` found last; "" of any
+        other. For any thread."""
+        at_seconds, now_seconds = self._full_at_seconds, self._clock.now_ms() / 1000
+        if at_seconds is None or at_seconds - now_seconds >= WEEK_SECONDS:
+            return ""
+        days = max(0.0, at_seconds - now_seconds) / DAY_SECONDS
+        return f"at the rate of the last day the store is full in {days:.1f} days: {rfc3339(int(at_seconds * 1000))}"
 
     def describe(self) -> dict[str, object]:
         """Return it as JSON-able values: `error` alone if the store cannot be read. For the reader's thread."""

@@ -32,10 +32,19 @@ from server.http.listener import serve as serve_http
 from server.observe.health import Health, storage_refusal
 from server.observe.metrics import Metrics, Requests
 from server.observe.outlook import Capacity
+from server.observe.progress import SourceProgress
 from server.observe.refusals import Refusals
 from server.observe.sources import describe_sources
 from server.observe.watch import Watch
-from server.runtime.chores import check_readers, guard_disk, keep_watch, write_time
+from server.runtime.chores import (
+    check_readers,
+    guard_disk,
+    keep_progress,
+    keep_watch,
+    look_ahead,
+    tell_refusals,
+    write_time,
+)
 from server.runtime.gc import collect_young, tune
 from server.runtime.reload import Reload
 from server.runtime.signals import HangUp, notify
@@ -103,6 +112,22 @@ class Server:
             counted=self.engine.counted,
         )
         self.watch = Watch(self.engine, self.clock)
+        self.progress = SourceProgress(
+            self.engine,
+            self.lookup,
+            self.looking_up,
+            self.clock,
+            backlog_events_max=config.queue.backlog_events_max,
+        )
+        self.reload = Reload(config, self.engine)
+        self.capacity = Capacity(
+            config,
+            lambda: self.reload.config.sources,
+            self.lookup,
+            self.committer.room,
+            self.clock,
+            retention=applies,
+        )
         self.health = Health(
             self.committer,
             self.engine,
@@ -112,6 +137,8 @@ class Server:
             retention=self.retention,
             retention_unset=not applies,
             watch=self.watch,
+            progress=self.progress,
+            capacity=self.capacity,
         )
         self.requests = Requests()
         self.refusals = log.Throttled("tidegate.http", "refused")
@@ -123,15 +150,6 @@ class Server:
             limits=config.limits,
             backlog_events_max=config.queue.backlog_events_max,
             clock=self.clock,
-        )
-        self.reload = Reload(config, self.engine)
-        self.capacity = Capacity(
-            config,
-            lambda: self.reload.config.sources,
-            self.lookup,
-            self.committer.room,
-            self.clock,
-            retention=applies,
         )
         self.drain_requested = trio.Event()
         self._public_closing, self._public_closed = trio.Event(), trio.Event()
@@ -151,6 +169,9 @@ class Server:
         nursery.start_soon(check_readers, self.store, self.looking_up)
         nursery.start_soon(write_time, self.committer)
         nursery.start_soon(guard_disk, self.committer.room, self.disk)
+        nursery.start_soon(tell_refusals, self.committer, self.clock)
+        nursery.start_soon(keep_progress, self.progress)
+        nursery.start_soon(look_ahead, self.capacity, self.looking_up)
         nursery.start_soon(collect_young)
         nursery.start_soon(self.retention.run)
         hang_up = HangUp(self.drain_requested.is_set)
@@ -231,6 +252,8 @@ class Server:
             self.record.note(status, code, refused.remote_addr, refused.line, refused.grounds)
             if status == 401:
                 self.watch.unauthorized(refused.grounds.source_id)
+            if code == "overloaded" and refused.grounds.is_known:
+                self.progress.refused(refused.grounds.source_id)
         self.heard(status, code, seconds, refused)
 
     def heard(self, status: int, code: str, _seconds: float, refused: RefusedRequest | None = None, /) -> None:
@@ -279,6 +302,9 @@ class Server:
             clock=self.clock,
             refusals=self.record,
             watch=self.watch,
+            progress=self.progress,
+            is_ready=lambda: self.health.refusal() is None,
+            reload_succeeded=lambda: self.reload.succeeded,
             log_lines_dropped=self.log_lines_dropped,
             full_at_seconds=self.capacity.full_at_seconds,
         )
@@ -295,6 +321,7 @@ class Server:
             flushed=self.committer.flushed,
             observe=self.heard,
             token=lambda: self.reload.config.server.admin_token,
+            ingest_address=str(self.config.server.bind),
             body_timeout_seconds=limits.body_timeout_seconds,
         )
         trigger = trio.sleep_forever

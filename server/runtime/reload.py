@@ -25,6 +25,8 @@ class Reload:
 
     def __init__(self, config: Config, engine: Engine) -> None:
         self.config = config
+        self.succeeded = True
+        """The last reload was taken over, or there was none since the start."""
         self._at_start = config
         self._engine = engine
         self._reading = Worker("reload")
@@ -50,6 +52,7 @@ class Reload:
         self._say_archived(config.sources)
         self._engine.configure(config.sources, functions)
         self.config = config
+        self.succeeded = True
         warn(config.sources, functions, self._log)
         self._log.info("reloaded", sources=sorted(config.sources))
         return True
@@ -69,6 +72,7 @@ class Reload:
         return config, load_processors(config.sources, config.path.parent)
 
     def _kept(self, mistakes: list[str]) -> bool:
+        self.succeeded = False
         for mistake in mistakes:
             self._log.error("the new configuration is not taken over; the old one stays in force", mistake=mistake)
         return False

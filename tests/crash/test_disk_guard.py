@@ -92,7 +92,7 @@ def test_a_disk_that_others_fill(children: Children, small_disk: Path) -> None:
     with Senders(child, "archive") as archive, Senders(child, "worked") as worked:
         eventually(lambda: archive.acknowledged and worked.acknowledged)
         leave_free(small_disk, 4 * MIB)
-        child.wait_for_line("no room: deliveries are refused")
+        child.wait_for_line("the store refuses deliveries")
         assert "its disk has" in shortage(child)
         assert "6.4 MiB are kept (storage.free_bytes_min)" in shortage(child)
         eventually(lambda: archive.codes == worked.codes == {"storage_full"})
@@ -101,7 +101,7 @@ def test_a_disk_that_others_fill(children: Children, small_disk: Path) -> None:
         eventually(lambda: statuses(child, "worked", "dying") == ["processed"])
         before = len(archive.acknowledged), len(worked.acknowledged)
         (small_disk / "filler").unlink()
-        child.wait_for_line("there is room again: deliveries are taken")
+        child.wait_for_line("the store takes deliveries again")
         eventually(lambda: len(archive.acknowledged) > before[0] and len(worked.acknowledged) > before[1])
     eventually(lambda: pending(child, "worked") == pending(child, "archive") == 0)
     assert not shortage(child)
@@ -142,7 +142,7 @@ def test_retention_is_the_way_out(children: Children, small_disk: Path) -> None:
     assert pending(child, "archive") == taken > 10
     child.write(settings + source("archive"))
     child.reload()
-    child.wait_for_line("there is room again: deliveries are taken")
+    child.wait_for_line("the store takes deliveries again")
     assert child.post("archive", item("after")).status == 200
     eventually(lambda: pending(child, "archive") == 0)
     found = totals(child)["archive"]

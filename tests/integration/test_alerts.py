@@ -47,55 +47,67 @@ def full_in(days: float) -> Series:
 
 
 STEADY = f"0+100x{MINUTES}"
-BEFORE = f"0x{MINUTES - 3}"
-"""A series that is at 0 from the start, until shortly before the end."""
+RISING = f"0x{MINUTES - 31} 1+1x29"
+"""A series that is at 0 from the start, and rises by one each minute of the last half hour."""
+OFF = f"0x{MINUTES}"
+LONG = f"0x{MINUTES - 63} 1x61"
+"""A gauge that is 1 for the last hour."""
+SHORT = f"0x{MINUTES - 3} 1"
+"""One that is 1 at the very end only: for less than any `for` asks."""
+
+
+def of_demo(name: str, samples: str, **labels: str) -> Series:
+    found = ",".join(f'{key}="{value}"' for key, value in {"source": "demo", **labels}.items())
+    return {f"tidegate_{name}{{{found}}}": samples}
+
 
 CASES: dict[str, tuple[Series, Series]] = {
     "TidegateDown": (
         {'up{job="tidegate"}': f"1x{MINUTES - 4} 0x3"},
         {'up{job="tidegate"}': f"0x9 1x{MINUTES - 10}", 'up{job="another"}': f"0x{MINUTES}"},
     ),
+    "TidegateNotReady": ({"tidegate_ready": f"1x{MINUTES - 4} 0x3"}, {"tidegate_ready": f"0x9 1x{MINUTES - 11} 0"}),
+    "TidegateReloadRefused": (
+        {"tidegate_config_last_reload_successful": f"1x{MINUTES - 7} 0x6"},
+        {"tidegate_config_last_reload_successful": f"1x{MINUTES - 6} 0x3 1"},
+    ),
+    "TidegateSourceOverloaded": (of_demo("source_overloaded", LONG), of_demo("source_overloaded", SHORT)),
     "TidegateSourceStuck": (
-        {'tidegate_oldest_pending_seconds{source="demo"}': f"601x{MINUTES}"},
-        {'tidegate_oldest_pending_seconds{source="demo"}': f"600x{MINUTES}"},
+        of_demo("source_stuck", LONG),
+        of_demo("source_stuck", SHORT) | of_demo("oldest_pending_seconds", f"86400x{MINUTES}"),
     ),
-    "TidegateBacklog": (
-        {'tidegate_events_pending{source="demo"}': f"100001x{MINUTES}"},
-        {'tidegate_events_pending{source="demo"}': f"100000x{MINUTES}"},
-    ),
+    "TidegateSourcePaused": (of_demo("source_paused", LONG), of_demo("source_paused", f"0x{MINUTES - 60} 1x58")),
+    "TidegateSourceSilent": (of_demo("source_silent", LONG), of_demo("source_silent", f"1x{MINUTES - 10} 0x9")),
+    "TidegateBacklog": (of_demo("events_pending", f"100001x{MINUTES}"), of_demo("events_pending", f"100000x{MINUTES}")),
     "TidegateEventsDead": (
-        {'tidegate_events_total{source="demo",outcome="dead"}': f"{BEFORE} 1 1"},
-        {
-            'tidegate_events_total{source="demo",outcome="dead"}': f"0x9 5x{MINUTES - 10}",
-            'tidegate_events_total{source="demo",outcome="processed"}': STEADY,
-        },
+        of_demo("events_total", RISING, outcome="dead"),
+        of_demo("events_total", f"0x9 5x{MINUTES - 10}", outcome="dead")
+        | of_demo("events_total", STEADY, outcome="processed"),
     ),
     "TidegateProcessorFails": (
-        {'tidegate_processor_failures_total{source="demo"}': f"{BEFORE} 1 1"},
-        {'tidegate_processor_failures_total{source="demo"}': f"0x9 5x{MINUTES - 10}"},
+        of_demo("processor_failures_total", RISING),
+        of_demo("processor_failures_total", f"0x9 5x{MINUTES - 10}"),
     ),
     "TidegateSendsAway": (
-        requests(503, "overloaded", f"{BEFORE} 1 1") | requests(429, "overloaded", f"{BEFORE} 1 1"),
-        requests(503, "", STEADY) | requests(400, "invalid_json", STEADY) | requests(429, "draining", f"0x{MINUTES}"),
+        requests(503, "overloaded", RISING) | requests(429, "overloaded", RISING),
+        requests(503, "", STEADY) | requests(400, "invalid_json", STEADY) | requests(429, "draining", OFF),
     ),
     "TidegateUnauthorized": (
         requests(401, "unauthorized", STEADY),
         requests(401, "unauthorized", f"0+1x{MINUTES}") | requests(400, "invalid_json", STEADY),
     ),
     "TidegateSourceRefused": (
-        {'tidegate_source_refused_total{source="demo",code="invalid_json"}': f"{BEFORE} 15 30"},
-        {
-            'tidegate_source_refused_total{source="demo",code="unauthorized"}': f"0+1x{MINUTES}",
-            'tidegate_source_refused_total{source="demo",code="invalid_json"}': f"0x9 500x{MINUTES - 10}",
-        },
-    ),
-    "TidegateSourceSilent": (
-        {'tidegate_source_silent{source="demo"}': f"{BEFORE} 1 1"},
-        {'tidegate_source_silent{source="demo"}': f"1x{MINUTES - 10} 0x9"},
+        of_demo("source_refused_total", f"0x{MINUTES - 31} 15+15x29", code="invalid_json"),
+        of_demo("source_refused_total", f"0+1x{MINUTES}", code="unauthorized")
+        | of_demo("source_refused_total", f"0x9 500x{MINUTES - 10}", code="invalid_json"),
     ),
     "TidegateStoreFills": (full_in(days=6.9), full_in(days=math.inf)),
     "TidegateJournalSlow": (bucket("journal", f"0+98x{MINUTES}", STEADY), bucket("journal", STEADY, STEADY)),
     "TidegateCommitSlow": (bucket("commit", f"0+98x{MINUTES}", STEADY), bucket("commit", STEADY, STEADY)),
+    "TidegateLogLinesLost": (
+        {"tidegate_log_lines_dropped_total": RISING},
+        {"tidegate_log_lines_dropped_total": f"5x{MINUTES}"},
+    ),
     "TidegateCountsDiffer": (counts(pending=1), counts(pending=2)),
 }
 
@@ -127,6 +139,14 @@ def case(series: Series, firing: list[str]) -> dict[str, object]:
 def test_each_alert_has_its_cases() -> None:
     """Each rule has a case in which it fires, and one in which it keeps silent."""
     assert re.findall(r"- alert: (\w+)", RULES.read_text()) == list(CASES)
+
+
+def test_each_alert_says_what_to_do() -> None:
+    """Each rule has what it takes to be true for a while, how bad that is, what it is, and what to do about it."""
+    for rule in re.split(r"\n      - alert: ", RULES.read_text())[1:]:
+        assert re.search(r"\n        for: [1-9][0-9]*[mh]\n", rule), rule
+        assert re.search(r"\n        labels: \{severity: (critical|warning|info)\}\n", rule), rule
+        assert re.search(r"\n          summary: .+\n          action: .+", rule), rule
 
 
 def test_alerts_fire_when_they_should(tool: Path, tmp_path: Path) -> None:

@@ -15,10 +15,11 @@ PROXY = (CONFIG / "nginx.conf").read_text()
 
 
 def service() -> configparser.SectionProxy:
-    """The [Service] section, read as systemd would; a key that comes twice is an error, but for the list of calls."""
+    """The [Service] section, read as systemd would; a key that comes twice is an error, but for the list of calls, and
+    what comes before the signal of a reload."""
     parser = configparser.ConfigParser(interpolation=None, delimiters=("=",), comment_prefixes=("#",))
     parser.optionxform = str  # type: ignore[method-assign,assignment]  # systemd's keys have capitals
-    parser.read_string(re.sub(r"^SystemCallFilter=~.*\n", "", UNIT.read_text(), flags=re.MULTILINE))
+    parser.read_string(re.sub(r"^(SystemCallFilter=~|ExecReload=/opt).*\n", "", UNIT.read_text(), flags=re.MULTILINE))
     assert set(parser) == {"DEFAULT", "Unit", "Service", "Install"}
     return parser["Service"]
 
@@ -41,6 +42,7 @@ def test_unit_starts_what_the_install_makes() -> None:
     assert program.endswith("/.venv/bin/tidegate")
     assert (command, option, config) == ("serve", "--config", "/etc/tidegate/tidegate.toml")
     assert unit["Type"] == "notify"
+    assert f"\nExecReload={program} check {option} {config}\nExecReload=/bin/kill" in UNIT.read_text()
     assert unit["ExecReload"].split() == ["/bin/kill", "-HUP", "$MAINPID"]
 
 

@@ -34,6 +34,10 @@ NAMES = {
     "tidegate_source_refused": "counter",
     "tidegate_source_last_accepted_timestamp_seconds": "gauge",
     "tidegate_source_silent": "gauge",
+    "tidegate_source_overloaded": "gauge",
+    "tidegate_source_stuck": "gauge",
+    "tidegate_ready": "gauge",
+    "tidegate_config_last_reload_successful": "gauge",
     "tidegate_refusal_records_lost": "counter",
     "tidegate_processor_seconds": "histogram",
     "tidegate_processor_failures": "counter",
@@ -64,6 +68,9 @@ class World:
         self.refused: dict[str, int] = {}
         self.accepted: int | None = None
         self.silent: bool | None = None
+        self.overloaded: bool | None = None
+        self.stuck: bool | None = None
+        self.is_ready = self.reload_succeeded = True
         self.waiting: dict[tuple[str, int], int | None] = {}
 
     def received_at(self, source_id: str, number: int) -> int | None:
@@ -82,6 +89,7 @@ class World:
         clock: Any = SimpleNamespace(now_ms=lambda: NOW_MS)
         refusals: Any = SimpleNamespace(counts=lambda _: self.refused, lost=4)
         watch: Any = SimpleNamespace(accepted_ms=lambda _: self.accepted, is_silent=lambda _: self.silent)
+        progress: Any = SimpleNamespace(is_overloaded=lambda _: self.overloaded, is_stuck=lambda _: self.stuck)
         store: Any = SimpleNamespace(map_size_bytes=1 << 30)
         metrics = Metrics(
             requests=self.requests,
@@ -94,6 +102,9 @@ class World:
             clock=clock,
             refusals=refusals,
             watch=watch,
+            progress=progress,
+            is_ready=lambda: self.is_ready,
+            reload_succeeded=lambda: self.reload_succeeded,
             log_lines_dropped=lambda: 3,
             full_at_seconds=lambda: self.full_at_seconds,
         )
@@ -141,13 +152,17 @@ async def test_what_is_heard_comes_out() -> None:
     world, accepted = World(SourceState("demo", Totals())), "tidegate_source_last_accepted_timestamp_seconds/demo"
     samples = await world.samples()
     assert samples["tidegate_refusal_records_lost_total"] == 4
-    assert not {accepted, "tidegate_source_silent/demo"} & samples.keys()
+    troubles = {f"tidegate_source_{name}/demo" for name in ("silent", "overloaded", "stuck")}
+    assert not {accepted, *troubles} & samples.keys()
     world.refused, world.accepted, world.silent = {"unauthorized": 3, "timeout": 0}, NOW_MS, True
     samples = await world.samples()
     assert samples["tidegate_source_refused_total/unauthorized/demo"] == 3
     assert samples["tidegate_source_refused_total/timeout/demo"] == 0
     assert samples[accepted] == NOW_MS / 1000
     assert samples["tidegate_source_silent/demo"] == 1
+    world.overloaded, world.stuck = True, False
+    samples = await world.samples()
+    assert (samples["tidegate_source_overloaded/demo"], samples["tidegate_source_stuck/demo"]) == (1, 0)
 
 
 async def test_every_kind_of_answer_is_there() -> None:
@@ -243,3 +258,16 @@ async def test_text_is_made_outside_the_loop() -> None:
         nursery.start_soon(Waiting(state).text)
         await trio.testing.wait_all_tasks_blocked()
         has_turned.set()
+
+
+async def test_readiness_and_reloads_are_gauges() -> None:
+    """Each is 1 while all is well, and 0 while deliveries are refused, or after a reload that was refused."""
+    world, names = World(), ("tidegate_ready", "tidegate_config_last_reload_successful")
+    samples = await world.samples()
+    assert [samples[name] for name in names] == [1, 1]
+    world.is_ready = False
+    samples = await world.samples()
+    assert [samples[name] for name in names] == [0, 1]
+    world.is_ready, world.reload_succeeded = True, False
+    samples = await world.samples()
+    assert [samples[name] for name in names] == [1, 0]

@@ -99,3 +99,26 @@ def test_damage_hides_only_the_outlook(tmp_path: Path) -> None:
     found = capacity(tmp_path, StoreDamaged("facts, key 1: the checksum is wrong"), 10)
     assert found.full_at_seconds() is None
     assert found.describe() == {"error": "facts, key 1: the checksum is wrong"}
+
+
+def test_less_than_a_week_warns(tmp_path: Path) -> None:
+    """With less than seven days left there is a warning with the date, as soon as that was found out, and no longer."""
+    day_bytes = 400 * 86_400
+    short, enough = (capacity(tmp_path, USAGE, day_bytes * days) for days in (6.9, 7))
+    assert short.warning() == ""
+    for each in (short, enough):
+        each.full_at_seconds()
+    assert short.warning() == "at the rate of the last day the store is full in 6.9 days: 2023-11-21T19:49:20.000Z"
+    assert enough.warning() == ""
+
+
+def test_no_forecast_gives_no_warning(tmp_path: Path) -> None:
+    """A store that would never be full, one that nobody can say it of, and a damaged one warn of no date."""
+    nothing = replace(USAGE, events=0, archived=0, came=0)
+    for found in (
+        capacity(tmp_path, USAGE, math.inf),
+        capacity(tmp_path, nothing, 10),
+        capacity(tmp_path, StoreDamaged("damaged"), 10),
+    ):
+        found.full_at_seconds()
+        assert found.warning() == ""

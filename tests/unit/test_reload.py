@@ -68,3 +68,20 @@ async def test_a_server_without_sources_stays_one(tmp_path: Path) -> None:
     """Where there was no source, a file without one changes nothing and is no mistake."""
     taken, _, _ = await reloaded(tmp_path, "", "")
     assert taken
+
+
+async def test_a_refused_reload_is_remembered(tmp_path: Path) -> None:
+    """Whether the last reload was taken over is known: yes at the start, no after a bad file, yes after a good one."""
+    path = tmp_path / "tidegate.toml"
+    path.write_text(SOURCE.format("a-token"))
+    reload = Reload(load(path, {}), cast(Engine, FakeEngine()))
+    assert reload.succeeded
+    path.write_text(SOURCE.format(""))
+    assert not await reload.reload()
+    assert not reload.succeeded
+    path.write_text(SOURCE.format("another-token") + 'processor = "nowhere:work"\n')
+    assert not await reload.reload()
+    assert not reload.succeeded
+    path.write_text(SOURCE.format("another-token"))
+    assert await reload.reload()
+    assert reload.succeeded

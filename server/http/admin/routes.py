@@ -1,7 +1,7 @@
 """The admin listener: health, metrics, sources, look-ups, requeue. Nothing here reads the store on the event loop."""
 
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from functools import cache
 from itertools import islice
 from typing import Any, Protocol, TypeVar, cast
 
@@ -14,15 +14,18 @@ from server.base.refusal import Refusal, refuse
 from server.base.worker import Worker
 from server.http.admin import guard as admin_guard
 from server.http.admin import params
+from server.http.admin.openapi import document, shown_path
 from server.http.answer import Answer, refusal_answer
 from server.http.asgi.body import Scope, up_to
 from server.http.asgi.routes import add_health, body_reader, quiet_quart, refused_request, response
 from server.http.frontend import Observe
 from server.http.head import Fields
+from server.http.operation import Content, Parameter, json_of, operation
 from server.observe import receipts as lookups
 from server.observe.health import Health
 from server.observe.metrics import CONTENT_TYPE
 from server.observe.refusals import REFUSALS_MAX, describe
+from server.observe.schemas import TEXT, one_of
 from storage.errors import StoreError
 from storage.read.reader import Reader
 from storage.refusals.records import RefusalRecord
@@ -34,9 +37,7 @@ TRUST_BODY_BYTES_MAX = 1024
 RECEIPTS_IN_HAND_MAX = 500
 """Receipts of a list that are read and sent at a time."""
 
-WERKZEUG_VARIABLE = re.compile("<(?:[^<>]*:)?([^<>]+)>")
-SHOWN_VARIABLE = r"{\1}"
-"""A variable part of a route, in werkzeug's notation and as shown to people."""
+EVENT_ID = Parameter("event_id", "The event's id, if it is not in the path.", TEXT, required=True)
 NO_EVENT = refuse("not_found", "there is no event of this id")
 NO_DELIVERY = refuse("not_found", "there is no delivery of this id")
 NO_SOURCE = refuse("not_found", "there is no source of this id")
@@ -96,8 +97,10 @@ def build_admin_app(
     observe: Observe,
     token: Callable[[], bytes],
     body_timeout_seconds: float,
+    ingest_address: str,
 ) -> QuartTrio:
-    """Return the application of `admin_bind`. `observe` is called for what no view answers.
+    """Return the application of `admin_bind`. `observe` is called for what no view answers. `ingest_address`: of the
+    public side, for the document that describes both.
 
     `reader` is used, and `capacity` called, in `worker` only. `flushed` returns when all that was acknowledged before
     is in the store; `token` returns the admin token in force.
@@ -111,6 +114,7 @@ def build_admin_app(
     _add_refusals(app, refusals, sources)
     _add_requeue(app, requeue, sources, health)
     _add_trust_clock(app, trust_clock, health)
+    _add_document(app, ingest_address)
     _add_root(app)
     return app
 
@@ -152,9 +156,11 @@ def _add_reports(
     capacity: Callable[[], lookups.Value],
     worker: Worker,
 ) -> None:
+    @operation("Everything that is counted.", {200: Content("text/plain", TEXT)})
     async def show_metrics() -> Response:
         return response(Answer(200, await metrics(), headers=((b"content-type", CONTENT_TYPE.encode()),)))
 
+    @operation("Each source, and how long the store holds.", {200: json_of("Sources")})
     async def show_sources() -> Response:
         found = await worker.run(capacity)
         return response(Answer(200, json_text({"sources": sources(), "capacity": found})))
@@ -163,14 +169,27 @@ def _add_reports(
     app.add_url_rule("/sources", view_func=show_sources, methods=["GET"])
 
 
+def _add_document(app: QuartTrio, ingest_address: str) -> None:
+    @cache
+    def text() -> bytes:
+        return json_text(document(app.url_map.iter_rules(), app.view_functions, ingest_address))
+
+    @operation("This document.", {200: Content("application/json", {"type": "object"})})
+    async def show_document() -> Response:
+        return response(Answer(200, text()))
+
+    app.add_url_rule("/openapi.json", view_func=show_document, methods=["GET"])
+
+
 def _add_root(app: QuartTrio) -> None:
     """Add `/`, which lists all routes added so far; so it comes last."""
     routes = [
-        f"{method} {WERKZEUG_VARIABLE.sub(SHOWN_VARIABLE, rule.rule)}"
+        f"{method} {shown_path(rule.rule)}"
         for rule in app.url_map.iter_rules()
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})
     ]
 
+    @operation("The routes of the admin side.", {200: json_of("Routes")})
     async def show_routes() -> Response:
         return response(Answer(200, json_text(routes)))
 
@@ -185,6 +204,12 @@ def _add_lookups(app: QuartTrio, reader: Reader, worker: Worker) -> None:
             raise Refused(refuse("expired", str(error))) from None
         return response(Answer(200, unwrap(missing if body is None else body)))
 
+    @operation(
+        "The receipt of an event: of the processed one of this id, else of the newest; pending if it has no outcome.",
+        {200: json_of("Receipts")},
+        ["not_found", "expired"],
+        query=[EVENT_ID, Parameter("all", "Every receipt of this id instead, the newest first.", one_of("true"))],
+    )
     async def receipts(source_id: str, event_id: str | None = None) -> Response:
         wants_all = unwrap(params.value(_query(), "all")) == "true"
         found_id = unwrap(params.event_id(event_id, _query()))
@@ -197,15 +222,26 @@ def _add_lookups(app: QuartTrio, reader: Reader, worker: Worker) -> None:
         first = unwrap(await worker.run(_receipts, found) or NO_EVENT)  # what fails here is still answered
         return Response(_receipt_list(worker, first, found), 200, {"content-type": "application/json"})
 
+    @operation("The normalised event of this id.", {200: json_of("Event")}, ["not_found", "expired"], query=[EVENT_ID])
     async def events(source_id: str, event_id: str | None = None) -> Response:
         try:
             return await find(lookups.event, NO_EVENT, source_id, unwrap(params.event_id(event_id, _query())))
         except lookups.BodyNotKept as error:
             raise Refused(refuse("not_found", str(error))) from None
 
+    @operation(
+        "A delivery: when, from where, and what became of each of its items.",
+        {200: json_of("Delivery")},
+        ["not_found", "expired"],
+    )
     async def deliveries(delivery_id: str) -> Response:
         return await find(lookups.delivery, NO_DELIVERY, unwrap(params.decoded(delivery_id.encode("latin-1"))))
 
+    @operation(
+        "The receipts of dead events, one a line.",
+        {200: Content("application/x-ndjson", TEXT)},
+        query=[Parameter("source", "Of this source alone.", TEXT)],
+    )
     async def dead() -> Response:
         source_id = unwrap(params.value(_query(), "source"))
         page, after = await worker.run(lookups.dead_page, reader, source_id, 0)  # what fails here is still answered
@@ -250,6 +286,14 @@ async def _dead_lines(
 
 
 def _add_refusals(app: QuartTrio, refusals: RecordOf, sources: Sources) -> None:
+    @operation(
+        "The last refused requests of a source, the newest first, and why.",
+        {200: json_of("RefusedRequests")},
+        ["not_found"],
+        query=[
+            Parameter("limit", "How many.", {"type": "integer", "minimum": 1, "maximum": REFUSALS_MAX}),
+        ],
+    )
     async def show_refusals(source_id: str) -> Response:
         limit = unwrap(params.limit(_query(), REFUSALS_MAX))
         if all(source["id"] != source_id for source in sources()):
@@ -261,6 +305,12 @@ def _add_refusals(app: QuartTrio, refusals: RecordOf, sources: Sources) -> None:
 
 
 def _add_requeue(app: QuartTrio, requeue: Requeue, sources: Sources, health: Health) -> None:
+    @operation(
+        "Give dead events of a source back to its processor: those with these ids, or all.",
+        {200: json_of("Requeued")},
+        ["not_found"],
+        body=json_of("RequeueCommand"),
+    )
     async def requeue_events() -> Response:
         body = unwrap(await body_reader().read(up_to(REQUEUE_BODY_BYTES_MAX)))
         source_id, event_ids = unwrap(params.requeue_command(body))
@@ -274,6 +324,11 @@ def _add_requeue(app: QuartTrio, requeue: Requeue, sources: Sources, health: Hea
 
 
 def _add_trust_clock(app: QuartTrio, trust_clock: TrustClock, health: Health) -> None:
+    @operation(
+        "Believe the wall clock after a reboot, unless it is a dry run; and what comes of that.",
+        {200: json_of("TrustedClock")},
+        body=json_of("TrustClockCommand"),
+    )
     async def believe_clock() -> Response:
         dry_run = unwrap(params.trust_clock_command(unwrap(await body_reader().read(up_to(TRUST_BODY_BYTES_MAX)))))
         unwrap(health.command_refusal())

@@ -30,6 +30,7 @@ from server.http.frontend import (
     refused_delivery,
 )
 from server.http.head import Fields, logged_line
+from server.http.operation import LIVENESS, READINESS
 from server.http.remote import Network, remote_address
 from server.intake.intake import DeliveryHead
 from server.intake.routes import PATHS, SOURCE_ID, Target, target_of
@@ -152,10 +153,12 @@ def response(answer: Answer) -> Response:
 def add_health(app: QuartTrio, health: HealthChecks, observe: Observe) -> None:
     """Add `/livez` and `/readyz`, which both listeners serve."""
 
+    @LIVENESS
     async def livez() -> Response:
         is_live = health.live()
         return _report(is_live, {"status": "live" if is_live else "failed"})
 
+    @READINESS
     async def readyz() -> Response:
         return _report(*health.ready())
 
