@@ -181,7 +181,7 @@ def read_opened(
     """Do the rest of `read`, for a body that is opened. `family`: that of the headers by which it was verified."""
     if source.signing_keys and (asked := on_post(source, parsed.value)) is not None:
         return asked
-    ready = parsed if head.route is None else prepared(parsed, head.route.type)
+    ready = parsed if head.route is None else prepared(parsed, head.route.type, limits.batch_events_max)
     if isinstance(ready, Refusal):
         return ready
     return normalise.delivery(

@@ -154,12 +154,12 @@ def sdk_bodies(data: bytes) -> None:
         if isinstance(found, Refusal):
             return
         key_in(found.value)
-        made = prepared(found, kind)
+        made = prepared(found, kind, 20)
         assert isinstance(made, Body)
         again = orjson.loads(made.text)
         assert again == made.value
         assert key_in(again) == b""
-        assert prepared(made, kind) is made
+        assert prepared(made, kind, 20) is made
 
 
 def together(data: bytes) -> None:
