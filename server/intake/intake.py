@@ -196,7 +196,7 @@ def _opened_by_secret(
     parsed = opened(head, body, limits)
     if isinstance(parsed, Refusal):
         return unauthorized(f"signature: no `{secret.name}` was found: {parsed.message}")
-    return proven(parsed, secret, source.signing_keys)
+    return proven(parsed, secret, source.signing_keys, limits.batch_events_max)
 
 
 def opened(head: DeliveryHead, body: Buffer, limits: IntakeLimits) -> Body | Refusal:
@@ -224,7 +224,7 @@ def read_opened(
     `hashes`: of the body as received, as `body_hashes` gives it."""
     if source.signing_keys and (asked := on_post(source, parsed.value)) is not None:
         return asked
-    ready = parsed if head.route is None else prepared(parsed, head.route.type)
+    ready = parsed if head.route is None else prepared(parsed, head.route.type, limits.batch_events_max)
     if isinstance(ready, Refusal):
         return ready
     return _delivery(source, head, ready, now_ms, limits, family=family, hashes=hashes)
