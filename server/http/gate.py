@@ -32,6 +32,7 @@ from server.intake.intake import Admission, DeliveryHead, IntakeLimits
 from server.intake.parse import Body
 from server.intake.read_many import Request, read_many
 from server.intake.sdk_bodies import key_in
+from server.intake.signatures import claims_of
 from server.observe.health import Health, storage_refusal
 from server.observe.refusals import Grounds
 from storage.deliveries import NumberedDeliveries
@@ -99,7 +100,7 @@ class Gate:
             return self._deny(head, sender or why_unknown(head.authorization))
         claims: Sequence[Claim] = ()
         if sender.source.signing_keys:
-            found = intake.claims_of(sender.source, head.scanned, self.clock.now_ms())
+            found = claims_of(sender.source, head.scanned, self.clock.now_ms())
             if isinstance(found, Refusal):
                 return Denial(found, grounds=grounds_of(sender.source, head, found))
             claims = found
