@@ -37,7 +37,7 @@ def _lines(value: Value) -> Iterator[str]:
     if isinstance(headers, dict):
         yield from (f"    {printable(name)}: {printable(each)}" for name, each in headers.items())
     if value.get("body_bytes"):
-        shown = found.get("body") or f"base64 {found['body_base64']}"
-        yield f"  body, {found['body_bytes']} bytes: {shown}"
+        shown = found["body"] if "body" in found else f"base64 {found['body_base64']}"
+        yield f"  body, {found['body_bytes']} bytes: {shown or 'not on record'}"
     if value["suppressed"]:
         yield f"  and {found['suppressed']} before it that are not on record"

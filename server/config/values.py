@@ -222,6 +222,8 @@ def _field_path(value: object, _: SecretContext) -> FieldPath:
         raise InvalidValue(f'must be a place such as "body.data.id" or "header.x-request-id", not {show(value)}')
     if found.header and SECRET_PARTS.search(found.header):
         raise InvalidValue(f"{found.text}: a header that may hold a secret or a signature names no event")
+    if found.header == b"content-length":
+        raise InvalidValue(f"{found.text}: the length of a request says nothing of its events")
     return found
 
 

@@ -32,12 +32,15 @@ from server.intake.intake import Admission, DeliveryHead, IntakeLimits
 from server.intake.parse import Body
 from server.intake.read_many import Request, read_many
 from server.intake.sdk_bodies import key_in
+from server.intake.signatures import claims_of
 from server.observe.health import Health, storage_refusal
 from server.observe.refusals import Grounds
 from storage.deliveries import NumberedDeliveries
 from storage.errors import StoreError
 
 WRONG_KEY = unauthorized("token: neither the body nor its first item has a writeKey of this source")
+WRONG_ORIGIN = unauthorized("origin: the page's is none of this source's cors_origins")
+NOT_FOR_SDKS = unauthorized("route: those of SDKs are for sources of type segment, and this is another")
 
 R = TypeVar("R", bound=Request)
 R_contra = TypeVar("R_contra", bound=Request, contravariant=True)
@@ -93,11 +96,11 @@ class Gate:
         if head.lacks_key:
             return self._enter_unknown(head)
         sender = self._authenticate(head, head.authorization)
-        if sender is None:
-            return self._deny(head, why_unknown(head.authorization))
+        if not isinstance(sender, Authenticated):
+            return self._deny(head, sender or why_unknown(head.authorization))
         claims: Sequence[Claim] = ()
         if sender.source.signing_keys:
-            found = intake.claims_of(sender.source, head.scanned, self.clock.now_ms())
+            found = claims_of(sender.source, head.scanned, self.clock.now_ms())
             if isinstance(found, Refusal):
                 return Denial(found, grounds=grounds_of(sender.source, head, found))
             claims = found
@@ -113,8 +116,8 @@ class Gate:
     def known(self, head: DeliveryHead, body: Body, size: int) -> "AdmittedRequest | Refusal":
         """Return the request of a head without a key, now that its body of this size is opened; or refuse it."""
         sender = self._authenticate(head, bearer(key_in(body.value)))
-        if sender is None:
-            return WRONG_KEY
+        if not isinstance(sender, Authenticated):
+            return sender or WRONG_KEY
         if self.is_backlogged(sender.state):
             return self.backlog_refusal()
         request = AdmittedRequest(self, sender, head, ())
@@ -135,13 +138,16 @@ class Gate:
         refusal = request.reserve(head.content_length) if head.content_length else None
         return request if refusal is None else self._deny(head, refusal)
 
-    def _authenticate(self, head: DeliveryHead, authorization: bytes | None) -> Authenticated | None:
-        """Return who sends; on a route of SDKs only a source of type segment is one, which may keep out pages."""
+    def _authenticate(self, head: DeliveryHead, authorization: bytes | None) -> Authenticated | Refusal | None:
+        """Return who sends, None if nobody has this token; on a route of SDKs only a source of type segment is a
+        sender, which may keep out pages.
+        """
         sender = self._senders.authenticate(head.source_id, authorization)
         if sender is None or head.route is None:
             return sender
-        is_taken = sender.source.type == "segment" and allows(sender.source.cors_origins, head.origin)
-        return sender if is_taken else None
+        if sender.source.type != "segment":
+            return NOT_FOR_SDKS
+        return sender if allows(sender.source.cors_origins, head.origin) else WRONG_ORIGIN
 
     def preflight(self, source_id: str, origin: bytes | None) -> Answer | None:
         """Return what a browser is answered that asks for a route of SDKs; None where no page may send."""

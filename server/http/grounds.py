@@ -1,6 +1,8 @@
 """What is recorded of a delivery that was refused: nothing of it on the wire, and no secret in it."""
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from urllib.parse import quote
 
 from server.base.refusal import Refusal
 from server.base.source import Source
@@ -11,7 +13,7 @@ from server.intake.sdk_bodies import WRITE_KEY
 from server.observe.refusals import Grounds
 from storage.refusals.records import BODY_BYTES_MAX
 
-_MASK = "***"
+_MASK = b"***"
 
 
 def grounds_of(
@@ -23,13 +25,13 @@ def grounds_of(
     Nothing of a compressed one is, in which nobody finds a secret.
     """
     presented = presented_of(head.authorization)
-    secrets = [each for each in (presented, source.verify_token, *source.signing_secrets) if each]
+    known = {each for each in (presented, source.verify_token, *source.signing_secrets) if each}
+    secrets = sorted(known, key=len, reverse=True)  # one may be the beginning of another
     kept = body if is_verified and head.scanned.content_encoding is None else b""
-    longest = max(map(len, secrets), default=0)
-    shown = _masked(kept[: BODY_BYTES_MAX + longest], secrets, source)[:BODY_BYTES_MAX]
     size = len(body) if is_verified else 0
     is_known = is_verified or bool(source.token_digests)
     headers = _masked_headers(head.scanned.kept, secrets)
+    shown = _shown(kept, secrets, source) if kept else b""
     return Grounds(source.id, refusal.why, is_known=is_known, headers=headers, body=shown, body_bytes=size)
 
 
@@ -38,19 +40,35 @@ def grounds_of_stranger(source: Source | None, head: DeliveryHead, refusal: Refu
     return Grounds("" if source is None else source.id, refusal.why, headers=head.scanned.kept)
 
 
-def _masked(body: bytes, secrets: Iterable[bytes], source: Source) -> bytes:
-    """Return a body without the sender's secrets: some put them there, too, and others do so by design."""
-    for secret in secrets:
-        body = body.replace(secret, _MASK.encode())
+def _shown(body: bytes, secrets: Sequence[bytes], source: Source) -> bytes:
+    """Return the beginning of a body without its sender's secrets: some put them there, and others do so by design.
+
+    What is read may end inside a secret, and each that is masked makes it shorter: so its end is left out.
+    """
+    ways = sorted({way for secret in secrets for way in _written(secret)}, key=len, reverse=True)
+    longest = max(map(len, ways), default=0)
+    read = body[: BODY_BYTES_MAX + longest]
+    found = read
+    for way in ways:
+        found = found.replace(way, _MASK)
+    if len(read) < len(body):
+        found = found[: max(0, len(found) - longest)]
     member = WRITE_KEY if source.type == "segment" else secret_of(source)
-    return body if member is None else member.masked(body)
+    return (found if member is None else member.masked(found))[:BODY_BYTES_MAX]
 
 
-def _masked_headers(headers: Mapping[str, str], secrets: Iterable[bytes]) -> Mapping[str, str]:
+def _written(secret: bytes) -> Iterator[bytes]:
+    """Yield the ways in which a body has it: as it is, and as JSON and forms write it."""
+    yield secret
+    text = json.dumps(secret.decode("utf-8", "surrogateescape"))[1:-1]
+    yield from (text.encode(), text.replace("/", r"\/").encode(), quote(secret, safe="").encode())
+
+
+def _masked_headers(headers: Mapping[str, str], secrets: Sequence[bytes]) -> Mapping[str, str]:
     texts = [secret.decode("utf-8", "replace") for secret in secrets]
     if not any(text in value for text in texts for value in headers.values()):
         return headers
     found = dict(headers)
     for text in texts:
-        found = {name: value.replace(text, _MASK) for name, value in found.items()}
+        found = {name: value.replace(text, _MASK.decode()) for name, value in found.items()}
     return found

@@ -15,18 +15,18 @@ import orjson
 from server.base.refusal import Refusal, refuse, unauthorized
 from server.base.source import Source
 from server.intake import normalise
-from server.intake.claims import Claim, fresh, verify, why_stale
+from server.intake.claims import Claim
 from server.intake.decode import Buffer, decode
 from server.intake.handshakes import Handshake, on_post, on_query
-from server.intake.headers import Scanned, values_of
+from server.intake.headers import Scanned
 from server.intake.item_secrets import proven
 from server.intake.parse import Body, parse
-from server.intake.places import header_names
 from server.intake.rate_limit import Gcra
 from server.intake.routes import INBOUND, Route
-from server.intake.schemes import SCHEMES, secret_of
+from server.intake.schemes import secret_of
 from server.intake.sdk_bodies import prepared
 from server.intake.secret_members import SecretMember
+from server.intake.signatures import true_claim
 from storage.deliveries import Deliveries, Rejection
 from storage.frozen import frozen
 from storage.statuses import EventStatus
@@ -101,33 +101,6 @@ class Admission:
     over_limit: int = 0
 
 
-def claims_of(source: Source, scanned: Scanned, now_ms: int) -> Sequence[Claim] | Refusal:
-    """Return what the head of a request to a source with signing keys claims of its body; or why it cannot be true."""
-    found = _claims_or_words(source, scanned, now_ms)
-    return unauthorized(f"signature: {found}") if isinstance(found, str) else found
-
-
-def signed_family(source: Source, scanned: Scanned, body: Buffer, now_ms: int) -> str | None:
-    """Return by which family of headers a whole request is rightly signed, "" by a scheme's only one; else None."""
-    claims = _claims_or_words(source, scanned, now_ms)
-    claim = None if isinstance(claims, str) else verify(claims, body, source.signing_keys)
-    return None if claim is None else claim.family
-
-
-def _claims_or_words(source: Source, scanned: Scanned, now_ms: int) -> Sequence[Claim] | str:
-    scheme = SCHEMES[source.signature]
-    claims = scheme.read(values_of(scanned, scheme.headers))
-    if isinstance(claims, str):
-        return f"{claims}; this source expects {scheme.name}"
-    repeated = [name for name, value in values_of(scanned, header_names(source)).items() if value is None]
-    if repeated:
-        return f"`{repeated[0].decode()}` came twice"
-    if not claims:
-        return claims
-    tolerance = source.signature_tolerance_seconds
-    return fresh(claims, now_ms / 1000, tolerance) or why_stale(claims, now_ms / 1000, tolerance)
-
-
 def unknown_limits(limits: IntakeLimits, in_flight_bytes_max: int) -> IntakeLimits:
     """Return the limits of a body that is read to find the key in it."""
     return replace(
@@ -177,9 +150,9 @@ def read(
             return ready
         return _delivery(source, head, ready, now_ms, limits, hashes=body_hashes(source, [body]))
     if source.signing_keys:
-        claim = verify(claims, body, source.signing_keys)
-        if claim is None:
-            return unauthorized(_why_not_true(source))
+        claim = true_claim(source, claims, body)
+        if isinstance(claim, Refusal):
+            return claim
         family = claim.family
     parsed = opened(head, body, limits)
     if isinstance(parsed, Refusal):
@@ -196,7 +169,7 @@ def _opened_by_secret(
     parsed = opened(head, body, limits)
     if isinstance(parsed, Refusal):
         return unauthorized(f"signature: no `{secret.name}` was found: {parsed.message}")
-    return proven(parsed, secret, source.signing_keys)
+    return proven(parsed, secret, source.signing_keys, limits.batch_events_max)
 
 
 def opened(head: DeliveryHead, body: Buffer, limits: IntakeLimits) -> Body | Refusal:
@@ -224,7 +197,7 @@ def read_opened(
     `hashes`: of the body as received, as `body_hashes` gives it."""
     if source.signing_keys and (asked := on_post(source, parsed.value)) is not None:
         return asked
-    ready = parsed if head.route is None else prepared(parsed, head.route.type)
+    ready = parsed if head.route is None else prepared(parsed, head.route.type, limits.batch_events_max)
     if isinstance(ready, Refusal):
         return ready
     return _delivery(source, head, ready, now_ms, limits, family=family, hashes=hashes)
@@ -257,12 +230,6 @@ def body_hashes(source: Source, bodies: Iterable[Buffer]) -> Sequence[str]:
     if source.same_body == "allow":
         return ()
     return [blake2b(body, digest_size=16).hexdigest() for body in bodies]
-
-
-def _why_not_true(source: Source) -> str:
-    count = len(source.signing_keys)
-    which = "its one secret does not sign" if count == 1 else f"none of the {count} secrets signs"
-    return f"signature: {which} this body as {source.signature}"
 
 
 def _form_refusal(refusal: Refusal) -> Refusal:

@@ -11,8 +11,11 @@ from server.intake.parse import Body
 from server.intake.secret_members import SecretMember, rewritten
 
 
-def proven(body: Body, secret: SecretMember, digests: Sequence[bytes]) -> Body | Refusal:
-    """Return the body without its secrets if there are items and each has a right one, which is one of `digests`."""
+def proven(body: Body, secret: SecretMember, digests: Sequence[bytes], items_max: int) -> Body | Refusal:
+    """Return the body without its secrets if there are items and each has a right one, which is one of `digests`.
+
+    One of more items than `items_max` is returned as it is: it is refused for that.
+    """
     items = _items(body.value, secret)
     if not items:
         return unauthorized(f"signature: the body has no items in `{secret.list_name}`")
@@ -22,7 +25,7 @@ def proven(body: Body, secret: SecretMember, digests: Sequence[bytes]) -> Body |
             return unauthorized(f"signature: item {index} has no text in `{secret.name}`")
         if not token_matches(found.encode(), digests):
             return unauthorized(f"signature: the `{secret.name}` of item {index} is none of this source's secrets")
-    return rewritten(body, secret.taken_out(body))
+    return rewritten(body, secret.taken_out(body, items_max))
 
 
 def filled(text: bytes, secret: SecretMember, value: str) -> bytes:

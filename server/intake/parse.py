@@ -16,9 +16,10 @@ BODY_DEPTH_MAX = 250
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
-_HIGH = rb"\\u[dD][89abAB][0-9a-fA-F]{2}"
-_LOW = rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-_HALF = re.compile(rb"%b(?!%b)|(?<!%b)%b" % (_HIGH, _LOW, _HIGH, _LOW))
+_HIGH = rb"[89abAB][0-9a-fA-F]{2}"
+_LOW = rb"[c-fC-F][0-9a-fA-F]{2}"
+_HALF = re.compile(rb"\\u[dD](?:%b(?!\\u[dD]%b)|%b(?<!\\u[dD]%b\\u[dD]%b))" % (_HIGH, _LOW, _LOW, _HIGH, _LOW))
+"""Begins with what each begins with: so the text between them is passed over at once."""
 _ESCAPED_BACKSLASH = rb"\\"
 _MASK = b"\0\0"
 """Takes the place of an escaped backslash, so that any other one begins an escape; no JSON holds these bytes."""
@@ -73,17 +74,18 @@ def _load(text: bytes) -> Body:
     try:
         return Body(orjson.loads(text), text)
     except ValueError:
-        repaired = _repair(text, _REPLACEMENT)
+        if _MASK[:1] in text:
+            raise
+        masked = text.replace(_ESCAPED_BACKSLASH, _MASK)
+        repaired = _repair(masked, _REPLACEMENT)
         if repaired == text:
             raise
-    return Body(orjson.loads(repaired), repaired, text, orjson.loads(_repair(text, _NONCHARACTER)))
+    return Body(orjson.loads(repaired), repaired, text, orjson.loads(_repair(masked, _NONCHARACTER)))
 
 
-def _repair(text: bytes, replacement: bytes) -> bytes:
+def _repair(masked: bytes, replacement: bytes) -> bytes:
     """Replace each half of a surrogate pair, all at C speed."""
-    if _MASK[:1] in text:
-        return text
-    return _HALF.sub(replacement, text.replace(_ESCAPED_BACKSLASH, _MASK)).replace(_MASK, _ESCAPED_BACKSLASH)
+    return _HALF.sub(replacement, masked).replace(_MASK, _ESCAPED_BACKSLASH)
 
 
 def _printable(parsed: object) -> bool:

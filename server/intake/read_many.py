@@ -15,11 +15,12 @@ from server.base.source import Source
 from server.intake import normalise
 from server.intake.handshakes import asks_by_post, on_post
 from server.intake.headers import Scanned
-from server.intake.intake import DeliveryHead, IntakeLimits, body_hashes, signed_family
+from server.intake.intake import DeliveryHead, IntakeLimits, body_hashes
 from server.intake.items import FROM_EVENT_ID, SIGNED, Item, Row
 from server.intake.normalise import Columns
 from server.intake.parse import BODY_DEPTH_MAX, Body
 from server.intake.places import places_of
+from server.intake.signatures import signed_family
 from storage.deliveries import PAYLOAD_KEY, WHOLE_ITEM, Deliveries
 
 BODY_BYTES_MAX = 4096

@@ -18,9 +18,12 @@ def key_in(parsed: object) -> bytes:
     return b""
 
 
-def prepared(body: Body, kind: str) -> Body | Refusal:
-    """Return the body without the keys of batch and items; one event without a type gets this one, if it is not ""."""
-    made = WRITE_KEY.taken_out(body)
+def prepared(body: Body, kind: str, items_max: int) -> Body | Refusal:
+    """Return the body without the keys of batch and items; one event without a type gets this one, if it is not "".
+
+    A batch of more items than `items_max` is returned as it is: it is refused for that.
+    """
+    made = WRITE_KEY.taken_out(body, items_max)
     objects = WRITE_KEY.holders(body.value)
     if kind and objects and all(objects[0].get(name) is None for name in ("batch", "type")):
         made = _with_type(made, kind, is_empty=not objects[0])

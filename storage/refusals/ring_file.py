@@ -125,9 +125,10 @@ class RingFile:
 
     def _write(self, file: int, record: RefusalRecord) -> None:
         key = record.source_id, record.is_known
-        ring = self._rings.get(key, ())
-        if len(ring) >= RING_RECORDS:
-            slot = self._rings[key].popleft()[1]
+        ring = self._rings.get(key, deque())
+        oldest = ring.popleft() if len(ring) >= RING_RECORDS else None
+        if oldest is not None:
+            slot = oldest[1]
         elif self._free:
             slot = self._free.popleft()
         else:
@@ -135,7 +136,10 @@ class RingFile:
         try:
             sync.write_at(file, records.encode(self._next, record), slot * SLOT_BYTES)
         except OSError:
-            self._free.append(slot)
+            if oldest is None:
+                self._free.append(slot)
+            else:
+                ring.appendleft(oldest)
             raise
         self._place(key, self._next, slot)
         self._next += 1

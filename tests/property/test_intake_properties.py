@@ -16,9 +16,10 @@ from server.base.source import FieldPath, Source
 from server.intake.events import build_events
 from server.intake.handshakes import Handshake
 from server.intake.headers import scan
-from server.intake.intake import DeliveryHead, IntakeLimits, admit, answer_body, claims_of, read
+from server.intake.intake import DeliveryHead, IntakeLimits, admit, answer_body, read
 from server.intake.rate_limit import Gcra
 from server.intake.read_many import read_many
+from server.intake.signatures import claims_of
 from storage.deliveries import Deliveries, NumberedDeliveries
 from storage.statuses import EventStatus
 

@@ -13,9 +13,10 @@ from server.base.refusal import Refusal
 from server.base.source import Source, field_path
 from server.intake.claims import Message
 from server.intake.headers import scan
-from server.intake.intake import DeliveryHead, IntakeLimits, claims_of, read
+from server.intake.intake import DeliveryHead, IntakeLimits, read
 from server.intake.read_many import read_many
 from server.intake.schemes import SCHEMES
+from server.intake.signatures import claims_of
 from storage.deliveries import Deliveries, NumberedDeliveries
 
 NOW_SECONDS = 1_790_000_000

@@ -33,7 +33,7 @@ from server.intake.item_secrets import proven
 from server.intake.parse import Body, parse
 from server.intake.read_many import read_many
 from server.intake.schemes import SCHEMES
-from server.intake.sdk_bodies import key_in, prepared
+from server.intake.sdk_bodies import WRITE_KEY, key_in, prepared
 from storage.codec.log_record import COMPRESSION_LEVEL, decode_log, encode_log
 from storage.codec.records import key_of, seal
 from storage.codec.status_rows import decode_runs, decode_statuses
@@ -46,7 +46,8 @@ from storage.statuses import EventStatus
 
 NOW_MS = 1_782_907_200_123
 DECODED_BYTES_MAX = 20_000
-LIMITS = IntakeLimits(2**20, DECODED_BYTES_MAX, 2_000, 20)
+ITEMS_MAX = 20
+LIMITS = IntakeLimits(2**20, DECODED_BYTES_MAX, 2_000, ITEMS_MAX)
 BOOT, STORE, RUN = b"b" * 16, b"s" * 8, b"r" * 8
 ENCODINGS = (None, b"gzip", b"deflate", b"zstd", b"gzip, gzip")
 SOURCES = tuple(
@@ -157,12 +158,15 @@ def sdk_bodies(data: bytes) -> None:
         if isinstance(found, Refusal):
             return
         key_in(found.value)
-        made = prepared(found, kind)
+        made = prepared(found, kind, ITEMS_MAX)
+        if len(WRITE_KEY.holders(found.value)) > 1 + ITEMS_MAX:
+            assert made is found
+            return
         assert isinstance(made, Body)
         again = orjson.loads(made.text)
         assert again == made.value
         assert key_in(again) == b""
-        assert prepared(made, kind) is made
+        assert prepared(made, kind, ITEMS_MAX) is made
 
 
 def notifications(data: bytes) -> None:
@@ -170,13 +174,16 @@ def notifications(data: bytes) -> None:
     found, secret = parse(data, 1_000), SCHEMES["microsoft-graph"].secret
     if isinstance(found, Refusal) or secret is None:
         return
-    made = proven(found, secret, [digest_of(b"k")])
+    made = proven(found, secret, [digest_of(b"k")], ITEMS_MAX)
     if isinstance(made, Refusal):
         _check_refusal(made)
         return
+    if len(secret.holders(found.value)) > ITEMS_MAX:
+        assert made is found
+        return
     assert orjson.loads(made.text) == made.value
     assert not [each for each in secret.holders(made.value) if secret.name in each]
-    assert secret.taken_out(made) is (made.text if made.as_sent is None else made.as_sent)
+    assert secret.taken_out(made, ITEMS_MAX) is (made.text if made.as_sent is None else made.as_sent)
 
 
 def together(data: bytes) -> None:

@@ -581,6 +581,7 @@ def test_each_scheme_has_its_paths(read: Load, name: str) -> None:
         ('event_id_from = ["id"]', "sources.demo.event_id_from: entry 1: must be a place such as"),
         ('event_id_from = ["body."]', "sources.demo.event_id_from: entry 1: must be a place such as"),
         ('event_id_from = ["body.a..b"]', "sources.demo.event_id_from: entry 1: must be a place such as"),
+        ('event_id_from = ["header.Content-Length"]', "the length of a request says nothing of its events"),
         ('event_id_from = ["header.x y"]', "sources.demo.event_id_from: entry 1: must be a place such as"),
         ('event_id_from = ["header.ü"]', "sources.demo.event_id_from: entry 1: must be a place such as"),
         ("event_id_from = [1]", "sources.demo.event_id_from: entry 1: must be a place such as"),

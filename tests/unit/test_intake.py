@@ -11,9 +11,10 @@ from server.base.refusal import UNAUTHORIZED, Refusal
 from server.base.source import OverLimit, Source
 from server.intake.handshakes import Handshake
 from server.intake.headers import scan
-from server.intake.intake import Admission, DeliveryHead, IntakeLimits, admit, answer_body, claims_of, read
+from server.intake.intake import Admission, DeliveryHead, IntakeLimits, admit, answer_body, read
 from server.intake.parse import BODY_DEPTH_MAX
 from server.intake.rate_limit import Gcra
+from server.intake.signatures import claims_of
 from storage.deliveries import Deliveries
 from storage.statuses import EventStatus
 

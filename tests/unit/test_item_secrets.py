@@ -17,12 +17,14 @@ from server.intake.handshakes import QUERY_BYTES_MAX, Handshake, asks_by_query, 
 from server.intake.item_secrets import filled, proven
 from server.intake.parse import Body, parse
 from server.intake.schemes import CLIENT_STATE_CHARACTERS_MAX, SCHEMES
+from tests.support.calls import calls_in
 from tests.unit.test_sdk_bodies import written
 
 STATE, OTHER = "state-secret-0123456789", "another-secret-987654321"
 FOUND = SCHEMES["microsoft-graph"].secret
 assert FOUND is not None
 SECRET = FOUND
+ITEMS_MAX = 100
 NAMES = ("clientState", "value", "id", "a", 'x"clientState', "\\", "é")
 VALUES = ("clientState", '"clientState":', "é", "\U0001f600", "", "a,b", "}]", "\\")
 
@@ -42,7 +44,7 @@ def opened(text: str | bytes) -> Body:
 
 
 def judged(text: str | bytes, *secrets: str) -> Body | Refusal:
-    return proven(opened(text), SECRET, [digest_of(each.encode()) for each in secrets or (STATE,)])
+    return proven(opened(text), SECRET, [digest_of(each.encode()) for each in secrets or (STATE,)], ITEMS_MAX)
 
 
 def left(text: str | bytes, *secrets: str) -> bytes:
@@ -159,6 +161,55 @@ NONE_OF_THEM = "the `clientState` of item 0 is none of this source's secrets"
 def test_bodies_that_prove_nothing_are_refused(text: str, words: str) -> None:
     """No items, an item that is none, and a secret that is none: one 401 for all, and the record has the words."""
     assert why(text) == words
+
+
+MANY = 3000
+ODD = f'"clientState":"{STATE}","a":{{"clientState":1}}'
+"""In an item, for which the text is read from member to member."""
+
+
+@pytest.mark.parametrize(
+    ("text", "piece"),
+    [
+        (f'{{"value":[{{{ODD}}}],"x":["clientState"%s]}}', ",1"),
+        (f'{{"value":[{{{ODD}}}],"x":[""%s]}}', ',"clientState"'),
+        (f'{{"value":[{{{ODD}}}]%s}}', ',"":[1]'),
+        (f'{{"value":[{{{ODD}}}]%s}}', ',"clientState":1'),
+        (f'{{"value":[{{{ODD}}}]%s}}', ',"client\\u0053tate":[{}]'),
+        (f'{{"x":1%s,"value":[{{{ODD}}}]}}', ',"value":{}'),
+        (f'{{"value":[7%s],"value":[{{{ODD}}}]}}', ',7,[[]],{"a":1}'),
+        (f'{{"value":[{{{ODD}%s}}]}}', f',"clientState":"{STATE}"'),
+        (f'{{"value":[{{{ODD}%s}}]}}', ',"a":{"clientState":1}'),
+        (f'{{"value":[{{{ODD}%s}}]}}', ',"value":[]'),
+    ],
+)
+def test_odd_bodies_are_read_at_c_speed(text: str, piece: str) -> None:
+    """A body full of oddities takes as few steps as a small one: whoever knows the secret can send it."""
+    full = opened(text % (piece * MANY))
+    found: list[object] = []
+    assert 0 < calls_in(lambda: found.append(proven(full, SECRET, [digest_of(STATE.encode())], ITEMS_MAX))) < MANY / 10
+    assert isinstance(found[0], Body)
+    assert STATE.encode() not in found[0].text
+
+
+def test_a_body_of_many_items_stays() -> None:
+    """One that is refused for how many it holds is not cut, once each is known to have a right secret."""
+    for count in (ITEMS_MAX, ITEMS_MAX + 1):
+        whole = opened(body(*[item()] * count))
+        found = proven(whole, SECRET, [digest_of(STATE.encode())], ITEMS_MAX)
+        assert (found is whole) == (count > ITEMS_MAX)
+    assert judged(body(*[item()] * ITEMS_MAX, "{}")) == UNAUTHORIZED
+
+
+@pytest.mark.parametrize("depth", range(1, 9))
+def test_secrets_leave_whatever_is_beside_them(depth: int) -> None:
+    """Beside containers that nest as deep as may be, in a body and in an item, secrets leave and the rest stays."""
+    deep = '{"clientState":' * depth + "[" * depth + '"}"' + "]" * depth + "}" * depth
+    for members in ("%s,%s", '"a":1,%s,%s', '%s,%s,"a":1'):
+        text = members % (f'"clientState":"{STATE}"', f'"b":{deep}')
+        bare = members.replace("%s,", "", 1) % f'"b":{deep}'
+        whole = f'{{"clientState":{deep},"value":[{{%s}}],"b":{deep}}}'
+        assert left(whole % text) == (whole % bare).encode()
 
 
 def test_any_secret_of_the_source_counts() -> None:

@@ -170,6 +170,24 @@ def test_a_full_disk_keeps_what_is_there(tmp_path: Path, monkeypatch: pytest.Mon
     assert (tmp_path / NAME).stat().st_size == 5 * SLOT_BYTES
 
 
+def test_a_failing_disk_forgets_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often a full ring cannot be written to, what it holds is shown, and gives way in its order afterwards."""
+    file, write_at = RingFile(tmp_path, BOTH), sync.write_at
+    write(file, numbered(1, RING_RECORDS))
+
+    def fails(*_: object) -> None:
+        raise OSError(errno.EIO, "failed")
+
+    monkeypatch.setattr(sync, "write_at", fails)
+    for _ in range(RING_RECORDS + 7):
+        assert isinstance(file.write(numbered(1000, 1)), OSError)
+    assert times(file.read("demo", 999)) == list(range(RING_RECORDS, 0, -1))
+    monkeypatch.setattr(sync, "write_at", write_at)
+    write(file, numbered(2000, 1))
+    assert times(file.read("demo", 999)) == [2000, *range(RING_RECORDS, 1, -1)]
+    assert (tmp_path / NAME).stat().st_size == RING_RECORDS * SLOT_BYTES
+
+
 def test_a_removed_file_comes_back(tmp_path: Path) -> None:
     """Somebody who removes the file of a running server takes away what it held, and nothing else."""
     file = RingFile(tmp_path, BOTH)

@@ -106,3 +106,9 @@ async def test_the_text_is_for_people(tmp_path: Path) -> None:
         "    x-a: b\\x07",
         "  body, 2 bytes: \\x1b{",
     ]
+
+
+def test_a_body_that_is_not_shown_is_said() -> None:
+    """On a terminal the size of a compressed body is said, of which nothing is on record."""
+    record = RefusalRecord("demo", 0, 400, "invalid_json", "why", True, "192.0.2.1", "POST", "/", {}, b"", 25, 0)
+    assert list(_lines(describe(record)))[-1] == "  body, 25 bytes: not on record"

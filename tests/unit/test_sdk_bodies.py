@@ -13,9 +13,11 @@ from server.intake.parse import Body, parse
 from server.intake.sdk_bodies import WRITE_KEY as MEMBER
 from server.intake.sdk_bodies import key_in, prepared
 from server.intake.secret_members import _cut
+from tests.support.calls import calls_in
 
 WRITE_KEY = MEMBER.name
 KEY = "wk-secret-0123456789"
+ITEMS_MAX = 100
 
 NAMES = ("writeKey", "batch", "type", "a", 'x"writeKey', "write", "\\", "é")
 VALUES = ("writeKey", '"writeKey":', '\\"writeKey\\":"', "é", "\U0001f600", "", "a,b", "}]", "\\")
@@ -83,7 +85,7 @@ def opened(text: str | bytes) -> Body:
 
 
 def done(text: str | bytes, kind: str = "") -> Body:
-    found = prepared(opened(text), kind)
+    found = prepared(opened(text), kind, ITEMS_MAX)
     assert isinstance(found, Body)
     return found
 
@@ -103,7 +105,7 @@ def test_all_but_the_keys_stays(body: dict[str, Any], draw: random.Random) -> No
 def test_bodies_without_a_key_stay(body: dict[str, Any], draw: random.Random) -> None:
     """A body without a key is what it was, the same object."""
     found = opened(written(without_keys(body), draw))
-    assert prepared(found, "") is found
+    assert prepared(found, "", ITEMS_MAX) is found
 
 
 @pytest.mark.parametrize(
@@ -127,6 +129,45 @@ def test_bodies_without_a_key_stay(body: dict[str, Any], draw: random.Random) ->
 def test_keys_leave_with_their_commas(text: str, left: str) -> None:
     """Wherever a key stands, and how often, the rest is as it was written."""
     assert done(text).text == left.encode()
+
+
+MANY = 3000
+ODD = '"writeKey":{"writeKey":1}'
+"""A key for which the text is read from member to member."""
+
+
+@pytest.mark.parametrize(
+    ("text", "piece"),
+    [
+        (f'{{{ODD},"x":["writeKey"%s]}}', ",1"),
+        (f'{{{ODD},"x":[""%s]}}', ',"writeKey"'),
+        (f"{{{ODD}%s}}", ',"":[1]'),
+        (f"{{{ODD}%s}}", ',"writeKey":1'),
+        (f'{{{ODD},"x":{{"a":1%s}}}}', ',"writeKey":[{}]'),
+        (f'{{{ODD},"x":[[]%s]}}', ",[[[]]]"),
+        (f'{{{ODD},"batch":[{{"type":"track"%s}}]}}', ',"a":{}'),
+        (f'{{{ODD},"batch":[7%s]}}', ",7,[],[[]]"),
+        (f'{{{ODD},"batch":[7%s],"batch":[]}}', ',{"a":1}'),
+        (f'{{{ODD},"batch":[{{"type":"track"%s}}]}}', ',"batch":1'),
+        (f"{{{ODD}%s}}", ',"batch":{}'),
+        ('{"batch":[{"writeKey":"k"}%s]}', ',{"writeKey":"k"}'),
+    ],
+)
+def test_odd_bodies_are_read_at_c_speed(text: str, piece: str) -> None:
+    """A body full of oddities takes as few steps as a small one: a key is enough to send it."""
+    body = opened(text % (piece * MANY))
+    assert 0 < calls_in(lambda: prepared(body, "track", ITEMS_MAX)) < MANY / 10
+
+
+@pytest.mark.parametrize("depth", range(1, 9))
+def test_keys_leave_whatever_is_beside_them(depth: int) -> None:
+    """Beside containers that nest as deep as may be, in a body and in an item, keys leave and the rest stays."""
+    deep = '{"writeKey":' * depth + "[" * depth + '"}"' + "]" * depth + "}" * depth
+    for members in ("%s,%s", '"a":1,%s,%s', '%s,%s,"a":1'):
+        text = members % (f'"writeKey":{deep}', f'"b":{deep}')
+        left = members.replace("%s,", "", 1) % f'"b":{deep}'
+        for body in ("{%s}", f'{{"batch":[[{deep}],{{%s}}]}}'):
+            assert done(body % text).text == (body % left).encode()
 
 
 def test_a_cut_text_has_other_values() -> None:

@@ -92,6 +92,29 @@ def test_each_wrong_credential_has_its_words(children: Children) -> None:
         assert not {"authorization", "x-hub-signature-256"} & found["headers"].keys()
 
 
+SDKS: Mapping[str, tuple[str, dict[str, str], str]] = {
+    "page": (
+        source("page", type="segment", cors_origins=["https://a.example"]),
+        {"Origin": "https://b.example"},
+        "origin: the page's is none of this source's cors_origins",
+    ),
+    "other-type": (source("other-type"), {}, "route: those of SDKs are for sources of type segment, and this is"),
+}
+"""Sources to which nobody can send by a route of SDKs with these headers, and what is said of it."""
+
+
+@pytest.mark.parametrize("place", ["head", "body"])
+def test_a_right_key_is_not_blamed(children: Children, place: str) -> None:
+    """Where the key is right and the page or the route is not, that is said, and not that the key is wrong."""
+    child = children("".join(table for table, _, _ in SDKS.values()))
+    child.start()
+    body = json.dumps({"messageId": "m", "writeKey": TOKEN}).encode()
+    for name, (_, headers, words) in SDKS.items():
+        sent = {**headers, **(BEARER if place == "head" else {})}
+        assert child.request("POST", f"/ingest/inbound/{name}/v1/t", body, sent).status == 401
+        assert only(child, name)["why"].startswith(words)
+
+
 def test_a_stale_timestamp_is_said(children: Children) -> None:
     """By how much a signed timestamp is too old, and what is allowed."""
     child = children(by_signature("hooks", "stripe", signature_tolerance_seconds=300))
