@@ -44,7 +44,7 @@ class Deliveries:
     """The kept ones, lower-case names."""
     sent_at: Sequence[str | None]
     batched: Sequence[bool]
-    """The body is an array, or an object with `batch`."""
+    """The body is an array of items, or an object that has one: `batch` of SDKs, `value` of a webhook."""
     batch_sizes: Sequence[int]
     """Items sent, rejected ones included."""
     rejected: Sequence[Sequence[Rejection]]

@@ -6,7 +6,9 @@ from typing import Literal, NamedTuple
 SourceType = Literal["webhook", "segment"]
 MissingId = Literal["generate", "hash", "reject"]
 OverLimit = Literal["defer", "drop", "observe"]
-SchemeName = Literal["convertmax", "standard-webhooks", "stripe", "github", "shopify", "slack", "meta", "zoom", "x"]
+SchemeName = Literal[
+    "convertmax", "standard-webhooks", "stripe", "github", "shopify", "slack", "meta", "zoom", "x", "microsoft-graph"
+]
 
 SIGNATURE_TOLERANCE_SECONDS = 300
 """As Stripe, Slack and Standard Webhooks recommend."""

@@ -10,7 +10,7 @@ NO_ID = MappingProxyType({"missing_event_id": "hash"})
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """One provider, as `docs/vendors.md` has it."""
+    """One provider, as its page in `docs/senders/` has it."""
 
     title: str
     place: str
@@ -61,6 +61,11 @@ PROVIDERS: Mapping[str, Provider] = {
         settings=NO_ID,
     ),
     "x": Provider("X", "the developer portal", (("Webhook URL", "{url}"),), "consumer secret", settings=NO_ID),
+    "microsoft-graph": Provider(
+        "Microsoft Graph",
+        "the body of POST https://graph.microsoft.com/v1.0/subscriptions",
+        (("notificationUrl", "{url}"), ("lifecycleNotificationUrl", "{url}"), ("clientState", "{secret}")),
+    ),
     "standard-webhooks": Provider("the vendor", "an endpoint", ADDRESS, "signing secret"),
     "convertmax": Provider(
         "the sender",

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import orjson
 
 from server.base.source import Source
+from server.intake.schemes import secret_of
 
 PLANS = ("free", "team", "business")
 SAMPLE_TYPE = "order.created"
@@ -14,11 +15,17 @@ PAGES = ("/", "/pricing", "/docs", "/blog/tides")
 
 
 def sample(source: Source, events: int, *, batched: bool) -> tuple[bytes, list[str]]:
-    """Return a body of this many events of the source's type, and their ids. One event is a batch only if `batched`."""
-    make = _track if source.type == "segment" else _order
+    """Return a body of this many events of the source's type, and their ids. One event is a batch only if `batched`, or
+    if its sender sends nothing else.
+    """
+    secret = secret_of(source)
+    make, key = _track, "messageId"
+    if source.type == "webhook":
+        make, key = (_order, "inbound_event_id") if secret is None else (_notification, "id")
     items = [make() for _ in range(events)]
-    key = "messageId" if source.type == "segment" else "inbound_event_id"
     ids = [str(item[key]) for item in items]
+    if secret is not None:
+        return orjson.dumps({secret.list_name: items}), ids
     if not batched:
         return orjson.dumps(items[0]), ids
     if source.type == "segment":
@@ -36,6 +43,20 @@ def _order() -> dict[str, object]:
             "currency": "EUR",
             "created_at": _now(),
         },
+    }
+
+
+def _notification() -> dict[str, object]:
+    """Return one of Microsoft Graph's, without its clientState."""
+    message = str(uuid.uuid4())
+    return {
+        "id": str(uuid.uuid4()),
+        "subscriptionId": str(uuid.uuid4()),
+        "subscriptionExpirationDateTime": _now(),
+        "changeType": "created",
+        "resource": f"users/{uuid.uuid4()}/messages/{message}",
+        "resourceData": {"@odata.type": "#Microsoft.Graph.Message", "id": message},
+        "tenantId": str(uuid.uuid4()),
     }
 
 

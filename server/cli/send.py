@@ -17,7 +17,8 @@ from server.cli.progress import Progress
 from server.cli.samples import SAMPLE_TYPE, sample
 from server.config.load import Config, load, sending_token
 from server.intake.claims import Message
-from server.intake.schemes import SCHEMES
+from server.intake.item_secrets import filled
+from server.intake.schemes import SCHEMES, secret_of
 
 ANSWER_SECONDS = 60
 """How long an answer may take: twice the default time for a body."""
@@ -112,6 +113,7 @@ def _send(config: Config, source: Source, next_body: Bodies, requests: int, summ
         with Progress("requests", requests) as progress:
             for number in range(requests):
                 body, ids = next_body()
+                body = _with_secrets(source, body)
                 summary.sent += 1
                 try:
                     answer = client.post(path, body, headers | _signature(source, body, ids), ANSWER_KEYS)
@@ -137,6 +139,12 @@ def _token(config: Config, source: Source) -> str:
             "configure one token as env:NAME or file:PATH where it is sent from",
         )
     return token.decode("latin-1")
+
+
+def _with_secrets(source: Source, body: bytes) -> bytes:
+    """Return the body with the source's first secret where its sender would write it, unless one is there."""
+    secret = secret_of(source)
+    return body if secret is None else filled(body, secret, source.signing_secrets[0].decode())
 
 
 def _signature(source: Source, body: bytes, ids: Sequence[str]) -> dict[str, str]:

@@ -19,6 +19,7 @@ from server.intake.claims import Claim
 from server.intake.handshakes import Handshake
 from server.intake.intake import Admission, DeliveryHead, IntakeLimits
 from server.intake.parse import Body
+from server.intake.schemes import secret_of
 from server.observe.health import storage_refusal
 from server.observe.refusals import Grounds
 from storage.deliveries import Deliveries, NumberedDeliveries
@@ -40,6 +41,8 @@ class Admitting(Protocol):
     def turns(self) -> Turns: ...
     @property
     def unknown(self) -> ByteBudget: ...
+    @property
+    def unknown_limits(self) -> IntakeLimits: ...
     def is_backlogged(self, state: SourceState, /) -> bool: ...
     def backlog_refusal(self) -> Refusal: ...
 
@@ -55,10 +58,13 @@ class AdmittedRequest(CountedRequest):
         self._claims = claims
         self._state = sender.state
         self._source = sender.source
-        self._limits = intake.limits_of(sender.source, gate.intake_limits)
+        is_unknown = not sender.source.token_digests  # its body decides whether it has a sender
+        limits = gate.intake_limits
+        if is_unknown and secret_of(sender.source) is not None:  # and is decoded and parsed for that
+            limits = intake.stricter(limits, gate.unknown_limits)
+        self._limits = intake.limits_of(sender.source, limits)
         self._admission: Admission
         self._budget, self._holder = gate.in_flight, self._state.id
-        is_unknown = not sender.source.token_digests  # its body decides whether it has a sender
         if is_unknown and self._limits.body_bytes_max <= gate.unknown.bytes_max:
             self._budget, self._holder = gate.unknown, head.remote_addr
 

@@ -114,6 +114,7 @@ def delivery_head(
         remote_address(peer, fields.lines, trusted_proxies),
         target.route,
         None if not origins else origins[0] if len(origins) == 1 else b"",
+        target.query if target.route is None else b"",
     )
 
 

@@ -27,7 +27,7 @@ from server.http.unknown import UnknownRequest
 from server.intake import intake
 from server.intake.auth import bearer, why_unknown
 from server.intake.claims import Claim
-from server.intake.handshakes import asks_by_get, on_get, why_not_asked
+from server.intake.handshakes import asks_by_get, asks_by_query, on_get, why_not_asked
 from server.intake.intake import Admission, DeliveryHead, IntakeLimits
 from server.intake.parse import Body
 from server.intake.read_many import Request, read_many
@@ -101,7 +101,7 @@ class Gate:
             if isinstance(found, Refusal):
                 return Denial(found, grounds=grounds_of(sender.source, head, found))
             claims = found
-        if self.is_backlogged(sender.state):
+        if self.is_backlogged(sender.state) and not asks_by_query(sender.source, head.query):
             refusal = self.backlog_refusal()
             return Denial(refusal, sender.state.id, grounds_of(sender.source, head, refusal))
         request = AdmittedRequest(self, sender, head, claims)

@@ -6,7 +6,8 @@ from server.base.refusal import Refusal
 from server.base.source import Source
 from server.intake.auth import presented_of
 from server.intake.intake import DeliveryHead
-from server.intake.sdk_bodies import masked
+from server.intake.schemes import secret_of
+from server.intake.sdk_bodies import WRITE_KEY
 from server.observe.refusals import Grounds
 from storage.refusals.records import BODY_BYTES_MAX
 
@@ -38,10 +39,11 @@ def grounds_of_stranger(source: Source | None, head: DeliveryHead, refusal: Refu
 
 
 def _masked(body: bytes, secrets: Iterable[bytes], source: Source) -> bytes:
-    """Return a body without the sender's secrets: some put them there, too, and SDKs do so by design."""
+    """Return a body without the sender's secrets: some put them there, too, and others do so by design."""
     for secret in secrets:
         body = body.replace(secret, _MASK.encode())
-    return masked(body) if source.type == "segment" else body
+    member = WRITE_KEY if source.type == "segment" else secret_of(source)
+    return body if member is None else member.masked(body)
 
 
 def _masked_headers(headers: Mapping[str, str], secrets: Iterable[bytes]) -> Mapping[str, str]:

@@ -25,7 +25,7 @@ class Claim:
 
 
 Reading = Sequence[Claim] | str
-"""At least one claim, of which one has to be true; or why there is none, for people."""
+"""Claims of which one has to be true; or why there is none, for people. Nothing where it is the body that tells."""
 
 
 class Message(NamedTuple):

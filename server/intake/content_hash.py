@@ -22,21 +22,24 @@ _LITERALS = {None: "null", True: "true", False: "false"}
 _key = itemgetter(0)
 
 
-def content_hashes(body: Body, indexes: Sequence[int], *, batched: bool) -> list[str]:
-    """Return the hashes of these items of the body in hex; of a body that is not `batched` the only one is it all."""
+def content_hashes(body: Body, indexes: Sequence[int], *, batched: bool, list_name: str = "") -> list[str]:
+    """Return the hashes of these items of the body in hex; of a body that is not `batched` the only one is it all.
+
+    `list_name`: under which a body that is an object has its items.
+    """
     if _is_ordinary(body):
-        items = _items(body.value, batched)
+        items = _items(body.value, batched, list_name)
         texts = [orjson.dumps(items[index], option=orjson.OPT_SORT_KEYS) for index in indexes]
     else:
-        items = _items(_read_exactly(body.as_sent or body.text), batched)
+        items = _items(_read_exactly(body.as_sent or body.text), batched, list_name)
         texts = [_canonical_text(items[index]) for index in indexes]
     return [hashlib.blake2b(text, digest_size=16).hexdigest() for text in texts]
 
 
-def _items(value: Any, batched: bool) -> list[Any]:
+def _items(value: Any, batched: bool, list_name: str) -> list[Any]:
     if not batched:
         return [value]
-    items: list[Any] = value if isinstance(value, list) else dict(value)["batch"]
+    items: list[Any] = value if isinstance(value, list) else dict(value)[list_name]
     return items
 
 

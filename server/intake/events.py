@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
 from types import MappingProxyType
-from typing import Any
 
 import orjson
 
+from server.intake.batches import stored_items
 from storage.deliveries import PAYLOAD_KEY, Deliveries, NumberedDeliveries
 
 NO_RESULTS: Mapping[int, object] = MappingProxyType({})
@@ -81,7 +81,7 @@ def _payloads(deliveries: Deliveries, place: int, positions: Sequence[int]) -> l
         return [None] * len(positions)
     parsed = orjson.loads(body)
     is_segment, batched = deliveries.source_type == "segment", deliveries.batched[place]
-    items = _items(parsed, is_segment=is_segment) if batched else [parsed]
+    items = stored_items(deliveries.source_type, parsed) if batched else [parsed]
     chosen = [items[deliveries.indexes[position]] for position in positions]
     if is_segment and batched:
         _fill_in_all(chosen, parsed)
@@ -89,11 +89,6 @@ def _payloads(deliveries: Deliveries, place: int, positions: Sequence[int]) -> l
         item["payload"] if deliveries.payload_from[position] == PAYLOAD_KEY else item
         for item, position in zip(chosen, positions, strict=True)
     ]
-
-
-def _items(parsed: Any, *, is_segment: bool) -> list[Any]:
-    items: list[Any] = parsed["batch"] if is_segment else parsed
-    return items
 
 
 def _fill_in_all(items: list[dict[str, object]], batch: dict[str, object]) -> None:

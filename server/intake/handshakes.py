@@ -1,5 +1,7 @@
 """What vendors ask an address before they send to it: a challenge, to be given back or signed. Nothing of it is kept.
 
+They ask by GET, by a body that is signed as their events are, or by the query of a POST without a body.
+
 Each is answered only by a source whose scheme is that vendor's. Where the answer is signed, the challenge may have no
 character that a JSON body or a signed text needs, so that nobody can have those signed.
 """
@@ -15,9 +17,13 @@ import orjson
 
 from server.base.refusal import Refusal, unauthorized
 from server.base.source import SchemeName, Source
+from server.intake.decode import Buffer
 from storage.frozen import frozen
 
 QUERY_BYTES_MAX = 4096
+
+_NOT_UTF8 = "\ufffd"
+"""What stands in a parameter for bytes that are none."""
 
 _CHALLENGE = re.compile(r"[A-Za-z0-9+/=_-]{1,256}")
 
@@ -39,8 +45,7 @@ def on_get(source: Source, query: bytes) -> Handshake | None:
     """Return the answer to a GET of a source for which `asks_by_get` holds; None if it is not rightly asked."""
     if len(query) > QUERY_BYTES_MAX:
         return None
-    found = parse_qs(query.decode("latin-1"), keep_blank_values=True)
-    return _BY_GET[source.signature](source, {name: values[0] for name, values in found.items() if len(values) == 1})
+    return _BY_GET[source.signature](source, _parameters(query))
 
 
 def asks_by_get(source: Source) -> bool:
@@ -58,6 +63,29 @@ def on_post(source: Source, body: object) -> Handshake | Refusal | None:
     if not asks_by_post(source) or not isinstance(body, dict):
         return None
     return _BY_POST[source.signature](source.signing_keys, body)
+
+
+def asks_by_query(source: Source, query: bytes) -> bool:
+    """Return whether a POST to this source asks by its query, so that it can be no event."""
+    name = _QUERY_NAMES.get(source.signature)
+    return name is not None and bool(source.signing_keys) and name.encode() in query
+
+
+def on_query(source: Source, query: bytes, body: Buffer) -> Handshake | Refusal | None:
+    """Return the answer to a POST whose query asks, to the byte what it asked with; None if its body is to be read."""
+    if not asks_by_query(source, query):
+        return None
+    name = _QUERY_NAMES[source.signature]
+    token = _parameters(query).get(name, "") if len(query) <= QUERY_BYTES_MAX and not body else ""
+    if not token or not token.isprintable() or _NOT_UTF8 in token:
+        words = f"one {name} of printable characters, in a query of {QUERY_BYTES_MAX} bytes at most, and no body"
+        return unauthorized(f"handshake: a POST that asks has {words}")
+    return Handshake(token.encode(), is_text=True)
+
+
+def _parameters(query: bytes) -> Query:
+    found = parse_qs(query.decode("latin-1"), keep_blank_values=True)
+    return {name: values[0] for name, values in found.items() if len(values) == 1}
 
 
 def _challenge(value: object) -> str | None:
@@ -101,6 +129,7 @@ def why_not_asked(source: Source) -> str:
     return f"handshake: {_GET_WORDS[source.signature]}"
 
 
+_QUERY_NAMES: Mapping[SchemeName, str] = {"microsoft-graph": "validationToken"}
 _GET_WORDS: Mapping[SchemeName, str] = {
     "meta": "a GET needs hub.mode=subscribe, the hub.verify_token of this source, and a hub.challenge",
     "x": "a GET needs a crc_token",

@@ -16,14 +16,16 @@ from server.base.source import Source
 from server.intake import normalise
 from server.intake.claims import Claim, fresh, verify, why_stale
 from server.intake.decode import Buffer, decode
-from server.intake.handshakes import Handshake, on_post
+from server.intake.handshakes import Handshake, on_post, on_query
 from server.intake.headers import Scanned, values_of
+from server.intake.item_secrets import proven
 from server.intake.parse import Body, parse
 from server.intake.places import header_names
 from server.intake.rate_limit import Gcra
 from server.intake.routes import INBOUND, Route
-from server.intake.schemes import SCHEMES
+from server.intake.schemes import SCHEMES, secret_of
 from server.intake.sdk_bodies import prepared
+from server.intake.secret_members import SecretMember
 from storage.deliveries import Deliveries, Rejection
 from storage.frozen import frozen
 from storage.statuses import EventStatus
@@ -56,6 +58,8 @@ class DeliveryHead:
     """That of SDKs by which it came; None for the source's own."""
     origin: bytes | None = None
     """Of the page that sends it, by an SDK's route; b"" if it says several."""
+    query: bytes = b""
+    """Of a target that is the source's own route."""
 
     @property
     def path(self) -> str:
@@ -117,6 +121,8 @@ def _claims_or_words(source: Source, scanned: Scanned, now_ms: int) -> Sequence[
     repeated = [name for name, value in values_of(scanned, header_names(source)).items() if value is None]
     if repeated:
         return f"`{repeated[0].decode()}` came twice"
+    if not claims:
+        return claims
     tolerance = source.signature_tolerance_seconds
     return fresh(claims, now_ms / 1000, tolerance) or why_stale(claims, now_ms / 1000, tolerance)
 
@@ -127,6 +133,15 @@ def unknown_limits(limits: IntakeLimits, in_flight_bytes_max: int) -> IntakeLimi
         limits,
         body_bytes_max=min(UNKNOWN_BODY_BYTES_MAX, in_flight_bytes_max // UNKNOWN_SHARE),
         decoded_bytes_max=UNKNOWN_BODY_BYTES_MAX,
+    )
+
+
+def stricter(limits: IntakeLimits, other: IntakeLimits) -> IntakeLimits:
+    """Return the limits, each body no larger than the other ones allow."""
+    return replace(
+        limits,
+        body_bytes_max=min(limits.body_bytes_max, other.body_bytes_max),
+        decoded_bytes_max=min(limits.decoded_bytes_max, other.decoded_bytes_max),
     )
 
 
@@ -155,6 +170,9 @@ def read(
     `claims`: of the head, for a source with signing keys; one of them has to be true.
     """
     family = ""
+    if (secret := secret_of(source)) is not None:
+        ready = _opened_by_secret(source, head, secret, body, limits)
+        return _delivery(source, head, ready, now_ms, limits) if isinstance(ready, Body) else ready
     if source.signing_keys:
         claim = verify(claims, body, source.signing_keys)
         if claim is None:
@@ -162,6 +180,18 @@ def read(
         family = claim.family
     parsed = opened(head, body, limits)
     return parsed if isinstance(parsed, Refusal) else read_opened(source, head, parsed, now_ms, limits, family=family)
+
+
+def _opened_by_secret(
+    source: Source, head: DeliveryHead, secret: SecretMember, body: Buffer, limits: IntakeLimits
+) -> Body | Handshake | Refusal:
+    """Return what is in a body whose items have the secret, without it; a stranger hears nothing of what is wrong."""
+    if (asked := on_query(source, head.query, body)) is not None:
+        return asked
+    parsed = opened(head, body, limits)
+    if isinstance(parsed, Refusal):
+        return unauthorized(f"signature: no `{secret.name}` was found: {parsed.message}")
+    return proven(parsed, secret, source.signing_keys)
 
 
 def opened(head: DeliveryHead, body: Buffer, limits: IntakeLimits) -> Body | Refusal:
@@ -182,12 +212,16 @@ def read_opened(
     if source.signing_keys and (asked := on_post(source, parsed.value)) is not None:
         return asked
     ready = parsed if head.route is None else prepared(parsed, head.route.type)
-    if isinstance(ready, Refusal):
-        return ready
+    return ready if isinstance(ready, Refusal) else _delivery(source, head, ready, now_ms, limits, family=family)
+
+
+def _delivery(
+    source: Source, head: DeliveryHead, body: Body, now_ms: int, limits: IntakeLimits, *, family: str = ""
+) -> Deliveries | Refusal:
     return normalise.delivery(
         source,
         head.scanned,
-        ready,
+        body,
         received_at_ms=now_ms,
         remote_addr=head.remote_addr,
         batch_events_max=limits.batch_events_max,

@@ -9,6 +9,7 @@ from typing import Any
 
 from server.base.refusal import Refusal, refuse
 from server.base.source import Source
+from server.intake.batches import list_name
 from server.intake.content_hash import content_hashes
 from server.intake.headers import Scanned
 from server.intake.items import (
@@ -82,16 +83,15 @@ def delivery(
 
 def _items(source: Source, parsed: object) -> tuple[list[object] | str, bool]:
     """Return the items, or why the body has none, and whether it is a batch."""
-    if source.type == "webhook":
-        if isinstance(parsed, list):
-            return parsed, True
-        return ([parsed], False) if isinstance(parsed, dict) else ("the body must be an object or an array", False)
+    name = list_name(source)
+    if not name and isinstance(parsed, list):
+        return parsed, True
     if not isinstance(parsed, dict):
-        return "the body must be an object", False
-    batch = parsed.get("batch")
+        return "the body must be an object" if name else "the body must be an object or an array", False
+    batch = parsed.get(name) if name else None
     if batch is None:
         return [parsed], False
-    return (batch, True) if isinstance(batch, list) else ("batch must be an array", True)
+    return (batch, True) if isinstance(batch, list) else (f"{name} must be an array", True)
 
 
 def _spoil_cut_ids(source: Source, items: Sequence[object], others: Sequence[object] | str) -> None:
@@ -157,16 +157,18 @@ def _batch(source: Source, places: Places, items: Sequence[object], body: Body) 
         rows, indexes, rejected = _item_by_item(
             lambda item, index: webhook_item(source, places, item, index if several else None), items
         )
-    return _named_by_content(as_columns(rows), indexes, body) if rows else None, indexes, rejected
+    return _named_by_content(source, as_columns(rows), indexes, body) if rows else None, indexes, rejected
 
 
-def _named_by_content(columns: Columns, indexes: Sequence[int], body: Body) -> Columns:
+def _named_by_content(source: Source, columns: Columns, indexes: Sequence[int], body: Body) -> Columns:
     """Give each event of a batch that is to have a hash for its id this id."""
     ids, id_from = columns[:2]
     hashed = [at for at, found in enumerate(id_from) if found == HASHED]
     if not hashed:
         return columns
-    hashes = dict(zip(hashed, content_hashes(body, [indexes[at] for at in hashed], batched=True), strict=True))
+    places = [indexes[at] for at in hashed]
+    found = content_hashes(body, places, batched=True, list_name=list_name(source))
+    hashes = dict(zip(hashed, found, strict=True))
     return [hashes.get(at, event_id) for at, event_id in enumerate(ids)], *columns[1:]
 
 

@@ -40,6 +40,11 @@ tokens = ["{TOKEN}"]
 rate_limit_events_per_second = 0.0001
 rate_limit_burst_events = 3
 over_limit = "drop"
+[sources.graph]
+type = "webhook"
+tokens = []
+signing_secrets = ["a-client-state"]
+signature = "microsoft-graph"
 """
 
 HOSTILE = (
@@ -65,6 +70,11 @@ HOSTILE = (
     b"POST http://a/v1/b?writeKey=b HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
     b"POST /v1/b HTTP/1.1\r\nHost: a\r\nAuthorization:\r\nContent-Length: 2\r\n\r\n{}",
     b"OPTIONS /v1/b HTTP/1.1\r\nHost: a\r\nOrigin: https://b.example\r\n\r\n",
+    b"POST /ingest/inbound/graph?validationToken=a%3A+b HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
+    b"POST http://a/ingest/inbound/graph?validationToken=a HTTP/1.0\r\nContent-Type: text/plain\r\n\r\n",
+    b"POST /ingest/inbound/graph?validationToken=a%0D%0AX:%20b HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"POST /ingest/inbound/hook?validationToken=a HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
+    b"GET /ingest/inbound/graph?validationToken=a HTTP/1.1\r\nHost: a\r\n\r\n",
     b"\r\n\r\n",
     b"\x16\x03\x01",
     b"POST /ing",
@@ -151,6 +161,12 @@ def of_an_sdk(draw: st.DrawFn) -> bytes:
     return f"{method} {target} HTTP/1.1\r\n".encode() + "\r\n".join([*lines, "", ""]).encode() + data
 
 
+def notification(state: str, item: bytes) -> bytes:
+    """One of Microsoft Graph's, beside something that need not be an item."""
+    body = b'{"value":[{"clientState":"%b","id":"e","changeType":"created","n":%b}]}' % (state.encode(), item)
+    return sized("graph", body)
+
+
 @st.composite
 def a_request(draw: st.DrawFn) -> bytes:
     """A good one, or one that is refused for a reason of its own."""
@@ -183,6 +199,9 @@ def a_request(draw: st.DrawFn) -> bytes:
             of_an_sdk(),
             of_an_sdk(),
             of_an_sdk(),
+            st.builds(
+                notification, st.sampled_from(["a-client-state", "a-client-stat\\u0065", "another"]), st.just(body)
+            ),
             st.sampled_from(HOSTILE),
         )
     )

@@ -24,12 +24,15 @@ from server.http.fast.head_cache import HeadCache
 from server.http.fast.ingest_head import IngestHead, OtherRequest, ingest_head
 from server.http.fast.protocol import IngestProtocol
 from server.http.head import RequestHead, complete_head
+from server.intake.auth import digest_of
 from server.intake.decode import decode
 from server.intake.events import build_events
 from server.intake.headers import scan
 from server.intake.intake import DeliveryHead, IntakeLimits, read
+from server.intake.item_secrets import proven
 from server.intake.parse import Body, parse
 from server.intake.read_many import read_many
+from server.intake.schemes import SCHEMES
 from server.intake.sdk_bodies import key_in, prepared
 from storage.codec.log_record import COMPRESSION_LEVEL, decode_log, encode_log
 from storage.codec.records import key_of, seal
@@ -162,6 +165,20 @@ def sdk_bodies(data: bytes) -> None:
         assert prepared(made, kind) is made
 
 
+def notifications(data: bytes) -> None:
+    """A body whose items all have the secret is left without it, and says what its value says; others are refused."""
+    found, secret = parse(data, 1_000), SCHEMES["microsoft-graph"].secret
+    if isinstance(found, Refusal) or secret is None:
+        return
+    made = proven(found, secret, [digest_of(b"k")])
+    if isinstance(made, Refusal):
+        _check_refusal(made)
+        return
+    assert orjson.loads(made.text) == made.value
+    assert not [each for each in secret.holders(made.value) if secret.name in each]
+    assert secret.taken_out(made) is (made.text if made.as_sent is None else made.as_sent)
+
+
 def together(data: bytes) -> None:
     """Requests that came together are read as each would be alone."""
     alone = DeliveryHead("s", None, scan([]), None, "192.0.2.1")
@@ -252,11 +269,21 @@ def _journaled() -> bytes:
 
 
 CONFIGURATION = b'[server]\nbind = "127.0.0.1:0"\n[sources.demo]\ntype = "webhook"\ntokens = ["a-token"]\n'
+NOTIFICATIONS = (
+    b'{"value":[{"clientState":"k","a":1},{"\\u0063lientState":"k","b":{"clientState":7}}],"clientState":"\\ud83d"}'
+)
 SDK_BATCH = b'{"writeKey":"k","batch":[{"a":1,"\\u0077riteKey":"k"},{"writeKey":{"b":[7]}}],"context":{"writeKey":7}}'
 PACKED = [gzip.compress(EVENT), zlib.compress(EVENT), zlib.compress(EVENT)[2:-4], zstandard.compress(EVENT)]
 
 TARGETS: Mapping[str, Target] = {
-    "heads": Target(head, [HEAD + b"Content-Length: 2\r\n\r\n", HEAD + b"x-a: b\r\nExpect: 100-continue\r\n\r\n"]),
+    "heads": Target(
+        head,
+        [
+            HEAD.replace(b"/s ", b"/s?validationToken=a%20b ") + b"Content-Length: 0\r\n\r\n",
+            HEAD + b"Content-Length: 2\r\n\r\n",
+            HEAD + b"x-a: b\r\nExpect: 100-continue\r\n\r\n",
+        ],
+    ),
     "requests in pieces": Target(
         protocol,
         [
@@ -268,6 +295,7 @@ TARGETS: Mapping[str, Target] = {
     "compressed bodies": Target(encodings, PACKED),
     "bodies": Target(intake, [EVENT, BATCH, b"[%b,%b]" % (EVENT, EVENT), b"\xef\xbb\xbf" + EVENT]),
     "bodies of SDKs": Target(sdk_bodies, [SDK_BATCH, b'{"writeKey":"k","a":[1,{"b":"\\ud83d"}]}', BATCH]),
+    "notifications": Target(notifications, [NOTIFICATIONS, b'{"value":[{"a":"\\ud83d","clientState":"k"}]}']),
     "bodies that came together": Target(together, [b"\0".join([EVENT, BATCH, b"7", EVENT])]),
     "records of the log": Target(log_record, [b"|".join(filter(None, _logged(_numbered())))]),
     "rows of statuses": Target(statuses, [bytes(17)]),

@@ -36,6 +36,8 @@ BODY = b'{"test": 2432232314}'
 Lines = Sequence[tuple[bytes, bytes]]
 DIGEST = hmac.digest(b"secret", b"{}", "sha256")
 HEX, BASE64 = DIGEST.hex().encode(), base64.b64encode(DIGEST)
+SIGNING = [name for name, scheme in SCHEMES.items() if scheme.secret is None]
+"""Those in which something is signed."""
 LOOSE = BASE64[:-2] + bytes([BASE64[-2] + 1]) + b"="
 """Another way to write the same bytes, which decoders take."""
 
@@ -123,7 +125,7 @@ def test_published_examples_are_right(name: str) -> None:
     assert not is_right(name, headers, body, secret[:-4])
 
 
-@pytest.mark.parametrize("name", SCHEMES)
+@pytest.mark.parametrize("name", SIGNING)
 def test_what_is_signed_is_accepted(name: str) -> None:
     """What we sign is right under that secret alone, also as the second of two, with white space around."""
     other = base64.b64encode(b"another secret")
@@ -136,7 +138,7 @@ def test_what_is_signed_is_accepted(name: str) -> None:
     assert verify(claims(name, lines(signed(name))), BODY, []) is None
 
 
-@pytest.mark.parametrize("name", SCHEMES)
+@pytest.mark.parametrize("name", SIGNING)
 def test_each_header_is_needed_once(name: str) -> None:
     """Without one of its headers, or with one twice, even alike, a head is refused, and the words say which."""
     headers = signed(name)

@@ -6,7 +6,7 @@ from server.cli.parameters import file_arguments, number_option, source_argument
 COMMAND = Command(
     "server.cli.send:run",
     source_argument(),
-    file_arguments("files", "a body, sent as it is; - is stdin"),
+    file_arguments("files", "a body, sent as it is, but for a clientState that its items lack; - is stdin"),
     number_option("--count", "requests, of each file; default 1", default=1),
     number_option("--batch", "sample events in a request, sent as a batch"),
     about="Without FILE: sample events of the source's type with random ids. Prints a summary; exits 1 if anything was "

@@ -77,6 +77,7 @@ class HeadTemplate:
             remote_address(peer, headers, trusted_proxies),
             model.route,
             model.origin,
+            model.query,
         )
         return IngestHead(head, self._model.is_last, self._model.expects_continue)
 

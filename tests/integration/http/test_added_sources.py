@@ -31,6 +31,13 @@ def changed(child: Child, *arguments: str, given: str = GIVEN) -> dict[str, Any]
     return found
 
 
+def body_of(value: Mapping[str, Any]) -> bytes:
+    """What a sender who has what was printed sends."""
+    if value["signature"] != "microsoft-graph":
+        return BODY
+    return orjson.dumps({"value": [{"id": "evt-1", "changeType": "created", "clientState": value["secret"]}]})
+
+
 def headers(value: Mapping[str, Any], given: str = GIVEN) -> dict[str, str]:
     """The headers of a sender who has what was printed, or the secret that its vendor has made."""
     found = {"Content-Type": "application/json"}
@@ -43,8 +50,8 @@ def headers(value: Mapping[str, Any], given: str = GIVEN) -> dict[str, str]:
     return found
 
 
-def send(child: Child, sent: Mapping[str, str]) -> Response:
-    return child.request("POST", "/ingest/inbound/new", BODY, dict(sent))
+def send(child: Child, sent: Mapping[str, str], body: bytes = BODY) -> Response:
+    return child.request("POST", "/ingest/inbound/new", body, dict(sent))
 
 
 @pytest.mark.parametrize("name", ["segment", "webhook", *PROVIDERS])
@@ -56,7 +63,7 @@ def test_what_was_printed_opens_the_source(children: Children, name: str) -> Non
         arguments = ["--provider", name] if name in PROVIDERS else []
         given = ["--secret-from", "env:GIVEN"] if name in PROVIDERS and PROVIDERS[name].secret else []
         value = changed(child, "add", "new", "--type", kind, *arguments, *given)
-        assert send(child, headers(value)).status == 200
+        assert send(child, headers(value), body_of(value)).status == 200
         assert send(child, {"Content-Type": "application/json"}).status == 401
         assert child.post("old", {"id": 1}).status == 200
 

@@ -8,6 +8,7 @@ from urllib.parse import quote
 import pytest
 
 from server.intake.schemes import SCHEMES
+from tests.integration.http import test_graph_sources as graph
 from tests.integration.http.test_signed_sources import SECRET, config, send, signed
 from tests.support.client import Response
 from tests.support.config import source
@@ -16,6 +17,7 @@ from tests.support.server import Child, Children
 
 VERIFY = "asked-for"
 PATH = "/ingest/inbound/signed"
+QUESTION = "Validation: Testing client application reachability for subscription Request-Id: 5d2a-77"
 
 
 def get(child: Child, query: str, path: str = PATH) -> Response:
@@ -92,6 +94,49 @@ def test_x_gets_its_token_signed(children: Children) -> None:
     assert nothing_kept(child)
 
 
+def test_graph_gets_its_token_back(children: Children) -> None:
+    """Decoded, as text that no browser runs, also while the backlog is full; nothing of it is kept."""
+    child = children("[queue]\nbacklog_events_max = 1\n" + graph.config())
+    child.start()
+    for token in (QUESTION, "<script>alert(1)</script>", "a+b&c=d", "é"):
+        written = quote(token, safe="").replace("%20", "+")
+        head, _, text = graph.ask(child, f"validationToken={written}").partition(b"\r\n\r\n")
+        assert text == token.encode()
+        assert head.startswith(b"HTTP/1.1 200 ")
+        assert b"\r\ncontent-type: text/plain; charset=utf-8\r\nx-content-type-options: nosniff\r\n" in head
+        if token == QUESTION:
+            assert graph.post(child, graph.body(graph.change())).status == 200
+            assert graph.post(child, graph.body(graph.change("evt-2"))).json["code"] == "overloaded"
+    assert totals(child)["graph"]["received"] == 1
+
+
+def test_wrong_questions_look_like_any_401(children: Children) -> None:
+    """Those that are malformed, and those to another source, get the bytes that a source gets that does not exist."""
+    child = children(
+        graph.config() + source("worked") + source("hooks", tokens=[], signing_secrets=["s"], signature="github")
+    )
+    child.start()
+    unknown = graph.ask(child, "validationToken=abc", "/ingest/inbound/nobody")
+    assert unknown.startswith(b"HTTP/1.1 401 ")
+    for query in (
+        "validationToken=", "validationToken", "validationToken=a&validationToken=b", "validationToken=a%0D%0AX:%20b",
+        "validationToken=%00", "validationToken=%ff", "validationToken=" + "x" * 5000, "x=validationToken",
+    ):  # fmt: skip
+        assert graph.ask(child, query) == unknown
+    assert graph.ask(child, "validationToken=abc", data=graph.body(graph.change())) == unknown
+    for path in ("/ingest/inbound/worked", "/ingest/inbound/hooks"):
+        assert graph.ask(child, "validationToken=abc", path) == unknown
+    assert graph.ask(child, "validationToken=" + "x" * 2**20).startswith(b"HTTP/1.1 431 ")
+    assert totals(child) == {}
+
+
+def test_a_full_store_answers_no_question(children: Children) -> None:
+    """A server that cannot take events says so to a question, too: the subscription is made again later."""
+    child = children(graph.config() + f"[storage]\nfree_bytes_min = {2**47}\n")
+    child.start()
+    assert b'"code":"storage_full"' in graph.ask(child, "validationToken=abc")
+
+
 @pytest.mark.parametrize("name", [name for name in SCHEMES if name not in {"meta", "x"}])
 def test_other_sources_are_not_asked(children: Children, name: str) -> None:
     """A GET is 405 as ever for every other source, known or not; a POST that looks like a question is an event."""
@@ -101,7 +146,7 @@ def test_other_sources_are_not_asked(children: Children, name: str) -> None:
         for query in (meta_query(), "crc_token=a"):
             answer = get(child, query, path)
             assert (answer.status, answer.headers["allow"]) == (405, "POST")
-    if name not in {"slack", "zoom"}:
+    if name not in {"slack", "zoom", "microsoft-graph"}:
         both = {"type": "url_verification", "challenge": "a", "event": "endpoint.url_validation"}
         body = json.dumps({**both, "payload": {"plainToken": "a"}}).encode()
         assert send(child, body, signed(name, body)).json["accepted"] == 1
