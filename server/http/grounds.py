@@ -11,7 +11,8 @@ from server.intake.sdk_bodies import WRITE_KEY
 from server.observe.refusals import Grounds
 from storage.refusals.records import BODY_BYTES_MAX
 
-_MASK = "***"
+MASK = "***"
+"""What is on record in the place of a secret."""
 
 
 def grounds_of(
@@ -41,7 +42,7 @@ def grounds_of_stranger(source: Source | None, head: DeliveryHead, refusal: Refu
 def _masked(body: bytes, secrets: Iterable[bytes], source: Source) -> bytes:
     """Return a body without the sender's secrets: some put them there, too, and others do so by design."""
     for secret in secrets:
-        body = body.replace(secret, _MASK.encode())
+        body = body.replace(secret, MASK.encode())
     member = WRITE_KEY if source.type == "segment" else secret_of(source)
     return body if member is None else member.masked(body)
 
@@ -52,5 +53,5 @@ def _masked_headers(headers: Mapping[str, str], secrets: Iterable[bytes]) -> Map
         return headers
     found = dict(headers)
     for text in texts:
-        found = {name: value.replace(text, _MASK) for name, value in found.items()}
+        found = {name: value.replace(text, MASK) for name, value in found.items()}
     return found

@@ -231,8 +231,8 @@ def _delivery(
 
 def _why_not_true(source: Source) -> str:
     count = len(source.signing_keys)
-    which = "its one secret does not sign" if count == 1 else f"none of the {count} secrets signs"
-    return f"signature: {which} this body as {source.signature}"
+    which = "this source's secret" if count == 1 else f"any of this source's {count} secrets"
+    return f"signature: does not match the body under {which} ({source.signature})"
 
 
 def _form_refusal(refusal: Refusal) -> Refusal:
