@@ -35,15 +35,16 @@ def hashed(token: str) -> str:
     return f"sha256:{hashlib.sha256(token.encode()).hexdigest()}"
 
 
-def read_secret(reference: str) -> bytes:
-    """Return the secret that `env:NAME` or `file:PATH` stands for, a path being relative to the working directory."""
+def read_secret(option: str, reference: str) -> bytes:
+    """Return the secret that an option's `env:NAME` or `file:PATH` stands for; a path is relative to the working
+    directory. Raises CommandFailed."""
     if not re.match("(env|file):", reference):
         words = "env:NAME or file:PATH; the secret itself would be in process listings and the shell's history"
-        raise CommandFailed(MISTAKE, f"--secret-from: must be {words}")
+        raise CommandFailed(MISTAKE, f"{option}: must be {words}")
     try:
         return resolve(reference, SecretContext(os.environ, Path()))
     except InvalidValue as error:
-        raise CommandFailed(MISTAKE, f"--secret-from: {error}") from None
+        raise CommandFailed(MISTAKE, f"{option}: {error}") from None
 
 
 def ask_secret(name: str, before: str) -> bytes:

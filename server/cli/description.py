@@ -36,16 +36,24 @@ def describe(config: Config, machine: Machine | None = None) -> str:
 
 
 def _source(source: Source) -> Iterator[str]:
-    secrets = "tokens " + ", ".join("***" for _ in source.token_digests)
-    if source.signing_secrets:
-        secrets += "; signing secrets " + ", ".join("***" for _ in source.signing_secrets)
-    yield f"{source.id}: {source.type}; {secrets}"
+    yield "; ".join([f"{source.id}: {source.type}", *_secrets(source)])
     yield f"    rate limit: {_rate(source)}"
     yield f"    processor: {source.processor or 'none, archive only'}"
+    if source.cors_origins:
+        yield f"    pages: {', '.join(origin.decode() for origin in sorted(source.cors_origins))}"
+    if source.expect_every_seconds:
+        yield f"    expected: something every {source.expect_every_seconds:g} s"
     if source.paused:
         yield "    paused: its events are taken and kept, and wait"
     for name, needed in _without_effect(source):
         yield f"    warning: {name} has no effect without {needed}"
+
+
+def _secrets(source: Source) -> Iterator[str]:
+    if source.token_digests:
+        yield "tokens " + ", ".join("***" for _ in source.token_digests)
+    if source.signing_secrets:
+        yield f"signing secrets {', '.join('***' for _ in source.signing_secrets)} ({source.signature})"
 
 
 def _without_effect(source: Source) -> Iterator[tuple[str, str]]:

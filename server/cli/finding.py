@@ -47,7 +47,8 @@ def find(named: Path | None, environ: Mapping[str, str] = os.environ) -> Found:
         return Found(SYSTEM, "which is the default")
     raise CommandFailed(
         MISTAKE,
-        f"no configuration: {VARIABLE} is not set, and there is neither ./{HERE} nor {SYSTEM}; say --config FILE",
+        f"no configuration: {VARIABLE} is not set, and there is neither ./{HERE} nor {SYSTEM}; say --config FILE, "
+        "or begin with an empty file: touch tidegate.toml",
     )
 
 

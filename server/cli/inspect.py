@@ -5,7 +5,7 @@ from itertools import chain
 from pathlib import Path
 
 from server.cli.exit_codes import ERROR
-from server.cli.failure import CommandFailed
+from server.cli.failure import CommandFailed, say
 from server.cli.output import (
     GREEN,
     PLAIN,
@@ -137,7 +137,8 @@ def run_dead(config: Path, source: str | None, shape: str | None) -> int:
     with open_reader(config) as reader:
         if source is not None and not _is_known(config, source, reader):
             raise _no_source(source)
-        print_rows(receipts.dead(reader, source), DEAD_COLUMNS, shape)
+        if not print_rows(receipts.dead(reader, source), DEAD_COLUMNS, shape):
+            say("there are no dead events" if source is None else f"there are no dead events of source {source!r}")
     return 0
 
 

@@ -82,7 +82,7 @@ def source_argument(
 
 def file_arguments(name: str, words: str) -> click.Argument:
     """Return an argument that takes any number of files."""
-    return click.Argument([name], help=words, type=FILE_NAME, metavar="[FILE]", nargs=-1)
+    return click.Argument([name], help=words, type=FILE_NAME, metavar="[FILE]...", nargs=-1)
 
 
 def option(name: str, words: str, *, metavar: str = "TEXT", into: str = "", required: bool = False) -> click.Option:
@@ -96,12 +96,18 @@ def number_option(name: str, words: str, *, default: int | None = None, into: st
 
 
 def choice_option(
-    name: str, choices: Sequence[str], words: str, *, into: str = "", default: str | None = None, required: bool = False
+    name: str,
+    choices: Sequence[str],
+    words: str,
+    *,
+    into: str = "",
+    default: str | None = None,
+    callback: Callable[[click.Context, click.Parameter, str | None], str] | None = None,
 ) -> click.Option:
-    """Return an option that has one of these values, or None."""
+    """Return an option that has one of these values, or None. `callback`: returns another in its place, or fails."""
     more: dict[str, Any] = {} if default is None else {"default": default}  # a default of None would be one
     names, kind = [name, *filter(None, [into])], click.Choice(choices)
-    return click.Option(names, help=words, type=kind, required=required, **more)
+    return click.Option(names, help=words, type=kind, callback=callback, **more)
 
 
 def flag(name: str, words: str, *, into: str = "") -> click.Option:

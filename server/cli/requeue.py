@@ -69,11 +69,12 @@ def _by_server(config: Path, source_id: str, event_ids: Sequence[str] | None) ->
 @contextmanager
 def _watching(config: Path, source_id: str) -> Iterator[None]:
     """Show meanwhile, on a terminal, how many dead events of the source the server has given back."""
-    if not sys.stderr.isatty():
+    before = _before(config, source_id) if sys.stderr.isatty() else None
+    if before is None or not _dead_now(before):
         yield
         return
     done = threading.Event()
-    watch = threading.Thread(target=_watch, args=(config, source_id, done))
+    watch = threading.Thread(target=_watch, args=(config, source_id, before, done))
     watch.start()
     try:
         yield
@@ -82,13 +83,22 @@ def _watching(config: Path, source_id: str) -> Iterator[None]:
         watch.join()
 
 
-def _watch(config: Path, source_id: str, done: threading.Event) -> None:
+def _before(config: Path, source_id: str) -> Mapping[str, int] | None:
+    """Return the counts before anything is given back; None if there are none to be had, as the requeue will say."""
     with suppress(CommandFailed), AdminClient(config, WATCH_SECONDS_MAX) as client:
-        before = _totals(client, source_id)
-        with Progress("events given back", _dead_now(before)) as bar:
-            bar.update(0)
-            while not done.wait(WATCH_POLL_SECONDS):
-                bar.update(_totals(client, source_id)["requeued"] - before["requeued"])
+        return _totals(client, source_id)
+    return None
+
+
+def _watch(config: Path, source_id: str, before: Mapping[str, int], done: threading.Event) -> None:
+    with (
+        suppress(CommandFailed),
+        AdminClient(config, WATCH_SECONDS_MAX) as client,
+        Progress("events given back", _dead_now(before)) as bar,
+    ):
+        bar.update(0)
+        while not done.wait(WATCH_POLL_SECONDS):
+            bar.update(_totals(client, source_id)["requeued"] - before["requeued"])
 
 
 def _totals(client: AdminClient, source_id: str) -> Mapping[str, int]:

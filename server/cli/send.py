@@ -10,12 +10,14 @@ from pathlib import Path
 
 from server.base.source import Source
 from server.cli.client import Client, NoAnswer, NoServer, ServerAnswer
+from server.cli.credentials import read_secret
 from server.cli.exit_codes import ERROR, INTERRUPTED, MISTAKE
 from server.cli.failure import CommandFailed, say
 from server.cli.output import print_json
 from server.cli.progress import Progress
 from server.cli.samples import SAMPLE_TYPE, sample
 from server.config.load import Config, load, sending_token
+from server.intake.auth import digest_of
 from server.intake.claims import Message
 from server.intake.item_secrets import filled
 from server.intake.schemes import SCHEMES, secret_of
@@ -83,7 +85,9 @@ class Summary:
         }
 
 
-def run(config: Path, source: str, files: Sequence[Path], count: int, batch: int | None) -> int:
+def run(
+    *, config: Path, source: str, files: Sequence[Path], count: int, batch: int | None, token_from: str | None
+) -> int:
     found = load(config)
     target = found.sources.get(source)
     if target is None:
@@ -91,11 +95,12 @@ def run(config: Path, source: str, files: Sequence[Path], count: int, batch: int
         raise CommandFailed(MISTAKE, f"there is no source {source!r} in {found.path}; there are: {known}")
     if files and batch:
         raise CommandFailed(MISTAKE, "--batch is for sample events; a FILE is sent as it is")
+    headers = _headers(found, target, token_from)
     bodies = [_read(path) for path in files]
     next_body = _samples(target, batch) if not bodies else _repeated(bodies)
     summary = Summary()
     try:
-        _send(found, target, next_body, count * max(1, len(bodies)), summary)
+        _send(found, target, next_body, headers=headers, requests=count * max(1, len(bodies)), summary=summary)
     except KeyboardInterrupt:
         print_json(summary.value())
         return INTERRUPTED
@@ -103,10 +108,9 @@ def run(config: Path, source: str, files: Sequence[Path], count: int, batch: int
     return 0 if summary.ok else ERROR
 
 
-def _send(config: Config, source: Source, next_body: Bodies, requests: int, summary: Summary) -> None:
-    headers = {"content-type": "application/json"}
-    if source.token_digests:
-        headers["authorization"] = f"Bearer {_token(config, source)}"
+def _send(
+    config: Config, source: Source, next_body: Bodies, *, headers: dict[str, str], requests: int, summary: Summary
+) -> None:
     path = f"/ingest/inbound/{source.id}"
     client = Client("server.bind", config.server.bind, ANSWER_SECONDS)
     try:
@@ -130,15 +134,25 @@ def _send(config: Config, source: Source, next_body: Bodies, requests: int, summ
             say(words)
 
 
-def _token(config: Config, source: Source) -> str:
-    token = sending_token(config, source.id)
-    if token is None:
-        raise CommandFailed(
-            MISTAKE,
-            f"sources.{source.id}.tokens: only hashes are configured, and no token can be made from a hash; "
-            "configure one token as env:NAME or file:PATH where it is sent from",
-        )
-    return token.decode("latin-1")
+def _headers(config: Config, source: Source, token_from: str | None) -> dict[str, str]:
+    """Return the headers of every request: the signature comes to them with its body."""
+    headers = {"content-type": "application/json"}
+    if token_from is not None or source.token_digests:
+        headers["authorization"] = f"Bearer {_token(config, source, token_from)}"
+    return headers
+
+
+def _token(config: Config, source: Source, token_from: str | None) -> str:
+    if token_from is not None:
+        token = read_secret("--token-from", token_from)
+        if digest_of(token) not in source.token_digests:
+            raise CommandFailed(MISTAKE, f"--token-from: not one of the tokens of source {source.id!r}")
+        return token.decode("latin-1")
+    known = sending_token(config, source.id)
+    if known is None:
+        words = "the configuration has only hashes, which no token can be made from; say --token-from env:NAME or file:PATH"
+        raise CommandFailed(MISTAKE, f"sources.{source.id}.tokens: {words}")
+    return known.decode("latin-1")
 
 
 def _with_secrets(source: Source, body: bytes) -> bytes:

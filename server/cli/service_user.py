@@ -4,6 +4,7 @@ import grp
 import os
 import pwd
 import shlex
+import stat
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -39,11 +40,13 @@ def _closed(config: Path) -> Path | None:
 def _may(path: Path, mode: int) -> bool:
     """Return whether this user may, or whether it is not there at all."""
     try:
-        path.stat()
+        found = path.stat()
     except PermissionError:
         return False
     except OSError:
         return True
+    if not stat.S_ISDIR(found.st_mode):
+        mode &= ~os.X_OK  # which says nothing of a file that is in the place of a directory
     return os.access(path, mode, effective_ids=True)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from server.base.source import Source
+from server.cli.failure import say
 from server.cli.output import Column, Row, print_rows
 from server.cli.source_changes import judged
 
@@ -47,5 +48,6 @@ COLUMNS = (
 
 
 def run_list(config: Path, shape: str | None) -> int:
-    print_rows(map(_value, judged(config).sources.values()), COLUMNS, shape)
+    if not print_rows(map(_value, judged(config).sources.values()), COLUMNS, shape):
+        say("there are no sources; `tidegate source add` makes one")
     return 0

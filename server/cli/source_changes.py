@@ -187,9 +187,9 @@ def _new_token(made: Made) -> str:
 def _secret(wanted: Wanted, provider: Provider, made: Made, source: Source | None = None) -> str:
     """Read or make the secret of a provider; return the reference to the file that it is kept in."""
     if wanted.secret_from is not None:
-        secret = read_secret(wanted.secret_from)
+        secret = read_secret("--secret-from", wanted.secret_from)
     elif provider.secret:
-        words = f"{provider.title} shows its {provider.secret} beside the address, which is {made.shown['url']}"
+        words = f"{provider.title} shows its {provider.secret}; the address to enter there is {made.shown['url']}"
         secret = ask_secret(provider.secret, words)
     else:
         made.shown["secret"] = new_credential()

@@ -12,6 +12,7 @@ from typing import Protocol, TypeVar
 from server.base.byte_budget import ByteBudget
 from server.base.clock import Clock
 from server.base.refusal import Refusal, refuse, unauthorized
+from server.base.source import Source
 from server.config.settings import LimitsConfig
 from server.flow.acknowledger import Acknowledger
 from server.flow.engine import Engine
@@ -21,11 +22,11 @@ from server.http.admitted import AdmittedRequest
 from server.http.answer import Answer, handshake_answer, refusal_answer
 from server.http.cors import allows, preflight, shared
 from server.http.frontend import Denial
-from server.http.grounds import grounds_of, grounds_of_stranger
+from server.http.grounds import MASK, grounds_of, grounds_of_stranger
 from server.http.turns import Turns
 from server.http.unknown import UnknownRequest
 from server.intake import intake
-from server.intake.auth import bearer, why_unknown
+from server.intake.auth import bearer, presented_of, why_unknown
 from server.intake.claims import Claim
 from server.intake.handshakes import asks_by_get, asks_by_query, on_get, why_not_asked
 from server.intake.intake import Admission, DeliveryHead, IntakeLimits
@@ -39,8 +40,7 @@ from storage.deliveries import NumberedDeliveries
 from storage.errors import StoreError
 
 WRONG_KEY = unauthorized("token: neither the body nor its first item has a writeKey of this source")
-WRONG_ORIGIN = unauthorized("origin: the page's is none of this source's cors_origins")
-NOT_FOR_SDKS = unauthorized("route: those of SDKs are for sources of type segment, and this is another")
+WRONG_TYPE = unauthorized("route: it is one of SDKs, and this source is not of type segment")
 
 R = TypeVar("R", bound=Request)
 R_contra = TypeVar("R_contra", bound=Request, contravariant=True)
@@ -95,9 +95,12 @@ class Gate:
             return self._deny(head, refusal)
         if head.lacks_key:
             return self._enter_unknown(head)
-        sender = self._authenticate(head, head.authorization)
-        if not isinstance(sender, Authenticated):
-            return self._deny(head, sender or why_unknown(head.authorization))
+        sender = self._senders.authenticate(head.source_id, head.authorization)
+        if sender is None:
+            return self._deny(head, why_unknown(head.authorization))
+        refusal = _why_elsewhere(sender.source, head, head.authorization)
+        if refusal is not None:
+            return Denial(refusal, sender.state.id, grounds_of(sender.source, head, refusal))
         claims: Sequence[Claim] = ()
         if sender.source.signing_keys:
             found = claims_of(sender.source, head.scanned, self.clock.now_ms())
@@ -113,18 +116,23 @@ class Gate:
             return Denial(refusal, sender.state.id, request.grounds(refusal), lacks_room=lacks_room)
         return request
 
-    def known(self, head: DeliveryHead, body: Body, size: int) -> "AdmittedRequest | Refusal":
+    def known(self, head: DeliveryHead, body: Body, size: int) -> "AdmittedRequest | Denial":
         """Return the request of a head without a key, now that its body of this size is opened; or refuse it."""
-        sender = self._authenticate(head, bearer(key_in(body.value)))
-        if not isinstance(sender, Authenticated):
-            return sender or WRONG_KEY
-        if self.is_backlogged(sender.state):
-            return self.backlog_refusal()
+        authorization = bearer(key_in(body.value))
+        sender = self._senders.authenticate(head.source_id, authorization)
+        if sender is None:
+            return self._deny(head, WRONG_KEY)
+        refusal = _why_elsewhere(sender.source, head, authorization)
+        if refusal is None and self.is_backlogged(sender.state):
+            refusal = self.backlog_refusal()
+        if refusal is not None:
+            return Denial(refusal, sender.state.id, grounds_of(sender.source, head, refusal))
         request = AdmittedRequest(self, sender, head, ())
         refusal = request.reserve(size) or request.check_decoded(body)
-        if refusal is not None:
-            request.close()
-        return refusal or request
+        if refusal is None:
+            return request
+        request.close()
+        return Denial(refusal, sender.state.id, request.grounds(refusal))
 
     def grounds_of_stranger(self, head: DeliveryHead, refusal: Refusal) -> Grounds:
         """Return what is recorded of a request whose sender is not known: the same work if there is no such source."""
@@ -137,17 +145,6 @@ class Gate:
         request = UnknownRequest(self, head)
         refusal = request.reserve(head.content_length) if head.content_length else None
         return request if refusal is None else self._deny(head, refusal)
-
-    def _authenticate(self, head: DeliveryHead, authorization: bytes | None) -> Authenticated | Refusal | None:
-        """Return who sends, None if nobody has this token; on a route of SDKs only a source of type segment is a
-        sender, which may keep out pages.
-        """
-        sender = self._senders.authenticate(head.source_id, authorization)
-        if sender is None or head.route is None:
-            return sender
-        if sender.source.type != "segment":
-            return NOT_FOR_SDKS
-        return sender if allows(sender.source.cors_origins, head.origin) else WRONG_ORIGIN
 
     def preflight(self, source_id: str, origin: bytes | None) -> Answer | None:
         """Return what a browser is answered that asks for a route of SDKs; None where no page may send."""
@@ -229,3 +226,18 @@ class Gate:
 
     def backlog_refusal(self) -> Refusal:
         return refuse("overloaded", f"{self._backlog_events_max} events of this source are pending already")
+
+
+def _why_elsewhere(source: Source, head: DeliveryHead, authorization: bytes | None) -> Refusal | None:
+    """Return why its source does not take a request with this right token on this route or of this page, else None.
+
+    Only a source of type segment has the routes of SDKs, and it may keep out pages.
+    """
+    if head.route is None:
+        return None
+    if source.type != "segment":
+        return WRONG_TYPE
+    if allows(source.cors_origins, head.origin):
+        return None
+    shown = (head.origin or b"").replace(presented_of(authorization) or b"\n", MASK.encode()).decode("latin-1")
+    return unauthorized(f"origin: {shown!r} is not among cors_origins")

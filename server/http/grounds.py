@@ -13,7 +13,8 @@ from server.intake.sdk_bodies import WRITE_KEY
 from server.observe.refusals import Grounds
 from storage.refusals.records import BODY_BYTES_MAX
 
-_MASK = b"***"
+MASK = "***"
+"""What is on record in the place of a secret."""
 
 
 def grounds_of(
@@ -50,7 +51,7 @@ def _shown(body: bytes, secrets: Sequence[bytes], source: Source) -> bytes:
     read = body[: BODY_BYTES_MAX + longest]
     found = read
     for way in ways:
-        found = found.replace(way, _MASK)
+        found = found.replace(way, MASK.encode())
     if len(read) < len(body):
         found = found[: max(0, len(found) - longest)]
     member = WRITE_KEY if source.type == "segment" else secret_of(source)
@@ -70,5 +71,5 @@ def _masked_headers(headers: Mapping[str, str], secrets: Sequence[bytes]) -> Map
         return headers
     found = dict(headers)
     for text in texts:
-        found = {name: value.replace(text, _MASK.decode()) for name, value in found.items()}
+        found = {name: value.replace(text, MASK) for name, value in found.items()}
     return found

@@ -9,6 +9,7 @@ from typing import Protocol
 from server.base.byte_budget import ByteBudget
 from server.base.refusal import Refusal, refuse
 from server.http.counted import CountedRequest, OnAnswer
+from server.http.frontend import Denial
 from server.http.turns import Turns
 from server.intake.intake import DeliveryHead, IntakeLimits, opened
 from server.intake.parse import Body
@@ -33,7 +34,7 @@ class KeyGate(Protocol):
     @property
     def unknown_limits(self) -> IntakeLimits: ...
     def grounds_of_stranger(self, head: DeliveryHead, refusal: Refusal, /) -> Grounds: ...
-    def known(self, head: DeliveryHead, body: Body, size: int, /) -> KnownRequest | Refusal: ...
+    def known(self, head: DeliveryHead, body: Body, size: int, /) -> KnownRequest | Denial: ...
 
 
 class UnknownRequest(CountedRequest):
@@ -42,12 +43,13 @@ class UnknownRequest(CountedRequest):
     Until then all of these are of one source, "", among those that take turns.
     """
 
-    __slots__ = ("_found_id", "_gate")
+    __slots__ = ("_found_id", "_gate", "_grounds")
 
     def __init__(self, gate: KeyGate, head: DeliveryHead) -> None:
         super().__init__(head, gate.turns)
         self._gate = gate
         self._found_id = ""
+        self._grounds: Grounds | None = None
 
     @property
     def source_id(self) -> str:
@@ -64,15 +66,16 @@ class UnknownRequest(CountedRequest):
         return None
 
     def grounds(self, refusal: Refusal, body: bytes = b"") -> Grounds:  # noqa: ARG002  # nothing of a stranger's body
-        return self._gate.grounds_of_stranger(self._head, refusal)
+        return self._grounds or self._gate.grounds_of_stranger(self._head, refusal)
 
     def _admit(self, body: bytes) -> Refusal | None:
         found = opened(self._head, body, self._gate.unknown_limits)
         if isinstance(found, Refusal):
             return found
         request = self._gate.known(self._head, found, len(body))
-        if isinstance(request, Refusal):
-            return request
+        if isinstance(request, Denial):
+            self._grounds = request.grounds
+            return request.refusal
         self._release()
         self._found_id = request.source_id
         request.submit_opened(found, self._reply)

@@ -13,7 +13,7 @@ _NO_DIGEST = bytes(32)
 
 _NO_HEADER = unauthorized("token: the Authorization header is missing, or came twice")
 _NO_TOKEN = unauthorized("token: the Authorization header is not `Bearer` and a token, nor `Basic` of `token:`")
-_WRONG_TOKEN = unauthorized("token: it is none of this source's")
+_WRONG_TOKEN = unauthorized("token: not one of this source's tokens")
 
 
 def token_of(authorization: bytes | None) -> bytes | None:

@@ -46,5 +46,5 @@ def _claims_or_words(source: Source, scanned: Scanned, now_ms: int) -> Sequence[
 
 def _why_not_true(source: Source) -> str:
     count = len(source.signing_keys)
-    which = "its one secret does not sign" if count == 1 else f"none of the {count} secrets signs"
-    return f"{which} this body as {source.signature}"
+    which = "this source's secret" if count == 1 else f"any of this source's {count} secrets"
+    return f"does not match the body under {which} ({source.signature})"

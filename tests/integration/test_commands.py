@@ -1,6 +1,7 @@
 """The commands beside a real server: sending, requeueing, reading, verifying; and what a closed pipe does."""
 
 import errno
+import hashlib
 import json
 import os
 import pty
@@ -106,6 +107,22 @@ def test_send_what_is_not_accepted(server: Child) -> None:
     assert (code, counts(summary)) == (0, {"sent": 1, "accepted": 1, "deferred": 2})
     code, summary, _ = send(server, "drops", "--batch", "3")
     assert (code, counts(summary)) == (1, {"sent": 1, "accepted": 1, "dropped": 2})
+
+
+def test_send_where_only_the_hash_is_known(server: Child) -> None:
+    """A configuration with the hash of a token alone: the token is read from where the option says."""
+    other = server.directory / "hashed.toml"
+    hashed = f"sha256:{hashlib.sha256(TOKEN.encode()).hexdigest()}"
+    other.write_text(server.config.read_text().replace(TOKEN, hashed))
+    child = subprocess.run(
+        [*server.command, "send", "--config", str(other), "demo", "--token-from", "env:TOKEN_OF_SEND"],
+        capture_output=True,
+        text=True,
+        env=server.environment | {"TOKEN_OF_SEND": TOKEN},
+        timeout=HANG_SECONDS,
+        check=False,
+    )
+    assert (child.returncode, json.loads(child.stdout)["accepted"]) == (0, 1)
 
 
 def test_send_with_a_wrong_token(server: Child) -> None:

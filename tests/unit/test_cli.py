@@ -222,8 +222,8 @@ def test_a_source_that_nobody_knows(words: str, config: Path, capsys: Capture) -
     assert capsys.readouterr() == ("", "tidegate: neither the configuration nor the store has a source 'other'\n")
     config.write_text(config.read_text().replace("[sources.demo]", "[sources.other]"))
     assert run(command, config, *arguments) == (0 if command == "dead" else 1)
-    empty = "" if command == "dead" else "tidegate: there is no event 'done' of source 'other'\n"
-    assert capsys.readouterr() == ("", empty)
+    event = "are no dead events" if command == "dead" else "is no event 'done'"
+    assert capsys.readouterr() == ("", f"tidegate: there {event} of source 'other'\n")
     assert run(command, config, *(argument.replace("other", "demo") for argument in arguments)) == 0
     out, err = capsys.readouterr()
     assert (out != "", err) == (True, "")
@@ -275,7 +275,7 @@ def test_dead_events_are_json_lines(config: Path, capsys: Capture) -> None:
     assert capsys.readouterr().out.splitlines() == [line]
     config.write_text(config.read_text() + source("quiet"))
     assert run("dead", config, "quiet") == 0
-    assert capsys.readouterr() == ("", "")
+    assert capsys.readouterr() == ("", "tidegate: there are no dead events of source 'quiet'\n")
 
 
 def test_requeue_without_a_server(config: Path, capsys: Capture) -> None:
@@ -385,8 +385,20 @@ def test_check_describes_and_masks_secrets(config: Path, capsys: Capture) -> Non
     """A good configuration is described on stdout, its secrets masked."""
     assert run("check", config) == 0
     out, err = capsys.readouterr()
-    assert "demo: webhook; tokens ***" in out
+    assert "demo: webhook; tokens ***\n" in out
     assert TOKEN not in out + err
+
+
+def test_check_says_how_senders_sign(config: Path, capsys: Capture) -> None:
+    """Of a source without tokens only the secrets are told, with their scheme; and what pages and silence it knows."""
+    keys = {"tokens": [], "signing_secrets": ["s3cret-s3cret"], "signature": "github", "expect_every_seconds": 90}
+    config.write_text(source("hooks", **keys) + source("web", type="segment", cors_origins=["https://a.example"]))
+    assert run("check", config) == 0
+    out = capsys.readouterr().out
+    assert "hooks: webhook; signing secrets *** (github)\n" in out
+    assert "s3cret" not in out
+    assert "expected: something every 90 s\n" in out
+    assert "pages: https://a.example\n" in out
 
 
 def test_check_looks_at_the_place_of_the_store(config: Path, capsys: Capture) -> None:
@@ -487,7 +499,12 @@ def test_send_says_what_it_cannot(config: Path, capsys: Capture) -> None:
     text = config.read_text()
     config.write_text(text.replace(TOKEN, f"sha256:{'0' * 64}"))
     assert run("send", config, "demo") == 2
-    assert "no token can be made from a hash" in capsys.readouterr().err
+    assert "no token can be made from a hash; say --token-from" in capsys.readouterr().err
+    (config.parent / "token").write_text(TOKEN)
+    assert run("send", config, "demo", "--token-from", f"file:{config.parent / 'token'}") == 2
+    assert "--token-from: not one of the tokens of source 'demo'" in capsys.readouterr().err
+    assert run("send", config, "demo", "--token-from", TOKEN) == 2
+    assert "--token-from: must be env:NAME or file:PATH" in capsys.readouterr().err
     config.write_text(text.replace("127.0.0.1:1", "127.0.0.1:0"))
     assert run("send", config, "demo") == 2
     assert "server.bind: port 0" in capsys.readouterr().err

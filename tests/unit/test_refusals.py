@@ -14,7 +14,7 @@ from storage.refusals.records import RefusalRecord
 from storage.refusals.ring_file import read
 from tests.support.waiting import until
 
-STRANGER = Grounds("demo", "token: it is none of this source's")
+STRANGER = Grounds("demo", "token: not one of this source's tokens")
 KNOWN = Grounds("demo", "the body is empty", is_known=True, body=b"{", body_bytes=1)
 
 

@@ -88,10 +88,10 @@ def test_each_provider_gets_what_it_needs(name: str, config: Path, capsys: Captu
     """Its scheme, and a secret in a file that nobody else can read: the vendor's, or one that is made and printed."""
     provider = PROVIDERS[name]
     given = ["--secret-from", "env:GIVEN"] if provider.secret else []
-    value = printed(capsys, "add", "new", "--type", "webhook", "--provider", name, *given)
+    value = printed(capsys, "add", "new", "--provider", name, *given)
     secret = GIVEN if provider.secret else value["secret"]
     found = load(config).sources["new"]
-    assert found.signature == name
+    assert (found.type, found.signature) == ("webhook", name)
     assert found.signing_secrets == (secret.encode(),)
     assert bool(found.token_digests) == ("token" in value) == (name == "convertmax")
     assert found.verify_token.decode() == value.get("verify_token", "")
@@ -427,3 +427,12 @@ def test_other_commands_import_no_editor() -> None:
         "import sys, server.cli.main as cli; cli.main(['check', '--config', 'x']); print('tomlkit' in sys.modules)"
     )
     assert subprocess.check_output([sys.executable, "-c", program], text=True) == "False\n"
+
+
+def test_an_empty_list_says_so(config: Path, capsys: Capture) -> None:
+    """Of a configuration without sources nothing is on stdout, and people are told how to make one."""
+    config.write_text("")
+    assert main(["source", "list"]) == 0
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "there are no sources; `tidegate source add` makes one" in err

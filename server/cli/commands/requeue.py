@@ -6,7 +6,7 @@ from server.cli.parameters import argument, flag, source_argument
 COMMAND = Command(
     "server.cli.requeue:run",
     source_argument(),
-    argument("event_ids", "the inbound_event_id of each", metavar="[EVENT_ID]", many=True, required=False),
+    argument("event_ids", "the inbound_event_id of each", metavar="[EVENT_ID]...", many=True, required=False),
     flag("--all", "every dead event of the source", into="every"),
     about="Through the admin side of the running server, or directly if none runs. Exits 1 if an id has no dead event. "
     "An id that starts with - goes after --.",

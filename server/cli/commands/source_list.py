@@ -5,7 +5,7 @@ from server.cli.parameters import format_option
 
 COMMAND = Command(
     "server.cli.source:run_list",
-    format_option(),
+    format_option(default="a table on a terminal, else JSON lines"),
     about="No secret is in it.",
     examples=(
         ("tidegate source list", "all of them"),

@@ -4,14 +4,15 @@ import base64
 import json
 import socket
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
 from tests.support.client import Response, request
-from tests.support.config import source
+from tests.support.config import TOKEN, source
 from tests.support.ledger import totals
 from tests.support.server import Child, Children
-from tests.support.waiting import HANG_SECONDS
+from tests.support.waiting import HANG_SECONDS, eventually
 
 SHOP, BLOG, OTHER = "https://shop.example.com", "http://localhost:3000", "https://evil.example.com"
 SOURCES = (
@@ -77,6 +78,30 @@ def test_other_origins_are_refused(children: Children) -> None:
     answer = ask(child, "POST", "/v1/t", BLOG, EVENT, key="shop-key")
     assert (answer.status, said(answer)) == (401, shared(BLOG))
     assert totals(child) == {}
+
+
+def test_a_refused_origin_is_on_record(children: Children) -> None:
+    """Whoever looks for the reason of a right key's 401 finds the origin, or the type of the source, and no key."""
+    paths = ("", "/ingest/inbound/s1", "", "/ingest/inbound/s3")
+    tries = [(f"s{at}", f"key-{at}", path, at < 2) for at, path in enumerate(paths)]
+    segments = "".join(source(each, type="segment", tokens=[key], cors_origins=[SHOP]) for each, key, _, _ in tries)
+    child = children(segments + source("hook"))
+    child.start()
+    for name, key, path, in_head in tries:
+        body = EVENT if in_head else {**EVENT, "writeKey": key}
+        answer = ask(child, "POST", f"{path}/v1/t", f"https://{key}", body, key=key if in_head else "")
+        assert answer.status == 401
+        found = refusal(child, name)
+        assert (found["why"], found["sender"]) == ("origin: 'https://***' is not among cors_origins", "known")
+    assert child.request("POST", "/ingest/inbound/hook/v1/t", b"{}", {"Authorization": f"Bearer {TOKEN}"}).status == 401
+    assert refusal(child, "hook")["why"] == "route: it is one of SDKs, and this source is not of type segment"
+
+
+def refusal(child: Child, source_id: str) -> dict[str, Any]:
+    """The one that is on record, as soon as it is."""
+    eventually(lambda: child.admin(f"/refusals/{source_id}").json["refusals"])
+    [found] = child.admin(f"/refusals/{source_id}").json["refusals"]
+    return dict(found)
 
 
 def test_every_answer_can_be_read(children: Children) -> None:

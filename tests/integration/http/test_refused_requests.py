@@ -51,7 +51,7 @@ def post(child: Child, source_id: str, body: bytes, headers: Mapping[str, str]) 
 STRANGERS: Mapping[str, tuple[str, dict[str, str], str]] = {
     "no-token": (source("no-token"), {}, "token: the Authorization header is missing, or came twice"),
     "basic": (source("basic"), {"Authorization": "Basic eA=="}, "token: the Authorization header is not `Bearer` and"),
-    "wrong": (source("wrong"), {"Authorization": f"Bearer {OTHER}"}, "token: it is none of this source's"),
+    "wrong": (source("wrong"), {"Authorization": f"Bearer {OTHER}"}, "token: not one of this source's tokens"),
     "bare": (
         by_signature("bare", "github"),
         {},
@@ -65,12 +65,12 @@ STRANGERS: Mapping[str, tuple[str, dict[str, str], str]] = {
     "forged": (
         by_signature("forged", "github"),
         signed("github", EVENT, secret=OTHER),
-        "signature: its one secret does not sign this body as github",
+        "signature: does not match the body under this source's secret (github)",
     ),
     "forged-twice": (
         source("forged-twice", tokens=[], signing_secrets=[SECRET, f"{SECRET}-2"], signature="github"),
         signed("github", EVENT, secret=OTHER),
-        "signature: none of the 2 secrets signs this body as github",
+        "signature: does not match the body under any of this source's 2 secrets (github)",
     ),
 }
 """Sources to which nobody can send rightly with these headers, and what is said of it."""
@@ -96,9 +96,9 @@ SDKS: Mapping[str, tuple[str, dict[str, str], str]] = {
     "page": (
         source("page", type="segment", cors_origins=["https://a.example"]),
         {"Origin": "https://b.example"},
-        "origin: the page's is none of this source's cors_origins",
+        "origin: 'https://b.example' is not among cors_origins",
     ),
-    "other-type": (source("other-type"), {}, "route: those of SDKs are for sources of type segment, and this is"),
+    "other-type": (source("other-type"), {}, "route: it is one of SDKs, and this source is not of type segment"),
 }
 """Sources to which nobody can send by a route of SDKs with these headers, and what is said of it."""
 
