@@ -499,7 +499,7 @@ def test_send_says_what_it_cannot(config: Path, capsys: Capture) -> None:
     text = config.read_text()
     config.write_text(text.replace(TOKEN, f"sha256:{'0' * 64}"))
     assert run("send", config, "demo") == 2
-    assert "no token can be made from a hash; say --token-from" in capsys.readouterr().err
+    assert "no token can be made from one; say --token-from" in capsys.readouterr().err
     (config.parent / "token").write_text(TOKEN)
     assert run("send", config, "demo", "--token-from", f"file:{config.parent / 'token'}") == 2
     assert "--token-from: not one of the tokens of source 'demo'" in capsys.readouterr().err
