@@ -150,7 +150,7 @@ def _token(config: Config, source: Source, token_from: str | None) -> str:
         return token.decode("latin-1")
     known = sending_token(config, source.id)
     if known is None:
-        words = "there are only hashes, and no token can be made from one; say --token-from env:NAME or file:PATH"
+        words = "only hashes are configured, and no token can be made from one; say --token-from env:NAME or file:PATH"
         raise CommandFailed(MISTAKE, f"sources.{source.id}.tokens: {words}")
     return known.decode("latin-1")
 
