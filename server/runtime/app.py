@@ -19,6 +19,7 @@ from server.config.retention import policy_of
 from server.flow.acknowledger import Acknowledger
 from server.flow.committer import Committer
 from server.flow.engine import Engine
+from server.flow.indexing import IndexingTask
 from server.flow.retention import RetentionTask
 from server.flow.runner import Function, Shared
 from server.flow.suspects import find_suspects
@@ -102,6 +103,7 @@ class Server:
             requeueing=self.engine.is_requeueing,
             counted=self.engine.counted,
         )
+        self.index_task = IndexingTask(self.committer, store)
         self.watch = Watch(self.engine, self.clock)
         self.health = Health(
             self.committer,
@@ -153,6 +155,7 @@ class Server:
         nursery.start_soon(guard_disk, self.committer.room, self.disk)
         nursery.start_soon(collect_young)
         nursery.start_soon(self.retention.run)
+        nursery.start_soon(self.index_task.run)
         hang_up = HangUp(self.drain_requested.is_set)
         nursery.start_soon(self.reload.on_sighup, hang_up)
         nursery.start_soon(hang_up.watch)
@@ -188,6 +191,7 @@ class Server:
         self.engine.stop()
         await self._engine_stopped.wait()
         await self.acknowledger.settled()
+        await self.index_task.stop()
         await self.retention.stop()
         with trio.move_on_after(RECORD_SECONDS):
             await self.record.flush()

@@ -23,7 +23,16 @@ from storage.errors import StoreFailed, StoreMissing, StoreOld, StoreVersion
 from storage.lmdb_store import disk, lock
 from storage.lmdb_store.errors import lmdb_errors, opening_errors, translated, uninterrupted
 from storage.lmdb_store.held import HeldFile
-from storage.lmdb_store.making import DATABASES, FORMAT_KEY, IDENTITY_KEY, RETENTION_KEY, check_data, initialise, settle
+from storage.lmdb_store.making import (
+    DATABASES,
+    FORMAT_KEY,
+    IDENTITY_KEY,
+    RETENTION_KEY,
+    add_index,
+    check_data,
+    initialise,
+    settle,
+)
 from storage.lmdb_store.place import check_files
 from storage.lmdb_store.stale_places import free_stale_places
 from storage.lmdb_store.transactions import PLACES_KEPT, Transactions, when_there_is_a_place
@@ -110,6 +119,7 @@ class Store:
                 check_truncation(env, path)
                 is_new = initialise(env)
                 _check_format(env)
+                add_index(env)
                 settle(path, lock_file)
                 env.reader_check()
                 store = cls(env, path, map_size_bytes, lock_file, open_it)
@@ -191,7 +201,8 @@ class Store:
 
     def bytes_of(self, txn: Any, *databases: str) -> int:
         """Return the bytes of the pages of these databases."""
-        return sum(_pages(txn.stat(getattr(self, name))) for name in databases) * self.page_bytes
+        found = [db for name in databases if (db := getattr(self, name)) is not None]
+        return sum(_pages(txn.stat(db)) for db in found) * self.page_bytes
 
     def reader_check(self) -> int:
         """Free the slots of readers that were killed, which pin pages; return how many there were."""
@@ -200,8 +211,8 @@ class Store:
 
     def _use(self, env: Any) -> None:
         self.env = env
-        self.meta, self.facts, self.bodies, self.ids, self.statuses, self.results = (
-            env.open_db(name.encode(), create=False) for name in DATABASES
+        self.meta, self.facts, self.bodies, self.ids, self.statuses, self.results, self.index = (
+            _database(env, name) for name in DATABASES
         )
         self._held = [
             HeldFile.found(self.path / name)
@@ -257,6 +268,16 @@ def _open(path: Path, open_environment: OpenEnvironment, **options: Any) -> Any:
         )
     except lmdb.Error as error:
         raise translated(error, None if options.get("readonly") else path) from error
+
+
+def _database(env: Any, name: str) -> Any:
+    """Return a database; None for the index of a store that no server has opened since there is one."""
+    try:
+        return env.open_db(name.encode(), create=False)
+    except lmdb.NotFoundError:
+        if name != "index":
+            raise
+        return None
 
 
 def _pages(stat: Mapping[str, int]) -> int:

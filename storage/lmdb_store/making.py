@@ -17,12 +17,14 @@ import struct
 from pathlib import Path
 from typing import Any, Literal
 
+import lmdb
+
 from storage import sync
 from storage.codec.records import FORMAT, IDENTITY_BYTES, seal
 from storage.errors import StoreDamaged, StoreMissing
 from storage.lmdb_store import disk
 
-DATABASES = ("meta", "facts", "bodies", "ids", "statuses", "results")
+DATABASES = ("meta", "facts", "bodies", "ids", "statuses", "results", "index")
 FORMAT_KEY = b"format"
 IDENTITY_KEY = b"identity"
 RETENTION_KEY = b"retention"
@@ -61,6 +63,14 @@ def check_data(path: Path, mode: Literal["write", "read"]) -> None:
         if mode == "read":
             raise StoreMissing(f"the store in {path} was not made to the end: the next start of the server makes it")
         data.unlink()
+
+
+def add_index(env: Any) -> None:
+    """Make the database of the look-up index in a store that was made before there was one."""
+    try:
+        env.open_db(b"index", create=False)
+    except lmdb.NotFoundError:
+        env.open_db(b"index")
 
 
 def initialise(env: Any) -> bool:

@@ -21,6 +21,7 @@ import numpy
 import zstandard
 
 from storage.codec import status_rows
+from storage.codec.index_rows import COVERED_KEY, encode_covered
 from storage.codec.log_record import encode_log, split_log
 from storage.codec.pieces import in_pieces
 from storage.codec.records import (
@@ -38,6 +39,7 @@ from storage.codec.records import (
 from storage.codec.status_rows import Rows
 from storage.errors import IllegalStatusChange
 from storage.frozen import frozen
+from storage.index_step import IndexStep
 from storage.lmdb_store.environment import Store
 from storage.model import Append, Group, StatusChange
 from storage.retain.remove import Remover
@@ -119,6 +121,8 @@ class Transaction:
             txn.put(key, value, db=store.results, append=True)
         if self._group.removal is not None:
             Remover(txn, store, self._count_removed).remove(self._group.removal, self._time.host.wall_ms)
+        if self._group.index is not None:
+            _put_index(self._group.index, txn, store)
         self.totals = self._deltas.new_totals(self._group.oldest)
         for source_id, totals in self.totals.items():
             key = totals_key(source_id)
@@ -222,6 +226,15 @@ class Transaction:
 
 def _columns(change: StatusChange) -> list[Sequence[int]]:
     return [change.attempts, change.originals] if change.status == EventStatus.DUPLICATE else [change.attempts]
+
+
+def _put_index(step: IndexStep, txn: Any, store: Store) -> None:
+    for key in step.deletions:
+        txn.delete(key, db=store.index)
+    for key, value in step.puts:
+        txn.put(key, value, db=store.index)
+    if step.covered is not None:
+        txn.put(COVERED_KEY, encode_covered(step.covered), db=store.meta)
 
 
 def _read_block(number: int, cursor: Any) -> tuple[int, Rows]:

@@ -26,6 +26,7 @@ ROOMS = (
     "storage/check",
     "storage/write",
     "storage/retain",
+    "storage/index",
     "storage/read",
     "storage/dedup",
     "storage/journal",
