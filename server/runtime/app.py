@@ -24,6 +24,7 @@ from server.flow.retention import RetentionTask
 from server.flow.runner import Function, Shared
 from server.flow.suspects import find_suspects
 from server.flow.trust import foreseen
+from server.http.admin.event_routes import Finding
 from server.http.admin.routes import build_admin_app
 from server.http.asgi.routes import build_public_app
 from server.http.fast.event_loop import FastIntake
@@ -296,6 +297,13 @@ class Server:
             refusals=self.record.read,
             reader=self.lookup,
             worker=self.looking_up,
+            finding=Finding(
+                (Reader(self.store), Reader(self.store)),
+                (Worker("find"), Worker("tail")),
+                self.clock.now_ms,
+                lambda: self.committer.stored_end,
+                self.committer.group_ended,
+            ),
             flushed=self.committer.flushed,
             observe=self.heard,
             token=lambda: self.reload.config.server.admin_token,

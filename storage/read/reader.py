@@ -223,6 +223,11 @@ class Reader:
         """Return the numbers of the dead events of each of these ids. Reads the statuses of all events once."""
         return lookup.dead_of(self._snapshots, source_id, event_ids)
 
+    def end(self) -> int:
+        """Return the number after the last event in the store."""
+        with self._snapshots.take() as snapshot:
+            return snapshot.end
+
     def usage(self, now_ms: int) -> Usage:
         """Return what the store holds and what came lately; now by the wall clock."""
         return usage(self._snapshots, now_ms)

@@ -44,7 +44,7 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     "lmdb": ("storage/lmdb_store/", "storage/read/", "storage/write/", "storage/migrate/format_1.py"),
     "hypercorn": ("server/http/asgi/hypercorn.py",),
     "h11": ("server/http/asgi/hypercorn.py",),
-    "quart": ("server/http/asgi/routes.py", "server/http/admin/routes.py"),
+    "quart": ("server/http/asgi/routes.py", "server/http/admin/"),
     "quart_trio": ("server/http/asgi/routes.py", "server/http/admin/routes.py"),
     "prometheus_client": ("server/observe/metrics.py", "server/observe/families.py"),
     "structlog": ("server/base/log.py",),
