@@ -4,6 +4,9 @@ from collections.abc import Sequence
 
 from storage.frozen import frozen
 
+DELETIONS_MAX = 64
+"""In one step: each gives up the interpreter lock."""
+
 
 @frozen
 class IndexStep:
@@ -13,3 +16,8 @@ class IndexStep:
     deletions: Sequence[bytes] = ()
     covered: Sequence[int] | None = None
     """How far each level reaches then, see `storage/codec/index_rows.py`; None: as before."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it changes nothing."""
+        return not (self.puts or self.deletions or self.covered)

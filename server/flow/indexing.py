@@ -62,6 +62,6 @@ class IndexingTask:
             self.error = None
             if step is None:
                 return end
-            if not await self._committer.put_index(step):
+            if not step.is_empty and not await self._committer.put_index(step):
                 self._planner.give_up()
         return 0

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from server.base.json_text import json_text
 from server.intake.events import build_events, rfc3339
@@ -70,7 +70,7 @@ def event_value(record: EventRecord, *, payload: bool = False) -> Value:
     return found | archive(record)
 
 
-def as_lines(values: Iterable[Value]) -> bytes:
+def as_lines(values: Iterable[object]) -> bytes:
     """Return them as JSON, one a line."""
     return b"".join(json_text(value) + b"\n" for value in values)
 
@@ -82,7 +82,7 @@ def as_csv(values: Iterable[Sequence[object]]) -> bytes:
     return text.getvalue().encode()
 
 
-def cells(value: Value, columns: Sequence[str]) -> list[object]:
+def cells(value: Mapping[str, object], columns: Sequence[str]) -> list[object]:
     """Return the columns of an event; what is not a text or a number is written as JSON."""
     found = [value.get(column) for column in columns]
     return [json_text(each).decode() if isinstance(each, dict | list | bool) else each for each in found]

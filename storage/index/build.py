@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 
 import numpy
+from numpy.typing import NDArray
 
 from storage.codec.index_rows import (
     FAN_OUT,
@@ -10,6 +11,7 @@ from storage.codec.index_rows import (
     GRANULE,
     NEVER,
     Fingerprints,
+    Packed,
     Times,
     encode_entries,
     encode_times,
@@ -17,7 +19,7 @@ from storage.codec.index_rows import (
     fingerprints,
     joined_times,
     pack,
-    provider_digest,
+    provider_fingerprints,
     span,
     split,
     times_key,
@@ -38,47 +40,51 @@ class SegmentContents:
     """What is in a segment: fingerprints of ids, by number; those of other provider ids; times, by number."""
 
     def __init__(self, segment: Segment) -> None:
-        self._segment = segment
+        self.segment = segment
         count = span(segment.level)
         self.ids: Fingerprints = numpy.full(count, _ABSENT)
-        self.provider_digests: list[bytes] = []
-        self.provider_places: list[int] = []
+        self.providers: list[tuple[Fingerprints, NDArray[numpy.int64]]] = []
         self.first_ms = numpy.full(count, NEVER[0], numpy.uint64)
         self.last_ms = numpy.full(count, NEVER[1], numpy.uint64)
 
     def add_digests(self, first: int, digests: bytes) -> None:
         """Add what `ids` has of a block."""
-        own, theirs = _overlap(self._segment, first, first + len(digests) // DIGEST_BYTES)
+        own, theirs = _overlap(self.segment, first, first + len(digests) // DIGEST_BYTES)
         self.ids[own] = fingerprints(digests[theirs.start * DIGEST_BYTES : theirs.stop * DIGEST_BYTES])
 
     def add_record(self, numbered: NumberedDeliveries) -> None:
         """Add what `facts` has of a record."""
         deliveries = numbered.deliveries
-        own, theirs = _overlap(self._segment, numbered.first, numbered.end)
+        own, theirs = _overlap(self.segment, numbered.first, numbered.end)
         times = numpy.repeat(numpy.asarray(deliveries.received_at_ms, numpy.uint64), deliveries.counts)[theirs]
         self.first_ms[own] = self.last_ms[own] = times
         if deliveries.provider_ids is deliveries.ids or deliveries.provider_ids == deliveries.ids:
             return
-        pairs = zip(deliveries.ids[theirs], deliveries.provider_ids[theirs], strict=True)
-        for place, (event_id, provider_id) in enumerate(pairs, own.start):
-            if provider_id is not None and provider_id != event_id:
-                self.provider_digests.append(provider_digest(numbered.source_id, provider_id))
-                self.provider_places.append(place)
+        ids, provider_ids = deliveries.ids[theirs], deliveries.provider_ids[theirs]
+        differ = [place for place, each in enumerate(provider_ids) if each is not None and each != ids[place]]
+        found = provider_fingerprints(numbered.source_id, [provider_ids[place] or "" for place in differ])
+        self.providers.append((found, numpy.asarray(differ, numpy.int64) + own.start))
+
+    def entries(self) -> Packed:
+        """Return all entries of the segment."""
+        places = numpy.flatnonzero(self.ids != _ABSENT)
+        found = numpy.concatenate([self.ids[places], *(each for each, _ in self.providers)])
+        return pack(
+            found, numpy.concatenate([places, *(each for _, each in self.providers)]) // GRANULE, self.segment.level
+        )
+
+    def times(self) -> Times:
+        """Return the times of each granule."""
+        first_ms, last_ms = (each.reshape(-1, GRANULE) for each in (self.first_ms, self.last_ms))
+        return numpy.column_stack((first_ms.min(axis=1), last_ms.max(axis=1)))
 
     def rows(self) -> Iterator[Row]:
         """Yield the rows of the segment, and the times of those that it is made of."""
-        level, first = self._segment
-        places = numpy.flatnonzero(self.ids != _ABSENT)
-        others = numpy.asarray(self.provider_places, numpy.int64)
-        found = numpy.concatenate((self.ids[places], fingerprints(b"".join(self.provider_digests))))
-        packed = pack(found, numpy.concatenate((places, others)) // GRANULE, level)
-        for part, entries in split(packed):
+        level, first = self.segment
+        for part, entries in split(self.entries()):
             key = entries_key(level, first, part)
             yield key, encode_entries(key, entries)
-        by_granule = numpy.column_stack(
-            (self.first_ms.reshape(-1, GRANULE).min(axis=1), self.last_ms.reshape(-1, GRANULE).max(axis=1))
-        )
-        yield from rows_of_times(level, first, by_granule)
+        yield from rows_of_times(level, first, self.times())
 
 
 def rows_of_times(level: int, first: int, times: Times) -> Iterator[Row]:

@@ -4,7 +4,8 @@ What has come is added as soon as it fills a segment: one of the shortest, or a 
 neighbours become one of the next level, and then leave. Each step is small, and one transaction. What a step needs to
 know is in the store, but for how far a merge has come: one that was cut off begins anew, over what it had written.
 
-What has left by retention leaves the index when the front has passed a segment, and once more after each start.
+What has left by retention leaves the index too: see `sweep.py`. Where nothing is, at the begin of a store, segments are
+passed over.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,16 +27,14 @@ from storage.codec.index_rows import (
     times_key,
 )
 from storage.index.build import Row, read_segment
-from storage.index_step import IndexStep
+from storage.index.sweep import Sweep
+from storage.index_step import DELETIONS_MAX, IndexStep
 from storage.lmdb_store.environment import Store
 from storage.read.index import Segment
 from storage.read.snapshot import Snapshot, Snapshots
 
 BUILT_LEVEL_MAX = 2
 """The longest segments that are made from events at once: 63,488 of them, 256 kB of entries."""
-
-DELETIONS_MAX = 64
-"""In one step: each gives up the interpreter lock."""
 
 
 class IndexPlanner:
@@ -45,19 +44,21 @@ class IndexPlanner:
         self._snapshots = Snapshots(store)
         self._merging = (Segment(0, 0), 0)
         """The segment that is being made by a merge, and the next part of those that it is made of."""
+        self._sweep = Sweep(self._snapshots)
 
     def give_up(self) -> None:
         """Forget the last step; call if it was not written."""
         self._merging = (Segment(0, 0), 0)
+        self._sweep = Sweep(self._snapshots)
 
     def plan(self) -> IndexStep | None:
-        """Return the next step; None if there is nothing to do now."""
+        """Return the next step, which may be empty; None if there is nothing to do now."""
         with self._snapshots.take() as snapshot:
-            step = self._merge(snapshot) or _drop_merged(snapshot)
+            step = _pass_over(snapshot) or self._merge(snapshot) or _drop_merged(snapshot)
             segment = None if step is not None else _next_segment(snapshot)
             covered = list(snapshot.index.covered)
         if segment is None:
-            return step
+            return step or self._sweep.plan()
         rows = list(read_segment(self._snapshots, segment).rows())
         covered[: segment.level + 1] = [segment.end] * (segment.level + 1)
         return IndexStep(rows, covered=covered)
@@ -85,6 +86,14 @@ class IndexPlanner:
         return IndexStep(puts, covered=covered)
 
 
+def _pass_over(snapshot: Snapshot) -> IndexStep | None:
+    """Return a step by which a new index begins where the store does, with the longest segments: of a store from which
+    much had left before there was one."""
+    length = span(LEVELS - 1)
+    start = next(snapshot.first_numbers("ids", 0), 0) // length * length
+    return IndexStep(covered=[start] * LEVELS) if snapshot.index.end < start else None
+
+
 def _merged(snapshot: Snapshot, made: Segment, children: Sequence[Segment], part: int) -> Iterator[Row]:
     """Yield the parts that one part of each of the children becomes."""
     raised_ones = [
@@ -105,8 +114,7 @@ def _drop_merged(snapshot: Snapshot) -> IndexStep | None:
 
 def _next_segment(snapshot: Snapshot) -> Segment | None:
     """Return the longest segment that can be made now of what has come; None if it fills none."""
-    covered = snapshot.index.covered
-    first, end = covered[0], snapshot.end
+    first, end = snapshot.index.end, snapshot.end
     for level in reversed(range(BUILT_LEVEL_MAX + 1)):
         if first % span(level) == 0 and end - first >= span(level):
             return Segment(level, first)

@@ -14,6 +14,7 @@ from storage.codec.index_rows import (
     FAN_OUT,
     GRANULE,
     LEVELS,
+    NEVER,
     EntryColumn,
     Times,
     decode_covered,
@@ -28,10 +29,12 @@ from storage.codec.index_rows import (
     times_key,
     times_prefix,
 )
-from storage.codec.records import damaged, key_of
+from storage.codec.records import key_of
 from storage.lmdb_store.environment import Store
 
 NO_ENTRIES = numpy.empty(0, "<u4")
+NO_TIMES = numpy.array([NEVER] * FAN_OUT, numpy.uint64)
+"""Of a segment of which nothing is left."""
 
 
 class Segment(NamedTuple):
@@ -77,12 +80,10 @@ class IndexReader:
         return NO_ENTRIES if value is None else decode_entries(key, value)
 
     def times(self, level: int, first: int) -> Times:
-        """Return when the first and the last of each sub-segment were received. Raises StoreDamaged if it is absent."""
+        """Return when the first and the last of each sub-segment were received."""
         key = times_key(level, first)
         value = self._get(key)
-        if value is None:
-            raise damaged(b"index", key, "there is no such record")
-        return decode_times(key, value)
+        return NO_TIMES if value is None else decode_times(key, value)
 
     def merged_keys(self, level: int) -> Iterator[bytes]:
         """Yield the keys of what segments of this level have, and a longer one by now has too."""
@@ -98,6 +99,15 @@ class IndexReader:
             if not key.startswith(prefix) or place_of(key)[1] >= end:
                 return
             yield key
+            more = cursor.next()
+
+    def rows(self, after: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Yield all rows behind this key."""
+        cursor = None if self._index is None else self._txn.cursor(db=self._index)
+        more = cursor is not None and cursor.set_range(after + b"\0")
+        while cursor is not None and more:
+            self._on_read()
+            yield bytes(cursor.key()), bytes(cursor.value())
             more = cursor.next()
 
     def _get(self, key: bytes) -> bytes | None:

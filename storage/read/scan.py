@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy
 
-from storage.codec.index_rows import fingerprint, provider_digest
+from storage.codec.index_rows import fingerprint, provider_fingerprints
 from storage.codec.log_record import LogHead
 from storage.codec.records import digest
 from storage.deliveries import NumberedDeliveries
@@ -182,7 +182,8 @@ def _stretches(snapshot: Snapshot, query: EventQuery, sources: Collection[str], 
         wanted = [fingerprint(digest(each, query.event_id)) for each in sources]
         return index.with_ids(wanted, low, high, oldest_first=query.oldest_first)
     if query.provider_id is not None:
-        wanted = [fingerprint(of(each, query.provider_id)) for each in sources for of in (digest, provider_digest)]
+        wanted = [fingerprint(digest(each, query.provider_id)) for each in sources]
+        wanted += [int(provider_fingerprints(each, [query.provider_id])[0]) for each in sources]
         return index.with_ids(wanted, low, high, oldest_first=query.oldest_first)
     if query.since_ms is not None or query.until_ms is not None:
         return index.received(query.since_ms, query.until_ms, low, high, oldest_first=query.oldest_first)
