@@ -45,7 +45,7 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     "hypercorn": ("server/http/asgi/hypercorn.py",),
     "h11": ("server/http/asgi/hypercorn.py",),
     "quart": ("server/http/asgi/routes.py", "server/http/admin/"),
-    "quart_trio": ("server/http/asgi/routes.py", "server/http/admin/routes.py"),
+    "quart_trio": ("server/http/asgi/routes.py", "server/http/admin/"),
     "prometheus_client": ("server/observe/metrics.py", "server/observe/families.py"),
     "structlog": ("server/base/log.py",),
     "tomlkit": ("server/config/edit.py",),
