@@ -7,6 +7,7 @@ from typing import Any
 from server.base.clock import wall_ms
 from server.cli.exit_codes import INTERRUPTED, MISTAKE
 from server.cli.failure import CommandFailed, say
+from server.cli.interrupt import Interruptible
 from server.cli.output import GREEN, RED, YELLOW, Column, Row, print_bytes, print_rows
 from server.cli.progress import Progress
 from server.cli.reading import open_reader
@@ -44,11 +45,11 @@ def run(
         raise CommandFailed(MISTAKE, f"at most the last {SORTED_EVENTS_MAX} events can be shown the oldest first")
     limit = None if every else last or EVENTS_SHOWN
     query = described(oldest_first=oldest and not turned, limit=limit, **asked)
-    with open_reader(config) as reader:
-        listing = Listing(reader, query, payloads=payload)
+    with open_reader(config) as reader, Interruptible() as interrupt:
+        listing = Listing(reader, query, interrupt, payloads=payload)
         rows: Iterable[Value] = reversed(list(listing.rows())) if turned else listing.rows()
         shown = _print_csv(rows, payloads=payload) if shape == "csv" else print_rows(rows, TABLE, shape)
-    if listing.was_interrupted:
+    if interrupt.is_interrupted:
         say(f"stopped: {listing.going_on()}")
         return INTERRUPTED
     if shown == limit and not turned:
@@ -67,34 +68,29 @@ def described(**asked: Any) -> EventQuery:
 class Listing:
     """Reads what a query describes, page by page, and knows where it is."""
 
-    def __init__(self, reader: Reader, query: EventQuery, *, payloads: bool) -> None:
+    def __init__(self, reader: Reader, query: EventQuery, interrupt: Interruptible, *, payloads: bool) -> None:
         self._reader = reader
+        self._interrupt = interrupt
         self._query = query
         self._payloads = payloads
         self._place: int | None = query.after if query.oldest_first else query.before
-        self.was_interrupted = False
-        """Whether Ctrl-C ended it."""
 
     def rows(self) -> Iterator[Value]:
         """Yield the events; show meanwhile how many were looked at. Ends early at Ctrl-C."""
         query: EventQuery | None = self._query
         looked = 0
         with Progress("events looked at") as progress:
-            try:
-                while query is not None:
-                    values, page = page_of(self._reader, query, payloads=self._payloads)
-                    looked += page.looked
-                    if values:
-                        progress.clear()
-                    for value in values:
-                        yield value
-                        self._place = int(str(value["number"]))
-                    query = page.following
-                    if query is not None:
-                        self._place = query.after if query.oldest_first else query.before
-                    progress.update(looked)
-            except KeyboardInterrupt:
-                self.was_interrupted = True
+            while query is not None and not self._interrupt.is_interrupted:
+                values, page = page_of(self._reader, query, payloads=self._payloads)
+                looked += page.looked
+                if values:
+                    progress.clear()
+                    yield from values
+                    self._place = int(str(values[-1]["number"]))
+                query = page.following
+                if query is not None:
+                    self._place = query.after if query.oldest_first else query.before
+                progress.update(looked)
 
     def going_on(self) -> str:
         """Return in words how to go on where it ended."""

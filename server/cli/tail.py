@@ -1,7 +1,6 @@
 """`tail`: the newest events, and with `-f` what comes, as it comes. It reads the store, and asks no server."""
 
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from server.base.printable import printable
 from server.cli.events import described
 from server.cli.exit_codes import INTERRUPTED
 from server.cli.failure import say
+from server.cli.interrupt import Interruptible
 from server.cli.output import is_table, print_bytes
 from server.cli.reading import open_reader
 from server.observe.events import as_lines, page_of
@@ -31,26 +31,25 @@ def run(
     """Print the newest events, or those after a number; with `follow`, all that come until Ctrl-C."""
     query = described(after=after or 0, **asked)
     show = _print_table if is_table(shape) else _print_lines
-    with open_reader(config) as reader:
-        tail = Tail(reader, query, payloads=payload)
-        try:
-            if after is None:
-                show(tail.newest(last or EVENTS_SHOWN))
+    with open_reader(config) as reader, Interruptible() as interrupt:
+        tail = Tail(reader, query, interrupt, payloads=payload)
+        if after is None:
+            show(tail.newest(last or EVENTS_SHOWN))
+        tail.show_what_came(show)
+        while follow and not interrupt.is_interrupted:
+            interrupt.wait(POLL_SECONDS)
             tail.show_what_came(show)
-            while follow:
-                time.sleep(POLL_SECONDS)
-                tail.show_what_came(show)
-        except KeyboardInterrupt:
-            say(f"stopped: to go on, say --after {tail.after}")
-            return INTERRUPTED
-    return 0
+    if interrupt.is_interrupted:
+        say(f"stopped: to go on, say --after {tail.after}")
+    return INTERRUPTED if interrupt.is_interrupted else 0
 
 
 class Tail:
     """Reads what comes, by number: nothing twice, and no gap."""
 
-    def __init__(self, reader: Reader, query: EventQuery, *, payloads: bool) -> None:
+    def __init__(self, reader: Reader, query: EventQuery, interrupt: Interruptible, *, payloads: bool) -> None:
         self._reader = reader
+        self._interrupt = interrupt
         self._query = query
         self._payloads = payloads
         self.after = query.after
@@ -61,7 +60,7 @@ class Tail:
         end = self._reader.end()
         found: list[Value] = []
         query: EventQuery | None = replace(self._query, before=end, limit=count)
-        while query is not None:
+        while query is not None and not self._interrupt.is_interrupted:
             values, page = page_of(self._reader, query, payloads=self._payloads)
             found += values
             query = page.following
@@ -72,7 +71,7 @@ class Tail:
         """Show all that has come."""
         end = self._reader.end()
         query: EventQuery | None = replace(self._query, after=self.after, before=end, oldest_first=True)
-        while query is not None and self.after < end - 1:
+        while query is not None and self.after < end - 1 and not self._interrupt.is_interrupted:
             values, page = page_of(self._reader, query, payloads=self._payloads)
             show(values)
             query = page.following
