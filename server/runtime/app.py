@@ -113,6 +113,7 @@ class Server:
             self.index,
             self.index_ready,
             retention=self.retention,
+            indexing=self.index_task,
             retention_unset=not applies,
             watch=self.watch,
         )

@@ -81,9 +81,10 @@ def place_of(key: bytes) -> tuple[int, int]:
 
 
 def provider_fingerprints(source_id: str, provider_ids: Iterable[str]) -> Fingerprints:
-    """Return what stands for each `provider_event_id`, where it is not the event's id too."""
+    """Return what stands for each `provider_event_id`, where it is not the event's id too. A shorter digest is another
+    one: it is not the begin of what an event id has."""
     prefix, blake2b = f"{source_id}\0", hashlib.blake2b
-    found = [blake2b((prefix + each).encode(), digest_size=4, person=b"provider").digest() for each in provider_ids]
+    found = [blake2b((prefix + each).encode(), digest_size=4).digest() for each in provider_ids]
     return numpy.frombuffer(b"".join(found), "<u4").astype(numpy.uint64) >> numpy.uint64(_ENTRY_BITS - FINGERPRINT_BITS)
 
 

@@ -15,8 +15,11 @@ from urllib.parse import urlencode
 import pytest
 
 from storage.codec.index_rows import GRANULE
+from storage.lmdb_store.environment import Store
+from storage.read.snapshot import Snapshots
 from tests.support.config import source
 from tests.support.server import Child, Children
+from tests.support.store import opened
 from tests.support.waiting import HANG_SECONDS, eventually
 
 pytestmark = pytest.mark.xdist_group("find")  # one server for all of them
@@ -321,10 +324,22 @@ def test_a_server_indexes_what_comes(tmp_path: Path) -> None:
         assert server.cli("verify").returncode == 0
 
 
+def test_an_index_that_cannot_read_warns(tmp_path: Path) -> None:
+    """Behind a record that cannot be read nothing is indexed; log and readiness say so, and what is there is found."""
+    with Children(tmp_path) as children, children(source("orders")) as server:
+        server.post("orders", [{"inbound_event_id": f"old-{each}"} for each in range(GRANULE // 2)])
+        server.stop()
+        with opened(server.store) as (store, _), store.env.begin(write=True) as txn:
+            for key, value in list(txn.cursor(db=store.facts)):
+                txn.put(key, value[:-1] + bytes([value[-1] ^ 255]), db=store.facts)
+        server.start()
+        server.post("orders", [{"inbound_event_id": f"new-{each}"} for each in range(GRANULE)])
+        server.wait_for_line("nothing more is indexed: the store cannot be read")
+        assert "index_stopped" in [each["warning"] for each in server.admin("/readyz").json["warnings"]]
+        assert ids(listed(server, event_id="new-7")) == ["new-7"]
+
+
 def indexed(server: Child) -> int:
     """The number up to which the index of a server's store reaches."""
-    from storage.lmdb_store.environment import Store  # noqa: PLC0415 - beside the server, as a command
-    from storage.read.snapshot import Snapshots  # noqa: PLC0415
-
     with closing(Store.open(server.store, mode="read")) as store, Snapshots(store).take() as snapshot:
         return snapshot.index.end
