@@ -24,6 +24,7 @@ from storage.lmdb_store import disk, lock
 from storage.lmdb_store.errors import lmdb_errors, opening_errors, translated, uninterrupted
 from storage.lmdb_store.held import HeldFile
 from storage.lmdb_store.making import (
+    ALWAYS_THERE,
     DATABASES,
     FORMAT_KEY,
     IDENTITY_KEY,
@@ -192,12 +193,16 @@ class Store:
             finally:
                 self._transactions.end_write(txn)
 
-    def used_bytes(self, txn: Any | None = None) -> int:
-        """Return the bytes of the pages that hold something; pages that can be used again do not count."""
+    def used_bytes(self, txn: Any | None = None, index_bytes: int | None = None) -> int:
+        """Return the bytes of the pages that hold something; pages that can be used again do not count.
+
+        `index_bytes`: of the look-up index, if that is known: to ask is a call of LMDB.
+        """
         if txn is None:
             with self.read_transaction() as own:
                 return self.used_bytes(own)
-        return _FIXED_PAGES * self.page_bytes + self.bytes_of(txn, *DATABASES)
+        index_bytes = self.bytes_of(txn, "index") if index_bytes is None else index_bytes
+        return _FIXED_PAGES * self.page_bytes + self.bytes_of(txn, *ALWAYS_THERE) + index_bytes
 
     def bytes_of(self, txn: Any, *databases: str) -> int:
         """Return the bytes of the pages of these databases."""

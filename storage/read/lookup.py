@@ -65,7 +65,7 @@ def _add_hits(snapshot: Snapshot, wanted: bytes, before: int, hits: list[tuple[N
     """Add hits until the snapshot is exhausted; return the number to go on before, 0 at the begin of the store."""
     for stretch in snapshot.index.with_ids([fingerprint(wanted)], 1, before):
         for first, digests in snapshot.digests_backward(stretch.stop):
-            places = numpy.array([*_find_all(digests, wanted)][::-1], "i8")
+            places = numpy.array([*places_of(digests, wanted)][::-1], "i8")
             places = places[(places >= stretch.start - first) & (places < stretch.stop - first)]
             if len(places):
                 hits.append((places + first, _statuses(snapshot, first)[places]))
@@ -218,7 +218,7 @@ def _collect_dead(snapshot: Snapshot, source_id: str | None, start: int, page: _
     return None
 
 
-def _find_all(digests: bytes, wanted: bytes) -> Iterator[int]:
+def places_of(digests: bytes, wanted: bytes) -> Iterator[int]:
     """Yield the indexes of the digest; a match across two neighbours is not one."""
     at = digests.find(wanted)
     while at >= 0:

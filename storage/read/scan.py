@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy
+from numpy.typing import NDArray
 
 from storage.codec.index_rows import fingerprint, provider_fingerprints
 from storage.codec.log_record import LogHead
@@ -17,7 +18,7 @@ from storage.codec.records import digest
 from storage.deliveries import NumberedDeliveries
 from storage.frozen import frozen
 from storage.model import EventRecord
-from storage.read.lookup import event_record
+from storage.read.lookup import event_record, places_of
 from storage.read.query import EventQuery, Where
 from storage.read.snapshot import Block, Snapshot, Snapshots
 
@@ -71,6 +72,8 @@ class _Page:
         self._events_max = events_max
         self._looks_max = looks_max
         self._body_bytes = 0
+        self._digests: Collection[bytes] | None = None
+        """Of the whole id that is asked for, in each source."""
         self.records: list[EventRecord] = []
         self.looked = 0
 
@@ -103,6 +106,8 @@ class _Page:
         end = snapshot.end if query.before is None else min(query.before, snapshot.end)
         low, high = (place, end) if query.oldest_first else (query.after + 1, min(place, end))
         sources = _sources(snapshot, query)
+        if query.event_id is not None:
+            self._digests = [digest(each, query.event_id) for each in sources]
         for stretch in _stretches(snapshot, query, sources, low, high):
             for block in _blocks(snapshot, stretch, oldest_first=query.oldest_first):
                 numbers = range(max(stretch.start, block.first), min(stretch.stop, block.end))
@@ -119,6 +124,8 @@ class _Page:
         query = self._query
         statuses = block.rows["status"][numbers.start - block.first : numbers.stop - block.first]
         wanted = numpy.isin(statuses, list(query.statuses)) if query.statuses else numpy.ones(len(numbers), "?")
+        if self._digests is not None:
+            wanted &= _with_digests(snapshot, block, numbers, self._digests)
         if not wanted.any():
             return None
         heads = list(snapshot.heads(numbers.start, numbers.stop))
@@ -188,6 +195,15 @@ def _stretches(snapshot: Snapshot, query: EventQuery, sources: Collection[str], 
     if query.since_ms is not None or query.until_ms is not None:
         return index.received(query.since_ms, query.until_ms, low, high, oldest_first=query.oldest_first)
     return iter([range(low, high)])
+
+
+def _with_digests(snapshot: Snapshot, block: Block, numbers: range, wanted: Collection[bytes]) -> NDArray[numpy.bool_]:
+    """Return which of these events of a block have one of these digests."""
+    digests = snapshot.digests(block)
+    found = numpy.zeros(len(block.rows), "?")
+    for each in wanted:
+        found[list(places_of(digests, each))] = True
+    return found[numbers.start - block.first : numbers.stop - block.first]
 
 
 def _blocks(snapshot: Snapshot, stretch: range, *, oldest_first: bool) -> Iterator[Block]:

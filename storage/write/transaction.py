@@ -72,6 +72,8 @@ class WriterState:
     next_number: int
     next_result: int
     last: LastBlock | None
+    index_bytes: int
+    """Of the pages of the look-up index, which few groups change."""
 
 
 class Transaction:
@@ -98,6 +100,7 @@ class Transaction:
         ]
         self._results = self._pack_results()
         self._last = self._joined()
+        self._index_bytes = before.index_bytes
         self.totals: dict[str, Totals] = {}
         """The new totals of the sources that the group touches, once it ran."""
 
@@ -123,19 +126,22 @@ class Transaction:
             Remover(txn, store, self._count_removed).remove(self._group.removal, self._time.host.wall_ms)
         if self._group.index is not None:
             _put_index(self._group.index, txn, store)
+            self._index_bytes = store.bytes_of(txn, "index")
         self.totals = self._deltas.new_totals(self._group.oldest)
         for source_id, totals in self.totals.items():
             key = totals_key(source_id)
             txn.put(key, encode_totals(key, totals), db=store.meta)
         txn.put(TIME_KEY, encode_time(self._time), db=store.meta)
-        return store.used_bytes(txn)
+        return store.used_bytes(txn, self._index_bytes)
 
     def state(self) -> WriterState:
         """Return what the writer knows; call once this is committed."""
         last = self._last
         if last and last.first in self._blocks:
             last = LastBlock(last.first, self._blocks[last.first], last.digests)
-        return WriterState(self._before.totals | self.totals, self._next_number, self._next_result, last)
+        return WriterState(
+            self._before.totals | self.totals, self._next_number, self._next_result, last, self._index_bytes
+        )
 
     # New events.
 
