@@ -7,6 +7,7 @@ from typing import Any
 from server.base.clock import wall_ms
 from server.cli.exit_codes import INTERRUPTED, MISTAKE
 from server.cli.failure import CommandFailed, say
+from server.cli.inspect import check_known
 from server.cli.interrupt import Interruptible
 from server.cli.output import GREEN, RED, YELLOW, Column, Row, print_bytes, print_rows
 from server.cli.progress import Progress
@@ -35,7 +36,15 @@ TABLE = (
 
 
 def run(
-    config: Path, *, last: int | None, every: bool, oldest: bool, payload: bool, shape: str | None, **asked: Any
+    config: Path,
+    *,
+    source: str | None,
+    last: int | None,
+    every: bool,
+    oldest: bool,
+    payload: bool,
+    shape: str | None,
+    **asked: Any,
 ) -> int:
     """Print the events that the options describe."""
     if every and last is not None:
@@ -44,8 +53,9 @@ def run(
     if turned and last is not None and last > SORTED_EVENTS_MAX:
         raise CommandFailed(MISTAKE, f"at most the last {SORTED_EVENTS_MAX} events can be shown the oldest first")
     limit = None if every else last or EVENTS_SHOWN
-    query = described(oldest_first=oldest and not turned, limit=limit, **asked)
+    query = described(oldest_first=oldest and not turned, limit=limit, source=source, **asked)
     with open_reader(config) as reader, Interruptible() as interrupt:
+        check_known(config, source, reader)
         listing = Listing(reader, query, interrupt, payloads=payload)
         rows: Iterable[Value] = reversed(list(listing.rows())) if turned else listing.rows()
         shown = _print_csv(rows, payloads=payload) if shape == "csv" else print_rows(rows, TABLE, shape)

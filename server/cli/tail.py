@@ -10,6 +10,7 @@ from server.base.printable import printable
 from server.cli.events import described
 from server.cli.exit_codes import INTERRUPTED
 from server.cli.failure import say
+from server.cli.inspect import check_known
 from server.cli.interrupt import Interruptible
 from server.cli.output import is_table, print_bytes
 from server.cli.reading import open_reader
@@ -26,12 +27,21 @@ POLL_SECONDS = 0.25
 
 
 def run(
-    config: Path, *, follow: bool, last: int | None, after: int | None, payload: bool, shape: str | None, **asked: Any
+    config: Path,
+    *,
+    source: str | None,
+    follow: bool,
+    last: int | None,
+    after: int | None,
+    payload: bool,
+    shape: str | None,
+    **asked: Any,
 ) -> int:
     """Print the newest events, or those after a number; with `follow`, all that come until Ctrl-C."""
-    query = described(after=after or 0, **asked)
+    query = described(source=source, after=after or 0, **asked)
     show = _print_table if is_table(shape) else _print_lines
     with open_reader(config) as reader, Interruptible() as interrupt:
+        check_known(config, source, reader)
         tail = Tail(reader, query, interrupt, payloads=payload)
         if after is None:
             show(tail.newest(last or EVENTS_SHOWN))

@@ -182,6 +182,14 @@ def test_mistakes_of_the_command_exit_2(server: Child, arguments: list[str], wor
     assert words in done.stderr
 
 
+@pytest.mark.parametrize("command", ["events", "tail"])
+def test_an_unknown_source_is_named(server: Child, command: str) -> None:
+    """A source that neither configuration nor store has is probably mistyped: exit 1, and it is said."""
+    done = server.cli(command, "ordres")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "'ordres'" in done.stderr
+
+
 def test_a_listing_says_how_to_go_on(server: Child) -> None:
     """Where there may be more, a line for people says which option shows it."""
     done = server.cli("events", "orders", "--last", "2", check=True)
@@ -337,6 +345,11 @@ def test_an_index_that_cannot_read_warns(tmp_path: Path) -> None:
         server.wait_for_line("nothing more is indexed: the store cannot be read")
         assert "index_stopped" in [each["warning"] for each in server.admin("/readyz").json["warnings"]]
         assert ids(listed(server, event_id="new-7")) == ["new-7"]
+        with following(server, "?after=1&payload=true") as follower:
+            said = follower.response.read()
+        assert b'event: error\ndata: {"code":"storage_failed"' in said
+        assert server.stop() == 0
+        assert server.errors == []
 
 
 def indexed(server: Child) -> int:

@@ -24,6 +24,7 @@ from server.http.head import Fields
 from server.observe.event_query import BadQuery, number_of, query_of
 from server.observe.events import as_lines, page_of
 from server.observe.receipts import Value
+from storage.errors import StoreError
 from storage.read.query import EventQuery
 from storage.read.reader import Reader
 from storage.read.scan import PAGE_EVENTS_MAX
@@ -200,6 +201,8 @@ async def _follow(finding: Finding, query: EventQuery, *, payloads: bool) -> Asy
             text, query = await _come(finding, query, payloads)
             yield text or _sign_of_life(query.after)
             await trio.sleep(FOLLOW_SECONDS)
+    except StoreError as error:  # nothing else can be answered any more
+        yield b"event: error\ndata: %b\n\n" % json_text({"code": "storage_failed", "message": str(error)})
     finally:
         finding.followers -= 1
 
