@@ -4,6 +4,8 @@ One step is in flight at a time; the next is planned when it is on disk, on a th
 is found too, by looking at it. So nothing hurries: while the store is full, or a group failed, the index waits.
 """
 
+import math
+
 import trio
 
 from server.base import log
@@ -16,6 +18,10 @@ from storage.lmdb_store.environment import Store
 
 LOOK_SECONDS = 0.5
 """Between two looks at what has come: so much at once makes fewer and longer segments."""
+
+
+SWEEP_SECONDS = 3600
+"""Between two looks for what has left, when nothing comes."""
 
 
 class IndexingTask:
@@ -31,9 +37,11 @@ class IndexingTask:
 
     async def run(self) -> None:
         """Index what has come until `stop`."""
-        reached = 0
+        reached, looked = 0, -math.inf
         while not self._stopping.is_set():
-            if self._committer.stored_end - reached >= GRANULE and self._may_write():
+            is_due = self._committer.stored_end - reached >= GRANULE or trio.current_time() - looked >= SWEEP_SECONDS
+            if is_due and self._may_write():
+                looked = trio.current_time()
                 reached = await self._index_all() or reached
             with trio.move_on_after(LOOK_SECONDS):
                 await self._stopping.wait()

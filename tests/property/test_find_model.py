@@ -1,9 +1,11 @@
 """Whatever is looked for is found alike with the look-up index, with a part of it, and by looking at everything."""
 
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -101,11 +103,13 @@ def index(store: Store, writer: Writer, steps: int) -> None:
 def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[str, Reader], list[Known]]]:
     """The same events in a store for each stage of the index."""
     with ExitStack() as stack:
-        readers = {}
-        known: list[Known] = []
-        for stage, steps in STAGES.items():
-            store, writer = stack.enter_context(opened(tmp_path_factory.mktemp("store")))
+        filled = tmp_path_factory.mktemp("store")
+        with opened(filled) as (_, writer):
             known = fill(writer, 7)
+        readers = {}
+        for stage, steps in STAGES.items():
+            path = Path(shutil.copytree(filled, tmp_path_factory.mktemp("stage") / "store"))
+            store, writer = stack.enter_context(opened(path))
             index(store, writer, steps)
             readers[stage] = Reader(store)
         yield readers, known
