@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from storage.deliveries import NumberedDeliveries
 from storage.frozen import frozen
+from storage.index_step import IndexStep
 from storage.removal import Removal
 from storage.statuses import EventStatus, Totals
 
@@ -60,6 +61,8 @@ class Group:
     """A lower bound for the number of each source's oldest pending event, where more is known than is stored."""
     removal: Removal | None = None
     """What leaves the store then, see `storage/retain`."""
+    index: IndexStep | None = None
+    """What the look-up index gets then, see `storage/index`."""
 
 
 @frozen

@@ -135,11 +135,16 @@ def _print_expired(error: receipts.Expired) -> int:
 
 def run_dead(config: Path, source: str | None, shape: str | None) -> int:
     with open_reader(config) as reader:
-        if source is not None and not _is_known(config, source, reader):
-            raise _no_source(source)
+        check_known(config, source, reader)
         if not print_rows(receipts.dead(reader, source), DEAD_COLUMNS, shape):
             say("there are no dead events" if source is None else f"there are no dead events of source {source!r}")
     return 0
+
+
+def check_known(config: Path, source: str | None, reader: Reader) -> None:
+    """Raise CommandFailed if neither the configuration nor the store has this source. None: all of them."""
+    if source is not None and not _is_known(config, source, reader):
+        raise _no_source(source)
 
 
 def _no_event(config: Path, source: str, event_id: str, reader: Reader) -> CommandFailed:

@@ -36,6 +36,8 @@ COMMANDS = (
         "print a delivery: when it came, from where, and what became of each of its items",
         "server.cli.commands.delivery",
     ),
+    Row("events", "list the events that meet some conditions, the newest first", "server.cli.commands.events"),
+    Row("tail", "print the newest events, and with -f what comes, as it comes", "server.cli.commands.tail"),
     Row("dead", "list dead events with their last error", "server.cli.commands.dead"),
     Row("why", "say why requests of a source were refused, the newest first", "server.cli.commands.why"),
     Row(

@@ -85,9 +85,13 @@ def file_arguments(name: str, words: str) -> click.Argument:
     return click.Argument([name], help=words, type=FILE_NAME, metavar="[FILE]...", nargs=-1)
 
 
-def option(name: str, words: str, *, metavar: str = "TEXT", into: str = "", required: bool = False) -> click.Option:
-    """Return an option with a text, None where it is not said. `into`: the name that the function has for it."""
-    return click.Option([name, *filter(None, [into])], help=words, type=TEXT, metavar=metavar, required=required)
+def option(
+    name: str, words: str, *, metavar: str = "TEXT", into: str = "", required: bool = False, many: bool = False
+) -> click.Option:
+    """Return an option with a text, None where it is not said. `into`: the name that the function has for it; `many`:
+    it may be said more than once, and gives a tuple."""
+    names = [name, *filter(None, [into])]
+    return click.Option(names, help=words, type=TEXT, metavar=metavar, required=required, multiple=many)
 
 
 def number_option(name: str, words: str, *, default: int | None = None, into: str = "") -> click.Option:

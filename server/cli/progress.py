@@ -22,8 +22,7 @@ class Progress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._shown:
-            self._draw("")
+        self.clear()
 
     def update(self, done: int, words: str = "") -> None:
         """Show that `done` of the total are done. Cheap enough to call for each."""
@@ -32,6 +31,11 @@ class Progress:
             return
         self._next = now + DRAW_SECONDS
         self._draw(self.line(done, now - self._started, words))
+
+    def clear(self) -> None:
+        """Erase the line, so that something else can be printed in its place."""
+        if self._shown:
+            self._draw("")
 
     def line(self, done: int, seconds: float, words: str = "") -> str:
         """Return the line to draw after this many seconds."""

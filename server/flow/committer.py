@@ -5,7 +5,7 @@ Guarantees
   store.
 - Batches keep their order; so do the changes of a source.
 - A change of status is written however many tries it takes; its callback runs once, on the trio thread, after it is on
-  disk. A step of retention goes with one group, and is given up if that fails.
+  disk. A step of retention, and one of the look-up index, goes with one group, and is given up if that fails.
 
 Order of operations
 1. `commit` and `change_status` only put things on a list.
@@ -34,6 +34,7 @@ from server.base.worker import SoleWorker
 from server.flow.batch import Batch, PendingAppend
 from server.flow.source_state import Committed, SourceState
 from storage.errors import StoreError, StoreFailed, StoreFull
+from storage.index_step import IndexStep
 from storage.lmdb_store.room import Room
 from storage.model import Append, Group, StatusChange, Written
 from storage.removal import Removal
@@ -71,6 +72,8 @@ class Committer:
         """Not in the store yet."""
         self._removal: Removal | None = None
         """Goes with the next group."""
+        self._index: IndexStep | None = None
+        """So does this."""
         self._counted: Counted = _nobody
         self._awaited: list[trio.Event] = []
         """Who waits for a group that begins from here on."""
@@ -111,6 +114,17 @@ class Committer:
     async def removal_ended(self) -> None:
         """Return when no step of retention is on its way to the disk."""
         while self._removal is not None and not self.lost:
+            await self.group_ended()
+
+    async def put_index(self, step: IndexStep) -> bool:
+        """Write a step of the look-up index with the next group; return whether that succeeded. One at a time."""
+        self._index = step
+        self._work.notify()
+        await self._index_ended()
+        return self.failure is None
+
+    async def _index_ended(self) -> None:
+        while self._index is not None and not self.lost:
             await self.group_ended()
 
     def flush(self) -> None:
@@ -177,7 +191,7 @@ class Committer:
     @property
     def is_busy(self) -> bool:
         """Something waits to be written, or for the store to recover."""
-        return bool(self._batches or self._changes or self._awaited or self._removal or self.failure)
+        return bool(self._batches or self._changes or self._awaited or self._removal or self._index or self.failure)
 
     @property
     def lost(self) -> bool:
@@ -205,8 +219,8 @@ class Committer:
 
     async def _write_group(self) -> None:
         batches, changes = self._batches.copy(), self._changes[: self._changes_max]
-        removal = self._removal
-        group = _group_of(batches, changes, removal)
+        removal, index = self._removal, self._index
+        group = _group_of(batches, changes, removal, index)
         awaited, self._awaited = self._awaited, []
         started = trio.current_time()
         try:
@@ -224,6 +238,8 @@ class Committer:
                 event.set()
         if removal is not None:
             self._removal = None
+        if index is not None:
+            self._index = None
         self._group_ended.unpark_all()
 
     def _settle(self, group: Group, batches: list[Batch], changes: list[PendingChange], written: Written) -> None:
@@ -264,12 +280,14 @@ def _nobody(_: Mapping[str, Totals]) -> None:
     """Hear nothing."""
 
 
-def _group_of(batches: Sequence[Batch], changes: Sequence[PendingChange], removal: Removal | None) -> Group:
+def _group_of(
+    batches: Sequence[Batch], changes: Sequence[PendingChange], removal: Removal | None, index: IndexStep | None
+) -> Group:
     """Return all of it, for one transaction."""
     appends = [append for batch in batches for append in batch.appends]
     touched = {waiting.state for batch in batches for waiting in batch.waiting} | {state for state, _, _ in changes}
     oldest = {state.id: bound for state in touched if (bound := state.oldest_bound()) is not None}
-    return Group(appends, [change for _, change, _ in changes], oldest, removal)
+    return Group(appends, [change for _, change, _ in changes], oldest, removal, index)
 
 
 def _into_queue(state: SourceState, run: list[tuple[PendingAppend, Append, tuple[bytes, bytes]]]) -> None:

@@ -8,6 +8,7 @@ from server.base.refusal import Refusal, refuse
 from server.config.capacity import size
 from server.flow.committer import Committer
 from server.flow.engine import Engine
+from server.flow.indexing import IndexingTask
 from server.flow.retention import RetentionTask
 from server.observe.outlook import Capacity
 from server.observe.progress import SourceProgress
@@ -44,6 +45,7 @@ class Health:
         index_ready: trio.Event,
         *,
         retention: RetentionTask,
+        indexing: IndexingTask,
         retention_unset: bool,
         watch: Watch,
         progress: SourceProgress,
@@ -52,6 +54,7 @@ class Health:
         """`retention_unset`: nothing leaves, since the store is from before there was retention, and nobody asked."""
         self._committer = committer
         self._retention = retention
+        self._indexing = indexing
         self._retention_unset = retention_unset
         self._watch = watch
         self._progress = progress
@@ -105,6 +108,11 @@ class Health:
         if self._retention.error is not None:
             message = f"nothing leaves the store, since it cannot be read: {self._retention.error}"
             warnings.append({"warning": "retention_failed", "message": message})
+        if self._indexing.error is not None:
+            message = (
+                f"nothing more is put into the look-up index, since a record cannot be read: {self._indexing.error}"
+            )
+            warnings.append({"warning": "index_stopped", "message": message})
         if self._index.spill_error is not None:
             error = self._index.spill_error
             message = f"the dedup index outgrows dedup.memory_ids_max and cannot be written to files: {error}"

@@ -92,7 +92,7 @@ def delivery(reader: Reader, delivery_id: str) -> Value | None:
         "remote_addr": found.remote_addrs[0],
         "headers": dict(found.headers[0]),
         "batch_size": found.batch_sizes[0],
-        **_archive(records[0]),
+        **archive(records[0]),
         "items": [item for _, item in sorted(items, key=lambda pair: pair[0])],
     }
 
@@ -127,11 +127,11 @@ def _receipt(record: EventRecord) -> Value:
         "delivery": numbered.delivery_ids()[0],
         "batch_index": delivery.indexes[position],
     }
-    return found | _particulars(record) | _archive(record)
+    return found | _particulars(record) | archive(record)
 
 
-def _archive(record: EventRecord) -> Value:
-    """Return what is said of a body that has left: by when, and not before the outcome."""
+def archive(record: EventRecord) -> Value:
+    """Return what is said of a body that has left: by when, and not before the outcome; nothing if it is there."""
     return (
         {"archive": "expired", "archive_expired_at": rfc3339(max(record.left_at_ms, record.at_ms))}
         if record.left_at_ms

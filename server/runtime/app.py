@@ -19,10 +19,12 @@ from server.config.retention import policy_of
 from server.flow.acknowledger import Acknowledger
 from server.flow.committer import Committer
 from server.flow.engine import Engine
+from server.flow.indexing import IndexingTask
 from server.flow.retention import RetentionTask
 from server.flow.runner import Function, Shared
 from server.flow.suspects import find_suspects
 from server.flow.trust import foreseen
+from server.http.admin.event_routes import Finding
 from server.http.admin.routes import build_admin_app
 from server.http.asgi.routes import build_public_app
 from server.http.fast.event_loop import FastIntake
@@ -111,6 +113,7 @@ class Server:
             requeueing=self.engine.is_requeueing,
             counted=self.engine.counted,
         )
+        self.index_task = IndexingTask(self.committer, store)
         self.watch = Watch(self.engine, self.clock)
         self.progress = SourceProgress(
             self.engine,
@@ -135,6 +138,7 @@ class Server:
             self.index,
             self.index_ready,
             retention=self.retention,
+            indexing=self.index_task,
             retention_unset=not applies,
             watch=self.watch,
             progress=self.progress,
@@ -174,6 +178,7 @@ class Server:
         nursery.start_soon(look_ahead, self.capacity, self.looking_up)
         nursery.start_soon(collect_young)
         nursery.start_soon(self.retention.run)
+        nursery.start_soon(self.index_task.run)
         hang_up = HangUp(self.drain_requested.is_set)
         nursery.start_soon(self.reload.on_sighup, hang_up)
         nursery.start_soon(hang_up.watch)
@@ -209,6 +214,7 @@ class Server:
         self.engine.stop()
         await self._engine_stopped.wait()
         await self.acknowledger.settled()
+        await self.index_task.stop()
         await self.retention.stop()
         with trio.move_on_after(RECORD_SECONDS):
             await self.record.flush()
@@ -318,6 +324,13 @@ class Server:
             refusals=self.record.read,
             reader=self.lookup,
             worker=self.looking_up,
+            finding=Finding(
+                (Reader(self.store), Reader(self.store)),
+                (Worker("find"), Worker("tail")),
+                self.clock.now_ms,
+                lambda: self.committer.stored_end,
+                self.committer.group_ended,
+            ),
             flushed=self.committer.flushed,
             observe=self.heard,
             token=lambda: self.reload.config.server.admin_token,

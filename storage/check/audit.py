@@ -15,6 +15,7 @@ from typing import Literal
 
 import numpy
 
+from storage.check.index import IndexAudit, check_rows
 from storage.codec.log_record import LogHead
 from storage.codec.records import DIGEST_BYTES, body_digests_of, digests_of
 from storage.codec.status_rows import is_pending
@@ -54,12 +55,16 @@ class Audit:
         self._snapshots = Snapshots(store)
         self._problem = problem
         self._reading = reading
+        self._index = IndexAudit(self._snapshots, problem)
         self.recount = Recount()
 
     def run(self) -> None:
         before = self._totals()
         self._walk_blocks()
+        with self._reported():
+            self._index.end()
         self._walk_results()
+        check_rows(self._snapshots, self._reading, self._problem)
         after = self._totals()
         self.recount.untold = {
             source_id: {name: getattr(totals, name) for name in UNTOLD} for source_id, totals in after.items()
@@ -123,6 +128,7 @@ class Audit:
             digests = b""
             with self._reported():
                 digests = snapshot.digests(block)
+                self._index.add_block(first, digests)
             self._check_log(snapshot, block, digests, totals)
             with self._reported():
                 self._check_references(snapshot, block, digests)
@@ -181,6 +187,7 @@ class Audit:
 
     def _check_deliveries(self, snapshot: Snapshot, block: Block, head: LogHead, digests: bytes) -> None:
         numbered = snapshot.deliveries(head, bodies=True)
+        self._index.add_record(numbered)
         self.recount.deliveries += len(numbered.deliveries.bodies)
         if snapshot.body_digests(head) != body_digests_of(numbered):
             self._problem(f"body_digests, key {head.first}: they are not those of the bodies as they were received")

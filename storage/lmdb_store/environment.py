@@ -24,6 +24,7 @@ from storage.lmdb_store import disk, lock
 from storage.lmdb_store.errors import lmdb_errors, opening_errors, translated, uninterrupted
 from storage.lmdb_store.held import HeldFile
 from storage.lmdb_store.making import (
+    ALWAYS_THERE,
     DATABASES,
     FORMAT_KEY,
     IDENTITY_KEY,
@@ -192,16 +193,21 @@ class Store:
             finally:
                 self._transactions.end_write(txn)
 
-    def used_bytes(self, txn: Any | None = None) -> int:
-        """Return the bytes of the pages that hold something; pages that can be used again do not count."""
+    def used_bytes(self, txn: Any | None = None, index_bytes: int | None = None) -> int:
+        """Return the bytes of the pages that hold something; pages that can be used again do not count.
+
+        `index_bytes`: of the look-up index, if that is known: to ask is a call of LMDB.
+        """
         if txn is None:
             with self.read_transaction() as own:
                 return self.used_bytes(own)
-        return _FIXED_PAGES * self.page_bytes + self.bytes_of(txn, *DATABASES)
+        index_bytes = self.bytes_of(txn, "index") if index_bytes is None else index_bytes
+        return _FIXED_PAGES * self.page_bytes + self.bytes_of(txn, *ALWAYS_THERE, "body_digests") + index_bytes
 
     def bytes_of(self, txn: Any, *databases: str) -> int:
         """Return the bytes of the pages of these databases."""
-        return sum(_pages(txn.stat(getattr(self, name))) for name in databases) * self.page_bytes
+        found = [db for name in databases if (db := getattr(self, name)) is not None]
+        return sum(_pages(txn.stat(db)) for db in found) * self.page_bytes
 
     def reader_check(self) -> int:
         """Free the slots of readers that were killed, which pin pages; return how many there were."""
@@ -210,9 +216,8 @@ class Store:
 
     def _use(self, env: Any) -> None:
         self.env = env
-        self.meta, self.facts, self.bodies, self.ids, self.statuses, self.results, self.body_digests = (
-            env.open_db(name.encode(), create=False) for name in DATABASES
-        )
+        names = (_database(env, name) for name in DATABASES)
+        self.meta, self.facts, self.bodies, self.ids, self.statuses, self.results, self.body_digests, self.index = names
         self._held = [
             HeldFile.found(self.path / name)
             for name in ("data.mdb", "lock.mdb", "writer.lock")
@@ -267,6 +272,16 @@ def _open(path: Path, open_environment: OpenEnvironment, **options: Any) -> Any:
         )
     except lmdb.Error as error:
         raise translated(error, None if options.get("readonly") else path) from error
+
+
+def _database(env: Any, name: str) -> Any:
+    """Return a database; None for one that a store lacks since it was made before it, and nobody has written since."""
+    try:
+        return env.open_db(name.encode(), create=False)
+    except lmdb.NotFoundError:
+        if name in ALWAYS_THERE:
+            raise
+        return None
 
 
 def _pages(stat: Mapping[str, int]) -> int:

@@ -22,7 +22,9 @@ from storage.codec.records import FORMAT, IDENTITY_BYTES, seal
 from storage.errors import StoreDamaged, StoreMissing
 from storage.lmdb_store import disk
 
-DATABASES = ("meta", "facts", "bodies", "ids", "statuses", "results", "body_digests")
+ALWAYS_THERE = ("meta", "facts", "bodies", "ids", "statuses", "results")
+DATABASES = (*ALWAYS_THERE, "body_digests", "index")
+"""The others are not there in a store that was made before them, and that nobody has opened to write since."""
 FORMAT_KEY = b"format"
 IDENTITY_KEY = b"identity"
 RETENTION_KEY = b"retention"

@@ -22,7 +22,7 @@ import lmdb
 
 from storage.lmdb_store.errors import is_of_number
 
-PLACES_KEPT = 8
+PLACES_KEPT = 12
 """More than a server has threads that read."""
 
 PLACE_WAIT_SECONDS = 10.0

@@ -8,6 +8,7 @@ from typing import Any
 import numpy
 from numpy.typing import NDArray
 
+from storage.codec.index_rows import fingerprint
 from storage.codec.records import DIGEST_BYTES, damaged, digest, key_of
 from storage.deliveries import NumberedDeliveries
 from storage.delivery_id import first_of
@@ -54,15 +55,26 @@ def _hits(snapshots: Snapshots, wanted: bytes) -> Iterator[tuple[Numbers, Status
     before: int | None = None
     more = True
     while more:
-        hits = []
+        hits: list[tuple[Numbers, Statuses]] = []
         with snapshots.take() as snapshot:
-            for first, digests in snapshot.digests_backward(before):
-                before = first
-                if places := list(_find_all(digests, wanted)):
-                    newest_first = numpy.array(places[::-1])
-                    hits.append((newest_first + first, _statuses(snapshot, first)[newest_first]))
-            more = snapshot.exhausted
+            before = _add_hits(snapshot, wanted, snapshot.end if before is None else before, hits)
+            more = before > 0
         yield from hits
+
+
+def _add_hits(snapshot: Snapshot, wanted: bytes, before: int, hits: list[tuple[Numbers, Statuses]]) -> int:
+    """Add hits until the snapshot is exhausted; return the number to go on before, 0 at the begin of the store."""
+    for stretch in snapshot.index.with_ids([fingerprint(wanted)], 1, before):
+        for first, digests in snapshot.digests_backward(stretch.stop):
+            places = numpy.array([*places_of(digests, wanted)][::-1], "i8")
+            places = places[(places >= stretch.start - first) & (places < stretch.stop - first)]
+            if len(places):
+                hits.append((places + first, _statuses(snapshot, first)[places]))
+            if snapshot.exhausted:
+                return max(first, stretch.start)
+            if first <= stretch.start:
+                break
+    return 0
 
 
 def processed(
@@ -114,7 +126,7 @@ def delivery(snapshots: Snapshots, delivery_id: str) -> list[EventRecord] | None
         block = snapshot.block_of(first)
         if numbered is None or block is None or numbered.delivery_ids() != [delivery_id]:
             return None
-        return [_event(snapshot, block, numbered, number) for number in range(numbered.first, numbered.end)]
+        return [event_record(snapshot, block, numbered, number) for number in range(numbered.first, numbered.end)]
 
 
 def left_at(snapshots: Snapshots, delivery_id: str) -> int:
@@ -208,13 +220,13 @@ def _collect_dead(snapshot: Snapshot, source_id: str | None, start: int, page: _
                 return int(number)
             head = snapshot.head_of(number)
             if head and source_id in (None, head.source_id) and not snapshot.bodies_left(head):
-                page.add(_event(snapshot, block, _delivery(snapshot, number), number))
+                page.add(event_record(snapshot, block, _delivery(snapshot, number), number))
         if snapshot.exhausted:
             return block.end
     return None
 
 
-def _find_all(digests: bytes, wanted: bytes) -> Iterator[int]:
+def places_of(digests: bytes, wanted: bytes) -> Iterator[int]:
     """Yield the indexes of the digest; a match across two neighbours is not one."""
     at = digests.find(wanted)
     while at >= 0:
@@ -234,7 +246,7 @@ def _events(snapshots: Snapshots, numbers: list[int], *, bodies: bool) -> Iterat
                     continue
                 if block is None:
                     raise damaged(b"statuses", key_of(number), "there is no such event")
-                yield _event(snapshot, block, _delivery(snapshot, number, bodies=bodies), number)
+                yield event_record(snapshot, block, _delivery(snapshot, number, bodies=bodies), number)
 
 
 def _delivery(snapshot: Snapshot, number: int, *, bodies: bool = False) -> NumberedDeliveries:
@@ -244,7 +256,8 @@ def _delivery(snapshot: Snapshot, number: int, *, bodies: bool = False) -> Numbe
     return found
 
 
-def _event(snapshot: Snapshot, block: Block, numbered: NumberedDeliveries, number: int) -> EventRecord:
+def event_record(snapshot: Snapshot, block: Block, numbered: NumberedDeliveries, number: int) -> EventRecord:
+    """Return what the store knows of an event of this block and delivery."""
     row = block.rows[number - block.first]
     status = EventStatus(int(row["status"]))
     ref = int(row["ref"])

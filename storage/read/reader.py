@@ -17,6 +17,8 @@ from storage.model import EventRecord, Page, Span
 from storage.read import lookup
 from storage.read.paging import PageBuilder, pending_at, pending_in, received_at
 from storage.read.processed import Processed, processed_since
+from storage.read.query import EventQuery
+from storage.read.scan import PAGE_EVENTS_MAX, PAGE_LOOKS_MAX, Build, EventPage, select
 from storage.read.snapshot import Snapshot, Snapshots
 from storage.read.usage import Usage, usage
 from storage.statuses import PENDING_STATUSES, EventStatus, Totals
@@ -157,6 +159,19 @@ class Reader:
         """Yield all events of this id with these statuses, newest first, read a few at a time."""
         return lookup.find_each(self._snapshots, source_id, event_id, statuses)
 
+    def select(
+        self,
+        query: EventQuery,
+        *,
+        build: Build | None = None,
+        bodies: bool = False,
+        events_max: int = PAGE_EVENTS_MAX,
+        looks_max: int = PAGE_LOOKS_MAX,
+    ) -> EventPage:
+        """Return the next page of what a query describes. `build` builds events for its `where`; the bodies of their
+        deliveries are empty unless `bodies`."""
+        return select(self._snapshots, query, build=build, bodies=bodies, events_max=events_max, looks_max=looks_max)
+
     def delivery(self, delivery_id: str) -> list[EventRecord] | None:
         """Return all events of a delivery, in order; None if there is no such delivery."""
         return lookup.delivery(self._snapshots, delivery_id)
@@ -182,6 +197,11 @@ class Reader:
     def dead_of(self, source_id: str, event_ids: Iterable[str]) -> dict[str, list[int]]:
         """Return the numbers of the dead events of each of these ids. Reads the statuses of all events once."""
         return lookup.dead_of(self._snapshots, source_id, event_ids)
+
+    def end(self) -> int:
+        """Return the number after the last event in the store."""
+        with self._snapshots.take() as snapshot:
+            return snapshot.end
 
     def usage(self, now_ms: int) -> Usage:
         """Return what the store holds and what came lately; now by the wall clock."""

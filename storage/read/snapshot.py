@@ -31,6 +31,7 @@ from storage.codec.status_rows import Rows, decode_statuses
 from storage.deliveries import NumberedDeliveries
 from storage.lmdb_store.environment import Store
 from storage.read import fronts
+from storage.read.index import IndexReader
 from storage.read.keys import ascending, seek
 from storage.read.pieces import pieces_of
 from storage.statuses import Totals
@@ -67,6 +68,7 @@ class Snapshot:
         self._results: tuple[int, dict[int, bytes]] = (0, {})
         self._fronts: dict[Kind, int] = {}
         self._left = (0, 0)
+        self._index: IndexReader | None = None
 
     @property
     def exhausted(self) -> bool:
@@ -85,6 +87,14 @@ class Snapshot:
                 if self.exhausted:
                     return
             found = cursor.next()
+
+    def blocks_backward(self, before: int) -> Iterator[Block]:
+        """Yield the blocks that start before this number, the last first. Ends early where it is exhausted."""
+        cursor = self._txn.cursor(db=self._store.statuses)
+        found = before > 0 and seek(cursor, before - 1)
+        while found and (block := self._block(cursor)).first < before:
+            yield block
+            found = not self.exhausted and cursor.prev()
 
     def block_at(self, first: int) -> Block:
         """Return the block that starts with this number, which is known to be there."""
@@ -128,7 +138,8 @@ class Snapshot:
         """Return the digests of the bodies of a record's events; b"" if these are known by their ids alone."""
         if self._bodies[0] != head.first:
             key = key_of(head.first)
-            value = self._txn.get(key, db=self._store.body_digests)
+            is_there = self._store.body_digests is not None
+            value = self._txn.get(key, db=self._store.body_digests) if is_there else None
             found = b"" if value is None else decode_body_digests(key, bytes(value))
             if found and len(found) != head.count * DIGEST_BYTES:
                 raise damaged(b"body_digests", key, "the record has another count than the one in facts")
@@ -137,6 +148,8 @@ class Snapshot:
 
     def body_digests_in(self, start: int, end: int) -> Iterator[tuple[int, bytes]]:
         """Yield first numbers and digests of the bodies of those records that start in `start` .. `end - 1`."""
+        if self._store.body_digests is None:
+            return
         cursor = self._txn.cursor(db=self._store.body_digests)
         found = cursor.set_range(key_of(start))
         while found and (key := bytes(cursor.key())) < key_of(end):
@@ -151,6 +164,19 @@ class Snapshot:
             return b""
         at = (number - head.first) * DIGEST_BYTES
         return self.body_digests(head)[at : at + DIGEST_BYTES]
+
+    def digests_forward(self, start: int) -> Iterator[tuple[int, bytes]]:
+        """Yield the same of the blocks from the one that holds `start` on, the oldest first; does not look at
+        `exhausted`."""
+        cursor = self._txn.cursor(db=self._store.ids)
+        found = seek(cursor, start)
+        while found:
+            key = bytes(cursor.key())
+            self._records += 1
+            digests = decode_ids(key, bytes(cursor.value()))
+            if (first := number_of(b"ids", key)) + len(digests) // DIGEST_BYTES > start:
+                yield first, digests
+            found = cursor.next()
 
     @property
     def end(self) -> int:
@@ -266,6 +292,16 @@ class Snapshot:
         return self._results[1]
 
     # Anything.
+
+    @property
+    def index(self) -> IndexReader:
+        """The look-up index."""
+        if self._index is None:
+            self._index = IndexReader(self._txn, self._store, self._read_one)
+        return self._index
+
+    def _read_one(self) -> None:
+        self._records += 1
 
     def front(self, kind: Kind) -> int:
         """Return the number before which all of this kind has left but what is kept; 0 if nothing has."""

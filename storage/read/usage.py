@@ -38,7 +38,7 @@ def usage(snapshots: Snapshots, now_ms: int) -> Usage:
         came, measured_ms = _lately(snapshot, now_ms)
         return Usage(
             archive_bytes=snapshot.bytes_of("bodies", "results"),
-            receipt_bytes=snapshot.bytes_of("meta", "facts", "ids", "statuses", "body_digests"),
+            receipt_bytes=snapshot.bytes_of("meta", "facts", "ids", "statuses", "body_digests", "index"),
             archived=received - sum(each.expired for each in totals),
             events=received - sum(each.receipts_left for each in totals),
             came=came,

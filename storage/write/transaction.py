@@ -21,6 +21,7 @@ import numpy
 import zstandard
 
 from storage.codec import status_rows
+from storage.codec.index_rows import COVERED_KEY, encode_covered
 from storage.codec.log_record import encode_log, split_log
 from storage.codec.pieces import in_pieces
 from storage.codec.records import (
@@ -40,6 +41,7 @@ from storage.codec.records import (
 from storage.codec.status_rows import Rows
 from storage.errors import IllegalStatusChange
 from storage.frozen import frozen
+from storage.index_step import IndexStep
 from storage.lmdb_store.environment import Store
 from storage.model import Append, Group, StatusChange
 from storage.retain.remove import Remover
@@ -72,6 +74,8 @@ class WriterState:
     next_number: int
     next_result: int
     last: LastBlock | None
+    index_bytes: int
+    """Of the pages of the look-up index, which few groups change."""
 
 
 class Transaction:
@@ -101,6 +105,7 @@ class Transaction:
         ]
         self._results = self._pack_results()
         self._last = self._joined()
+        self._index_bytes = before.index_bytes
         self.totals: dict[str, Totals] = {}
         """The new totals of the sources that the group touches, once it ran."""
 
@@ -126,19 +131,24 @@ class Transaction:
             txn.put(key, value, db=store.results, append=True)
         if self._group.removal is not None:
             Remover(txn, store, self._count_removed).remove(self._group.removal, self._time.host.wall_ms)
+        if self._group.index is not None:
+            _put_index(self._group.index, txn, store)
+            self._index_bytes = store.bytes_of(txn, "index")
         self.totals = self._deltas.new_totals(self._group.oldest)
         for source_id, totals in self.totals.items():
             key = totals_key(source_id)
             txn.put(key, encode_totals(key, totals), db=store.meta)
         txn.put(TIME_KEY, encode_time(self._time), db=store.meta)
-        return store.used_bytes(txn)
+        return store.used_bytes(txn, self._index_bytes)
 
     def state(self) -> WriterState:
         """Return what the writer knows; call once this is committed."""
         last = self._last
         if last and last.first in self._blocks:
             last = LastBlock(last.first, self._blocks[last.first], last.digests)
-        return WriterState(self._before.totals | self.totals, self._next_number, self._next_result, last)
+        return WriterState(
+            self._before.totals | self.totals, self._next_number, self._next_result, last, self._index_bytes
+        )
 
     # New events.
 
@@ -229,6 +239,15 @@ class Transaction:
 
 def _columns(change: StatusChange) -> list[Sequence[int]]:
     return [change.attempts, change.originals] if change.status == EventStatus.DUPLICATE else [change.attempts]
+
+
+def _put_index(step: IndexStep, txn: Any, store: Store) -> None:
+    for key in step.deletions:
+        txn.delete(key, db=store.index)
+    for key, value in step.puts:
+        txn.put(key, value, db=store.index)
+    if step.covered is not None:
+        txn.put(COVERED_KEY, encode_covered(step.covered), db=store.meta)
 
 
 def _read_block(number: int, cursor: Any) -> tuple[int, Rows]:

@@ -108,9 +108,10 @@ def _load(store: Store) -> tuple[WriterState, StoreTime | None]:
     with Snapshots(store).take() as snapshot:
         totals, time = snapshot.totals(), snapshot.store_time()
         next_result = (snapshot.last_number("results") or 0) + 1
+        index_bytes = snapshot.bytes_of("index")
         first = snapshot.last_number("ids")
         if first is None:
-            return WriterState(totals, 1, next_result, None), time
+            return WriterState(totals, 1, next_result, None, index_bytes), time
         block = snapshot.block_at(first)
         last = LastBlock(first, block.rows, snapshot.digests(block))
-    return WriterState(totals, last.end, next_result, last), time
+    return WriterState(totals, last.end, next_result, last, index_bytes), time

@@ -141,7 +141,7 @@ def test_the_root_names_the_routes(server: Child) -> None:
     assert {"GET /receipts/{source_id}/{event_id}", "GET /deliveries/{delivery_id}", "POST /requeue"} <= set(found.json)
     for route in found.json:
         method, _, path = route.partition(" ")
-        if method == "GET" and "{" not in path:
+        if method == "GET" and "{" not in path and path != "/tail":  # which has no end
             assert server.admin(path).status == 200
 
 

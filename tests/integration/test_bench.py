@@ -17,6 +17,7 @@ from bench import (
     beside,
     compare,
     fairness,
+    find,
     flat,
     full_queues,
     goals,
@@ -372,3 +373,10 @@ def test_many_sources_are_measured_beside_one() -> None:
     """A tiny run of a few: each was ready, and answered."""
     found = overload.many(0.3, core=None, sources=3, connections=5)
     assert [each["answers"].keys() & {"200"} for each in found.values()] == [{"200"}] * 2
+
+
+def test_look_ups_are_measured_with_their_cost(tmp_path: Path) -> None:
+    """A store of a few segments: everything is found with the index and without, and it has its price."""
+    found = find.run(tmp_path / "store", 10_000)
+    assert found["look_ups"].keys() == found["without"].keys()  # type: ignore[attr-defined]  # of a dict for JSON
+    assert 8 < float(str(found["index_bytes_per_event"])) < 20

@@ -99,8 +99,7 @@ def test_retention_that_cannot_read_warns(children: Children) -> None:
     for turn in range(2):
         send(child, [item(f"new-{turn}-{at}", pad=Random(at).randbytes(1000).hex()) for at in range(100)])
     eventually(lambda: child.lines_of("nothing leaves the store: it cannot be read"))
-    [warning] = child.admin("/readyz").json["warnings"]
-    assert warning["warning"] == "retention_failed"
+    assert "retention_failed" in [each["warning"] for each in child.admin("/readyz").json["warnings"]]
     assert send(child, item("last"))
     assert child.stop() == 0
 

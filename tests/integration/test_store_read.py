@@ -16,7 +16,7 @@ from storage.lmdb_store.environment import Store
 from storage.model import Append, Group, Span
 from storage.read import processed as processed_module
 from storage.read import snapshot as snapshot_module
-from storage.read.lookup import _find_all
+from storage.read.lookup import places_of
 from storage.read.reader import ON_ITS_WAY, Reader
 from storage.read.snapshot import SNAPSHOT_RECORDS_MAX, Snapshot
 from storage.statuses import EventStatus
@@ -314,7 +314,7 @@ def test_a_digest_across_two_neighbours_is_no_hit(store_and_writer: tuple[Store,
     wanted = digest("demo", "id-1")
     writer.write(Group([numbered(1, 3)]))
     packed = b"\0" * 8 + wanted + b"\0" * 8 + wanted
-    assert list(_find_all(packed, wanted)) == [2]
+    assert list(places_of(packed, wanted)) == [2]
     assert [record.number for record in Reader(store).find("demo", "id-1")] == [1]
 
 

@@ -172,7 +172,8 @@ def test_page_of_the_store_format_is_complete() -> None:
     """It names the format, every database, the number of every status, the totals and the columns of deliveries."""
     text = page("docs/internals/store-format.md").text
     assert f"Format `{FORMAT.decode()}`" in text
-    assert re.findall(r"^\| `([a-z_]+)` \| (?:a name|first number|a counter) ", text, re.MULTILINE) == list(DATABASES)
+    keys = "a name|first number|a counter|a kind, a level, a number"
+    assert re.findall(rf"^\| `([a-z_]+)` \| (?:{keys}) ", text, re.MULTILINE) == list(DATABASES)
     assert ", ".join(f"{each.value} {each.label}" for each in EventStatus) in text
     assert f"then these counts: {', '.join(COUNTERS).replace('_', ' ')}." in " ".join(text.split())
     columns = re.findall(r"^\| ([0-9]+) \| ", text, re.MULTILINE)

@@ -1,6 +1,7 @@
 """Parses what an admin request asks for from its path, query and body; a refusal if that is unclear."""
 
 import re
+from collections.abc import Collection
 from urllib.parse import unquote_to_bytes
 
 import orjson
@@ -66,6 +67,21 @@ def value(query: bytes, name: str) -> str | Refusal | None:
         if key == name.encode():
             return decoded(found.replace(b"+", b" "))
     return None
+
+
+def values(query: bytes, names: Collection[str]) -> dict[str, list[str]] | Refusal:
+    """Return all values of each name in the query, which may have no others."""
+    found: dict[str, list[str]] = {}
+    for pair in filter(None, query.split(b"&")):
+        key, _, encoded = pair.partition(b"=")
+        name = key.decode("latin-1")
+        text = decoded(encoded.replace(b"+", b" "))
+        if name not in names:
+            return refuse("invalid_request", f"the query takes {', '.join(names)}")
+        if isinstance(text, Refusal):
+            return text
+        found.setdefault(name, []).append(text)
+    return found
 
 
 def decoded(encoded: bytes) -> str | Refusal:

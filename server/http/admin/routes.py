@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from functools import cache
 from itertools import islice
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol
 
 from quart import Response, request
 from quart_trio import QuartTrio
@@ -14,9 +14,11 @@ from server.base.refusal import Refusal, refuse
 from server.base.worker import Worker
 from server.http.admin import guard as admin_guard
 from server.http.admin import params
+from server.http.admin.event_routes import Finding, add_events
 from server.http.admin.openapi import document, shown_path
+from server.http.admin.view import Refused, query_string, scope, unwrap
 from server.http.answer import Answer, refusal_answer
-from server.http.asgi.body import Scope, up_to
+from server.http.asgi.body import up_to
 from server.http.asgi.routes import add_health, body_reader, quiet_quart, refused_request, response
 from server.http.frontend import Observe
 from server.http.head import Fields
@@ -64,24 +66,6 @@ Sources = Callable[[], Sequence[lookups.Value]]
 """Returns every source as `/sources` shows it; the key `id` holds its id."""
 
 
-T = TypeVar("T")
-
-
-class Refused(Exception):
-    """Ends a view with this refusal. Raised by views alone; what they call returns refusals."""
-
-    def __init__(self, refusal: Refusal) -> None:
-        super().__init__(refusal.message)
-        self.refusal = refusal
-
-
-def unwrap(found: T | Refusal) -> T:
-    """Return what was found, for a view; raise `Refused` if it is a refusal."""
-    if isinstance(found, Refusal):
-        raise Refused(found)
-    return found
-
-
 def build_admin_app(
     *,
     health: Health,
@@ -93,6 +77,7 @@ def build_admin_app(
     refusals: RecordOf,
     reader: Reader,
     worker: Worker,
+    finding: Finding,
     flushed: Callable[[], Awaitable[None]],
     observe: Observe,
     token: Callable[[], bytes],
@@ -111,6 +96,7 @@ def build_admin_app(
     add_health(app, health, observe)
     _add_reports(app, metrics, sources, capacity, worker)
     _add_lookups(app, reader, worker)
+    add_events(app, finding)
     _add_refusals(app, refusals, sources)
     _add_requeue(app, requeue, sources, health)
     _add_trust_clock(app, trust_clock, health)
@@ -130,7 +116,7 @@ def _add_guard(
     app: QuartTrio, token: Callable[[], bytes], flushed: Callable[[], Awaitable[None]], observe: Observe
 ) -> None:
     async def guard() -> Response | None:
-        refusal = admin_guard.check(request.method, request.path, Fields(_scope()["headers"]), token())
+        refusal = admin_guard.check(request.method, request.path, Fields(scope()["headers"]), token())
         if refusal is not None:
             observe(refusal.status, refusal.code, 0.0, refused_request())
             return _refused(refusal)
@@ -211,8 +197,8 @@ def _add_lookups(app: QuartTrio, reader: Reader, worker: Worker) -> None:
         query=[EVENT_ID, Parameter("all", "Every receipt of this id instead, the newest first.", one_of("true"))],
     )
     async def receipts(source_id: str, event_id: str | None = None) -> Response:
-        wants_all = unwrap(params.value(_query(), "all")) == "true"
-        found_id = unwrap(params.event_id(event_id, _query()))
+        wants_all = unwrap(params.value(query_string(), "all")) == "true"
+        found_id = unwrap(params.event_id(event_id, query_string()))
         if wants_all:
             return await every_receipt(source_id, found_id)
         return await find(lookups.receipt, NO_EVENT, source_id, found_id)
@@ -225,7 +211,7 @@ def _add_lookups(app: QuartTrio, reader: Reader, worker: Worker) -> None:
     @operation("The normalised event of this id.", {200: json_of("Event")}, ["not_found", "expired"], query=[EVENT_ID])
     async def events(source_id: str, event_id: str | None = None) -> Response:
         try:
-            return await find(lookups.event, NO_EVENT, source_id, unwrap(params.event_id(event_id, _query())))
+            return await find(lookups.event, NO_EVENT, source_id, unwrap(params.event_id(event_id, query_string())))
         except lookups.BodyNotKept as error:
             raise Refused(refuse("not_found", str(error))) from None
 
@@ -243,7 +229,7 @@ def _add_lookups(app: QuartTrio, reader: Reader, worker: Worker) -> None:
         query=[Parameter("source", "Of this source alone.", TEXT)],
     )
     async def dead() -> Response:
-        source_id = unwrap(params.value(_query(), "source"))
+        source_id = unwrap(params.value(query_string(), "source"))
         page, after = await worker.run(lookups.dead_page, reader, source_id, 0)  # what fails here is still answered
         lines = _dead_lines(reader, worker, source_id, page, after)
         return Response(lines, 200, {"content-type": "application/x-ndjson"})
@@ -295,7 +281,7 @@ def _add_refusals(app: QuartTrio, refusals: RecordOf, sources: Sources) -> None:
         ],
     )
     async def show_refusals(source_id: str) -> Response:
-        limit = unwrap(params.limit(_query(), REFUSALS_MAX))
+        limit = unwrap(params.limit(query_string(), REFUSALS_MAX))
         if all(source["id"] != source_id for source in sources()):
             raise Refused(NO_SOURCE)
         found = [describe(record) for record in await refusals(source_id, limit)]
@@ -337,13 +323,5 @@ def _add_trust_clock(app: QuartTrio, trust_clock: TrustClock, health: Health) ->
     app.add_url_rule("/trust-clock", view_func=believe_clock, methods=["POST"])
 
 
-def _query() -> bytes:
-    return cast(bytes, _scope()["query_string"])
-
-
 def _refused(refusal: Refusal) -> Response:
     return response(refusal_answer(refusal, close=request.method == "POST"))
-
-
-def _scope() -> Scope:
-    return cast(Scope, request.scope)

@@ -78,6 +78,7 @@ class Exchange(H11Protocol):
         """What decodes the body if it is chunked, as in the other front end: h11 gets one chunk of each result."""
         self._encoded = bytearray()
         self._is_complete = False
+        self._is_live = False
         self._scope: Any = None
 
     async def run(self) -> bool:
@@ -203,11 +204,14 @@ class Exchange(H11Protocol):
             await self.link.send(event.data)
 
     async def stream_send(self, event: StreamEvent) -> None:
-        """Send the next part of the answer; the whole leaves at its end."""
+        """Send the next part of the answer; the whole leaves at its end, or each part at once if it is followed."""
         if isinstance(event, Response):
             await self.link.send(self._encode_head(event))
+            self._is_live = (b"content-type", b"text/event-stream") in event.headers
         else:
             await super().stream_send(event)
+        if self._is_live and not isinstance(event, EndBody):
+            await self.link.flush()
         if isinstance(event, EndBody):
             await self.link.flush()
             self.link.on_answer_sent()

@@ -1,0 +1,47 @@
+"""`tidegate events`."""
+
+from server.cli.grammar import Command
+from server.cli.parameters import choice_option, flag, number_option, option, source_argument
+
+FORMATS = ("table", "ndjson", "csv")
+
+FILTERS = (
+    option("--type", "of this event_type", metavar="TYPE", into="event_type"),
+    option("--id", "whose inbound_event_id begins so; a scan", metavar="PREFIX", into="id_prefix"),
+    option("--event-id", "of this whole inbound_event_id", metavar="ID"),
+    option("--provider-id", "of this whole provider_event_id", metavar="ID"),
+    option(
+        "--where",
+        "which have this value there, as payload.order.id=1001 or /payload/order/id=1001; a scan. "
+        "May be said more than once: all must match",
+        metavar="PATH=VALUE",
+        many=True,
+    ),
+)
+"""What `tail` takes too."""
+
+COMMAND = Command(
+    "server.cli.events:run",
+    source_argument("of this source only", required=False),
+    number_option("--last", "the newest N; default: 100"),
+    flag("--all", "all of them", into="every"),
+    flag("--oldest", "the oldest first"),
+    option("--since", "received then or later: a time, a day, or how long ago, as 24h", metavar="TIME"),
+    option("--until", "received before", metavar="TIME"),
+    option(
+        "--outcome", "processed, duplicate, dropped, dead, pending or deferred; some, with commas", metavar="OUTCOME"
+    ),
+    *FILTERS,
+    number_option("--after", "of greater numbers"),
+    number_option("--before", "of smaller numbers"),
+    flag("--payload", "with their payloads"),
+    choice_option("--format", FORMATS, "default: table on a terminal, else ndjson", into="shape"),
+    about="The newest first. Whole ids and times are found at once, however many events there are; a scan looks at "
+    "each event, shows how far it is, and says at Ctrl-C how to go on.",
+    examples=(
+        ("tidegate events orders --since 24h --outcome dead", "what has died since yesterday"),
+        ("tidegate events --provider-id ch_3PqX", "an event by the id that its sender has for it"),
+        ("tidegate events orders --where payload.order.id=1001", "by what is in it"),
+        ("tidegate events --all --format csv --since 2026-07-01 --until 2026-08-01", "a month, for a spreadsheet"),
+    ),
+)

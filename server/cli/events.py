@@ -1,0 +1,118 @@
+"""`events`: all events that meet some conditions, whether the server runs or not."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from server.base.clock import wall_ms
+from server.cli.exit_codes import INTERRUPTED, MISTAKE
+from server.cli.failure import CommandFailed, say
+from server.cli.inspect import check_known
+from server.cli.interrupt import Interruptible
+from server.cli.output import GREEN, RED, YELLOW, Column, Row, print_bytes, print_rows
+from server.cli.progress import Progress
+from server.cli.reading import open_reader
+from server.observe.event_query import BadQuery, query_of
+from server.observe.events import COLUMNS, as_csv, cells, page_of
+from server.observe.receipts import Value
+from storage.read.query import EventQuery
+from storage.read.reader import Reader
+
+EVENTS_SHOWN = 100
+"""If nobody says how many."""
+
+SORTED_EVENTS_MAX = 100_000
+"""Of the newest events that are shown the oldest first: they are in memory until the last is found."""
+
+_STYLES = {"dead": RED, "processed": GREEN, "pending": YELLOW, "deferred": YELLOW}
+TABLE = (
+    Column("NUMBER", "number", is_number=True),
+    Column("RECEIVED", "received_at"),
+    Column("SOURCE", "source_config_id"),
+    Column("TYPE", "event_type"),
+    Column("OUTCOME", "outcome", style=lambda row: _STYLES.get(row["outcome"], "")),
+    Column("ID", "inbound_event_id"),
+)
+
+
+def run(
+    config: Path,
+    *,
+    source: str | None,
+    last: int | None,
+    every: bool,
+    oldest: bool,
+    payload: bool,
+    shape: str | None,
+    **asked: Any,
+) -> int:
+    """Print the events that the options describe."""
+    if every and last is not None:
+        raise CommandFailed(MISTAKE, "say how many are to be shown, or --all; not both")
+    turned = oldest and last is not None
+    if turned and last is not None and last > SORTED_EVENTS_MAX:
+        raise CommandFailed(MISTAKE, f"at most the last {SORTED_EVENTS_MAX} events can be shown the oldest first")
+    limit = None if every else last or EVENTS_SHOWN
+    query = described(oldest_first=oldest and not turned, limit=limit, source=source, **asked)
+    with open_reader(config) as reader, Interruptible() as interrupt:
+        check_known(config, source, reader)
+        listing = Listing(reader, query, interrupt, payloads=payload)
+        rows: Iterable[Value] = reversed(list(listing.rows())) if turned else listing.rows()
+        shown = _print_csv(rows, payloads=payload) if shape == "csv" else print_rows(rows, TABLE, shape)
+    if interrupt.is_interrupted:
+        say(f"stopped: {listing.going_on()}")
+        return INTERRUPTED
+    if shown == limit and not turned:
+        say(f"{shown} events; {listing.going_on()}")
+    return 0
+
+
+def described(**asked: Any) -> EventQuery:
+    """Return the query that options describe. Raises CommandFailed."""
+    try:
+        return query_of(wall_ms(), **asked)
+    except BadQuery as error:
+        raise CommandFailed(MISTAKE, str(error)) from None
+
+
+class Listing:
+    """Reads what a query describes, page by page, and knows where it is."""
+
+    def __init__(self, reader: Reader, query: EventQuery, interrupt: Interruptible, *, payloads: bool) -> None:
+        self._reader = reader
+        self._interrupt = interrupt
+        self._query = query
+        self._payloads = payloads
+        self._place: int | None = query.after if query.oldest_first else query.before
+
+    def rows(self) -> Iterator[Value]:
+        """Yield the events; show meanwhile how many were looked at. Ends early at Ctrl-C."""
+        query: EventQuery | None = self._query
+        looked = 0
+        with Progress("events looked at") as progress:
+            while query is not None and not self._interrupt.is_interrupted:
+                values, page = page_of(self._reader, query, payloads=self._payloads)
+                looked += page.looked
+                if values:
+                    progress.clear()
+                    yield from values
+                    self._place = int(str(values[-1]["number"]))
+                query = page.following
+                if query is not None:
+                    self._place = query.after if query.oldest_first else query.before
+                progress.update(looked)
+
+    def going_on(self) -> str:
+        """Return in words how to go on where it ended."""
+        name = "after" if self._query.oldest_first else "before"
+        return "nothing was read" if self._place is None else f"to go on, say --{name} {self._place}"
+
+
+def _print_csv(rows: Iterable[Row], *, payloads: bool) -> int:
+    columns = [*COLUMNS, "payload"] if payloads else COLUMNS
+    print_bytes(as_csv([columns]))
+    count = 0
+    for row in rows:
+        print_bytes(as_csv([cells(row, columns)]))
+        count += 1
+    return count

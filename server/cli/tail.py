@@ -1,0 +1,107 @@
+"""`tail`: the newest events, and with `-f` what comes, as it comes. It reads the store, and asks no server."""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from server.base.printable import printable
+from server.cli.events import described
+from server.cli.exit_codes import INTERRUPTED
+from server.cli.failure import say
+from server.cli.inspect import check_known
+from server.cli.interrupt import Interruptible
+from server.cli.output import is_table, print_bytes
+from server.cli.reading import open_reader
+from server.observe.events import as_lines, page_of
+from server.observe.receipts import Value
+from storage.read.query import EventQuery
+from storage.read.reader import Reader
+
+EVENTS_SHOWN = 10
+"""Of those that are there, if nobody says how many."""
+
+POLL_SECONDS = 0.25
+"""Between two looks at what has come."""
+
+
+def run(
+    config: Path,
+    *,
+    source: str | None,
+    follow: bool,
+    last: int | None,
+    after: int | None,
+    payload: bool,
+    shape: str | None,
+    **asked: Any,
+) -> int:
+    """Print the newest events, or those after a number; with `follow`, all that come until Ctrl-C."""
+    query = described(source=source, after=after or 0, **asked)
+    show = _print_table if is_table(shape) else _print_lines
+    with open_reader(config) as reader, Interruptible() as interrupt:
+        check_known(config, source, reader)
+        tail = Tail(reader, query, interrupt, payloads=payload)
+        if after is None:
+            show(tail.newest(last or EVENTS_SHOWN))
+        tail.show_what_came(show)
+        while follow and not interrupt.is_interrupted:
+            interrupt.wait(POLL_SECONDS)
+            tail.show_what_came(show)
+    if interrupt.is_interrupted:
+        say(f"stopped: to go on, say --after {tail.after}")
+    return INTERRUPTED if interrupt.is_interrupted else 0
+
+
+class Tail:
+    """Reads what comes, by number: nothing twice, and no gap."""
+
+    def __init__(self, reader: Reader, query: EventQuery, interrupt: Interruptible, *, payloads: bool) -> None:
+        self._reader = reader
+        self._interrupt = interrupt
+        self._query = query
+        self._payloads = payloads
+        self.after = query.after
+        """The number up to which all is shown."""
+
+    def newest(self, count: int) -> Sequence[Value]:
+        """Return the newest events that there are, the oldest first, and go on after them."""
+        end = self._reader.end()
+        found: list[Value] = []
+        query: EventQuery | None = replace(self._query, before=end, limit=count)
+        while query is not None and not self._interrupt.is_interrupted:
+            values, page = page_of(self._reader, query, payloads=self._payloads)
+            found += values
+            query = page.following
+        self.after = end - 1
+        return found[::-1]
+
+    def show_what_came(self, show: Callable[[Sequence[Value]], None]) -> None:
+        """Show all that has come."""
+        end = self._reader.end()
+        query: EventQuery | None = replace(self._query, after=self.after, before=end, oldest_first=True)
+        while query is not None and self.after < end - 1 and not self._interrupt.is_interrupted:
+            values, page = page_of(self._reader, query, payloads=self._payloads)
+            show(values)
+            query = page.following
+            self.after = end - 1 if query is None else query.after
+
+
+def _print_lines(values: Sequence[Value]) -> None:
+    print_bytes(as_lines(values))
+    sys.stdout.buffer.flush()
+
+
+def _print_table(values: Sequence[Value]) -> None:
+    """Print a line for each, in columns that do not wait for what comes."""
+    print_bytes(b"".join(_line(value) for value in values))
+    sys.stdout.buffer.flush()
+
+
+def _line(value: Value) -> bytes:
+    texts = [printable(str(value[key])) for key in ("source_config_id", "event_type", "outcome", "inbound_event_id")]
+    source, kind, outcome, event_id = texts
+    found = f"{value['number']:>10}  {value['received_at']}  {source:<16}  {kind:<20}  {outcome:<9}  {event_id}"
+    payload = f"  {printable(as_lines([value['payload']]).decode().rstrip())}" if "payload" in value else ""
+    return f"{found}{payload}\n".encode()

@@ -1,0 +1,228 @@
+"""`/events` and `/tail`: what there is, page by page, and what comes, as it comes.
+
+Both read the store by number in threads of their own, a bounded piece at a time: they take nothing from what is on its
+way into it. A follower is woken when something was committed, reads what has come since its number, and sends that; so
+one that is slow has no queue that could grow, and one that does not read is disconnected.
+"""
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+
+import trio
+from quart import Response
+from quart_trio import QuartTrio
+
+from server.base.json_text import json_text
+from server.base.refusal import Refusal, refuse
+from server.base.worker import Worker
+from server.http.admin import params
+from server.http.admin.view import Refused, query_string, scope, unwrap
+from server.http.answer import Answer
+from server.http.asgi.routes import response
+from server.http.head import Fields
+from server.observe.event_query import BadQuery, number_of, query_of
+from server.observe.events import as_lines, page_of
+from server.observe.receipts import Value
+from storage.errors import StoreError
+from storage.read.query import EventQuery
+from storage.read.reader import Reader
+from storage.read.scan import PAGE_EVENTS_MAX
+
+LOOKS_MAX = 100_000
+"""Events looked at for one request, if what it asks for is rare: it says where to go on."""
+LOOKS_AT_ONCE = 5_000
+"""Of these, between two rests. A rest is as long as what it follows: so a scan takes no more than half of a core from
+what serves deliveries."""
+TAIL_RESTS = 4
+"""How many times as long as it read rests what reads for all followers together: they take a fifth of a core."""
+EVENTS_SHOWN = 100
+"""In an answer, if nobody says how many."""
+FOLLOWERS_MAX = 16
+"""At a time: each reads all that comes."""
+FOLLOW_SECONDS = 0.1
+"""Between two looks of a follower at what has come: what came together is read together."""
+HEARTBEAT_SECONDS = 15.0
+"""Between two signs of life while nothing is to be told: so soon is it noticed that a follower has gone."""
+
+_FILTERS = ("source", "type", "id", "event_id", "provider_id", "where", "payload", "after")
+_LISTED = (*_FILTERS, "since", "until", "outcome", "before", "order", "limit", "format")
+_REPEATED = ("where",)
+FORMATS = ("json", "ndjson")
+NO_OR_YES = ("false", "true")
+
+
+class Finding:
+    """What the two routes need. The reader is used in the worker `find`, another one in `tail`."""
+
+    def __init__(
+        self,
+        readers: tuple[Reader, Reader],
+        workers: tuple[Worker, Worker],
+        now_ms: Callable[[], int],
+        end: Callable[[], int],
+        committed: Callable[[], Awaitable[None]],
+    ) -> None:
+        """`end` tells the number after the last event in the store; `committed` returns when it may have changed."""
+        self.reader, self.tail_reader = readers
+        self.find, self.tail = workers
+        self.now_ms = now_ms
+        self.end = end
+        self.committed = committed
+        self.followers = 0
+
+
+def add_events(app: QuartTrio, finding: Finding) -> None:
+    """Add both routes."""
+
+    async def list_events() -> Response:
+        given = unwrap(_given(_LISTED))
+        form = unwrap(_choice(given, "format", FORMATS))
+        payloads = unwrap(_choice(given, "payload", NO_OR_YES)) == "true"
+        shown = unwrap(params.limit(query_string(), PAGE_EVENTS_MAX)) if "limit" in given else EVENTS_SHOWN
+        query = unwrap(_described(given, finding.now_ms()))
+        found = await finding.find.run(_found, finding.reader, query, payloads, shown)
+        return response(_answer(*found, form))
+
+    async def tail() -> Response:
+        given = unwrap(_given(_FILTERS))
+        payloads = unwrap(_choice(given, "payload", NO_OR_YES)) == "true"
+        query = unwrap(_followed(given, finding))
+        if finding.followers >= FOLLOWERS_MAX:
+            raise Refused(refuse("overloaded", f"{FOLLOWERS_MAX} follow already"))
+        return Response(
+            _follow(finding, query, payloads=payloads),
+            200,
+            {"content-type": "text/event-stream", "cache-control": "no-store"},
+        )
+
+    app.add_url_rule("/events", view_func=list_events, methods=["GET"])
+    app.add_url_rule("/tail", view_func=tail, methods=["GET"])
+
+
+def _given(names: Sequence[str]) -> Mapping[str, Sequence[str]] | Refusal:
+    """Return what the query of the request says."""
+    found = params.values(query_string(), names)
+    if isinstance(found, Refusal):
+        return found
+    twice = next((name for name, values in found.items() if len(values) > 1 and name not in _REPEATED), None)
+    if twice is not None:
+        return refuse("invalid_request", f"{twice} is there twice")
+    return found
+
+
+def _choice(given: Mapping[str, Sequence[str]], name: str, choices: Sequence[str]) -> str | Refusal:
+    (found,) = given.get(name, choices[:1])
+    return found if found in choices else refuse("invalid_request", f"{name} is one of {', '.join(choices)}")
+
+
+def _described(given: Mapping[str, Sequence[str]], now_ms: int) -> EventQuery | Refusal:
+    order = _choice(given, "order", ("newest", "oldest"))
+    if isinstance(order, Refusal):
+        return order
+    one = {name: values[0] for name, values in given.items()}
+    try:
+        return query_of(
+            now_ms,
+            source=one.get("source"),
+            since=one.get("since"),
+            until=one.get("until"),
+            outcome=one.get("outcome"),
+            event_type=one.get("type"),
+            event_id=one.get("event_id"),
+            id_prefix=one.get("id"),
+            provider_id=one.get("provider_id"),
+            where=given.get("where", ()),
+            after=number_of(one.get("after", "0")),
+            before=number_of(one["before"]) if "before" in one else None,
+            oldest_first=order == "oldest",
+        )
+    except BadQuery as error:
+        return refuse("invalid_request", str(error))
+
+
+def _found(
+    reader: Reader, query: EventQuery, payloads: bool, events_max: int
+) -> tuple[list[Value], EventQuery | None, int]:
+    """In a worker: return what was found, the query to go on with, and how many events were looked at."""
+    found: list[Value] = []
+    looked, rest = 0, 0.0
+    following: EventQuery | None = query
+    while following is not None and len(found) < events_max and looked < LOOKS_MAX:
+        time.sleep(rest)
+        started = time.monotonic()
+        values, page = page_of(
+            reader, following, payloads=payloads, events_max=events_max - len(found), looks_max=LOOKS_AT_ONCE
+        )
+        found += values
+        looked += page.looked
+        following = page.following
+        rest = time.monotonic() - started
+    return found, following, looked
+
+
+def _answer(values: Sequence[Value], query: EventQuery | None, looked: int, form: str) -> Answer:
+    following = None if query is None else {"after": query.after} if query.oldest_first else {"before": query.before}
+    if form == "json":
+        return Answer(200, json_text({"events": values, "next": following, "looked_at": looked}))
+    told = [(b"tidegate-next", b"%b=%d" % (key.encode(), number or 0)) for key, number in (following or {}).items()]
+    return Answer(200, as_lines(values), headers=((b"content-type", b"application/x-ndjson"), *told))
+
+
+# Following.
+
+
+def _followed(given: Mapping[str, Sequence[str]], finding: Finding) -> EventQuery | Refusal:
+    """Return what a follower asks for: what comes after the number that it names, else from now on."""
+    query = _described({"order": ["oldest"]} | dict(given), finding.now_ms())
+    last = Fields(scope()["headers"]).only(b"last-event-id")
+    if isinstance(query, Refusal):
+        return query
+    try:
+        if last:
+            return replace(query, after=number_of(last.decode("latin-1")))
+    except BadQuery as error:
+        return refuse("invalid_request", f"Last-Event-ID: {error}")
+    return query if "after" in given else replace(query, after=finding.end() - 1)
+
+
+async def _follow(finding: Finding, query: EventQuery, *, payloads: bool) -> AsyncIterator[bytes]:
+    """Yield what comes, each event with its number as its id, and a sign of life now and then."""
+    finding.followers += 1
+    try:
+        yield _sign_of_life(query.after)
+        while True:
+            with trio.move_on_after(HEARTBEAT_SECONDS) as quiet:
+                while finding.end() <= query.after + 1:
+                    await finding.committed()
+            if quiet.cancelled_caught:
+                yield _sign_of_life(query.after)
+                continue
+            text, query = await _come(finding, query, payloads)
+            yield text or _sign_of_life(query.after)
+            await trio.sleep(FOLLOW_SECONDS)
+    except StoreError as error:  # nothing else can be answered any more
+        yield b"event: error\ndata: %b\n\n" % json_text({"code": "storage_failed", "message": str(error)})
+    finally:
+        finding.followers -= 1
+
+
+async def _come(finding: Finding, query: EventQuery, payloads: bool) -> tuple[bytes, EventQuery]:
+    """Return what has come after a number, a page of it, and the query for the rest."""
+    end = finding.end()
+    text, following = await finding.tail.run(_read_tail, finding.tail_reader, replace(query, before=end), payloads)
+    return text, replace(query, after=end - 1 if following is None else following.after)
+
+
+def _read_tail(reader: Reader, query: EventQuery, payloads: bool) -> tuple[bytes, EventQuery | None]:
+    """In a worker: return a page as followers get it, and the query for the rest."""
+    started = time.monotonic()
+    values, page = page_of(reader, query, payloads=payloads)
+    text = b"".join([b"id: %b\ndata: %b\n\n" % (str(each["number"]).encode(), json_text(each)) for each in values])
+    time.sleep(TAIL_RESTS * (time.monotonic() - started))
+    return text, page.following
+
+
+def _sign_of_life(number: int) -> bytes:
+    """Return an event without data, which tells the follower its number and is otherwise passed over."""
+    return b": nothing new\nid: %d\n\n" % number

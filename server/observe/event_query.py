@@ -1,0 +1,114 @@
+"""What people and programs write to say which events they look for: texts in, an `EventQuery` out. No I/O, no clock."""
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+import orjson
+
+from server.base.clock import WALL_MS_MAX
+from storage.read.query import EventQuery, Where
+from storage.statuses import PENDING_STATUSES, EventStatus
+
+OUTCOMES: Mapping[str, Sequence[EventStatus]] = {
+    status.label: PENDING_STATUSES if status is EventStatus.PENDING else (status,) for status in EventStatus
+}
+"""By what is written: which events are meant. `pending` are all without an outcome, the deferred ones too."""
+
+_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_AGO = re.compile(r"([0-9]{1,9})([smhdw])")
+_NUMBER = re.compile(r"[0-9]{1,18}")
+
+
+class BadQuery(ValueError):
+    """What was written cannot be understood. The message names it, and says what could stand there."""
+
+
+def time_of(text: str, now_ms: int) -> int:
+    """Return a time in ms since the epoch: RFC 3339, in UTC if it names no offset; a day; or how long ago, as `24h`.
+
+    Raises BadQuery.
+    """
+    ago = _AGO.fullmatch(text)
+    if ago:
+        return max(0, now_ms - 1000 * int(ago[1]) * _UNIT_SECONDS[ago[2]])
+    try:
+        found = datetime.fromisoformat(text.strip())
+        at_ms = (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp() * 1000
+    except (ValueError, OverflowError):
+        words = "neither a time, as 2026-07-01T12:00:00Z or 2026-07-01, nor how long ago, as 30s, 5m, 24h, 7d"
+        raise BadQuery(f"{text!r} is {words}") from None
+    return min(max(0, round(at_ms)), WALL_MS_MAX)
+
+
+def statuses_of(text: str) -> Sequence[EventStatus]:
+    """Return which events are meant by an outcome, or several that commas separate. Raises BadQuery."""
+    names = [name.strip() for name in text.split(",")]
+    if not all(name in OUTCOMES for name in names):
+        raise BadQuery(f"{text!r} is not an outcome: {', '.join(OUTCOMES)}, or some of them with commas between")
+    return sorted({status for name in names for status in OUTCOMES[name]})
+
+
+def where_of(text: str) -> Where:
+    """Return what `PATH=VALUE` asks for. Raises BadQuery.
+
+    PATH is dotted, or a JSON pointer if it begins with a slash. VALUE matches the string of these characters, and the
+    number, true, false or null that is written so; in double quotes the string alone.
+    """
+    path, equals, value = text.partition("=")
+    keys = _pointer(path) if path.startswith("/") else path.split(".")
+    if not equals or not path or not all(keys):
+        raise BadQuery(f"{text!r} is not PATH=VALUE, as payload.order.id=1001 or /payload/order/id=1001")
+    try:
+        scalar = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return Where(keys, (value,))
+    if isinstance(scalar, str):
+        return Where(keys, (scalar,))
+    return Where(keys, (value,) if isinstance(scalar, list | dict) else (value, scalar))
+
+
+def _pointer(path: str) -> list[str]:
+    return [key.replace("~1", "/").replace("~0", "~") for key in path[1:].split("/")]
+
+
+def number_of(text: str) -> int:
+    """Return the number of an event. Raises BadQuery."""
+    if not _NUMBER.fullmatch(text):
+        raise BadQuery(f"{text!r} is not the number of an event")
+    return int(text)
+
+
+def query_of(
+    now_ms: int,
+    *,
+    source: str | None = None,
+    since: str | None = None,
+    until: str | None = None,
+    outcome: str | None = None,
+    event_type: str | None = None,
+    event_id: str | None = None,
+    id_prefix: str | None = None,
+    provider_id: str | None = None,
+    where: Sequence[str] = (),
+    after: int | None = None,
+    before: int | None = None,
+    oldest_first: bool = False,
+    limit: int | None = None,
+) -> EventQuery:
+    """Return the query that these texts describe. Raises BadQuery."""
+    return EventQuery(
+        source_id=source,
+        since_ms=None if since is None else time_of(since, now_ms),
+        until_ms=None if until is None else time_of(until, now_ms),
+        statuses=() if outcome is None else statuses_of(outcome),
+        event_type=event_type,
+        event_id=event_id,
+        id_prefix=id_prefix,
+        provider_id=provider_id,
+        where=[where_of(each) for each in where],
+        after=after or 0,
+        before=before,
+        oldest_first=oldest_first,
+        limit=limit,
+    )

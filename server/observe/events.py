@@ -1,0 +1,88 @@
+"""Events as lists show them: the same facts for the commands and the admin side, as JSON-able values."""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+
+from server.base.json_text import json_text
+from server.intake.events import build_events, rfc3339
+from server.observe.receipts import Value, archive
+from storage.model import EventRecord
+from storage.read.query import EventQuery
+from storage.read.reader import Reader
+from storage.read.scan import PAGE_EVENTS_MAX, PAGE_LOOKS_MAX, EventPage
+from storage.statuses import PENDING_STATUSES, EventStatus
+
+COLUMNS = (
+    "number",
+    "received_at",
+    "source_config_id",
+    "inbound_event_id",
+    "provider_event_id",
+    "event_type",
+    "outcome",
+    "finished_at",
+    "attempts",
+    "delivery",
+    "batch_index",
+    "duplicate_of",
+    "error",
+)
+"""Of a table of values that has a place for each; a payload is one more."""
+
+
+def page_of(
+    reader: Reader,
+    query: EventQuery,
+    *,
+    payloads: bool = False,
+    events_max: int = PAGE_EVENTS_MAX,
+    looks_max: int = PAGE_LOOKS_MAX,
+) -> tuple[list[Value], EventPage]:
+    """Return the next page of a query as values, and as it was read. `payloads`: they are among the values."""
+    page = reader.select(query, build=build_events, bodies=payloads, events_max=events_max, looks_max=looks_max)
+    return [event_value(record, payload=payloads) for record in page.records], page
+
+
+def event_value(record: EventRecord, *, payload: bool = False) -> Value:
+    """Return what lists show of an event. `outcome` is `pending` or `deferred` while there is none."""
+    numbered, position = record.numbered, record.position
+    delivery = numbered.deliveries
+    found: Value = {
+        "number": record.number,
+        "received_at": rfc3339(delivery.received_at_ms[0]),
+        "source_config_id": delivery.source_id,
+        "inbound_event_id": numbered.event_id(position),
+        "provider_event_id": delivery.provider_ids[position],
+        "event_type": delivery.types[position],
+        "outcome": record.status.label,
+        "finished_at": None if record.status in PENDING_STATUSES else rfc3339(record.at_ms),
+        "attempts": record.attempts,
+        "delivery": numbered.delivery_ids()[0],
+        "batch_index": delivery.indexes[position],
+    }
+    if record.status is EventStatus.DUPLICATE:
+        found["duplicate_of"] = record.duplicate_of
+    if record.status is EventStatus.DEAD:
+        found["error"] = record.detail.get("error")
+    if payload:
+        found["payload"] = build_events(numbered, [position])[0]["payload"]
+    return found | archive(record)
+
+
+def as_lines(values: Iterable[object]) -> bytes:
+    """Return them as JSON, one a line."""
+    return b"".join(json_text(value) + b"\n" for value in values)
+
+
+def as_csv(values: Iterable[Sequence[object]]) -> bytes:
+    """Return rows as RFC 4180 has them."""
+    text = io.StringIO()
+    csv.writer(text).writerows(values)
+    return text.getvalue().encode()
+
+
+def cells(value: Mapping[str, object], columns: Sequence[str]) -> list[object]:
+    """Return the columns of an event; what is not a text or a number is written as JSON."""
+    found = [value.get(column) for column in columns]
+    return [json_text(each).decode() if isinstance(each, dict | list | bool) else each for each in found]

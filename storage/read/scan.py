@@ -1,0 +1,264 @@
+"""Finds the events that a query describes, page by page, each in short transactions: nothing is held between pages.
+
+What the index can tell goes first (whole ids, times), then statuses, then the source in the heads of records, then what
+was found at intake, and last, of what is left, the events themselves. What is given back or processed between two pages
+has the status that it has when its page is read. No page repeats or skips a number, whatever came or left meanwhile.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy
+from numpy.typing import NDArray
+
+from storage.codec.index_rows import fingerprint, provider_fingerprints
+from storage.codec.log_record import LogHead
+from storage.codec.records import digest
+from storage.deliveries import NumberedDeliveries
+from storage.frozen import frozen
+from storage.model import EventRecord
+from storage.read.lookup import event_record, places_of
+from storage.read.query import EventQuery, Where
+from storage.read.snapshot import Block, Snapshot, Snapshots
+
+PAGE_EVENTS_MAX = 500
+"""In one page."""
+PAGE_BODY_BYTES_MAX = 8 * 2**20
+"""Of the deliveries of a page that is read with bodies: it ends with the one that exceeds it."""
+PAGE_LOOKS_MAX = 20_000
+"""Events and blocks that are looked at for one page: some tenths of a second, if all of them must be built."""
+
+Build = Callable[[NumberedDeliveries, Sequence[int]], Sequence[Mapping[str, object]]]
+"""Builds the normalised events at these positions."""
+
+
+@frozen
+class EventPage:
+    """What was found in one stretch of the log, in the order that the query asks for."""
+
+    records: Sequence[EventRecord]
+    following: EventQuery | None
+    """The query for what comes next; None if there is nothing more to look at. There may be, if a page is empty."""
+    looked: int
+    """How many events and blocks were looked at."""
+
+
+def select(
+    snapshots: Snapshots,
+    query: EventQuery,
+    *,
+    build: Build | None = None,
+    bodies: bool = False,
+    events_max: int = PAGE_EVENTS_MAX,
+    looks_max: int = PAGE_LOOKS_MAX,
+) -> EventPage:
+    """Return the next page of a query. `build` is needed if it has `where`; `bodies`: of the deliveries found."""
+    page = _Page(query, build, bodies, min(events_max, events_max if query.limit is None else query.limit), looks_max)
+    place: int | None = page.begin
+    while place is not None and not page.is_full:
+        with snapshots.take() as snapshot:
+            place = page.walk(snapshot, place)
+    return EventPage(page.records, page.following(place), page.looked)
+
+
+class _Page:
+    """Collects a page. A place is the number to look at next; if the newest come first, the one after that."""
+
+    def __init__(self, query: EventQuery, build: Build | None, bodies: bool, events_max: int, looks_max: int) -> None:
+        self._query = query
+        self._build = build
+        self._bodies = bodies
+        self._events_max = events_max
+        self._looks_max = looks_max
+        self._body_bytes = 0
+        self._digests: Collection[bytes] | None = None
+        """Of the whole id that is asked for, in each source."""
+        self.records: list[EventRecord] = []
+        self.looked = 0
+
+    @property
+    def begin(self) -> int | None:
+        query = self._query
+        if query.limit == 0:
+            return None
+        return query.after + 1 if query.oldest_first else (2**63 if query.before is None else query.before)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the page ends here."""
+        is_large = self._body_bytes >= PAGE_BODY_BYTES_MAX
+        return is_large or self.looked >= self._looks_max or len(self.records) >= self._events_max
+
+    def following(self, place: int | None) -> EventQuery | None:
+        """Return the query that goes on from there."""
+        query = self._query
+        left = None if query.limit is None else query.limit - len(self.records)
+        if place is None or left == 0:
+            return None
+        if query.oldest_first:
+            return replace(query, after=place - 1, limit=left)
+        return replace(query, before=place, limit=left) if place > query.after + 1 else None
+
+    def walk(self, snapshot: Snapshot, place: int) -> int | None:
+        """Look from there on until page or snapshot is used up; return the place to go on from, None at the end."""
+        query = self._query
+        end = snapshot.end if query.before is None else min(query.before, snapshot.end)
+        low, high = (place, end) if query.oldest_first else (query.after + 1, min(place, end))
+        sources = _sources(snapshot, query)
+        if query.event_id is not None:
+            self._digests = [digest(each, query.event_id) for each in sources]
+        for stretch in _stretches(snapshot, query, sources, low, high):
+            for block in _blocks(snapshot, stretch, oldest_first=query.oldest_first):
+                numbers = range(max(stretch.start, block.first), min(stretch.stop, block.end))
+                self.looked += 1
+                stopped = self._look_at(snapshot, block, numbers)
+                if stopped is not None:
+                    return stopped
+                if snapshot.exhausted or self.is_full:
+                    return numbers.stop if query.oldest_first else numbers.start
+        return None
+
+    def _look_at(self, snapshot: Snapshot, block: Block, numbers: range) -> int | None:
+        """Add what is wanted of a block; return the place where the page was full before the end, if so."""
+        query = self._query
+        statuses = block.rows["status"][numbers.start - block.first : numbers.stop - block.first]
+        wanted = numpy.isin(statuses, list(query.statuses)) if query.statuses else numpy.ones(len(numbers), "?")
+        if self._digests is not None:
+            wanted &= _with_digests(snapshot, block, numbers, self._digests)
+        if not wanted.any():
+            return None
+        heads = list(snapshot.heads(numbers.start, numbers.stop))
+        for head in heads if query.oldest_first else reversed(heads):
+            if query.source_id not in (None, head.source_id):
+                continue
+            start, stop = max(numbers.start, head.first), min(numbers.stop, head.end)
+            mine = numpy.flatnonzero(wanted[start - numbers.start : stop - numbers.start]) + start
+            if not len(mine):
+                continue
+            for number in self._in_record(snapshot, head, mine.tolist()):
+                if self.is_full:
+                    return number if query.oldest_first else number + 1
+                self._add(snapshot, block, number)
+        return None
+
+    def _in_record(self, snapshot: Snapshot, head: LogHead, numbers: Sequence[int]) -> Sequence[int]:
+        """Return those of these events of a record that are wanted, in the order of the query."""
+        query = self._query
+        if query.looks_into_facts:
+            self.looked += len(numbers)
+            numbered = snapshot.deliveries(head, bodies=False)
+            positions = [number - head.first for number in numbers]
+            for matching in _conditions(query):
+                positions = matching(numbered, positions)
+            if query.where and positions and not snapshot.bodies_left(head):
+                positions = self._built(snapshot.deliveries(head, bodies=True), positions)
+            elif query.where:
+                positions = []
+            numbers = [head.first + position for position in positions]
+        return numbers if query.oldest_first else numbers[::-1]
+
+    def _built(self, numbered: NumberedDeliveries, positions: Sequence[int]) -> list[int]:
+        if self._build is None:
+            raise ValueError("a query with `where` needs what builds events")
+        events = self._build(numbered, positions)
+        where = self._query.where
+        return [
+            position for position, event in zip(positions, events, strict=True) if all(_has(event, w) for w in where)
+        ]
+
+    def _add(self, snapshot: Snapshot, block: Block, number: int) -> None:
+        numbered = snapshot.delivery_of(number, bodies=self._bodies)
+        assert numbered is not None  # its head was just read, in the same transaction
+        if not (self.records and self.records[-1].numbered is numbered):
+            self._body_bytes += numbered.deliveries.size
+        self.looked += 1
+        self.records.append(event_record(snapshot, block, numbered, number))
+
+
+def _sources(snapshot: Snapshot, query: EventQuery) -> Collection[str]:
+    return snapshot.totals() if query.source_id is None else (query.source_id,)
+
+
+def _stretches(snapshot: Snapshot, query: EventQuery, sources: Collection[str], low: int, high: int) -> Iterator[range]:
+    """Yield the stretches of numbers that may hold something, in the order of the query."""
+    index = snapshot.index
+    if low >= high:
+        return iter(())
+    if query.event_id is not None:
+        wanted = [fingerprint(digest(each, query.event_id)) for each in sources]
+        return index.with_ids(wanted, low, high, oldest_first=query.oldest_first)
+    if query.provider_id is not None:
+        wanted = [fingerprint(digest(each, query.provider_id)) for each in sources]
+        wanted += [int(provider_fingerprints(each, [query.provider_id])[0]) for each in sources]
+        return index.with_ids(wanted, low, high, oldest_first=query.oldest_first)
+    if query.since_ms is not None or query.until_ms is not None:
+        return index.received(query.since_ms, query.until_ms, low, high, oldest_first=query.oldest_first)
+    return iter([range(low, high)])
+
+
+def _with_digests(snapshot: Snapshot, block: Block, numbers: range, wanted: Collection[bytes]) -> NDArray[numpy.bool_]:
+    """Return which of these events of a block have one of these digests."""
+    digests = snapshot.digests(block)
+    found = numpy.zeros(len(block.rows), "?")
+    for each in wanted:
+        found[list(places_of(digests, each))] = True
+    return found[numbers.start - block.first : numbers.stop - block.first]
+
+
+def _blocks(snapshot: Snapshot, stretch: range, *, oldest_first: bool) -> Iterator[Block]:
+    for block in snapshot.blocks(stretch.start) if oldest_first else snapshot.blocks_backward(stretch.stop):
+        if block.first >= stretch.stop or block.end <= stretch.start:
+            return
+        yield block
+
+
+# Conditions on what was found at intake.
+
+Matching = Callable[[NumberedDeliveries, Sequence[int]], list[int]]
+
+
+def _conditions(query: EventQuery) -> Iterator[Matching]:
+    """Yield what takes out those of some positions that do not match, the cheapest first."""
+    if query.event_type is not None:
+        yield lambda numbered, found: _equal(numbered.deliveries.types, query.event_type, found)
+    if query.provider_id is not None:
+        yield lambda numbered, found: _equal(numbered.deliveries.provider_ids, query.provider_id, found)
+    if query.event_id is not None:
+        yield lambda numbered, found: _equal(numbered.event_ids(), query.event_id, found)
+    if query.id_prefix is not None:
+        yield lambda numbered, found: _beginning(numbered.event_ids(), query.id_prefix or "", found)
+    if query.since_ms is not None or query.until_ms is not None:
+        yield lambda numbered, found: _received(numbered, query.since_ms, query.until_ms, found)
+
+
+def _equal(column: Sequence[str | None], wanted: str | None, positions: Sequence[int]) -> list[int]:
+    return [position for position in positions if column[position] == wanted]
+
+
+def _beginning(column: Sequence[str], prefix: str, positions: Sequence[int]) -> list[int]:
+    return [position for position in positions if column[position].startswith(prefix)]
+
+
+def _received(
+    numbered: NumberedDeliveries, since_ms: int | None, until_ms: int | None, positions: Sequence[int]
+) -> list[int]:
+    deliveries = numbered.deliveries
+    times = numpy.repeat(deliveries.received_at_ms, deliveries.counts)[list(positions)]
+    fits = (times >= (since_ms or 0)) & (times < (2**63 if until_ms is None else until_ms))
+    return [position for position, each in zip(positions, fits.tolist(), strict=True) if each]
+
+
+def _has(event: Mapping[str, object], where: Where) -> bool:
+    """Return whether the event has one of the wanted values at the path."""
+    found: Any = event
+    for key in where.path:
+        if isinstance(found, Mapping):
+            if key not in found:
+                return False
+            found = found[key]
+        elif isinstance(found, list) and key.isascii() and key.isdecimal() and int(key) < len(found):
+            found = found[int(key)]
+        else:
+            return False
+    return any(type(found) is type(each) and found == each for each in where.values)

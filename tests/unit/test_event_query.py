@@ -1,0 +1,93 @@
+"""What people write to say which events they look for is understood, or refused with what could stand there."""
+
+import pytest
+
+from server.observe.event_query import BadQuery, number_of, query_of, statuses_of, time_of, where_of
+from storage.statuses import EventStatus
+
+NOW_MS = 1_782_907_200_500
+"""2026-07-01T12:00:00.5Z"""
+NOON_MS = NOW_MS - 500
+
+
+@pytest.mark.parametrize(
+    ("text", "at_ms"),
+    [
+        ("2026-07-01T12:00:00Z", NOON_MS),
+        ("2026-07-01T12:00:00", NOON_MS),
+        ("2026-07-01 12:00", NOON_MS),
+        ("2026-07-01T14:00:00+02:00", NOON_MS),
+        ("2026-07-01T12:00:00.250Z", NOON_MS + 250),
+        ("2026-07-01", NOON_MS - 12 * 3_600_000),
+        ("24h", NOW_MS - 86_400_000),
+        ("30s", NOW_MS - 30_000),
+        ("5m", NOW_MS - 300_000),
+        ("2d", NOW_MS - 172_800_000),
+        ("1w", NOW_MS - 604_800_000),
+        ("999999999w", 0),
+        ("0001-01-01", 0),
+    ],
+)
+def test_a_time_is_absolute_or_ago(text: str, at_ms: int) -> None:
+    """A time is RFC 3339, in UTC unless it says otherwise, a day, or how long ago."""
+    assert time_of(text, NOW_MS) == at_ms
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "24", "h", "-5h", "1.5h", "2026-13-01", "12:00", "24 h", "٣h"])
+def test_what_is_not_a_time_is_refused(text: str) -> None:
+    """Whatever else is written is refused by name, with examples."""
+    with pytest.raises(BadQuery, match="neither a time"):
+        time_of(text, NOW_MS)
+
+
+def test_outcomes_go_by_their_names() -> None:
+    """An outcome, or several with commas; pending are the deferred ones too."""
+    assert statuses_of("dead") == [EventStatus.DEAD]
+    assert statuses_of("dropped, processed") == [EventStatus.PROCESSED, EventStatus.DROPPED]
+    assert statuses_of("pending") == [EventStatus.PENDING, EventStatus.DEFERRED]
+    assert statuses_of("deferred") == [EventStatus.DEFERRED]
+    with pytest.raises(BadQuery, match="'done' is not an outcome: pending, deferred, processed"):
+        statuses_of("done")
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "values"),
+    [
+        ("payload.order.id=1001", ["payload", "order", "id"], ["1001", 1001]),
+        ("/payload/order/id=1001", ["payload", "order", "id"], ["1001", 1001]),
+        ("/payload/a.b/c~1d/~0e=x=y", ["payload", "a.b", "c/d", "~e"], ["x=y"]),
+        ('payload.id="1001"', ["payload", "id"], ["1001"]),
+        ("payload.ok=true", ["payload", "ok"], ["true", True]),
+        ("payload.gone=null", ["payload", "gone"], ["null", None]),
+        ("payload.list.0=1.5", ["payload", "list", "0"], ["1.5", 1.5]),
+        ("payload.id=", ["payload", "id"], [""]),
+        ("payload.id={}", ["payload", "id"], ["{}"]),
+        ("event_type=order.paid", ["event_type"], ["order.paid"]),
+    ],
+)
+def test_where_is_a_path_and_value(text: str, path: list[str], values: list[object]) -> None:
+    """A dotted path or a JSON pointer; a value that is written as a number or in quotes is meant exactly."""
+    found = where_of(text)
+    assert (list(found.path), list(found.values)) == (path, values)
+    assert [type(each) for each in found.values] == [type(each) for each in values]
+
+
+@pytest.mark.parametrize("text", ["", "payload", "=1", ".a=1", "a..b=1", "/=1", "payload.=1"])
+def test_a_broken_where_is_refused(text: str) -> None:
+    """What is not PATH=VALUE is refused, with an example."""
+    with pytest.raises(BadQuery, match="is not PATH=VALUE, as payload"):
+        where_of(text)
+
+
+def test_numbers_are_digits_of_bounded_length() -> None:
+    """The number of an event is digits, and not so many that a key could not hold it."""
+    assert number_of("4711") == 4711
+    for text in ("", "-1", "1.0", "x", "9" * 19, "٣"):
+        with pytest.raises(BadQuery, match="not the number"):
+            number_of(text)
+
+
+def test_nothing_said_means_all_events() -> None:
+    """A query without conditions is for everything, and looks into nothing."""
+    query = query_of(NOW_MS)
+    assert (query.after, query.before, query.limit, query.looks_into_facts) == (0, None, None, False)
