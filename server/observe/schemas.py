@@ -124,7 +124,26 @@ _SOURCE = closed(
     },
 )
 
+_LISTED = closed(
+    {
+        **_OF_RECEIPT,
+        **_WHERE,
+        "number": COUNT,
+        "provider_event_id": or_null(TEXT),
+        "outcome": one_of(*(status.label for status in EventStatus)),
+        "finished_at": or_null(TIME),
+    },
+    {"duplicate_of": or_null(TEXT), "error": or_null(TEXT), "payload": ANYTHING, **_LEFT},
+)
+
 SCHEMAS: Mapping[str, Schema] = {
+    "EventPage": closed(
+        {
+            "events": list_of(_LISTED),
+            "next": or_null({"anyOf": [closed({"after": COUNT}), closed({"before": COUNT})]}),
+            "looked_at": COUNT,
+        }
+    ),
     "Accepted": closed(
         {
             "status": one_of("accepted"),

@@ -21,9 +21,11 @@ from server.http.admin.view import Refused, query_string, scope, unwrap
 from server.http.answer import Answer
 from server.http.asgi.routes import response
 from server.http.head import Fields
+from server.http.operation import Content, Parameter, json_of, operation
 from server.observe.event_query import BadQuery, number_of, query_of
 from server.observe.events import as_lines, page_of
 from server.observe.receipts import Value
+from server.observe.schemas import COUNT, TEXT, one_of
 from storage.errors import StoreError
 from storage.read.query import EventQuery
 from storage.read.reader import Reader
@@ -48,6 +50,26 @@ HEARTBEAT_SECONDS = 15.0
 _FILTERS = ("source", "type", "id", "event_id", "provider_id", "where", "payload", "after")
 _LISTED = (*_FILTERS, "since", "until", "outcome", "before", "order", "limit", "format")
 _REPEATED = ("where",)
+CONDITIONS = (
+    Parameter("source", "Of this source.", TEXT),
+    Parameter("type", "Of this event_type.", TEXT),
+    Parameter("id", "Whose id begins so.", TEXT),
+    Parameter("event_id", "Of this whole id.", TEXT),
+    Parameter("provider_id", "Of this whole id of its provider.", TEXT),
+    Parameter("where", "PATH=VALUE: which have this value there; may come several times.", TEXT),
+    Parameter("payload", "Whether payloads are shown.", one_of("false", "true")),
+    Parameter("after", "Of greater numbers.", COUNT),
+)
+LIST_OPTIONS = (
+    Parameter("since", "Received from then on: RFC 3339, a day, or how long ago, as 24h.", TEXT),
+    Parameter("until", "Received before: the same.", TEXT),
+    Parameter("outcome", "Of these outcomes, or pending or deferred; with commas.", TEXT),
+    Parameter("before", "Of smaller numbers.", COUNT),
+    Parameter("order", "Which come first.", one_of("newest", "oldest")),
+    Parameter("limit", "How many.", {"type": "integer", "minimum": 1, "maximum": PAGE_EVENTS_MAX}),
+    Parameter("format", "JSON, or JSON lines.", one_of("json", "ndjson")),
+)
+"""What the two routes take, as the document says it."""
 FORMATS = ("json", "ndjson")
 NO_OR_YES = ("false", "true")
 
@@ -75,6 +97,11 @@ class Finding:
 def add_events(app: QuartTrio, finding: Finding) -> None:
     """Add both routes."""
 
+    @operation(
+        "Events by what is asked for, a page of them; `next` says where to go on.",
+        {200: [json_of("EventPage"), Content("application/x-ndjson", TEXT)]},
+        query=[*CONDITIONS, *LIST_OPTIONS],
+    )
     async def list_events() -> Response:
         given = unwrap(_given(_LISTED))
         form = unwrap(_choice(given, "format", FORMATS))
@@ -84,6 +111,11 @@ def add_events(app: QuartTrio, finding: Finding) -> None:
         found = await finding.find.run(_found, finding.reader, query, payloads, shown)
         return response(_answer(*found, form))
 
+    @operation(
+        "Events as they come, for as long as the connection is there; with Last-Event-ID, those since that one.",
+        {200: Content("text/event-stream", TEXT)},
+        query=CONDITIONS,
+    )
     async def tail() -> Response:
         given = unwrap(_given(_FILTERS))
         payloads = unwrap(_choice(given, "payload", NO_OR_YES)) == "true"
