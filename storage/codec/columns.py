@@ -42,6 +42,7 @@ def encode_columns(numbered: NumberedDeliveries) -> bytes:
             True if indexes == _counting(counts) else indexes,
             _folded(deliveries.payload_from),
             _folded(deliveries.unsigned),
+            *([deliveries.replay_of] if deliveries.replay_of else ()),
         ]
     )
 
@@ -53,7 +54,7 @@ def decode_columns(source_id: str, first: int, packed: bytes | memoryview, bodie
     """
     suffix, kind, sizes, *columns = orjson.loads(packed)
     received_at_ms, addresses, headers, sent_at, batched, batch_sizes, rejected, counts, *columns = columns
-    events, ids, id_from, provider_ids, types, indexes, payload_from, unsigned = columns
+    events, ids, id_from, provider_ids, types, indexes, payload_from, unsigned, *replays = columns
     requests = len(sizes)
     counts = _unfolded(counts, requests)
     ids = _unfolded(_in_one(ids), events)
@@ -76,6 +77,7 @@ def decode_columns(source_id: str, first: int, packed: bytes | memoryview, bodie
         indexes=_counting(counts) if indexes is True else indexes,
         payload_from=_unfolded(payload_from, events),
         unsigned=_unfolded(unsigned, events),
+        replay_of=replays[0] if replays else (),
     )
     _check_lengths(deliveries, requests, events)
     return NumberedDeliveries(first, suffix, deliveries)
@@ -160,6 +162,8 @@ def _check_lengths(deliveries: Deliveries, requests: int, events: int) -> None:
         deliveries.unsigned,
     )
     if any(len(column) != requests for column in own) or any(len(column) != events for column in each):
+        raise ValueError("the columns have unequal lengths")
+    if len(deliveries.replay_of) not in (0, events):
         raise ValueError("the columns have unequal lengths")
     if sum(deliveries.counts) != events or min(deliveries.counts, default=0) < 1:
         raise ValueError("the deliveries count other events than there are")

@@ -77,6 +77,7 @@ def _go_together(one: NumberedDeliveries, other: NumberedDeliveries) -> bool:
         one.source_id == other.source_id
         and one.deliveries.source_type == other.deliveries.source_type
         and one.suffix == other.suffix
+        and bool(one.deliveries.replay_of) == bool(other.deliveries.replay_of)
     )
 
 

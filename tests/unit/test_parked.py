@@ -119,3 +119,19 @@ def test_a_retry_that_was_interrupted_goes_on() -> None:
     assert parked.waits(15.0) == {1: 5.0, 2: 0, 3: 10.0}
     assert parked.next_due(15.0) == event(2, b"b", attempts=1, holds=True)
     assert parked.next_due(15.0) is None
+
+
+def test_all_that_waits_may_be_tried_now() -> None:
+    """Retries in the order of their times, those that are read anew later at once, and what is set aside counts too."""
+    parked = ParkedEvents()
+    parked.due = {4: 500.0}
+    late, early, aside = (event(number, digest, holds=True) for number, digest in ((1, b"a"), (2, b"b"), (3, b"c")))
+    parked.retry_at(20.0, late)
+    parked.retry_at(10.0, early)
+    parked.set_aside(aside)
+    assert parked.retry_now() == 4
+    assert (parked.next_due(0.0), parked.next_due(0.0), parked.next_due(0.0)) == (early, late, None)
+    parked.retry_anew(event(4, b"d", holds=True))
+    assert parked.next_due(0.0) == event(4, b"d", holds=True)
+    assert parked.next_aside() == aside
+    assert parked.retry_now() == 0
