@@ -69,6 +69,8 @@ class Deliveries:
     unsigned: Sequence[str]
     """What of `event_id` and `event_type` came from a header that the body's signature says nothing of, joined by
     commas; "" for nothing, and where there was no signature."""
+    replay_of: Sequence[int] = ()
+    """Of each event that is another one once more, the number of that one; of events that came, nothing."""
 
     @property
     def count(self) -> int:

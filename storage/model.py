@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from storage.deliveries import NumberedDeliveries
 from storage.frozen import frozen
+from storage.history import Turn
 from storage.index_step import IndexStep
 from storage.removal import Removal
 from storage.statuses import EventStatus, Totals
@@ -33,10 +34,11 @@ class Append:
 class StatusChange:
     """What became of some events of one source, all of one status.
 
-    `numbers` ascend. `attempts` has one entry an event. A pending status records attempts only (PENDING: a failed
-    attempt; of a dead event: a requeue). `originals` are the numbers of the processed twins, where the status is
-    DUPLICATE.
-    `details` maps numbers to JSON: `{"result": …}` of a processed event, `{"error": "…"}` of a dead one.
+    `numbers` ascend. `attempts` has one entry an event; DISCARDED changes none. A pending status records attempts only
+    (PENDING: a failed attempt; of a dead event: a requeue). `originals` are the numbers of the processed twins, where
+    the status is DUPLICATE.
+    `details` maps numbers to JSON: `{"result": …}` of a processed event, `{"error": "…"}` of a dead one and of one that
+    failed. `histories` maps all of them, or none, to what `storage/history.py` makes of an event that had died.
     """
 
     source_id: str
@@ -48,6 +50,7 @@ class StatusChange:
     """When it was decided; of no meaning for a pending status."""
     originals: Sequence[int] = ()
     details: Mapping[int, bytes] = field(default_factory=dict)
+    histories: Mapping[int, bytes] = field(default_factory=dict)
 
 
 @frozen
@@ -63,6 +66,8 @@ class Group:
     """What leaves the store then, see `storage/retain`."""
     index: IndexStep | None = None
     """What the look-up index gets then, see `storage/index`."""
+    replays: Mapping[str, bytes | None] = field(default_factory=dict)
+    """The records of replays, by their ids, as they are then; None: it leaves."""
 
 
 @frozen
@@ -127,6 +132,8 @@ class EventRecord:
     """`result` or `error`, or nothing."""
     left_at_ms: int = 0
     """By when its body had left; 0 if it is there, or was never kept."""
+    history: Sequence[Turn] = ()
+    """What became of it before, if it ever died."""
 
     @property
     def number(self) -> int:

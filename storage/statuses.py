@@ -8,7 +8,7 @@ status from `server/intake/intake.py`, later ones from `OutcomeWriter` in `serve
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from enum import IntEnum
 from operator import attrgetter
 from typing import Any, NamedTuple, TypeAlias
@@ -23,6 +23,8 @@ class EventStatus(IntEnum):
     DUPLICATE = 3
     DROPPED = 4
     DEAD = 5
+    DISCARDED = 6
+    """Dead, and nobody wants it."""
 
     @property
     def label(self) -> str:
@@ -41,6 +43,8 @@ class Rule(NamedTuple):
     """The counters of the events that have it now."""
     reopened: str = ""
     """The counter of all events that had it and are pending again."""
+    part_of: EventStatus | None = None
+    """The outcome of the events that have it, as which they are shown, and among whose they are counted."""
 
 
 _WAITING = (EventStatus.PENDING, EventStatus.DEFERRED)
@@ -51,16 +55,34 @@ RULES = {
     EventStatus.PROCESSED: Rule(_WAITING, "processed"),
     EventStatus.DUPLICATE: Rule(_WAITING, "duplicate"),
     EventStatus.DROPPED: Rule((None, *_WAITING), "dropped"),
-    EventStatus.DEAD: Rule(_WAITING, "dead", reopened="requeued"),
+    EventStatus.DEAD: Rule(_WAITING, "dead", held=("dead_now",), reopened="requeued"),
+    EventStatus.DISCARDED: Rule((EventStatus.DEAD,), "discarded", part_of=EventStatus.DEAD),
 }
 """A status may follow itself: that records an attempt, and moves no counter."""
 
 PENDING_STATUSES = tuple(status for status, rule in RULES.items() if "pending" in rule.held)
-OUTCOMES = tuple(status for status in RULES if status not in PENDING_STATUSES)
-"""The statuses that end an event."""
+ENDED = tuple(status for status in RULES if status not in PENDING_STATUSES)
+"""The statuses of events that have an outcome."""
+OUTCOMES = tuple(status for status in ENDED if RULES[status].part_of is None)
+"""Those that end an event."""
 
-EXPIRED_OF = {outcome: f"expired_{RULES[outcome].counted}" for outcome in OUTCOMES}
-"""By outcome: the counter of the events with it whose receipts have left the store."""
+EXPIRED_OF = {status: f"expired_{RULES[status].counted}" for status in ENDED}
+"""By status: the counter of the events that had it when their receipts left the store."""
+
+
+def _gone(status: EventStatus) -> tuple[str, ...]:
+    parts = (rule.counted for rule in RULES.values() if rule.part_of is status)
+    return tuple(name for name in (RULES[status].reopened, *parts) if name)
+
+
+GONE_OF = {status: _gone(status) for status in ENDED}
+"""By status: the counters of the events that had it and have another one since."""
+
+
+def outcome_of(status: EventStatus) -> EventStatus:
+    """Return the outcome as which an event of this status is shown; the status itself if it has none."""
+    found = RULES[status].part_of
+    return status if found is None else found
 
 
 def _exported(words: str) -> Any:
@@ -84,10 +106,15 @@ class Totals:
     """Of the pending ones, those whose stored status is DEFERRED."""
     expired: int = _exported("Events whose bodies have left the store by retention")
     expired_processed: int = 0
-    """Of the processed events, those whose receipts have left too; and so on for every outcome."""
+    """Of the processed events, those whose receipts have left too; and so on."""
     expired_duplicate: int = 0
     expired_dropped: int = 0
     expired_dead: int = 0
+    replayed: int = _exported("Archived events given to a processor anew")
+    discarded: int = _exported("Dead events that nobody wants")
+    expired_discarded: int = 0
+    dead_now: int = 0
+    """The dead events that are listed: neither given back nor discarded, and their bodies have not left."""
     oldest: int = 0
     """No event before this number is pending."""
 
@@ -104,6 +131,11 @@ class Totals:
         return came == there
 
 
+def with_dead_now(totals: Totals) -> Totals:
+    """Return totals that were kept without `dead_now`, with it."""
+    return replace(totals, dead_now=totals.dead - totals.requeued - totals.expired_dead)
+
+
 COUNTERS = Totals.__slots__[:-1]
 """All fields of `Totals` but `oldest`, which is not a count. The store has them in this order."""
 
@@ -115,7 +147,10 @@ EXPORTED = {each.name: each.metadata["words"] for each in fields(Totals) if each
 
 REOPENED = tuple(rule.reopened for rule in RULES.values() if rule.reopened)
 
-_came = attrgetter("received", *REOPENED)
+NEW = ("received", "replayed")
+"""The counters of new events: those that came, and those that are others once more."""
+
+_came = attrgetter(*NEW, *REOPENED)
 _is_there = attrgetter("pending", *(RULES[outcome].counted for outcome in OUTCOMES))
 
 _growing = attrgetter(*(name for name in COUNTERS if name not in GAUGES))
@@ -130,17 +165,19 @@ Moves: TypeAlias = tuple[tuple[int, int], ...]
 """Which counters a change moves, by their place in COUNTERS, and by how much an event."""
 
 
-def _moves(before: EventStatus | None, after: EventStatus) -> Moves:
+def _moves(before: EventStatus | None, after: EventStatus, new: str = "") -> Moves:
     if before is after or before not in RULES[after].follows:
         return ()
-    had = Rule((), reopened="received") if before is None else RULES[before]
-    steps = Counter([*RULES[after].held, RULES[after].counted, had.reopened])
+    had = Rule(()) if before is None else RULES[before]
+    steps = Counter([*RULES[after].held, RULES[after].counted, new])
+    if after in PENDING_STATUSES:
+        steps[had.reopened] += 1
     steps.subtract(had.held)
     return tuple((COUNTERS.index(name), step) for name, step in steps.items() if name and step)
 
 
-NEW_MOVES = tuple(_moves(None, after) for after in EventStatus)
-"""By status: what a new event of this status moves."""
+NEW_MOVES, REPLAY_MOVES = (tuple(_moves(None, after, name) for after in EventStatus) for name in NEW)
+"""By status: what a new event of this status moves, and one that is replayed."""
 
 MOVES = tuple(tuple(_moves(before, after) for before in EventStatus) for after in EventStatus)
 """By the new status, then by the one before."""

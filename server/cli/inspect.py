@@ -1,9 +1,12 @@
 """`receipt`, `event`, `delivery`, `dead`: records of the store, whether its server runs or not."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
+from urllib.parse import urlencode
 
+from server.cli.client import AdminClient
 from server.cli.exit_codes import ERROR
 from server.cli.failure import CommandFailed, say
 from server.cli.output import (
@@ -21,6 +24,7 @@ from server.cli.output import (
 )
 from server.cli.reading import open_reader
 from server.config.load import source_ids
+from server.config.toml_text import ConfigError
 from server.observe import receipts
 from storage.read.reader import Reader
 
@@ -65,6 +69,16 @@ DEAD_COLUMNS = (
     Column("DEAD SINCE", "finished_at"),
     Column("ERROR", "error", style=lambda _: RED),
 )
+KIND_COLUMNS = (
+    Column("SOURCE", "source_config_id"),
+    Column("KIND", "kind", style=lambda _: RED),
+    Column("EVENTS", "events", is_number=True),
+    Column("FIRST DIED", "first_died_at"),
+    Column("LAST DIED", "last_died_at"),
+)
+
+ASKED_SECONDS_MAX = 2
+"""The longest that the server may take to say why an event waits: what the store says goes too."""
 
 
 def run_receipt(config: Path, source: str, event_id: str, *, every: bool, shape: str | None) -> int:
@@ -74,8 +88,18 @@ def run_receipt(config: Path, source: str, event_id: str, *, every: bool, shape:
         found = receipts.receipt(reader, source, event_id)
         if found is None:
             raise _no_event(config, source, event_id, reader)
+    if "outcome" not in found:
+        found = _as_the_server_knows(config, source, event_id) or found
     print_record(found, shape)
     return 0 if "outcome" in found else ERROR
+
+
+def _as_the_server_knows(config: Path, source: str, event_id: str) -> receipts.Value | None:
+    """Return what the running server says of a pending event: why it waits, and until when; None if nobody says it."""
+    path = f"/receipts/{source}?{urlencode({'event_id': event_id})}"
+    with suppress(CommandFailed, ConfigError), AdminClient(config, ASKED_SECONDS_MAX) as client:
+        return dict(client.get(path, ("inbound_event_id",)))
+    return None
 
 
 def _print_all(config: Path, source: str, event_id: str, reader: Reader, shape: str | None) -> int:
@@ -133,10 +157,12 @@ def _print_expired(error: receipts.Expired) -> int:
     return ERROR
 
 
-def run_dead(config: Path, source: str | None, shape: str | None) -> int:
+def run_dead(config: Path, source: str | None, group: str | None, shape: str | None) -> int:
     with open_reader(config) as reader:
         check_known(config, source, reader)
-        if not print_rows(receipts.dead(reader, source), DEAD_COLUMNS, shape):
+        if group is not None:
+            print_rows(receipts.dead_kinds(reader, source), KIND_COLUMNS, shape)
+        elif not print_rows(receipts.dead(reader, source), DEAD_COLUMNS, shape):
             say("there are no dead events" if source is None else f"there are no dead events of source {source!r}")
     return 0
 

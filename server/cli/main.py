@@ -45,6 +45,9 @@ COMMANDS = (
         "give dead events back to the processor: their attempts start at 0 again",
         "server.cli.commands.requeue",
     ),
+    Row("discard", "let dead events be dead for good: nobody wants them", "server.cli.commands.discard"),
+    Row("replay", "give archived events to a processor anew", "server.cli.commands.replay"),
+    Row("retry", "try now what waits after a failure", "server.cli.commands.retry"),
     Row(
         "verify",
         "check the whole store: every record, and that every event is accounted for",

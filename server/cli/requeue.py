@@ -1,10 +1,9 @@
-"""`requeue`: gives dead events back to the processor, through the running server or directly in the store."""
+"""`requeue` and `discard`: what becomes of dead events, through the running server or directly in the store."""
 
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 
@@ -15,12 +14,15 @@ from server.cli.failure import CommandFailed
 from server.cli.output import print_json
 from server.cli.progress import Progress
 from server.config.load import StorageConfig, load_section
-from server.flow.requeue import REQUEUE_EVENTS_MAX
+from server.flow.requeue import REQUEUE_EVENTS_MAX, SAID, acted_upon, found_dead
+from server.observe.event_query import BadQuery, time_of
 from storage.errors import StoreLocked
+from storage.frozen import frozen
+from storage.history import DISCARDED, REQUEUED
 from storage.lmdb_store.environment import Store
-from storage.model import Group, StatusChange
+from storage.model import Group
+from storage.read.dead import DeadFilter, DeadQuery
 from storage.read.reader import Reader
-from storage.statuses import EventStatus
 from storage.write.writer import Writer
 
 EVENT_IDS_A_REQUEST = 1000
@@ -31,50 +33,106 @@ WATCH_POLL_SECONDS = 0.2
 WATCH_SECONDS_MAX = 5
 """The longest that its answer may take: what it would show is not worth more."""
 
-RequeueResult = tuple[int, list[str]]
-"""How many events were requeued, and the ids without a dead event."""
+Result = tuple[int, list[str]]
+"""How many events it was done to, and the ids without a dead event."""
 
 
-def run(config: Path, source: str, event_ids: Sequence[str], *, every: bool) -> int:
-    if every and event_ids:
-        raise CommandFailed(MISTAKE, "name the events to be requeued, or say --all; not both")
-    if not every and not event_ids:
-        raise CommandFailed(MISTAKE, "name the events to be requeued, or say --all")
-    wanted = None if every else list(dict.fromkeys(event_ids))
+@frozen
+class Options:
+    """What the command was told, as it was written."""
+
+    every: bool
+    since: str | None = None
+    error: str | None = None
+    limit: int | None = None
+
+    @property
+    def filters(self) -> dict[str, object]:
+        """Return those that say which of all are meant, as the admin side takes them."""
+        given = {"since": self.since, "error": self.error, "limit": self.limit}
+        return {name: value for name, value in given.items() if value is not None}
+
+
+def run_requeue(
+    config: Path,
+    source: str,
+    event_ids: Sequence[str],
+    *,
+    every: bool,
+    since: str | None,
+    error: str | None,
+    limit: int | None,
+) -> int:
+    """Give dead events back to the processor."""
+    return _run(config, source, event_ids, REQUEUED, Options(every, since, error, limit))
+
+
+def run_discard(config: Path, source: str, event_ids: Sequence[str], *, every: bool, error: str | None) -> int:
+    """Let dead events be dead for good."""
+    return _run(config, source, event_ids, DISCARDED, Options(every, error=error))
+
+
+def _run(config: Path, source_id: str, event_ids: Sequence[str], change: str, options: Options) -> int:
+    some = options.every or bool(options.filters)
+    if some and event_ids:
+        raise CommandFailed(MISTAKE, f"name the events to be {change}, or say which with options; not both")
+    if not some and not event_ids:
+        raise CommandFailed(MISTAKE, f"name the events to be {change}, or say --all")
+    if options.error == "":
+        raise CommandFailed(MISTAKE, "--error: say a text that is in the errors of those that are meant")
+    ids = None if some else list(dict.fromkeys(event_ids))
+    wanted = _wanted(ids, options)
     storage = load_section(config, StorageConfig)
     try:
         Store.open(storage.path, mode="read").close()  # opening for writing would create a store
         store = Store.open(storage.path, map_size_bytes=storage.map_size_bytes, mode="write")
     except StoreLocked:
-        count, unknown = _by_server(config, source, wanted)
+        count, unknown = _by_server(config, source_id, change, _commands(ids, options))
     else:
         try:
-            count, unknown = _in_store(store, source, wanted)
+            count, unknown = _in_store(store, source_id, change, wanted)
         finally:
             store.close()
-    print_json({"requeued": count, "unknown": unknown})
+    print_json({change: count, "unknown": unknown})
     return ERROR if unknown else 0
 
 
-def _by_server(config: Path, source_id: str, event_ids: Sequence[str] | None) -> RequeueResult:
+def _wanted(event_ids: Sequence[str] | None, options: Options) -> DeadQuery:
+    try:
+        since_ms = 0 if options.since is None else time_of(options.since, Clock().now_ms())
+    except BadQuery as bad:
+        raise CommandFailed(MISTAKE, f"--since: {bad}") from None
+    return DeadQuery(event_ids, DeadFilter(since_ms, options.error or ""), options.limit)
+
+
+def _commands(event_ids: Sequence[str] | None, options: Options) -> Iterator[dict[str, object]]:
+    if event_ids is None:
+        yield {"all": True} | options.filters
+        return
+    for at in range(0, len(event_ids), EVENT_IDS_A_REQUEST):
+        yield {"event_ids": list(event_ids[at : at + EVENT_IDS_A_REQUEST])}
+
+
+def _by_server(config: Path, source_id: str, change: str, commands: Iterator[dict[str, object]]) -> Result:
     count, unknown = 0, list[str]()
-    with AdminClient(config) as client, _watching(config, source_id):
-        for command in _commands(event_ids):
-            so_far = f"; {count} more were given back before" if count else ""
-            done = client.post("/requeue", {"source": source_id} | command, ("requeued", "unknown"), so_far)
-            count, unknown = count + int(done["requeued"]), unknown + list(done["unknown"])
+    path = {REQUEUED: "/requeue", DISCARDED: "/discard"}[change]
+    with AdminClient(config) as client, _watching(config, source_id, change):
+        for command in commands:
+            so_far = f"; {count} more were {SAID[change]} before" if count else ""
+            done = client.post(path, {"source": source_id} | command, (change, "unknown"), so_far)
+            count, unknown = count + int(done[change]), unknown + list(done["unknown"])
     return count, unknown
 
 
 @contextmanager
-def _watching(config: Path, source_id: str) -> Iterator[None]:
-    """Show meanwhile, on a terminal, how many dead events of the source the server has given back."""
-    before = _before(config, source_id) if sys.stderr.isatty() else None
-    if before is None or not _dead_now(before):
+def _watching(config: Path, source_id: str, change: str) -> Iterator[None]:
+    """Show meanwhile, on a terminal, of how many dead events of the source the server has disposed."""
+    before = _before(config, source_id, change) if sys.stderr.isatty() else None
+    if before is None or not before["dead"]:
         yield
         return
     done = threading.Event()
-    watch = threading.Thread(target=_watch, args=(config, source_id, before, done))
+    watch = threading.Thread(target=_watch, args=(config, source_id, change, before, done))
     watch.start()
     try:
         yield
@@ -83,68 +141,43 @@ def _watching(config: Path, source_id: str) -> Iterator[None]:
         watch.join()
 
 
-def _before(config: Path, source_id: str) -> Mapping[str, int] | None:
-    """Return the counts before anything is given back; None if there are none to be had, as the requeue will say."""
+def _before(config: Path, source_id: str, change: str) -> Mapping[str, int] | None:
+    """Return the counts before anything is done; None if there are none to be had, as the command will say."""
     with suppress(CommandFailed), AdminClient(config, WATCH_SECONDS_MAX) as client:
-        return _totals(client, source_id)
+        return _counts(client, source_id, change)
     return None
 
 
-def _watch(config: Path, source_id: str, before: Mapping[str, int], done: threading.Event) -> None:
+def _watch(config: Path, source_id: str, change: str, before: Mapping[str, int], done: threading.Event) -> None:
     with (
         suppress(CommandFailed),
         AdminClient(config, WATCH_SECONDS_MAX) as client,
-        Progress("events given back", _dead_now(before)) as bar,
+        Progress(f"events {SAID[change]}", before["dead"]) as bar,
     ):
         bar.update(0)
         while not done.wait(WATCH_POLL_SECONDS):
-            bar.update(_totals(client, source_id)["requeued"] - before["requeued"])
+            bar.update(_counts(client, source_id, change)["done"] - before["done"])
 
 
-def _totals(client: AdminClient, source_id: str) -> Mapping[str, int]:
+def _counts(client: AdminClient, source_id: str, change: str) -> Mapping[str, int]:
     sources = client.get("/sources", ("sources",))["sources"]
-    return next((each["totals"] for each in sources if each["id"] == source_id), {"dead": 0, "requeued": 0})
+    found = next((each for each in sources if each["id"] == source_id), None)
+    return {"dead": 0, "done": 0} if found is None else {"dead": found["dead"], "done": found["totals"][change]}
 
 
-def _commands(event_ids: Sequence[str] | None) -> Iterator[dict[str, object]]:
-    if event_ids is None:
-        yield {"all": True}
-        return
-    for at in range(0, len(event_ids), EVENT_IDS_A_REQUEST):
-        yield {"event_ids": list(event_ids[at : at + EVENT_IDS_A_REQUEST])}
-
-
-def _in_store(store: Store, source_id: str, event_ids: Sequence[str] | None) -> RequeueResult:
+def _in_store(store: Store, source_id: str, change: str, wanted: DeadQuery) -> Result:
     reader, writer = Reader(store), Writer(store)
     if source_id not in writer.totals:
         raise CommandFailed(ERROR, f"the store has no event of source {source_id!r}")
     unknown: list[str] = []
-    found = _all_dead(reader, source_id) if event_ids is None else _dead(reader, source_id, event_ids, unknown)
+    found = found_dead(reader, source_id, wanted, unknown)
+    dead = writer.totals[source_id].dead_now if wanted.event_ids is None else None
     count = 0
-    dead = _dead_now(asdict(writer.totals[source_id])) if event_ids is None else None
-    with Progress("events given back", dead) as bar:
+    with Progress(f"events {SAID[change]}", dead) as bar:
         while numbers := list(islice(found, REQUEUE_EVENTS_MAX)):
-            outcomes = StatusChange(source_id, EventStatus.PENDING, numbers, [0] * len(numbers), Clock().now_ms(), 0)
-            writer.write(Group(changes=[outcomes]))
+            now_ms, store_ms = Clock().now_ms(), writer.clock.now().store_ms
+            done = acted_upon(reader, source_id, numbers, change, now_ms=now_ms, store_ms=store_ms)
+            writer.write(Group(changes=[done]))
             count += len(numbers)
             bar.update(count)
     return count, unknown
-
-
-def _all_dead(reader: Reader, source_id: str) -> Iterator[int]:
-    after = 0
-    while numbers := reader.dead_numbers(source_id, after, REQUEUE_EVENTS_MAX):
-        after = numbers[-1]
-        yield from numbers
-
-
-def _dead(reader: Reader, source_id: str, event_ids: Sequence[str], unknown: list[str]) -> Iterator[int]:
-    """Yield the numbers in ascending order; add ids without a dead event to `unknown`."""
-    dead = reader.dead_of(source_id, event_ids)
-    unknown += [event_id for event_id, numbers in dead.items() if not numbers]
-    yield from sorted(number for numbers in dead.values() for number in numbers)
-
-
-def _dead_now(totals: Mapping[str, int]) -> int:
-    """Return how many events are dead, of which some may have been given back before."""
-    return totals["dead"] - totals["requeued"]

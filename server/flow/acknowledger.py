@@ -60,12 +60,18 @@ class Acknowledger:
         if journal.error is not None:
             self._warn_of_journal()
 
-    def append(self, state: SourceState, admission: Admission, done: Appended) -> None:
-        """Hand over deliveries. `done` gets them with their numbers once they are on disk, or the error."""
+    def append(
+        self, state: SourceState, admission: Admission, done: Appended, replay: tuple[str, bytes] | None = None
+    ) -> None:
+        """Hand over deliveries. `done` gets them with their numbers once they are on disk, or the error.
+
+        `replay`: id and record of the replay that they are a step of: what only the journal has would be without it, so
+        they wait for their transaction.
+        """
         admitted = admission.admitted
         pending = admission.deliveries.count if admission.rest is EventStatus.DEFERRED else admitted
         state.appending(pending, pending - admitted)
-        self._waiting.append(PendingAppend(state, admission, pending, done))
+        self._waiting.append(PendingAppend(state, admission, pending, done, replay))
         self._came.notify()
 
     async def run(self) -> None:
@@ -88,7 +94,8 @@ class Acknowledger:
             store_ms = to_the_minute(self._committer.store_clock.now_ms())
             batch = numbered(self._committer.numbered_end, self._suffix, waiting, store_ms)
             requests = batch.requests
-            if requests < MANY_REQUESTS and self._journal.has_room(batch.size, batch.events):
+            may_go_there = requests < MANY_REQUESTS and all(each.replay is None for each in waiting)
+            if may_go_there and self._journal.has_room(batch.size, batch.events):
                 await self._put_into_journal(batch)
             self._committer.commit(batch)
             if not batch.is_answered:

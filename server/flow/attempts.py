@@ -23,6 +23,7 @@ from server.flow.item import Item, digests_of_items, events_of
 from server.flow.outcome_writer import OutcomeWriter
 from server.flow.parked import ParkedEvent, ParkedEvents
 from server.flow.processor import BatchFailed, Failed, Processor, Succeeded
+from server.flow.reasons import PendingReasons, Retried
 from server.flow.source_state import SourceState
 from server.flow.suspects import DEATHS_MAX, PROCESS_ENDED
 from storage.in_hand.records import Suspect
@@ -46,6 +47,12 @@ class Waits:
     """In a row, of the source."""
     seconds: float = 0
     """In which no call is made."""
+    failed_since: float = 0
+    """When the first of these failures was, by the loop's clock."""
+    failure: str = ""
+    """The error of the last one."""
+    is_outage: bool = False
+    """Whether that was an outage."""
     retries: Mapping[int, float] = field(default_factory=dict)
     """By the event's number."""
 
@@ -79,6 +86,9 @@ class Attempts:
         """No call is made before this time."""
         self._outage_error = ""
         """Of the event that was set aside last."""
+        self._failed_since, self._failure, self._is_outage = waits.failed_since, waits.failure, waits.is_outage
+        """Since when the source has waits, after which failure, and whether that was an outage."""
+        self._waiting = trio.CancelScope()
         self._is_first_aside = False
         """Nothing was waited for since an event was set aside: another one says whether the world is away."""
 
@@ -88,26 +98,55 @@ class Attempts:
         Raises `Stopped`; events without an outcome stay pending then.
         """
         if not await self._try(items):
-            self._delay()
+            self._delay(self._state.last_error or "")
             for item in items:
                 await self._try([item])
 
     def waits(self) -> Waits:
         """Return what is left of the waits."""
         now = trio.current_time()
-        return Waits(self._failures, max(0, self._not_before - now), self._parked.waits(now))
+        return Waits(
+            self._failures,
+            max(0, self._not_before - now),
+            self._failed_since,
+            self._failure,
+            self._is_outage,
+            self._parked.waits(now),
+        )
+
+    def retry_now(self) -> Retried:
+        """End all waits: the source's, and those of single events."""
+        now = trio.current_time()
+        waited = self._not_before > now
+        self._not_before = now
+        self._is_first_aside = False
+        self._waiting.cancel()
+        return Retried(self._parked.retry_now(), waited)
+
+    def reasons(self, now_ms: int) -> PendingReasons:
+        """Return why events wait. `now_ms`: by the wall clock."""
+        now = trio.current_time()
+        seconds = self._not_before - now
+        retries = {number: now_ms + int(wait * 1000) for number, wait in self._parked.waits(now).items()}
+        return PendingReasons(
+            resumes_at_ms=now_ms + int(seconds * 1000) if seconds > 0 else None,
+            is_outage=self._is_outage if seconds > 0 else self._parked.in_outage,
+            error=(self._failure if seconds > 0 else self._outage_error) or None,
+            retries_at_ms=retries,
+            aside=self._parked.aside_numbers(),
+        )
 
     def waits_for_another(self) -> bool:
         """Return whether an event was set aside without a wait; begin that wait. Call when there is no other event."""
         is_first = self._is_first_aside
         if is_first:
-            self._delay()
+            self._delay(self._outage_error, outage=True)
         return is_first
 
     async def wait_out(self) -> None:
         """Return when a call may be made again after a failure that was not one event's own. Raises `Stopped`."""
         if trio.current_time() < self._not_before:
-            with trio.move_on_at(self._not_before):
+            with trio.CancelScope(deadline=self._not_before) as self._waiting:
                 await self._stop.wait()
                 raise Stopped
 
@@ -138,8 +177,8 @@ class Attempts:
         except BatchFailed as failure:
             entries, late = [Failed(failure.error, outage=failure.outage)], failure.late
         away = self._settle([suspect], entries)
-        if away:
-            self._delay()
+        for _, error in away:
+            self._delay(error, outage=True)
         return not (away or late)
 
     def count_death(self, item: Item, suspect: Suspect) -> None:
@@ -171,10 +210,13 @@ class Attempts:
                 self._state.processor_failed([entry.error], self._clock.now_ms(), outage=entry.outage)
         return entries
 
-    def _delay(self) -> None:
+    def _delay(self, error: str, *, outage: bool = False) -> None:
         """Make no call for a while, after a failure that is not one event's own."""
-        self._not_before = trio.current_time() + wait_seconds(self._failures)
+        now = trio.current_time()
+        self._not_before = now + wait_seconds(self._failures)
+        self._failed_since = self._failed_since if self._failures else now
         self._failures += 1
+        self._failure, self._is_outage = error, outage
         self._is_first_aside = False
 
     async def _unless_stopped(self, wait: Callable[[], Awaitable[None]]) -> None:
@@ -217,6 +259,8 @@ class Attempts:
 
     def _succeeded(self) -> None:
         """Reset the wait. The world is there, so the event that was set aside last met no outage: it failed."""
+        if self._failures:
+            self._state.recovered(self._failures, trio.current_time() - self._failed_since)
         self._failures = 0
         self._is_first_aside = False
         event = self._parked.outage_over()
@@ -227,7 +271,7 @@ class Attempts:
         """Let these events of a batch wait for the world, and then go in turn with others: one that succeeds between
         two of them tells an outage from what only they meet."""
         if away:
-            self._delay()
+            self._delay(self._state.last_error or "", outage=True)
         for item in away:
             self._parked.make_ready(item.to_be_parked())
 
@@ -235,20 +279,19 @@ class Attempts:
         """Set the event aside; wait, unless it is the first: each event that nobody takes would cost its source a wait
         for every attempt."""
         if self._parked.in_outage:
-            self._delay()
+            self._delay(error, outage=True)
         else:
             self._is_first_aside = True
         self._parked.set_aside(item.to_be_parked())
         self._outage_error = error
 
     def _failed(self, event: ParkedEvent, error: str, *, last: bool = False) -> None:
-        attempts = event.attempts + 1
+        attempts, detail = event.attempts + 1, orjson.dumps({"error": error})
         if last or attempts >= self.source.processor_attempts_max:
             self._state.event_died(error)
-            detail = orjson.dumps({"error": error})
             self._outcomes.dead(event, attempts, detail)
         else:
-            self._outcomes.attempted(replace(event, attempts=attempts), wait_seconds(event.attempts))
+            self._outcomes.attempted(replace(event, attempts=attempts), wait_seconds(event.attempts), detail)
 
 
 def wait_seconds(failures: int) -> float:

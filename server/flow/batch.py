@@ -28,6 +28,8 @@ class PendingAppend:
     admission: Admission
     pending: int
     done: Appended
+    replay: tuple[str, bytes] | None = None
+    """Id and record of the replay that it is a step of, as that is then."""
 
     @property
     def deferred(self) -> int:

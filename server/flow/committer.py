@@ -23,6 +23,7 @@ Rejected: committing on the loop (one slow fsync would stop every answer).
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import groupby
 
@@ -73,6 +74,7 @@ class Committer:
         self._removal: Removal | None = None
         """Goes with the next group."""
         self._index: IndexStep | None = None
+        self._replay: tuple[str, bytes | None] | None = None
         """So does this."""
         self._counted: Counted = _nobody
         self._awaited: list[trio.Event] = []
@@ -125,6 +127,18 @@ class Committer:
 
     async def _index_ended(self) -> None:
         while self._index is not None and not self.lost:
+            await self.group_ended()
+
+    async def put_replay(self, identity: str, record: bytes | None) -> bool:
+        """Write the record of a replay, None to remove it; return whether that succeeded. One at a time."""
+        self._replay = identity, record
+        self._work.notify()
+        self.flush()
+        await self._replay_ended()
+        return self.failure is None
+
+    async def _replay_ended(self) -> None:
+        while self._replay is not None and not self.lost:
             await self.group_ended()
 
     def flush(self) -> None:
@@ -191,7 +205,15 @@ class Committer:
     @property
     def is_busy(self) -> bool:
         """Something waits to be written, or for the store to recover."""
-        return bool(self._batches or self._changes or self._awaited or self._removal or self._index or self.failure)
+        return bool(
+            self._batches
+            or self._changes
+            or self._awaited
+            or self._removal
+            or self._index
+            or self._replay
+            or self.failure
+        )
 
     @property
     def lost(self) -> bool:
@@ -219,8 +241,8 @@ class Committer:
 
     async def _write_group(self) -> None:
         batches, changes = self._batches.copy(), self._changes[: self._changes_max]
-        removal, index = self._removal, self._index
-        group = _group_of(batches, changes, removal, index)
+        removal, index, replay = self._removal, self._index, self._replay
+        group = replace(_group_of(batches, changes, removal, index), replays=_replays_of(batches, replay))
         awaited, self._awaited = self._awaited, []
         started = trio.current_time()
         try:
@@ -240,6 +262,8 @@ class Committer:
             self._removal = None
         if index is not None:
             self._index = None
+        if replay is not None:
+            self._replay = None
         self._group_ended.unpark_all()
 
     def _settle(self, group: Group, batches: list[Batch], changes: list[PendingChange], written: Written) -> None:
@@ -288,6 +312,12 @@ def _group_of(
     touched = {waiting.state for batch in batches for waiting in batch.waiting} | {state for state, _, _ in changes}
     oldest = {state.id: bound for state in touched if (bound := state.oldest_bound()) is not None}
     return Group(appends, [change for _, change, _ in changes], oldest, removal, index)
+
+
+def _replays_of(batches: Sequence[Batch], replay: tuple[str, bytes | None] | None) -> dict[str, bytes | None]:
+    """Return the records of replays: how far what is appended brings them, and one that is written for itself."""
+    found = [each.replay for batch in batches for each in batch.waiting if each.replay is not None]
+    return dict([*found, *([replay] if replay is not None else [])])
 
 
 def _into_queue(state: SourceState, run: list[tuple[PendingAppend, Append, tuple[bytes, bytes]]]) -> None:

@@ -25,6 +25,7 @@ from server.flow.outcome_writer import OutcomeWriter
 from server.flow.parked import ParkedEvent, ParkedEvents
 from server.flow.processor import Processor
 from server.flow.queue import SourceQueue
+from server.flow.reasons import PendingReasons, Retried
 from server.flow.seen_in_store import SeenInStore
 from server.flow.source_state import SourceState
 from server.flow.suspects import Suspects
@@ -148,6 +149,16 @@ class Consumer:
     async def flushed(self) -> None:
         """Return when every outcome is on disk."""
         await self._outcomes.flushed()
+
+    def retry_now(self) -> Retried:
+        """Let what waits after a failure be tried now."""
+        found = Retried() if self._attempts is None else self._attempts.retry_now()
+        self.notify()
+        return found
+
+    def reasons(self, now_ms: int) -> PendingReasons:
+        """Return why events wait. `now_ms`: by the wall clock."""
+        return PendingReasons() if self._attempts is None else self._attempts.reasons(now_ms)
 
     def waits(self) -> Waits:
         """Return what is left of the waits, for its successor with the same processor; call when it has stopped."""

@@ -12,10 +12,12 @@ from server.base.worker import Worker
 from server.flow.horizon import Horizon
 from server.flow.names import hidden_modules
 from server.flow.processor import load
-from server.flow.requeue import Requeued, Requeueing
+from server.flow.reasons import PendingReasons, Retried
+from server.flow.requeue import DeadCommands, Done
 from server.flow.runner import Function, Runner, Shared
 from server.flow.source_state import SourceState
 from storage.model import Span, StatusChange
+from storage.read.dead import DeadQuery
 from storage.read.reader import Reader
 from storage.statuses import EventStatus, Totals
 
@@ -30,7 +32,7 @@ class Engine:
         self._shared = shared
         self._lookup = lookup
         self._looking_up = looking_up
-        self._requeueing: dict[str, Requeueing] = {}
+        self._dead_commands: dict[str, DeadCommands] = {}
         self._log = log.get("tidegate.index")
         self.reload_count = 0
         """Rises with every `configure`: what was found out about a sender holds until the next."""
@@ -125,10 +127,25 @@ class Engine:
             change = StatusChange(span.source_id, status, span.numbers, span.attempts, now_ms, 0)
             self._shared.committer.change_status(runner.state, change, runner.read_again)
 
-    async def requeue(self, source_id: str, event_ids: Sequence[str] | None) -> Requeued | Refusal:
-        """Give dead events back to the processor: those with these ids, or all if `event_ids` is None."""
-        requeueing = self._requeueing.get(source_id)
-        return Requeued(0, event_ids or ()) if requeueing is None else await requeueing.requeue(event_ids)
+    async def requeue(self, source_id: str, wanted: DeadQuery) -> Done | Refusal:
+        """Give dead events back to the processor."""
+        commands = self._dead_commands.get(source_id)
+        return Done(0, wanted.event_ids or ()) if commands is None else await commands.requeue(wanted)
+
+    async def discard(self, source_id: str, wanted: DeadQuery) -> Done | Refusal:
+        """Discard dead events."""
+        commands = self._dead_commands.get(source_id)
+        return Done(0, wanted.event_ids or ()) if commands is None else await commands.discard(wanted)
+
+    def retry(self, source_id: str) -> Retried:
+        """Let what of the source waits after a failure be tried now."""
+        runner = self._runners.get(source_id)
+        return Retried() if runner is None else runner.retry()
+
+    def reasons(self, source_id: str) -> PendingReasons:
+        """Return why events of the source wait."""
+        runner = self._runners.get(source_id)
+        return PendingReasons() if runner is None else runner.reasons()
 
     async def _look_after_index(self) -> None:
         index, worker = self._shared.index, self._shared.indexing
@@ -154,7 +171,7 @@ class Engine:
     def _add(self, state: SourceState) -> None:
         runner = Runner(state, self._shared)
         self._runners[state.id] = runner
-        self._requeueing[state.id] = Requeueing(
+        self._dead_commands[state.id] = DeadCommands(
             runner,
             committer=self._shared.committer,
             now_ms=self._shared.clock.now_ms,

@@ -132,14 +132,14 @@ class OutcomeWriter:
         release = (lambda: self._release(digests, originals)) if held else _nothing
         self._hand_over(self._duplicates(found), received_at_ms, release)
 
-    def attempted(self, event: ParkedEvent, seconds: float) -> None:
+    def attempted(self, event: ParkedEvent, seconds: float, detail: bytes) -> None:
         """Write that the event, which holds its digests, failed alone; it is to be tried again after `seconds`."""
         due = trio.current_time() + seconds
 
         def on_disk() -> None:
             self._parked.retry_at(due, event)
 
-        change = self._change(EventStatus.PENDING, [event.number], [event.attempts])
+        change = self._change(EventStatus.PENDING, [event.number], [event.attempts], details={event.number: detail})
         self._hand_over(change, event.received_at_ms, on_disk)
 
     def _release(self, digests: Sequence[bytes], originals: Mapping[bytes, tuple[int, int]]) -> None:

@@ -19,6 +19,7 @@ import math
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 from server.flow.digests import both
 
@@ -189,6 +190,19 @@ class ParkedEvents:
     def next_time(self) -> float | None:
         """Return when the next retry is due; None if there is none. Call when no event is ready."""
         return self._retries[0][0] if self._retries else None
+
+    def retry_now(self) -> int:
+        """Make ready what waits for a retry, read anew or not yet; return how many events that are, with those that
+        are set aside, which are tried as soon as no other is."""
+        count = len(self.due.keys() | {event.number for _, _, event in self._retries}) + len(self._aside)
+        self._ready.extend(event for _, _, event in sorted(self._retries, key=itemgetter(0, 1)))
+        self._retries.clear()
+        self.due.clear()
+        return count
+
+    def aside_numbers(self) -> frozenset[int]:
+        """Return the numbers of the events that are set aside."""
+        return frozenset(event.number for event in self._aside)
 
     def waits(self, now: float) -> dict[int, float]:
         """Return the seconds until its retry for each event that waits for one, read anew or not yet, by number."""

@@ -21,6 +21,7 @@ from server.flow.committer import Committer
 from server.flow.consumer import Consumer
 from server.flow.processor import Processor
 from server.flow.queue import SourceQueue
+from server.flow.reasons import PendingReasons, Retried
 from server.flow.source_state import SourceState
 from server.flow.suspect_consumer import SuspectConsumer
 from server.flow.suspects import Suspects
@@ -98,6 +99,19 @@ class Runner:
             self.consumer.requeued([number for number in numbers if queue is None or not queue.will_feed(number)])
         if queue is not None:
             queue.notify()
+
+    def retry(self) -> Retried:
+        """Let what waits after a failure be tried now; of a source that is paused, once it goes on."""
+        if self.consumer is not None:
+            return self.consumer.retry_now()
+        waits, self._waits = self._waits, Waits()
+        return Retried(len(waits.retries), waits.seconds > 0)
+
+    def reasons(self) -> PendingReasons:
+        """Return why events wait."""
+        if self.state.paused:
+            return PendingReasons(is_paused=True)
+        return PendingReasons() if self.consumer is None else self.consumer.reasons(self._shared.clock.now_ms())
 
     @property
     def stuck(self) -> bool:

@@ -5,10 +5,11 @@ All of it is changed on the trio thread only, by synchronous code; nothing here 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Protocol
 
 from server.base.histogram import SECONDS, Histogram
-from server.base.log import Throttled
+from server.base.log import Throttled, get
 from server.base.source import Source
 from server.intake.rate_limit import Gcra
 from storage.deliveries import NumberedDeliveries
@@ -40,6 +41,8 @@ class QueueProtocol(Protocol):
 
     behind: bool
     """Something of the source waits on disk only."""
+    cursor: int
+    """All before this number was fed; of meaning while it is behind."""
 
     def offer(self, run: Sequence[Committed]) -> None: ...
 
@@ -52,7 +55,12 @@ class ConsumerProtocol(Protocol):
     @property
     def stopping(self) -> bool: ...
 
+    @property
+    def room(self) -> int: ...
+
     def oldest(self) -> tuple[int, int] | None: ...
+
+    def requeued(self, numbers: Sequence[int]) -> None: ...
 
 
 @dataclass(slots=True)
@@ -79,6 +87,7 @@ class SourceState:
         self.last_error: str | None = None
         """Of the processor, since the start."""
         self.last_error_at_ms: int | None = None
+        self._log = get("tidegate.processor")
         self._failures = Throttled("tidegate.processor", "processor failed")
         self._deaths = Throttled("tidegate.processor", "event died")
         self._results = Throttled("tidegate.processor", "result not kept")
@@ -108,6 +117,10 @@ class SourceState:
     def event_died(self, error: str) -> None:
         """Say that an event has failed too often, as `processor_failed` does."""
         self._deaths.warn(self.id, source=self.id, kind=kind_of(error))
+
+    def recovered(self, failures: int, seconds: float) -> None:
+        """Say that a call has succeeded again, after waits of the source."""
+        self._log.info("processor recovered", source=self.id, failures=failures, seconds=round(seconds, 1))
 
     def result_not_kept(self, instead: bytes) -> None:
         """Say that a result could not be kept, and what is in its place, which has nothing of a payload."""
@@ -173,14 +186,23 @@ class SourceState:
         self._appending_deferred -= deferred
 
     def appended(self, run: Sequence[Committed]) -> None:
-        """Put what is pending of these deliveries into the queue; call when they are in the store and in `totals`."""
+        """Put what is pending of these deliveries into the queue; call when they are in the store and in `totals`.
+
+        What is replayed takes turns with it, as what is requeued does; while the source is behind, it comes from disk.
+        """
         for committed in run:
             deferred = committed.pending - committed.admitted
             self._appending -= committed.pending
             self._appending_deferred -= deferred
             self.unreleased += deferred
-        if self.queue is not None:
-            self.queue.offer(run)
+        if self.queue is None:
+            return
+        for is_replay, those in groupby(run, key=lambda committed: bool(committed.numbered.deliveries.replay_of)):
+            if is_replay and self.consumer is not None and not self.queue.behind:
+                for committed in those:
+                    self.consumer.requeued(range(committed.numbered.first, committed.end))
+            else:
+                self.queue.offer(list(those))
 
     def oldest_bound(self) -> int | None:
         """Return a number before which no event is pending; None if that is not known.

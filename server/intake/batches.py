@@ -24,3 +24,8 @@ def stored_items(source_type: str, parsed: Any) -> list[Any]:
     """Return the items of a body that was stored as a batch."""
     items: list[Any] = parsed if isinstance(parsed, list) else parsed[_LISTS[source_type]]
     return items
+
+
+def with_items(source_type: str, parsed: Any, items: list[Any]) -> Any:
+    """Return a body that was stored as a batch, with these items alone."""
+    return items if isinstance(parsed, list) else parsed | {_LISTS[source_type]: items}

@@ -69,6 +69,8 @@ def _meta(numbered: NumberedDeliveries, place: int, delivery_id: str, position: 
     }
     if deliveries.source_type == "segment":
         meta["sent_at"] = deliveries.sent_at[place]
+    if deliveries.replay_of:
+        meta["replay"] = deliveries.replay_of[position]
     if deliveries.unsigned[position]:
         meta["unsigned"] = deliveries.unsigned[position].split(",")
     return meta

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from server.base.json_text import json_text
 from server.intake.events import build_events, rfc3339
-from server.observe.receipts import Value, archive
+from server.observe.receipts import Value, archive, discarded
 from storage.model import EventRecord
 from storage.read.query import EventQuery
 from storage.read.reader import Reader
 from storage.read.scan import PAGE_EVENTS_MAX, PAGE_LOOKS_MAX, EventPage
-from storage.statuses import PENDING_STATUSES, EventStatus
+from storage.statuses import PENDING_STATUSES, EventStatus, outcome_of
 
 COLUMNS = (
     "number",
@@ -55,7 +55,7 @@ def event_value(record: EventRecord, *, payload: bool = False) -> Value:
         "inbound_event_id": numbered.event_id(position),
         "provider_event_id": delivery.provider_ids[position],
         "event_type": delivery.types[position],
-        "outcome": record.status.label,
+        "outcome": record.status.label if record.status in PENDING_STATUSES else outcome_of(record.status).label,
         "finished_at": None if record.status in PENDING_STATUSES else rfc3339(record.at_ms),
         "attempts": record.attempts,
         "delivery": numbered.delivery_ids()[0],
@@ -63,8 +63,10 @@ def event_value(record: EventRecord, *, payload: bool = False) -> Value:
     }
     if record.status is EventStatus.DUPLICATE:
         found["duplicate_of"] = record.duplicate_of
-    if record.status is EventStatus.DEAD:
-        found["error"] = record.detail.get("error")
+    if outcome_of(record.status) is EventStatus.DEAD:
+        found |= {"error": record.detail.get("error")} | discarded(record)
+    if delivery.replay_of:
+        found["replay_of"] = delivery.replay_of[position]
     if payload:
         found["payload"] = build_events(numbered, [position])[0]["payload"]
     return found | archive(record)

@@ -279,6 +279,11 @@ def _sources(numbers: Numbers, ages: dict[str, float | None]) -> Iterator[Metric
     yield _outcomes(sources)
     yield _gauge("tidegate_events_pending", "Events without an outcome.", {s.id: s.totals.pending for s in sources})
     yield _gauge(
+        "tidegate_events_dead",
+        "Dead events now: neither given back nor discarded, and their bodies are there.",
+        {each.id: each.totals.dead_now for each in sources},
+    )
+    yield _gauge(
         "tidegate_oldest_pending_seconds",
         "Age of the oldest event without an outcome, in seconds; 0 if there is none.",
         {source_id: age for source_id, age in ages.items() if age is not None},

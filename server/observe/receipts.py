@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 
+from server.flow.source_state import kind_of
 from server.intake.events import build_events, rfc3339
+from storage.history import DIED, DISCARDED, TURN_ERROR_CHARACTERS_MAX, DeadEvent, Turn
 from storage.model import EventRecord
 from storage.read.reader import Reader
-from storage.statuses import PENDING_STATUSES, EventStatus
+from storage.statuses import PENDING_STATUSES, EventStatus, outcome_of
 
 Value = dict[str, object]
 
@@ -111,6 +113,52 @@ def dead_page(reader: Reader, source_id: str | None, after: int) -> tuple[list[V
     return [_receipt(record) for record in records], records[-1].number if records else None
 
 
+KINDS_MAX = 1000
+"""Counted apart, for each source: a kind is the name of an exception, unless a processor makes classes by the event."""
+OTHER_KINDS = "other kinds"
+
+
+class DeadKinds:
+    """Counts dead events by source and kind of error."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, dict[str, tuple[int, int, int]]] = {}
+        """How many, when the first of them died, and when the last."""
+
+    def add(self, events: Sequence[DeadEvent]) -> None:
+        """Count these too."""
+        for event in events:
+            kinds, kind = self._counts.setdefault(event.source_id, {}), kind_of(event.error)
+            if kind not in kinds and len(kinds) >= KINDS_MAX:
+                kind = OTHER_KINDS
+            count, first_ms, last_ms = kinds.get(kind, (0, event.at_ms, event.at_ms))
+            kinds[kind] = count + 1, min(first_ms, event.at_ms), max(last_ms, event.at_ms)
+
+    def report(self) -> list[Value]:
+        """Return an entry for each source and kind, the most frequent of a source first."""
+        return [
+            {
+                "source_config_id": source_id,
+                "kind": kind,
+                "events": count,
+                "first_died_at": rfc3339(first_ms),
+                "last_died_at": rfc3339(last_ms),
+            }
+            for source_id, kinds in sorted(self._counts.items())
+            for kind, (count, first_ms, last_ms) in sorted(kinds.items(), key=lambda each: (-each[1][0], each[0]))
+        ]
+
+
+def dead_kinds(reader: Reader, source_id: str | None) -> list[Value]:
+    """Return the dead events, counted by source and kind of error; of one source, or of all if it is None."""
+    kinds = DeadKinds()
+    following: int | None = 0
+    while following is not None:
+        events, following = reader.dead_page(source_id, following)
+        kinds.add(events)
+    return kinds.report()
+
+
 def _receipt(record: EventRecord) -> Value:
     numbered, position = record.numbered, record.position
     delivery = numbered.deliveries
@@ -118,7 +166,7 @@ def _receipt(record: EventRecord) -> Value:
     found: Value = {"pending": True} if is_pending else {}
     found |= {"inbound_event_id": numbered.event_id(position), "source_config_id": delivery.source_id}
     if not is_pending:
-        found["outcome"] = record.status.label
+        found["outcome"] = outcome_of(record.status).label
     found |= {"event_type": delivery.types[position], "received_at": rfc3339(delivery.received_at_ms[0])}
     if not is_pending:
         found["finished_at"] = rfc3339(record.at_ms)
@@ -127,7 +175,9 @@ def _receipt(record: EventRecord) -> Value:
         "delivery": numbered.delivery_ids()[0],
         "batch_index": delivery.indexes[position],
     }
-    return found | _particulars(record) | archive(record)
+    if delivery.replay_of:
+        found["replay_of"] = delivery.replay_of[position]
+    return found | _particulars(record) | _history(record) | archive(record)
 
 
 def archive(record: EventRecord) -> Value:
@@ -141,10 +191,39 @@ def archive(record: EventRecord) -> Value:
 
 def _particulars(record: EventRecord) -> Value:
     if record.status in PENDING_STATUSES:
-        return {"number": record.number, "deferred": record.status is EventStatus.DEFERRED}
-    if record.status is EventStatus.DEAD:
-        return {"error": record.detail.get("error")}
+        return {"number": record.number, "deferred": record.status is EventStatus.DEFERRED, **_reason(record)}
+    if outcome_of(record.status) is EventStatus.DEAD:
+        return {"error": record.detail.get("error")} | discarded(record)
     return {"duplicate_of": record.duplicate_of} if record.status is EventStatus.DUPLICATE else {}
+
+
+def _reason(record: EventRecord) -> Value:
+    """Return why it is pending, as far as the store knows: `server/flow/reasons.py` may know better."""
+    if record.status is EventStatus.DEFERRED:
+        return {"reason": "deferred"}
+    error = record.detail.get("error")
+    return {"reason": "retrying" if record.attempts else "queued"} | ({} if error is None else {"error": error})
+
+
+def discarded(record: EventRecord) -> Value:
+    """Return when a dead event was discarded, if it was."""
+    if record.status is not EventStatus.DISCARDED:
+        return {}
+    return {"discarded_at": rfc3339(next(turn.at_ms for turn in reversed(record.history) if turn.change == DISCARDED))}
+
+
+def _history(record: EventRecord) -> Value:
+    """Return what became of an event about whose death something was done: when it died, of what, and what was done."""
+    turns = [_turn(turn) for turn in record.history]
+    if turns and record.status is EventStatus.DEAD:
+        error = str(record.detail.get("error") or "")[:TURN_ERROR_CHARACTERS_MAX]
+        turns.append(_turn(Turn(DIED, record.at_ms, record.attempts, error)))
+    return {"history": turns} if turns else {}
+
+
+def _turn(turn: Turn) -> Value:
+    died = {"attempts": turn.attempts, "error": turn.error} if turn.change == DIED else {}
+    return {"change": turn.change, "at": rfc3339(turn.at_ms)} | died
 
 
 def _item(record: EventRecord) -> Value:

@@ -32,6 +32,7 @@ def _describe(state: SourceState) -> dict[str, object]:
         "paused": state.paused,
         "pending": totals["pending"],
         "deferred": totals["deferred_now"],
+        "dead": totals["dead_now"],
         "behind": state.queue is not None and state.queue.behind,
         "totals": {name: totals[name] for name in COUNTERS if name not in GAUGES},
         "since_start": {

@@ -20,10 +20,12 @@ from server.flow.acknowledger import Acknowledger
 from server.flow.committer import Committer
 from server.flow.engine import Engine
 from server.flow.indexing import IndexingTask
+from server.flow.replaying import Replays
 from server.flow.retention import RetentionTask
 from server.flow.runner import Function, Shared
 from server.flow.suspects import find_suspects
 from server.flow.trust import foreseen
+from server.http.admin.command_routes import Commands
 from server.http.admin.event_routes import Finding
 from server.http.admin.routes import build_admin_app
 from server.http.asgi.routes import build_public_app
@@ -105,6 +107,14 @@ class Server:
         )
         self.engine = Engine(shared, writer.totals, self.lookup, self.looking_up)
         self.engine.configure(config.sources, functions)
+        self.replays = Replays(
+            self.engine,
+            self.acknowledger,
+            self.committer,
+            Reader(store),
+            now_ms=self.clock.now_ms,
+            backlog_events_max=config.queue.backlog_events_max,
+        )
         applies = store.has_defaults or config.retention_is_configured
         self.retention = RetentionTask(
             self.committer,
@@ -168,6 +178,7 @@ class Server:
         nursery.start_soon(self.gate.turns.run)
         nursery.start_soon(self._work)
         nursery.start_soon(self._rebuild_index)
+        nursery.start_soon(self.replays.run)
         nursery.start_soon(self.record.run)
         nursery.start_soon(keep_watch, self.watch)
         nursery.start_soon(check_readers, self.store, self.looking_up)
@@ -319,8 +330,15 @@ class Server:
             metrics=metrics.render,
             sources=lambda: describe_sources(self.engine.states),
             capacity=self.capacity.describe,
-            requeue=self.engine.requeue,
-            trust_clock=self.trust_clock,
+            commands=Commands(
+                requeue=self.engine.requeue,
+                discard=self.engine.discard,
+                retry=self.engine.retry,
+                trust_clock=self.trust_clock,
+                replays=self.replays,
+                now_ms=self.clock.now_ms,
+            ),
+            reasons=self.engine.reasons,
             refusals=self.record.read,
             reader=self.lookup,
             worker=self.looking_up,

@@ -21,12 +21,25 @@ from storage.codec.records import DIGEST_BYTES, body_digests_of, digests_of
 from storage.codec.status_rows import is_pending
 from storage.errors import StoreError
 from storage.lmdb_store.environment import Store
+from storage.read.lookup import history
 from storage.read.snapshot import Block, Snapshot, Snapshots
-from storage.statuses import COUNTERS, EXPIRED_OF, GAUGES, OUTCOMES, REOPENED, RULES, EventStatus, Totals, held
+from storage.statuses import (
+    COUNTERS,
+    ENDED,
+    EXPIRED_OF,
+    GAUGES,
+    GONE_OF,
+    NEW,
+    REOPENED,
+    RULES,
+    EventStatus,
+    Totals,
+    held,
+)
 
 GAPLESS: tuple[Literal["facts", "bodies", "ids", "body_digests"], ...] = ("facts", "bodies", "ids", "body_digests")
 """Databases that have nothing where there is no block."""
-UNTOLD = (*REOPENED, "expired", *EXPIRED_OF.values())
+UNTOLD = ("replayed", *REOPENED, "expired", *EXPIRED_OF.values())
 """Counters that the records alone do not tell."""
 
 
@@ -42,6 +55,10 @@ class Recount:
     """By source: how many events have each status."""
     expired: dict[str, int] = field(default_factory=dict)
     """By source: how many events are there whose bodies have left."""
+    unlisted: dict[str, int] = field(default_factory=dict)
+    """By source: how many of these are dead."""
+    replays: dict[str, int] = field(default_factory=dict)
+    """By source: how many events are others once more."""
     untold: dict[str, dict[str, int]] = field(default_factory=dict)
     """By source, those counters of the totals that were read last which no record tells."""
     complete: bool = True
@@ -173,8 +190,9 @@ class Audit:
         for status, count in enumerate(numpy.bincount(found, minlength=len(EventStatus)).tolist()):
             statuses[status] += count
         self.recount.events += head.count
-        expired = head.first < snapshot.front("bodies") and not snapshot.has_bodies(head.first)
-        self.recount.expired[head.source_id] = self.recount.expired.get(head.source_id, 0) + head.count * expired
+        if head.first < snapshot.front("bodies") and not snapshot.has_bodies(head.first):
+            _add(self.recount.expired, head.source_id, head.count)
+            _add(self.recount.unlisted, head.source_id, int((found == EventStatus.DEAD).sum()))
         waiting = numpy.flatnonzero(is_pending(found))
         if len(waiting) and snapshot.bodies_left(head):
             self._problem(f"bodies, key {head.first}: the body of a pending event is missing")
@@ -191,6 +209,7 @@ class Audit:
         self.recount.deliveries += len(numbered.deliveries.bodies)
         if snapshot.body_digests(head) != body_digests_of(numbered):
             self._problem(f"body_digests, key {head.first}: they are not those of the bodies as they were received")
+        _add(self.recount.replays, head.source_id, len(numbered.deliveries.replay_of))
         found = digests_of(numbered)
         at = (numbered.first - block.first) * DIGEST_BYTES
         if not digests or digests[at : at + len(found)] == found:
@@ -221,6 +240,9 @@ class Audit:
                 self._check_original(snapshot, number, number - ref, digest)
             else:
                 self._check_detail(snapshot, number, ref, status)
+        for place in numpy.flatnonzero(block.rows["history"]).tolist():
+            with self._reported():
+                history(snapshot, int(block.rows["history"][place]), block.first + place)
 
     def _check_original(self, snapshot: Snapshot, number: int, original: int, digest: bytes) -> None:
         block = snapshot.block_of(original) if original > 0 else None
@@ -267,21 +289,30 @@ class Audit:
         """Check that each recounted number lies between `after` without what came, and `before` with what came."""
         events = self.recount.statuses.get(source_id, [0] * len(EventStatus))
         grown = {name: getattr(after, name) - getattr(before, name) for name in COUNTERS}
-        came = grown["received"] + sum(grown[name] for name in REOPENED)
+        came = sum(grown[name] for name in (*NEW, *REOPENED))
         left = before.receipts_left, after.receipts_left
+        new = [sum(getattr(each, name) for name in NEW) for each in (before, after)]
+        replays = self.recount.replays.get(source_id, 0)
         found = {
-            "received": (sum(events), before.received - left[1], after.received - left[0]),
+            " + ".join(NEW): (sum(events), new[0] - left[1], new[1] - left[0]),
+            "replayed": (replays, before.replayed - left[1], after.replayed),
             "expired": (self.recount.expired.get(source_id, 0), before.expired - left[1], after.expired - left[0]),
         }
         for gauge in GAUGES:
-            found[gauge] = held(gauge, events), getattr(after, gauge) - came, getattr(before, gauge) + came
-        for outcome in OUTCOMES:
-            name, gone = RULES[outcome].counted, RULES[outcome].reopened
+            moved = grown["dead"] if gauge == "dead_now" else came
+            now = held(gauge, events) - (self.recount.unlisted.get(source_id, 0) if gauge == "dead_now" else 0)
+            found[gauge] = now, getattr(after, gauge) - moved, getattr(before, gauge) + moved
+        for status in ENDED:
+            name = RULES[status].counted
             low, high = getattr(before, name), getattr(after, name)
-            for less in filter(None, (gone, EXPIRED_OF[outcome])):
+            for less in (*GONE_OF[status], EXPIRED_OF[status]):
                 low, high = low - getattr(after, less), high - getattr(before, less)
-            found[f"{name} - {gone}" if gone else name] = events[outcome], low, high
+            found[" - ".join((name, *GONE_OF[status]))] = events[status], low, high
         for name, (count, low, high) in found.items():
             if not low <= count <= high:
                 total = str(low) if low == high else f"{low} to {high}"
                 self._problem(f"meta, totals of {source_id}: {name} is {total}, the records say {count}")
+
+
+def _add(counts: dict[str, int], source_id: str, more: int) -> None:
+    counts[source_id] = counts.get(source_id, 0) + more

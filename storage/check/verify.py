@@ -22,7 +22,7 @@ from storage.lmdb_store.place import check_files
 from storage.lmdb_store.process_number import with_a_free_number
 from storage.lmdb_store.witness import Known, Reached, known
 from storage.read.snapshot import Snapshots
-from storage.statuses import EXPIRED_OF, OUTCOMES, REOPENED, RULES, EventStatus, grown, held
+from storage.statuses import ENDED, EXPIRED_OF, GONE_OF, REOPENED, RULES, EventStatus, grown, held
 from storage.write.recovery import recover
 
 PROBLEMS_MAX = 100
@@ -113,7 +113,8 @@ def _audit(path: Path, problem: Callable[[str], None], left_out: Callable[[], in
         store.close()
     counts = asdict(audit.recount)
     untold, statuses = counts.pop("untold"), counts.pop("statuses")
-    del counts["expired"]
+    for name in ("expired", "unlisted", "replays"):
+        del counts[name]
     none = [0] * len(EventStatus)
     ids = sorted(statuses.keys() | untold)
     sources = {each: _accounts(statuses.get(each, none), untold.get(each, {})) for each in ids}
@@ -130,17 +131,19 @@ def _check_end(store: Store, before: Known, problem: Callable[[str], None], *, r
 
 
 def _accounts(events: Sequence[int], untold: Mapping[str, int]) -> dict[str, int]:
-    """Return a source's counts, which add up: requeued events count among the dead, deferred ones among the pending,
-    and those that have left among all. `untold`: the counters that no record tells."""
+    """Return a source's counts, which add up: requeued and discarded events count among the dead, deferred ones among
+    the pending, and those that have left among all. `untold`: the counters that no record tells."""
     left = {name: untold.get(name, 0) for name in EXPIRED_OF.values()}
-    ended = {
-        RULES[outcome].counted: events[outcome] + untold.get(RULES[outcome].reopened, 0) + left[EXPIRED_OF[outcome]]
-        for outcome in OUTCOMES
-    }
+    ended: dict[str, int] = {}
+    for status in reversed(ENDED):  # the parts of an outcome first
+        gone = sum(ended.get(name, untold.get(name, 0)) for name in GONE_OF[status])
+        ended[RULES[status].counted] = events[status] + gone + left[EXPIRED_OF[status]]
+    replayed = untold.get("replayed", 0)
     return {
-        "received": sum(events) + sum(left.values()),
+        "received": sum(events) + sum(left.values()) - replayed,
+        "replayed": replayed,
         **{name: untold.get(name, 0) for name in REOPENED},
-        **ended,
+        **{RULES[status].counted: ended[RULES[status].counted] for status in ENDED},
         "pending": held("pending", events),
         "deferred": held("deferred_now", events),
         "expired": untold.get("expired", 0),

@@ -4,7 +4,7 @@
 indexes that count from 0. The last column is not there if it has no entries.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any
 
@@ -21,7 +21,6 @@ def encode_columns(numbered: NumberedDeliveries) -> bytes:
     """Return everything but the bodies, of which only the sizes are there."""
     deliveries = numbered.deliveries
     counts, ids, indexes = deliveries.counts, deliveries.ids, deliveries.indexes
-    body_hashes = [_folded(deliveries.body_hashes)] if deliveries.body_hashes else []
     return orjson.dumps(
         [
             numbered.suffix,
@@ -43,9 +42,17 @@ def encode_columns(numbered: NumberedDeliveries) -> bytes:
             True if indexes == _counting(counts) else indexes,
             _folded(deliveries.payload_from),
             _folded(deliveries.unsigned),
-            *body_hashes,
+            *_optional(deliveries),
         ]
     )
+
+
+def _optional(deliveries: Deliveries) -> Iterator[object]:
+    """Yield the columns that most records lack, up to the last one that is there."""
+    if deliveries.body_hashes or deliveries.replay_of:
+        yield _folded(deliveries.body_hashes) if deliveries.body_hashes else []
+    if deliveries.replay_of:
+        yield deliveries.replay_of
 
 
 def decode_columns(source_id: str, first: int, packed: bytes | memoryview, bodies: bytes | None) -> NumberedDeliveries:
@@ -55,7 +62,8 @@ def decode_columns(source_id: str, first: int, packed: bytes | memoryview, bodie
     """
     suffix, kind, sizes, *columns = orjson.loads(packed)
     received_at_ms, addresses, headers, sent_at, batched, batch_sizes, rejected, counts, *columns = columns
-    events, ids, id_from, provider_ids, types, indexes, payload_from, unsigned, *body_hashes = columns
+    events, ids, id_from, provider_ids, types, indexes, payload_from, unsigned, *optional = columns
+    body_hashes, replay_of = [*optional, (), ()][:2]
     requests = len(sizes)
     counts = _unfolded(counts, requests)
     ids = _unfolded(_in_one(ids), events)
@@ -71,7 +79,7 @@ def decode_columns(source_id: str, first: int, packed: bytes | memoryview, bodie
         rejected=_by_delivery(rejected, requests),
         counts=counts,
         bodies=[b""] * requests if bodies is None else _cut(bodies, sizes),
-        body_hashes=_unfolded(body_hashes[0], requests) if body_hashes else (),
+        body_hashes=_unfolded(body_hashes, requests) if body_hashes else (),
         ids=ids,
         id_from=_unfolded(id_from, events),
         provider_ids=ids if provider_ids is True else _unfolded(_in_one(provider_ids), events),
@@ -79,6 +87,7 @@ def decode_columns(source_id: str, first: int, packed: bytes | memoryview, bodie
         indexes=_counting(counts) if indexes is True else indexes,
         payload_from=_unfolded(payload_from, events),
         unsigned=_unfolded(unsigned, events),
+        replay_of=replay_of,
     )
     _check_lengths(deliveries, requests, events)
     return NumberedDeliveries(first, suffix, deliveries)
@@ -167,5 +176,7 @@ def _check_lengths(deliveries: Deliveries, requests: int, events: int) -> None:
         raise ValueError("the columns have unequal lengths")
     if hashes not in (0, requests):
         raise ValueError("some bodies have a hash and others have none")
+    if len(deliveries.replay_of) not in (0, events):
+        raise ValueError("the columns have unequal lengths")
     if sum(deliveries.counts) != events or min(deliveries.counts, default=0) < 1:
         raise ValueError("the deliveries count other events than there are")

@@ -78,6 +78,7 @@ def _go_together(one: NumberedDeliveries, other: NumberedDeliveries) -> bool:
         and one.deliveries.source_type == other.deliveries.source_type
         and one.suffix == other.suffix
         and one.has_body_hashes == other.has_body_hashes
+        and bool(one.deliveries.replay_of) == bool(other.deliveries.replay_of)
     )
 
 

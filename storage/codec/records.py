@@ -16,7 +16,7 @@ from operator import attrgetter
 
 from storage.deliveries import NumberedDeliveries
 from storage.errors import StoreDamaged
-from storage.statuses import COUNTERS, Totals
+from storage.statuses import COUNTERS, Totals, with_dead_now
 from storage.store_time import BOOT_ID_BYTES, HostTime, StoreTime
 
 FORMAT = b"tidegate store 2"
@@ -30,6 +30,8 @@ IDENTITY_BYTES = 8
 
 KEY_BYTES = 8
 DIGEST_BYTES = 16
+SAME_BYTES = 4
+"""With which the digest of a replayed event begins like that of its id: what the look-up index goes by."""
 
 CRC = struct.Struct("<I")
 _COUNT = struct.Struct("<I")
@@ -77,7 +79,21 @@ def digests_of(numbered: NumberedDeliveries) -> bytes:
     """Return the digests of the events, in order."""
     prefix = f"{numbered.source_id}\0"
     ids = numbered.event_ids()
-    return b"".join([blake2b((prefix + each).encode(), digest_size=DIGEST_BYTES).digest() for each in ids])
+    found = [blake2b((prefix + each).encode(), digest_size=DIGEST_BYTES).digest() for each in ids]
+    if numbered.deliveries.replay_of:
+        found = [replay_digest(each, numbered.first + at) for at, each in enumerate(found)]
+    return b"".join(found)
+
+
+def replay_digest(own: bytes, number: int) -> bytes:
+    """Return the digest of a replayed event with this number, whose id has the digest `own`.
+
+    It is no other's, nor is its fingerprint in the dedup index that of `own`: deduplication takes it for an id of its
+    own. It begins like `own`, so the look-up index has both at the same place.
+    """
+    rest = blake2b(own + key_of(number), digest_size=DIGEST_BYTES - SAME_BYTES).digest()
+    another = rest[0] & 0xFE | ~own[SAME_BYTES] & 1
+    return own[:SAME_BYTES] + bytes([another]) + rest[1:]
 
 
 def body_digests_of(numbered: NumberedDeliveries) -> bytes:
@@ -193,6 +209,19 @@ def decode_time(value: bytes) -> StoreTime:
 
 
 TOTALS_PREFIX = b"totals/"
+REPLAY_PREFIX = b"replay/"
+
+
+def replay_key(identity: str) -> bytes:
+    return REPLAY_PREFIX + identity.encode()
+
+
+def encode_replay_record(key: bytes, record: bytes) -> bytes:
+    return seal(b"meta", key, record)
+
+
+def decode_replay_record(key: bytes, value: bytes) -> bytes:
+    return unseal(b"meta", key, value)
 
 
 def totals_key(source_id: str) -> bytes:
@@ -205,10 +234,11 @@ def encode_totals(key: bytes, totals: Totals) -> bytes:
 
 
 def decode_totals(key: bytes, value: bytes) -> Totals:
-    """Return the totals; counters that the store does not have yet are 0."""
+    """Return the totals; counters that the store does not have yet are 0, or follow from the others."""
     payload = unseal(b"meta", key, value)
     count, rest = divmod(len(payload), _TOTAL_BYTES)
     if rest or not 1 <= count <= 1 + len(COUNTERS):
         raise damaged(b"meta", key, "the totals have another length")
     oldest, *counters = struct.unpack(f"<{count}Q", payload)
-    return Totals(oldest=oldest, **dict(zip(COUNTERS, counters, strict=False)))
+    found = Totals(oldest=oldest, **dict(zip(COUNTERS, counters, strict=False)))
+    return found if len(counters) == len(COUNTERS) else with_dead_now(found)

@@ -3,7 +3,8 @@
 A row holds a status, the attempts, when the outcome was recorded, the store's time (of the outcome; of the receipt
 while it is pending, or 0 once it was requeued), and a reference: for a duplicate the distance to the event that was
 processed (number - original), so that a batch sent again stays one run; otherwise the key of the `results` record that
-holds the event's detail, 0 if there is none.
+holds the event's detail, 0 if there is none. Last, the key of the `results` record that holds the event's history, 0 if
+it never died.
 """
 
 import struct
@@ -17,10 +18,12 @@ from storage.codec.records import damaged, seal, unseal
 from storage.errors import IllegalStatusChange
 from storage.frozen import frozen
 from storage.model import Append, StatusChange
-from storage.statuses import CANNOT_FOLLOW, PENDING_STATUSES, EventStatus
+from storage.statuses import CANNOT_FOLLOW, PENDING_STATUSES, RULES, EventStatus
 
 Rows = NDArray[Any]
-ROW = numpy.dtype([("status", "<u4"), ("attempts", "<u4"), ("at_ms", "<u8"), ("store_ms", "<u8"), ("ref", "<i8")])
+_OLD_ROW = numpy.dtype([("status", "<u4"), ("attempts", "<u4"), ("at_ms", "<u8"), ("store_ms", "<u8"), ("ref", "<i8")])
+"""A row of a store that was written before there was a history."""
+ROW = numpy.dtype([*_OLD_ROW.descr, ("history", "<i8")])
 _COUNT = struct.Struct("<I")
 _STATUSES = len(EventStatus)
 _WHOLE = f"S{ROW.itemsize}"
@@ -75,13 +78,22 @@ def decode_runs(key: bytes, value: bytes) -> tuple[NDArray[numpy.uint32], Rows]:
     """Return the runs as stored, to look at without unrolling them: how many events each stands for, and their row."""
     payload = unseal(b"statuses", key, value)
     count = _COUNT.unpack_from(payload)[0] if len(payload) >= _COUNT.size else 0
-    if count == 0 or len(payload) != _COUNT.size + count * (4 + ROW.itemsize):
+    width = (len(payload) - _COUNT.size) // count - 4 if count else 0
+    if width not in (ROW.itemsize, _OLD_ROW.itemsize) or len(payload) != _COUNT.size + count * (4 + width):
         raise damaged(b"statuses", key, "the record has another length")
     counts = numpy.frombuffer(payload, "<u4", count, _COUNT.size)
-    runs = numpy.frombuffer(payload, ROW, count, _COUNT.size + 4 * count)
+    stored = numpy.frombuffer(payload, ROW if width == ROW.itemsize else _OLD_ROW, count, _COUNT.size + 4 * count)
+    runs = stored if width == ROW.itemsize else _with_history(stored)
     if runs["status"].max() >= _STATUSES or not counts.all():
         raise damaged(b"statuses", key, "a run is impossible")
     return counts, runs
+
+
+def _with_history(old: Rows) -> Rows:
+    rows = numpy.zeros(len(old), ROW)
+    for name in _OLD_ROW.names or ():
+        rows[name] = old[name]
+    return rows
 
 
 @frozen
@@ -92,7 +104,9 @@ class BlockChange:
     start: int
     stop: int
     refs: Rows | None
-    """For each event what its row refers to; None: nothing."""
+    """For each event what its row refers to; None: nothing, or what it did before while an event stays pending."""
+    histories: Rows | None
+    """For each event where its history is; None: where it was."""
 
 
 def apply(rows: Rows, first: int, part: BlockChange) -> Sequence[int]:
@@ -104,26 +118,42 @@ def apply(rows: Rows, first: int, part: BlockChange) -> Sequence[int]:
     change = part.change
     pends = change.status in PENDING_STATUSES
     at_ms = 0 if pends else change.at_ms
-    if part.stop - part.start == 1:  # one is put as it is: columns of one take three times as long
+    if part.stop - part.start == 1 and not _adds(change):  # columns of one take three times as long
         number, attempts = change.numbers[part.start], change.attempts[part.start]
         one = [0] * _STATUSES
         row = rows[number - first]
         one[row["status"]] = 1
         _check(one, change)
         store_ms = _kept_ms(row) if pends else change.store_ms
-        rows[number - first] = (change.status, attempts, at_ms, store_ms, 0 if part.refs is None else part.refs[0])
+        ref = (_kept_refs(row) if pends else 0) if part.refs is None else part.refs[0]
+        history = row["history"] if part.histories is None else part.histories[0]
+        rows[number - first] = (change.status, attempts, at_ms, store_ms, ref, history)
         return one
     places = numpy.asarray(change.numbers[part.start : part.stop], "i8") - first
     if not (places[1:] > places[:-1]).all():
         raise IllegalStatusChange(f"{change.source_id}: the numbers of a change do not ascend")
     before: list[int] = numpy.bincount(rows["status"][places], minlength=_STATUSES).tolist()
     _check(before, change)
+    if not _adds(change):
+        nothing = _kept_refs(rows[places]) if pends else 0
+        rows["ref"][places] = nothing if part.refs is None else part.refs
+        rows["attempts"][places] = change.attempts[part.start : part.stop]
+        rows["at_ms"][places] = at_ms
     rows["store_ms"][places] = _kept_ms(rows[places]) if pends else change.store_ms
     rows["status"][places] = change.status
-    rows["attempts"][places] = change.attempts[part.start : part.stop]
-    rows["at_ms"][places] = at_ms
-    rows["ref"][places] = 0 if part.refs is None else part.refs
+    if part.histories is not None:
+        rows["history"][places] = part.histories
     return before
+
+
+def _adds(change: StatusChange) -> bool:
+    """Return whether the events keep when, how and of what they ended."""
+    return RULES[change.status].part_of is not None
+
+
+def _kept_refs(rows: Rows) -> NDArray[numpy.int64]:
+    """Return what these events, which are pending then, go on referring to: nothing if they were dead."""
+    return numpy.where(is_pending(rows["status"]), rows["ref"], 0)
 
 
 def _kept_ms(rows: Rows) -> NDArray[numpy.uint64]:

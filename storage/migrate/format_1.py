@@ -48,7 +48,7 @@ from storage.errors import StoreDamaged
 from storage.journal.records import Journaled
 from storage.lmdb_store.errors import lmdb_errors
 from storage.model import Append
-from storage.statuses import EventStatus, Totals
+from storage.statuses import EventStatus, Totals, with_dead_now
 from storage.store_time import to_the_minute
 
 NUMBER = 1
@@ -200,7 +200,7 @@ def _decode_totals(key: bytes, value: bytes) -> Totals:
     payload = unseal(b"meta", key, value)
     if len(payload) != _TOTALS.size:
         raise damaged(b"meta", key, "the totals have another length")
-    return Totals(**dict(zip(_TOTALS_FIELDS, _TOTALS.unpack(payload), strict=True)))
+    return with_dead_now(Totals(**dict(zip(_TOTALS_FIELDS, _TOTALS.unpack(payload), strict=True))))
 
 
 def decode_log(key: bytes, value: bytes, decompressor: zstandard.ZstdDecompressor) -> list[NumberedDeliveries]:

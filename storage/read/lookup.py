@@ -1,7 +1,7 @@
-"""Look-ups for people and programs: events by id, events of a delivery, and dead events."""
+"""Look-ups for people and programs: events by id, and events of a delivery."""
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -9,67 +9,76 @@ import numpy
 from numpy.typing import NDArray
 
 from storage.codec.index_rows import fingerprint
-from storage.codec.records import DIGEST_BYTES, damaged, digest, key_of
+from storage.codec.records import DIGEST_BYTES, SAME_BYTES, damaged, digest, key_of, replay_digest
 from storage.deliveries import NumberedDeliveries
 from storage.delivery_id import first_of
+from storage.history import Turn, decode_history
 from storage.model import EventRecord
-from storage.read.paging import pending_at
 from storage.read.snapshot import Block, Snapshot, Snapshots
 from storage.statuses import EventStatus
 
-PAGE_EVENTS_MAX = 65536
-"""In the deliveries of a page of dead events: each record brings its whole delivery."""
 RECORDS_IN_HAND_MAX = 16
 """Read at a time by find_each: each record brings its whole delivery."""
 
 Numbers = NDArray[numpy.int64]
 Statuses = NDArray[Any]
+Hits = tuple[Numbers, Statuses, NDArray[numpy.bool_]]
+"""Numbers, statuses, and which of them came and are not replayed."""
 
 
 def find(snapshots: Snapshots, source_id: str, event_id: str, limit: int, *, bodies: bool = False) -> list[EventRecord]:
     """Return events of this id, see Reader. Filters by status before it unpacks: an id may have a million events."""
     processed: list[int] = []
     others: list[int] = []
-    for numbers, statuses in _hits(snapshots, digest(source_id, event_id)):
+    replayed: list[int] = []
+    for numbers, statuses, came in _hits(snapshots, digest(source_id, event_id)):
         is_processed = statuses == EventStatus.PROCESSED
-        processed += numbers[is_processed][: limit - len(processed)].tolist()
-        others += numbers[~is_processed][: limit - len(others)].tolist()
+        processed += numbers[is_processed & came][: limit - len(processed)].tolist()
+        others += numbers[~is_processed & came][: limit - len(others)].tolist()
+        replayed += numbers[~came][: limit - len(replayed)].tolist()
         if len(processed) == limit:
             break
-    found = _with_event_id(snapshots, (processed + others)[:limit], event_id, bodies=bodies)
-    return sorted(found, key=lambda record: (record.status != EventStatus.PROCESSED, -record.number))
+    found = _with_event_id(snapshots, (processed + others + replayed)[:limit], event_id, bodies=bodies)
+    return sorted(found, key=_rank)
+
+
+def _rank(record: EventRecord) -> tuple[bool, bool, int]:
+    """Return by what `find` orders events of one id: those that came before their replays."""
+    return bool(record.numbered.deliveries.replay_of), record.status != EventStatus.PROCESSED, -record.number
 
 
 def find_each(
     snapshots: Snapshots, source_id: str, event_id: str, statuses: Collection[EventStatus]
 ) -> Iterator[EventRecord]:
-    for numbers, found in _hits(snapshots, digest(source_id, event_id)):
+    for numbers, found, _ in _hits(snapshots, digest(source_id, event_id)):
         wanted = numbers[numpy.isin(found, list(statuses))].tolist()
         for at in range(0, len(wanted), RECORDS_IN_HAND_MAX):
             records = list(_with_event_id(snapshots, wanted[at : at + RECORDS_IN_HAND_MAX], event_id))
             yield from (record for record in reversed(records) if record.status in statuses)
 
 
-def _hits(snapshots: Snapshots, wanted: bytes) -> Iterator[tuple[Numbers, Statuses]]:
-    """Yield numbers and statuses of events with this digest, block by block, newest first. No snapshot stays open."""
+def _hits(snapshots: Snapshots, wanted: bytes) -> Iterator[Hits]:
+    """Yield numbers and statuses of events with this digest, and of replays of them, block by block, newest first. No
+    snapshot stays open."""
     before: int | None = None
     more = True
     while more:
-        hits: list[tuple[Numbers, Statuses]] = []
+        hits: list[Hits] = []
         with snapshots.take() as snapshot:
             before = _add_hits(snapshot, wanted, snapshot.end if before is None else before, hits)
             more = before > 0
         yield from hits
 
 
-def _add_hits(snapshot: Snapshot, wanted: bytes, before: int, hits: list[tuple[Numbers, Statuses]]) -> int:
+def _add_hits(snapshot: Snapshot, wanted: bytes, before: int, hits: list[Hits]) -> int:
     """Add hits until the snapshot is exhausted; return the number to go on before, 0 at the begin of the store."""
     for stretch in snapshot.index.with_ids([fingerprint(wanted)], 1, before):
         for first, digests in snapshot.digests_backward(stretch.stop):
-            places = numpy.array([*places_of(digests, wanted)][::-1], "i8")
-            places = places[(places >= stretch.start - first) & (places < stretch.stop - first)]
-            if len(places):
-                hits.append((places + first, _statuses(snapshot, first)[places]))
+            low, high = stretch.start - first, stretch.stop - first
+            found = [each for each in places_of(digests, wanted, first) if low <= each[0] < high][::-1]
+            if found:
+                places, came = numpy.array([at for at, _ in found], "i8"), numpy.array([is_it for _, is_it in found])
+                hits.append((places + first, _statuses(snapshot, first)[places], came))
             if snapshot.exhausted:
                 return max(first, stretch.start)
             if first <= stretch.start:
@@ -113,7 +122,7 @@ def _with_event_id(
     snapshots: Snapshots, numbers: list[int], event_id: str, *, bodies: bool = False
 ) -> Iterator[EventRecord]:
     """Yield the events whose id is really this one: equal digests are no proof."""
-    found = _events(snapshots, numbers, bodies=bodies)
+    found = events_of(snapshots, numbers, bodies=bodies)
     return (record for record in found if record.numbered.event_id(record.position) == event_id)
 
 
@@ -129,6 +138,13 @@ def delivery(snapshots: Snapshots, delivery_id: str) -> list[EventRecord] | None
         return [event_record(snapshot, block, numbered, number) for number in range(numbered.first, numbered.end)]
 
 
+def source_of(snapshots: Snapshots, delivery_id: str) -> str | None:
+    first = first_of(delivery_id)
+    with snapshots.take() as snapshot:
+        head = None if first is None else snapshot.head_of(first)
+        return None if head is None else head.source_id
+
+
 def left_at(snapshots: Snapshots, delivery_id: str) -> int:
     first = first_of(delivery_id)
     if first is None:
@@ -138,104 +154,20 @@ def left_at(snapshots: Snapshots, delivery_id: str) -> int:
         return 0 if is_there else snapshot.left_at("receipts", first)
 
 
-def dead(snapshots: Snapshots, source_id: str | None, after: int, limit: int) -> list[EventRecord]:
-    page = _DeadPage(limit)
-    start: int | None = after + 1
-    while start is not None and not page.full:
-        with snapshots.take() as snapshot:
-            start = _collect_dead(snapshot, source_id, start, page)
-    return page.records
-
-
-def dead_numbers(snapshots: Snapshots, source_id: str, after: int, limit: int) -> list[int]:
-    found: list[int] = []
-    for snapshot, block, numbers in _dead_blocks(snapshots, after + 1):
-        for dead_ones in pending_at(snapshot, block, numbers, source_id):
-            if not snapshot.bodies_left(dead_ones.head):
-                found += dead_ones.numbers
-        if len(found) >= limit:
-            break
-    return found
-
-
-def dead_of(snapshots: Snapshots, source_id: str, event_ids: Iterable[str]) -> dict[str, list[int]]:
-    by_digest = {digest(source_id, event_id): event_id for event_id in event_ids}
-    hits = []
-    for snapshot, block, numbers in _dead_blocks(snapshots, 0):
-        digests = snapshot.digests(block)
-        for number in numbers:
-            at = (number - block.first) * DIGEST_BYTES
-            if digests[at : at + DIGEST_BYTES] in by_digest:
-                hits.append(number)
-    found: dict[str, list[int]] = {event_id: [] for event_id in by_digest.values()}
-    for record in _events(snapshots, hits, bodies=False):
-        event_id = record.numbered.event_id(record.position)
-        is_kept = record.status is EventStatus.DEAD and not record.left_at_ms
-        if is_kept and event_id in found:  # equal digests are no proof
-            found[event_id].append(record.number)
-    return found
-
-
-def _dead_blocks(snapshots: Snapshots, start: int) -> Iterator[tuple[Snapshot, Block, list[int]]]:
-    """Yield the numbers of the dead events in each block that has any, from `start` on, while its snapshot is open."""
-    end: int | None = start
-    while end is not None:
-        with snapshots.take() as snapshot:
-            start, end = end, None
-            for block in snapshot.blocks(start):
-                numbers = numpy.flatnonzero(block.rows["status"] == EventStatus.DEAD) + block.first
-                numbers = numbers[numbers >= start]
-                if len(numbers):
-                    yield snapshot, block, numbers.tolist()
-                if snapshot.exhausted:
-                    end = block.end
-                    break
-
-
-class _DeadPage:
-    """Records until there are enough, or their deliveries use up the memory for a page."""
-
-    def __init__(self, limit: int) -> None:
-        self.records: list[EventRecord] = []
-        self._limit = limit
-        self._events = 0
-
-    def add(self, record: EventRecord) -> None:
-        if not self.records or self.records[-1].numbered is not record.numbered:
-            self._events += record.numbered.count
-        self.records.append(record)
-
-    @property
-    def full(self) -> bool:
-        return len(self.records) >= self._limit or self._events >= PAGE_EVENTS_MAX
-
-
-def _collect_dead(snapshot: Snapshot, source_id: str | None, start: int, page: _DeadPage) -> int | None:
-    """Add dead events to the page; return the number to go on from, None at the end of the store."""
-    for block in snapshot.blocks(start):
-        for number in (numpy.flatnonzero(block.rows["status"] == EventStatus.DEAD) + block.first).tolist():
-            if number < start:
-                continue
-            if page.full or snapshot.exhausted:
-                return int(number)
-            head = snapshot.head_of(number)
-            if head and source_id in (None, head.source_id) and not snapshot.bodies_left(head):
-                page.add(event_record(snapshot, block, _delivery(snapshot, number), number))
-        if snapshot.exhausted:
-            return block.end
-    return None
-
-
-def places_of(digests: bytes, wanted: bytes) -> Iterator[int]:
-    """Yield the indexes of the digest; a match across two neighbours is not one."""
-    at = digests.find(wanted)
+def places_of(digests: bytes, wanted: bytes, first: int) -> Iterator[tuple[int, bool]]:
+    """Yield the index of each event with this digest and True, of each replay of one and False. `first`: number of the
+    first event. A match across two neighbours is not one."""
+    begins = wanted[:SAME_BYTES]
+    at = digests.find(begins)
     while at >= 0:
-        if at % DIGEST_BYTES == 0:
-            yield at // DIGEST_BYTES
-        at = digests.find(wanted, at + 1)
+        place, rest = divmod(at, DIGEST_BYTES)
+        found = digests[at : at + DIGEST_BYTES]
+        if not rest and found in (wanted, replay_digest(wanted, first + place)):
+            yield place, found == wanted
+        at = digests.find(begins, at + 1)
 
 
-def _events(snapshots: Snapshots, numbers: list[int], *, bodies: bool) -> Iterator[EventRecord]:
+def events_of(snapshots: Snapshots, numbers: list[int], *, bodies: bool) -> Iterator[EventRecord]:
     left = sorted(numbers)
     while left:
         with snapshots.take() as snapshot:
@@ -246,10 +178,10 @@ def _events(snapshots: Snapshots, numbers: list[int], *, bodies: bool) -> Iterat
                     continue
                 if block is None:
                     raise damaged(b"statuses", key_of(number), "there is no such event")
-                yield event_record(snapshot, block, _delivery(snapshot, number, bodies=bodies), number)
+                yield event_record(snapshot, block, delivery_of(snapshot, number, bodies=bodies), number)
 
 
-def _delivery(snapshot: Snapshot, number: int, *, bodies: bool = False) -> NumberedDeliveries:
+def delivery_of(snapshot: Snapshot, number: int, *, bodies: bool = False) -> NumberedDeliveries:
     found = snapshot.delivery_of(number, bodies=bodies)
     if found is None:
         raise damaged(b"facts", key_of(number), "there is no such event")
@@ -269,12 +201,22 @@ def event_record(snapshot: Snapshot, block: Block, numbered: NumberedDeliveries,
         attempts=int(row["attempts"]),
         at_ms=int(row["at_ms"]),
         duplicate_of=original.delivery_ids()[0] if original else None,
-        detail=_detail(snapshot, ref, number, status) if ref and status != EventStatus.DUPLICATE else {},
+        detail=detail_of(snapshot, ref, number, status) if ref and status != EventStatus.DUPLICATE else {},
         left_at_ms=snapshot.body_left_at(numbered),
+        history=history(snapshot, int(row["history"]), number),
     )
 
 
-def _detail(snapshot: Snapshot, ref: int, number: int, status: EventStatus) -> Mapping[str, object]:
+def history(snapshot: Snapshot, key: int, number: int) -> Sequence[Turn]:
+    """Return the history of an event, whose row says this key for it."""
+    stored = snapshot.detail(key, number) if key else b"[]"
+    try:
+        return decode_history(json.loads(stored or b""))
+    except (ValueError, TypeError) as error:
+        raise damaged(b"results", key_of(key), f"the history of the event {number} is missing or damaged") from error
+
+
+def detail_of(snapshot: Snapshot, ref: int, number: int, status: EventStatus) -> Mapping[str, object]:
     may_have_left = status is EventStatus.PROCESSED and number < snapshot.front("bodies")
     detail = None if may_have_left and not snapshot.has_results(ref) else snapshot.detail(ref, number)
     if detail is None and may_have_left:

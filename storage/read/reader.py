@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 
 from storage.codec.records import DIGEST_BYTES
 from storage.codec.status_rows import Rows, is_pending
+from storage.history import DeadEvent
 from storage.lmdb_store.environment import Store
 from storage.model import EventRecord, Page, Span
-from storage.read import lookup
+from storage.read import dead, lookup
+from storage.read.dead import ALL_DEAD, DeadFilter
 from storage.read.paging import PageBuilder, pending_at, pending_in, received_at
 from storage.read.processed import Processed, processed_since
 from storage.read.query import EventQuery
+from storage.read.replays import Replay, decode_replay
 from storage.read.scan import PAGE_EVENTS_MAX, PAGE_LOOKS_MAX, Build, EventPage, select
 from storage.read.snapshot import Snapshot, Snapshots
 from storage.read.usage import Usage, usage
@@ -176,6 +179,10 @@ class Reader:
         """Return all events of a delivery, in order; None if there is no such delivery."""
         return lookup.delivery(self._snapshots, delivery_id)
 
+    def source_of(self, delivery_id: str) -> str | None:
+        """Return the source of the delivery that would have this id; None if there is none."""
+        return lookup.source_of(self._snapshots, delivery_id)
+
     def left_at(self, delivery_id: str) -> int:
         """Return by when the delivery of this id, if there ever was one, had left with its receipts, in ms of the wall
         clock; 0 if it has not."""
@@ -187,16 +194,25 @@ class Reader:
 
         An empty list means that there are no more; else read on after the last one's number.
         """
-        return lookup.dead(self._snapshots, source_id, after, limit)
+        return dead.dead(self._snapshots, source_id, after, limit)
 
-    def dead_numbers(self, source_id: str, after: int, limit: int) -> list[int]:
+    def dead_numbers(self, source_id: str, after: int, limit: int, wanted: DeadFilter = ALL_DEAD) -> list[int]:
         """Return the numbers of dead events of the source, from the first > `after` on, in order; at least `limit` if
         there are so many, and at most those of a block more."""
-        return lookup.dead_numbers(self._snapshots, source_id, after, limit)
+        return dead.dead_numbers(self._snapshots, source_id, after, limit, wanted)
+
+    def dead_events(self, numbers: Sequence[int]) -> list[DeadEvent]:
+        """Return what is known of those of these events that are dead, in the same order."""
+        return dead.dead_events(self._snapshots, numbers)
+
+    def dead_page(self, source_id: str | None, start: int) -> tuple[list[DeadEvent], int | None]:
+        """Return the dead events of a bounded stretch of the log from this number on, and the number to go on from;
+        None at its end."""
+        return dead.dead_page(self._snapshots, source_id, start)
 
     def dead_of(self, source_id: str, event_ids: Iterable[str]) -> dict[str, list[int]]:
         """Return the numbers of the dead events of each of these ids. Reads the statuses of all events once."""
-        return lookup.dead_of(self._snapshots, source_id, event_ids)
+        return dead.dead_of(self._snapshots, source_id, event_ids)
 
     def end(self) -> int:
         """Return the number after the last event in the store."""
@@ -206,6 +222,12 @@ class Reader:
     def usage(self, now_ms: int) -> Usage:
         """Return what the store holds and what came lately; now by the wall clock."""
         return usage(self._snapshots, now_ms)
+
+    def replays(self) -> list[Replay]:
+        """Return every replay on record, the first that was asked for first."""
+        with self._snapshots.take() as snapshot:
+            stored = snapshot.replays()
+        return sorted(map(decode_replay, stored, stored.values()), key=lambda replay: (replay.started_at_ms, replay.id))
 
     def totals(self) -> dict[str, Totals]:
         """Return the totals of every source, all from one commit."""

@@ -86,9 +86,14 @@ class _Page:
 
     @property
     def is_full(self) -> bool:
-        """Whether the page ends here."""
-        is_large = self._body_bytes >= PAGE_BODY_BYTES_MAX
-        return is_large or self.looked >= self._looks_max or len(self.records) >= self._events_max
+        """Whether the page ends with this block."""
+        return self.looked >= self._looks_max or self._has_enough
+
+    @property
+    def _has_enough(self) -> bool:
+        """Whether the page ends with this event. Not after so many looks: a page has a block at least, or a record that
+        costs more of them would be begun again and again."""
+        return self._body_bytes >= PAGE_BODY_BYTES_MAX or len(self.records) >= self._events_max
 
     def following(self, place: int | None) -> EventQuery | None:
         """Return the query that goes on from there."""
@@ -137,7 +142,7 @@ class _Page:
             if not len(mine):
                 continue
             for number in self._in_record(snapshot, head, mine.tolist()):
-                if self.is_full:
+                if self._has_enough:
                     return number if query.oldest_first else number + 1
                 self._add(snapshot, block, number)
         return None
@@ -202,7 +207,7 @@ def _with_digests(snapshot: Snapshot, block: Block, numbers: range, wanted: Coll
     digests = snapshot.digests(block)
     found = numpy.zeros(len(block.rows), "?")
     for each in wanted:
-        found[list(places_of(digests, each))] = True
+        found[[place for place, _ in places_of(digests, each, block.first)]] = True
     return found[numbers.start - block.first : numbers.stop - block.first]
 
 

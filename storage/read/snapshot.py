@@ -16,11 +16,13 @@ from storage.codec.log_record import LogHead, body_sizes, decode_log, decode_log
 from storage.codec.pieces import piece_key, pieces_count, record_key
 from storage.codec.records import (
     DIGEST_BYTES,
+    REPLAY_PREFIX,
     TIME_KEY,
     TOTALS_PREFIX,
     damaged,
     decode_body_digests,
     decode_ids,
+    decode_replay_record,
     decode_results,
     decode_time,
     decode_totals,
@@ -39,6 +41,9 @@ from storage.store_time import StoreTime
 
 SNAPSHOT_RECORDS_MAX = 1000
 """About a millisecond or two of reading, so that a writer's freed pages are not pinned for longer."""
+
+RESULTS_KEPT = 2
+"""Records of `results` in memory: that of a detail, and that of the event's history. Each has about 1 MiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +70,7 @@ class Snapshot:
         self._delivery: NumberedDeliveries | None = None
         self._ids: tuple[int, bytes] = (0, b"")
         self._bodies: tuple[int, bytes] = (0, b"")
-        self._results: tuple[int, dict[int, bytes]] = (0, {})
+        self._results: dict[int, dict[int, bytes]] = {}
         self._fronts: dict[Kind, int] = {}
         self._left = (0, 0)
         self._index: IndexReader | None = None
@@ -286,10 +291,14 @@ class Snapshot:
         return self._txn.get(key_of(ref), db=self._store.results) is not None
 
     def results(self, ref: int) -> dict[int, bytes]:
-        """Return the details in one record; kept until another is asked for."""
-        if self._results[0] != ref:
-            self._results = (ref, decode_results(key_of(ref), self._value(b"results", self._store.results, ref)))
-        return self._results[1]
+        """Return the details in one record; kept until RESULTS_KEPT others are asked for."""
+        found = self._results.get(ref)
+        if found is None:
+            found = decode_results(key_of(ref), self._value(b"results", self._store.results, ref))
+            if len(self._results) == RESULTS_KEPT:
+                del self._results[next(iter(self._results))]
+            self._results[ref] = found
+        return found
 
     # Anything.
 
@@ -324,6 +333,16 @@ class Snapshot:
         more = cursor.set_range(TOTALS_PREFIX)
         while more and (key := bytes(cursor.key())).startswith(TOTALS_PREFIX):
             found[key[len(TOTALS_PREFIX) :].decode()] = decode_totals(key, bytes(cursor.value()))
+            more = cursor.next()
+        return found
+
+    def replays(self) -> dict[str, bytes]:
+        """Return the record of every replay, by its id."""
+        found: dict[str, bytes] = {}
+        cursor = self._txn.cursor(db=self._store.meta)
+        more = cursor.set_range(REPLAY_PREFIX)
+        while more and (key := bytes(cursor.key())).startswith(REPLAY_PREFIX):
+            found[key[len(REPLAY_PREFIX) :].decode()] = decode_replay_record(key, bytes(cursor.value()))
             more = cursor.next()
         return found
 

@@ -38,8 +38,10 @@ class Retention:
         return mask
 
     def young_bodies(self, rows: Rows, now_ms: int) -> Mask:
-        """Return which events' bodies have not outlived `archive_ms`; of a pending one since its receipt."""
-        return ~outlived(rows["store_ms"], self.archive_ms, now_ms)
+        """Return which events' bodies have not outlived `archive_ms`; of a pending one since its receipt. A discarded
+        one keeps none."""
+        mask: Mask = ~outlived(rows["store_ms"], self.archive_ms, now_ms) & (rows["status"] != EventStatus.DISCARDED)
+        return mask
 
     def young_receipts(self, rows: Rows, now_ms: int) -> Mask:
         """Return the same of receipts, which also outlive the window, and what may be on its way then."""

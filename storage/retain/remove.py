@@ -64,6 +64,9 @@ class Remover:
         return block is not None and not any(_holds(_part(block, each), dead_may_leave) for each in bodies.leaving)
 
     def _remove_bodies(self, bodies: BodiesRemoval) -> None:
+        if not bodies.is_bodiless and self._block is not None:
+            rows = [_part(self._block, numbers)["status"] for numbers in bodies.leaving]
+            self._count(bodies.source_id, "dead_now", -sum(int((each == EventStatus.DEAD).sum()) for each in rows))
         for database, key in bodies.deletions:
             self._txn.delete(key, db=getattr(self._store, database))
         for database, key, value in bodies.puts:

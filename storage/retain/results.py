@@ -1,4 +1,4 @@
-"""Which details leave: a processor's result with the body of its event, the error of a dead event with its receipt.
+"""Which details leave: a processor's result with the body of its event, errors and histories with the receipt.
 
 A record of `results` has details of events that ended together, in the order of their ends and not of their numbers. It
 is looked at once all its events are before the front of bodies. Details that stay are written anew under the same key,
@@ -65,10 +65,12 @@ class ResultsPlan:
             low, high = numbers.searchsorted([block.first, block.end]).tolist()
             own, numbers = numbers[low:high], numbers[high:]
             rows = block.rows[own - block.first]
+            remember = rows["history"] == key
             refer = (rows["ref"] == key) & (rows["status"] != EventStatus.DUPLICATE)
-            processed = (rows["status"] == EventStatus.PROCESSED)[refer].tolist()
-            for number, has_result in zip(own[refer].tolist(), processed, strict=True):
-                if not has_result or self._has_body(number):
+            leave = refer & ~remember & (rows["status"] == EventStatus.PROCESSED)
+            of_one = refer | remember
+            for number, may_leave in zip(own[of_one].tolist(), leave[of_one].tolist(), strict=True):
+                if not may_leave or self._has_body(number):
                     yield number
 
     def _block_from(self, number: int) -> Block | None:

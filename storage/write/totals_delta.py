@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from operator import add, attrgetter
 
 from storage.errors import IllegalStatusChange
-from storage.statuses import COUNTERS, MOVES, NEW_MOVES, EventStatus, Totals
+from storage.statuses import COUNTERS, MOVES, NEW_MOVES, REPLAY_MOVES, EventStatus, Totals
 
 _counts = attrgetter(*COUNTERS)
 _PENDING = COUNTERS.index("pending")
@@ -21,9 +21,9 @@ class TotalsDelta:
         self.first_pending: int | None = None
         """The smallest number of which the group says that it is pending."""
 
-    def add_new(self, events: Sequence[int]) -> None:
+    def add_new(self, events: Sequence[int], *, replayed: bool = False) -> None:
         """Count new events; `events` says how many have each status."""
-        for moves, count in zip(NEW_MOVES, events, strict=True):
+        for moves, count in zip(REPLAY_MOVES if replayed else NEW_MOVES, events, strict=True):
             if count:
                 for place, step in moves:
                     self.counts[place] += step * count

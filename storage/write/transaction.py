@@ -13,7 +13,7 @@ events. `ids` and `statuses` are split identically, and no `log` record reaches 
 """
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -30,11 +30,13 @@ from storage.codec.records import (
     digests_of,
     encode_body_digests,
     encode_ids,
+    encode_replay_record,
     encode_results,
     encode_time,
     encode_totals,
     key_of,
     number_of,
+    replay_key,
     split_results,
     totals_key,
 )
@@ -94,6 +96,7 @@ class Transaction:
         self._blocks: dict[int, Rows] = {}
         """The rows of the blocks that this group changes, by first number."""
         self._result_of: dict[int, int] = {}
+        self._history_of: dict[int, int] = {}
         self.digests = [digests_of(append.numbered) for append in group.appends]
         """For each append, 16 bytes an event."""
         self.body_digests = [body_digests_of(append.numbered) for append in group.appends]
@@ -131,6 +134,7 @@ class Transaction:
             txn.put(key, value, db=store.results, append=True)
         if self._group.removal is not None:
             Remover(txn, store, self._count_removed).remove(self._group.removal, self._time.host.wall_ms)
+        _put_replays(self._group.replays, txn, store)
         if self._group.index is not None:
             _put_index(self._group.index, txn, store)
             self._index_bytes = store.bytes_of(txn, "index")
@@ -164,12 +168,12 @@ class Transaction:
             first, rows, digests = last.first, status_rows.joined(last.rows, rows), last.digests + digests
         last = LastBlock(first, rows, digests)
         self._blocks[first] = last.rows
-        for source_id, run in groupby(appends, lambda append: append.numbered.source_id):
-            self._count_appends(self._deltas.of(source_id), list(run))
+        for (source_id, is_replay), run in groupby(appends, _source_of):
+            self._count_appends(self._deltas.of(source_id), list(run), replayed=is_replay)
         return last
 
-    def _count_appends(self, delta: TotalsDelta, appends: Sequence[Append]) -> None:
-        """Count the deliveries of one source."""
+    def _count_appends(self, delta: TotalsDelta, appends: Sequence[Append], *, replayed: bool) -> None:
+        """Count deliveries of one source that are all new, or all replayed."""
         admitted, events = 0, [0] * len(NEW_MOVES)
         for append in appends:
             rest = append.numbered.count - append.admitted
@@ -178,7 +182,7 @@ class Transaction:
             if delta.first_pending is None and (append.admitted or append.rest in PENDING_STATUSES):
                 delta.made_pending(append.numbered.first)
         events[EventStatus.PENDING] += admitted
-        delta.add_new(events)
+        delta.add_new(events, replayed=replayed)
 
     def _count_removed(self, source_id: str, counter: str, events: int) -> None:
         self._deltas.of(source_id).add(counter, events)
@@ -190,13 +194,14 @@ class Transaction:
         numbers = change.numbers
         if any(len(column) != len(numbers) for column in _columns(change)):
             raise IllegalStatusChange(f"{change.source_id}: the columns of a change have unequal lengths")
-        refs = self._refs(change)
+        refs, histories = self._refs(change), _places(change.numbers, change.histories, self._history_of)
         at = 0
         while at < len(numbers):
             first, rows = self._block_with(numbers[at], cursor)
             stop = bisect_left(numbers, first + len(rows), at)
             own_refs = None if refs is None else refs[at:stop]
-            part = status_rows.BlockChange(change, at, stop, own_refs)
+            own_histories = None if histories is None else histories[at:stop]
+            part = status_rows.BlockChange(change, at, stop, own_refs, own_histories)
             delta = self._deltas.of(change.source_id)
             delta.change(status_rows.apply(rows, first, part), change.status)
             if change.status in PENDING_STATUSES:
@@ -221,24 +226,43 @@ class Transaction:
         if change.status == EventStatus.DUPLICATE:
             distances: Rows = numpy.asarray(change.numbers, "i8") - numpy.asarray(change.originals, "i8")
             return distances
-        if not change.details:
-            return None
-        return numpy.asarray([self._result_of.get(number, 0) for number in change.numbers], "i8")
+        return _places(change.numbers, change.details, self._result_of)
 
     def _pack_results(self) -> list[tuple[bytes, bytes]]:
-        """Return the records of all details; note which one holds which event's."""
-        records = []
+        """Return the records of all details and histories; note which one holds which event's."""
         details = (item for change in self._group.changes for item in change.details.items())
-        for chunk in split_results(details):
+        histories = (item for change in self._group.changes for item in change.histories.items())
+        return [*self._packed(details, self._result_of), *self._packed(histories, self._history_of)]
+
+    def _packed(self, texts: Iterable[tuple[int, bytes]], places: dict[int, int]) -> Iterator[tuple[bytes, bytes]]:
+        for chunk in split_results(texts):
             key = key_of(self._next_result)
-            records.append((key, encode_results(key, chunk)))
-            self._result_of |= dict.fromkeys(chunk, self._next_result)
+            places |= dict.fromkeys(chunk, self._next_result)
             self._next_result += 1
-        return records
+            yield key, encode_results(key, chunk)
+
+
+def _source_of(append: Append) -> tuple[str, bool]:
+    """Return its source, and whether it is replayed."""
+    return append.numbered.source_id, bool(append.numbered.deliveries.replay_of)
 
 
 def _columns(change: StatusChange) -> list[Sequence[int]]:
     return [change.attempts, change.originals] if change.status == EventStatus.DUPLICATE else [change.attempts]
+
+
+def _places(numbers: Sequence[int], texts: Mapping[int, bytes], places: Mapping[int, int]) -> Rows | None:
+    """Return for each number the key of the record that holds its text, 0 for none; None if there is no text at all."""
+    return numpy.asarray([places.get(number, 0) for number in numbers], "i8") if texts else None
+
+
+def _put_replays(records: Mapping[str, bytes | None], txn: Any, store: Store) -> None:
+    for identity, record in records.items():
+        key = replay_key(identity)
+        if record is None:
+            txn.delete(key, db=store.meta)
+        else:
+            txn.put(key, encode_replay_record(key, record), db=store.meta)
 
 
 def _put_index(step: IndexStep, txn: Any, store: Store) -> None:

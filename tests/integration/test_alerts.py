@@ -29,6 +29,7 @@ def counts(pending: int) -> Series:
     source = 'source="demo"'
     return {
         f"tidegate_events_received_total{{{source}}}": f"7x{MINUTES}",
+        f"tidegate_events_replayed_total{{{source}}}": f"0x{MINUTES}",
         f"tidegate_events_requeued_total{{{source}}}": f"1x{MINUTES}",
         f'tidegate_events_total{{{source},outcome="processed"}}': f"4x{MINUTES}",
         f'tidegate_events_total{{{source},outcome="dead"}}': f"2x{MINUTES}",

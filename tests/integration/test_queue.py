@@ -172,12 +172,17 @@ def test_a_consumer_that_stops_gives_no_bound() -> None:
 
     class Stopping:
         stopping = False
+        room = 0
 
         def oldest(self) -> tuple[int, int]:
             return (9, 1000)
 
+        def requeued(self, numbers: object) -> None:
+            raise AssertionError
+
     class Live:
         behind = False
+        cursor = 0
 
         def offer(self, run: object) -> None:
             raise AssertionError

@@ -11,6 +11,7 @@ import pytest
 from storage.check.audit import Audit
 from storage.codec.records import body_digests_of, key_of
 from storage.errors import StoreError
+from storage.history import DIED, DISCARDED
 from storage.lmdb_store.environment import Store
 from storage.lmdb_store.making import RETENTION_KEY
 from storage.model import Append, Group
@@ -84,6 +85,32 @@ def test_readers_beside_it_see_no_damage(tmp_path: Path, monkeypatch: pytest.Mon
         reading.join()
         assert writer.totals["demo"].receipts_left > 20
     assert found == []
+
+
+def test_a_discarded_event_holds_no_body(tmp_path: Path) -> None:
+    """Behind the front of bodies its own leaves with the next step, that of a dead event does not; its receipt stays
+    for its time, with its history."""
+    kept = Retention(archive_ms=1, receipt_ms=1 << 41)
+    with opened(tmp_path / "store") as (store, writer):
+        bodies = singles(1, ["a", "b", "c"], bodies=[b"aaaa", b"bbbb", b"cccc"])
+        writer.write(Group([Append(bodies, 3, EventStatus.DROPPED), numbered(4, 1, source_id="other")]))
+        died = outcome(EventStatus.DEAD, [1, 2], details={1: b'{"error":"x"}', 2: b'{"error":"y"}'})
+        writer.write(Group([], [died, outcome(EventStatus.PROCESSED, [3])]))
+        planner, reader = Planner(store), Reader(store)
+        writer.write(Group(removal=planner.plan(kept, FAR_MS)))
+        assert (writer.totals["demo"].expired, writer.totals["demo"].dead_now) == (1, 2)
+        [dead] = reader.dead_events([2])
+        unwanted = outcome(EventStatus.DISCARDED, [2], histories={2: dead.then(DISCARDED, STORE_MS)})
+        writer.write(Group([], [unwanted]))
+        writer.write(Group(removal=planner.plan(kept, FAR_MS)))
+        assert (writer.totals["demo"].expired, writer.totals["demo"].dead_now) == (2, 1)
+        assert reader.dead_numbers("demo", 0, 10) == [1]
+        (record,) = reader.find("demo", "b")
+        assert (record.status, dict(record.detail)) == (EventStatus.DISCARDED, {"error": "y"})
+        assert [turn.change for turn in record.history] == [DIED, DISCARDED]
+        problems: list[str] = []
+        Audit(store, problems.append, lambda _database, _number: None).run()
+        assert problems == []
 
 
 @pytest.mark.parametrize("by_then", ["given back", "being given back", "dead"])

@@ -298,7 +298,7 @@ def test_a_page_of_dead_ends_after_large_deliveries(
     store_and_writer: tuple[Store, Writer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However large the deliveries of dead events, a page holds a bounded number of events, and the pages hold all."""
-    monkeypatch.setattr("storage.read.lookup.PAGE_EVENTS_MAX", 60)
+    monkeypatch.setattr("storage.read.dead.PAGE_EVENTS_MAX", 60)
     store, writer = store_and_writer
     writer.write(Group([numbered(1 + 10 * at, 10) for at in range(12)]))
     writer.write(Group([], [outcome(EventStatus.DEAD, range(1, 121, 10))]))
@@ -314,7 +314,7 @@ def test_a_digest_across_two_neighbours_is_no_hit(store_and_writer: tuple[Store,
     wanted = digest("demo", "id-1")
     writer.write(Group([numbered(1, 3)]))
     packed = b"\0" * 8 + wanted + b"\0" * 8 + wanted
-    assert list(places_of(packed, wanted)) == [2]
+    assert list(places_of(packed, wanted, 1)) == [(2, True)]
     assert [record.number for record in Reader(store).find("demo", "id-1")] == [1]
 
 

@@ -92,7 +92,8 @@ def test_a_right_store_is_found_right(path: Path) -> None:
     assert report.ok
     assert (report.events, report.deliveries, report.blocks) == (864, 6, 3)
     assert report.sources["other"] == {
-        "received": 300, "requeued": 1, "processed": 0, "duplicate": 0, "dropped": 0, "dead": 3, "pending": 298,
+        "received": 300, "replayed": 0, "requeued": 1, "processed": 0, "duplicate": 0, "dropped": 0, "dead": 3,
+        "discarded": 0, "pending": 298,
         "deferred": 0, "expired": 0, **dict.fromkeys(EXPIRED_OF.values(), 0),
     }  # fmt: skip
     demo = report.sources["demo"]

@@ -17,7 +17,7 @@ from storage.read.snapshot import Snapshots
 from storage.statuses import EventStatus, Totals
 from storage.write.transaction import BLOCK_EVENTS_MIN
 from storage.write.writer import Writer
-from tests.support.store import Faults, delivery, numbered, opened, outcome, singles
+from tests.support.store import Faults, changed, delivery, numbered, opened, outcome, singles
 
 
 def one_batch(first: int, count: int) -> list[Append]:
@@ -107,17 +107,27 @@ def test_totals_follow_what_happened(tmp_path: Path) -> None:
         assert after(Group([], [tried])).deferred_now == 1
         dead = outcome(EventStatus.DEAD, [4, 5], details={4: b'{"error":"x"}', 5: b'{"error":"y"}'})
         assert after(Group([], [dead], {"demo": 6})) == Totals(
-            received=15, deferred=4, dropped=2, processed=3, duplicate=2, dead=2, pending=6, deferred_now=1, oldest=6
-        )
+            received=15, deferred=4, dropped=2, processed=3, duplicate=2, dead=2, pending=6, deferred_now=1,
+            dead_now=2, oldest=6,
+        )  # fmt: skip
         again = outcome(EventStatus.PENDING, [5])
         assert after(Group([], [again])) == Totals(
             received=15, requeued=1, deferred=4, dropped=2, processed=3, duplicate=2, dead=2, pending=7,
-            deferred_now=1, oldest=5,
+            deferred_now=1, dead_now=1, oldest=5,
         )  # fmt: skip
         rest = outcome(EventStatus.PROCESSED, [5, 6, 9, 10, 11, 12, 13])
         assert after(Group([], [rest])) == Totals(
-            received=15, requeued=1, deferred=4, dropped=2, processed=10, duplicate=2, dead=2, oldest=16
+            received=15, requeued=1, deferred=4, dropped=2, processed=10, duplicate=2, dead=2, dead_now=1, oldest=16
         )
+        unwanted = outcome(EventStatus.DISCARDED, [4], histories={4: b"[]"})
+        assert after(Group([], [unwanted])) == Totals(
+            received=15, requeued=1, deferred=4, dropped=2, processed=10, duplicate=2, dead=2, discarded=1, oldest=16
+        )
+        anew = Append(changed(delivery(16, ["a", "b"]), replay_of=[1, 2]), 2, EventStatus.DEFERRED)
+        assert after(Group([anew])) == Totals(
+            received=15, requeued=1, deferred=4, dropped=2, processed=10, duplicate=2, dead=2, discarded=1,
+            replayed=2, pending=2, oldest=16,
+        )  # fmt: skip
     assert verify(tmp_path / "store").problems == []
 
 

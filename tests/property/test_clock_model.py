@@ -17,13 +17,14 @@ from hypothesis import strategies as st
 
 from server.config.load import load
 from server.flow import engine, horizon
-from server.flow.requeue import Requeued
+from server.flow.requeue import Done
 from server.intake.intake import Admission
 from server.runtime import chores
 from server.runtime.app import Server
 from storage import store_time
 from storage.lmdb_store.environment import Store
 from storage.model import StatusChange
+from storage.read.dead import DeadQuery
 from storage.read.reader import Reader
 from storage.read.snapshot import Snapshots
 from storage.statuses import EventStatus
@@ -245,7 +246,7 @@ def test_a_requeued_event_knows_older_outcomes() -> None:
             await world.settle(server)
         async with world.server() as server:
             assert len(server.index) == 0
-            assert await server.engine.requeue("demo", None) == Requeued(2, ())
+            assert await server.engine.requeue("demo", DeadQuery()) == Done(2, ())
             await world.settle(server)
             assert world.statuses(server.store) == [
                 EventStatus.DUPLICATE,

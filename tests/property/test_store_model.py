@@ -13,12 +13,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from storage.check.audit import Audit
 from storage.codec.records import body_digests_of, digest, split_digests
 from storage.errors import IllegalStatusChange, StoreError
+from storage.history import DISCARDED, REQUEUED, TURNS_MAX
 from storage.lmdb_store.environment import Store
 from storage.model import Append, Group, StatusChange
 from storage.read.reader import Reader
 from storage.statuses import PENDING_STATUSES, EventStatus, Totals
 from storage.write.writer import Writer
-from tests.support.store import MAP_SIZE_BYTES, STORE_MS, Faults, delivery, outcome
+from tests.support.store import AT_MS, MAP_SIZE_BYTES, STORE_MS, Faults, delivery, outcome
 
 SOURCES = ("demo", "other", "third")
 IDS = st.sampled_from(["a", "b", "c", None])
@@ -36,6 +37,7 @@ class Event:
     original: int = 0
     body: tuple[str, int] | None = None
     """The hash of its body and its place in it, if equal ones are duplicates."""
+    history: tuple[str, ...] = ()
 
     @property
     def waits(self) -> bool:
@@ -162,11 +164,33 @@ class StoreAndModel(RuleBasedStateMachine):
     def requeue(self, data: st.DataObject, source_id: str) -> None:
         """Dead events wait again, without attempts and without their error."""
         numbers = self._chosen(data, source_id, EventStatus.DEAD)
-        self.writer.write(Group([], [outcome(EventStatus.PENDING, numbers, source_id=source_id)]))
+        histories = self._histories(numbers, REQUEUED)
+        again = outcome(EventStatus.PENDING, numbers, source_id=source_id, histories=histories)
+        self.writer.write(Group([], [again]))
         self.requeues[source_id] += len(numbers)
         for number in numbers:
             event = self.events[number]
             event.status, event.attempts, event.error = EventStatus.PENDING, 0, ""
+
+    @rule(data=st.data(), source_id=st.sampled_from(SOURCES))
+    def discard(self, data: st.DataObject, source_id: str) -> None:
+        """Dead events keep what they died of, and when."""
+        numbers = self._chosen(data, source_id, EventStatus.DEAD)
+        unwanted = outcome(
+            EventStatus.DISCARDED, numbers, source_id=source_id, histories=self._histories(numbers, DISCARDED)
+        )
+        self.writer.write(Group([], [unwanted]))
+        for number in numbers:
+            self.events[number].status = EventStatus.DISCARDED
+
+    def _histories(self, numbers: list[int], change: str) -> dict[int, bytes]:
+        found = self.reader.dead_events(numbers)
+        assert [each.number for each in found] == numbers
+        for each in found:
+            event = self.events[each.number]
+            assert (each.error, each.attempts) == (event.error, event.attempts)
+            event.history += (event.error, change)
+        return {each.number: each.then(change, AT_MS) for each in found}
 
     @precondition(lambda self: self.events)
     @rule(data=st.data())
@@ -223,6 +247,8 @@ class StoreAndModel(RuleBasedStateMachine):
             dead=self.deaths[source_id],
             pending=statuses.count(EventStatus.PENDING) + statuses.count(EventStatus.DEFERRED),
             deferred_now=statuses.count(EventStatus.DEFERRED),
+            discarded=statuses.count(EventStatus.DISCARDED),
+            dead_now=statuses.count(EventStatus.DEAD),
         )
 
     @rule(source_id=st.sampled_from(SOURCES), events_max=st.sampled_from([1, 5, 1000]), bodies=st.booleans())
@@ -259,6 +285,7 @@ class StoreAndModel(RuleBasedStateMachine):
         record = found[number]
         assert (record.status, record.attempts) == (event.status, event.attempts)
         assert record.detail == ({"error": event.error} if event.error else {})
+        assert tuple(turn.error or turn.change for turn in record.history) == event.history[-TURNS_MAX:]
         assert (record.at_ms == 0) == event.waits
         siblings = self.reader.delivery(record.numbered.delivery_ids()[0])
         assert siblings is not None

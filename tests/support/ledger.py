@@ -19,6 +19,8 @@ Totals = Mapping[str, Mapping[str, int]]
 
 METRICS_OF_TOTALS = {
     "received": 'tidegate_events_received_total{{source="{}"}}',
+    "replayed": 'tidegate_events_replayed_total{{source="{}"}}',
+    "discarded": 'tidegate_events_discarded_total{{source="{}"}}',
     "requeued": 'tidegate_events_requeued_total{{source="{}"}}',
     "processed": 'tidegate_events_total{{outcome="processed",source="{}"}}',
     "duplicate": 'tidegate_events_total{{outcome="duplicate",source="{}"}}',
@@ -162,4 +164,4 @@ def check_identity(child: Child) -> None:
         assert said[source] == {name: counts[name] for name in METRICS_OF_TOTALS}
     for counts in said.values():
         ended = sum(counts[name] for name in ("processed", "duplicate", "dropped", "dead", "pending"))
-        assert counts["received"] + counts["requeued"] == ended
+        assert counts["received"] + counts["replayed"] + counts["requeued"] == ended

@@ -144,3 +144,19 @@ def test_the_next_in_line_may_wait_again() -> None:
     parked.promote(b"a", duplicates)
     assert not parked.hold(event(2, b"a", body=b"y"))
     assert parked.release([b"c", b"y"]) == [(b"y", [event(2, b"a", body=b"y")])]
+
+
+def test_all_that_waits_may_be_tried_now() -> None:
+    """Retries in the order of their times, those that are read anew later at once, and what is set aside counts too."""
+    parked = ParkedEvents()
+    parked.due = {4: 500.0}
+    late, early, aside = (event(number, digest) for number, digest in ((1, b"a"), (2, b"b"), (3, b"c")))
+    parked.retry_at(20.0, late)
+    parked.retry_at(10.0, early)
+    parked.set_aside(aside)
+    assert parked.retry_now() == 4
+    assert (parked.next_due(0.0), parked.next_due(0.0), parked.next_due(0.0)) == (early, late, None)
+    parked.retry_anew(event(4, b"d"))
+    assert parked.next_due(0.0) == event(4, b"d")
+    assert parked.next_aside() == aside
+    assert parked.retry_now() == 0

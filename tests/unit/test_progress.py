@@ -22,6 +22,7 @@ class Place:
     """A queue whose oldest pending event is this one; a time of 0: it waits on disk."""
 
     behind = True
+    cursor = 0
 
     def __init__(self, number: int, received_at_ms: int) -> None:
         self.found = (number, received_at_ms)

@@ -7,6 +7,7 @@ import pytest
 
 from server.observe import receipts as lookup
 from storage.deliveries import PAYLOAD_KEY, NumberedDeliveries
+from storage.history import DIED, DISCARDED, REQUEUED, DeadEvent, Turn
 from storage.model import EventRecord
 from storage.read.reader import Reader
 from storage.statuses import EventStatus
@@ -103,7 +104,7 @@ def test_receipt_of_each_outcome(status: EventStatus, keys: dict[str, Any], more
 
 @pytest.mark.parametrize("status", [EventStatus.PENDING, EventStatus.DEFERRED])
 def test_a_pending_event_has_no_receipt(status: EventStatus) -> None:
-    """An event without an outcome has no receipt but says what is known of it, and whether a rate limit holds it."""
+    """An event without an outcome has no receipt but says what is known of it, and why it waits."""
     stored = delivery(7, ["a"])
     assert lookup.receipt(reader(record(stored, 0, status, attempts=3)), "demo", "a") == {
         "pending": True,
@@ -116,7 +117,79 @@ def test_a_pending_event_has_no_receipt(status: EventStatus) -> None:
         "batch_index": 0,
         "number": 7,
         "deferred": status is EventStatus.DEFERRED,
+        "reason": "deferred" if status is EventStatus.DEFERRED else "retrying",
     }
+
+
+def test_a_pending_event_says_what_failed() -> None:
+    """A queued event waits for its turn; one that failed says of what, as far as the store knows."""
+    stored = delivery(7, ["a"])
+    queued = lookup.receipt(reader(record(stored, 0, EventStatus.PENDING)), "demo", "a")
+    assert queued is not None
+    assert (queued["reason"], "error" in queued) == ("queued", False)
+    failed = record(stored, 0, EventStatus.PENDING, attempts=1, detail={"error": "ValueError: no"})
+    found = lookup.receipt(reader(failed), "demo", "a")
+    assert found is not None
+    assert (found["reason"], found["error"]) == ("retrying", "ValueError: no")
+
+
+def test_a_receipt_keeps_its_history() -> None:
+    """Of an event that died and was given back, the receipt says when it died, of what, and what became of it since."""
+    stored = delivery(7, ["a"])
+    turns = [Turn(DIED, AT_MS, 3, "ValueError: no"), Turn(REQUEUED, AT_MS + 1234)]
+    before = [
+        {"change": "died", "at": RECEIVED, "attempts": 3, "error": "ValueError: no"},
+        {"change": "requeued", "at": FINISHED},
+    ]
+    for status, keys, more in (
+        (EventStatus.PROCESSED, {}, []),
+        (EventStatus.PENDING, {}, []),
+        (
+            EventStatus.DEAD,
+            {"attempts": 2, "detail": {"error": "KeyError: x"}},
+            [{"change": "died", "at": FINISHED, "attempts": 2, "error": "KeyError: x"}],
+        ),
+    ):
+        receipt = lookup.receipt(reader(record(stored, 0, status, history=turns, **keys)), "demo", "a")
+        assert receipt is not None
+        assert receipt["history"] == [*before, *more]
+
+
+def test_a_discarded_event_stays_dead() -> None:
+    """It has the outcome, the time and the error of its death, and when it was discarded."""
+    stored = delivery(7, ["a"])
+    turns = [Turn(DIED, AT_MS, 3, "ValueError: no"), Turn(DISCARDED, AT_MS)]
+    keys = {"attempts": 3, "detail": {"error": "ValueError: no"}, "history": turns}
+    receipt = lookup.receipt(reader(record(stored, 0, EventStatus.DISCARDED, **keys)), "demo", "a")
+    assert receipt is not None
+    assert (receipt["outcome"], receipt["error"], receipt["finished_at"]) == ("dead", "ValueError: no", FINISHED)
+    assert receipt["discarded_at"] == RECEIVED
+    assert [turn["change"] for turn in receipt["history"]] == ["died", "discarded"]  # type: ignore[attr-defined]  # JSON
+
+
+def test_dead_events_are_counted_by_kind() -> None:
+    """By source, and by what precedes the words of the error, which may hold a payload; the most frequent first."""
+    kinds = lookup.DeadKinds()
+    errors = ["KeyError: 'a'", "ValueError: 1", "KeyError: 'b'", "outran its timeout of 30 s"]
+    kinds.add([DeadEvent(at, "demo", 1, AT_MS + 1234 * at, error, ()) for at, error in enumerate(errors)])
+    kinds.add([DeadEvent(9, "another", 1, AT_MS, "KeyError", ())])
+    report = kinds.report()
+    assert [(each["source_config_id"], each["kind"], each["events"]) for each in report] == [
+        ("another", "KeyError", 1),
+        ("demo", "KeyError", 2),
+        ("demo", "ValueError", 1),
+        ("demo", "outran its timeout of 30 s", 1),
+    ]
+    assert (report[2]["first_died_at"], report[2]["last_died_at"]) == (FINISHED, FINISHED)
+
+
+def test_kinds_that_are_too_many_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A processor that makes a class for each event does not make the list as long as its events are many."""
+    monkeypatch.setattr(lookup, "KINDS_MAX", 3)
+    kinds = lookup.DeadKinds()
+    kinds.add([DeadEvent(at, "demo", 1, AT_MS, f"Error{at}: no", ()) for at in range(10)])
+    found = {each["kind"]: each["events"] for each in kinds.report()}
+    assert found == {"Error0": 1, "Error1": 1, "Error2": 1, lookup.OTHER_KINDS: 7}
 
 
 def test_unknown_ids_give_nothing() -> None:
@@ -207,7 +280,15 @@ def test_delivery_tells_of_each_item() -> None:
     assert items == [
         {"batch_index": 0, "inbound_event_id": "a", "outcome": "processed", "finished_at": FINISHED, **common},
         {"batch_index": 1, "rejected": True, "code": "invalid_event", "message": "no"},
-        {"batch_index": 2, "pending": True, "inbound_event_id": "b", "number": 4, "deferred": True, **common},
+        {
+            "batch_index": 2,
+            "pending": True,
+            "inbound_event_id": "b",
+            "number": 4,
+            "deferred": True,
+            "reason": "deferred",
+            **common,
+        },
         {"batch_index": 3, "rejected": True, "code": "invalid_event", "message": "nor"},
         {
             "batch_index": 4,

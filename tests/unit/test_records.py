@@ -281,11 +281,14 @@ def test_details_are_split_by_size() -> None:
 
 
 def test_totals_are_read_back() -> None:
-    """Every field of the totals survives; counters that were added since they were written are 0."""
+    """Every field of the totals survives; counters that were added since they were written are 0, or follow from the
+    others: whoever was dead then and was not given back is dead now."""
     value = records.encode_totals(KEY, TOTALS)
     assert records.decode_totals(KEY, value) == TOTALS
     older = records.seal(b"meta", KEY, struct.pack("<10Q", 3, 9, 1, 0, 4, 0, 0, 2, 4, 0))
-    assert records.decode_totals(KEY, older) == TOTALS
+    assert records.decode_totals(KEY, older) == replace(TOTALS, dead_now=1)
+    died = records.seal(b"meta", KEY, struct.pack("<15Q", 3, 9, 2, 0, 4, 0, 0, 7, 0, 0, 0, 0, 0, 0, 1))
+    assert records.decode_totals(KEY, died).dead_now == 7 - 2 - 1
     payload = records.unseal(b"meta", KEY, value)
     for wrong in (payload[:-1], payload + bytes(8)):
         with pytest.raises(StoreDamaged):
@@ -335,7 +338,14 @@ def test_any_text_is_a_delivery_id_or_none(text: str) -> None:
 
 
 ROWS = st.lists(
-    st.tuples(st.integers(0, 5), st.integers(0, 3), st.integers(0, 2), st.integers(0, 2), st.integers(-2, 2)),
+    st.tuples(
+        st.integers(0, 6),
+        st.integers(0, 3),
+        st.integers(0, 2),
+        st.integers(0, 2),
+        st.integers(-2, 2),
+        st.integers(0, 2),
+    ),
     min_size=1,
     max_size=40,
 )
@@ -348,6 +358,34 @@ def test_rows_are_read_back_whatever_their_runs(values: list[tuple[int, ...]]) -
     assert decode_statuses(KEY, encode_statuses(KEY, rows)).tolist() == rows.tolist()
 
 
+def test_rows_without_a_history_are_read() -> None:
+    """A block that was written before rows had a history is read as one of events that have none."""
+    row = struct.pack("<IIQQq", EventStatus.DEAD, 3, AT_MS, STORE_MS, 7)
+    for counts in ([2], [2, 1]):
+        runs = struct.pack("<I", len(counts)) + struct.pack(f"<{len(counts)}I", *counts) + row * len(counts)
+        rows = decode_statuses(KEY, records.seal(b"statuses", KEY, runs))
+        assert rows.tolist() == [(EventStatus.DEAD, 3, AT_MS, STORE_MS, 7, 0)] * sum(counts)
+
+
+@pytest.mark.parametrize("numbers", [[2], [1, 2, 3]], ids=["one", "many"])
+def test_a_row_keeps_its_history(numbers: list[int]) -> None:
+    """Once an event died its history stays, whatever comes; its error until it is given back, or for good if not."""
+    rows = new_rows([numbered(1, 3)])
+    given = numpy.asarray([5] * len(numbers))
+    steps = (
+        (outcome(EventStatus.PENDING, numbers, attempts=1), given, None, (5, 0)),
+        (outcome(EventStatus.PENDING, numbers, attempts=1), None, None, (5, 0)),
+        (outcome(EventStatus.DEAD, numbers, attempts=2), given + 1, None, (6, 0)),
+        (outcome(EventStatus.PENDING, numbers), None, given + 2, (0, 7)),
+        (outcome(EventStatus.DEAD, numbers, attempts=3), given + 3, None, (8, 7)),
+        (outcome(EventStatus.DISCARDED, numbers), None, given + 4, (8, 9)),
+    )
+    for change, refs, histories, expected in steps:
+        apply(rows, 1, BlockChange(change, 0, len(numbers), refs, histories))
+        assert {(int(rows["ref"][each - 1]), int(rows["history"][each - 1])) for each in numbers} == {expected}
+    assert {int(rows["attempts"][each - 1]) for each in numbers} == {3}
+
+
 def test_a_batch_of_one_fate_is_one_run() -> None:
     """A thousand events that went the same way, or that repeat another batch, take the bytes of one."""
     rows = new_rows([numbered(1, 1000)])
@@ -355,22 +393,22 @@ def test_a_batch_of_one_fate_is_one_run() -> None:
     assert len(encode_statuses(KEY, rows)) == alone
     resent = outcome(EventStatus.DUPLICATE, range(2001, 3001), originals=range(1, 1001))
     distances = numpy.asarray(resent.numbers) - numpy.asarray(resent.originals)
-    apply(rows, 2001, BlockChange(resent, 0, 1000, distances))
+    apply(rows, 2001, BlockChange(resent, 0, 1000, distances, None))
     assert len(encode_statuses(KEY, rows)) == alone
 
 
 @pytest.mark.parametrize("had", EventStatus)
 @pytest.mark.parametrize("becomes", EventStatus)
 def test_only_a_pending_event_may_have_an_outcome(had: EventStatus, becomes: EventStatus) -> None:
-    """Pending may become anything but deferred again, dead may become pending, and nothing else may change."""
+    """Pending may become anything but deferred again, dead may become pending or discarded, and nothing else may
+    change."""
     rows = numpy.zeros(3, ROW)
     rows["status"] = had
-    waits, requeued = (
-        had in (EventStatus.PENDING, EventStatus.DEFERRED),
-        (had, becomes) == (EventStatus.DEAD, EventStatus.PENDING),
-    )
-    legal = requeued or (waits and not (had == EventStatus.PENDING and becomes == EventStatus.DEFERRED))
-    part = BlockChange(outcome(becomes, [5]), 0, 1, None)
+    waits = had in (EventStatus.PENDING, EventStatus.DEFERRED)
+    acted_upon = had == EventStatus.DEAD and becomes in (EventStatus.PENDING, EventStatus.DISCARDED)
+    impossible = becomes == EventStatus.DISCARDED or (had == EventStatus.PENDING and becomes == EventStatus.DEFERRED)
+    legal = acted_upon or (waits and not impossible)
+    part = BlockChange(outcome(becomes, [5]), 0, 1, None, None)
     if legal:
         assert apply(rows, 4, part) == [int(status is had) for status in EventStatus]
         assert rows["status"].tolist() == [had, becomes, had]
@@ -389,11 +427,11 @@ def test_a_pending_row_keeps_its_receipt(numbers: list[int]) -> None:
         (outcome(EventStatus.PENDING, numbers), 0),
     )
     for change, expected in changes:
-        apply(rows, 1, BlockChange(change, 0, len(numbers), None))
+        apply(rows, 1, BlockChange(change, 0, len(numbers), None, None))
         assert {int(rows["store_ms"][number - 1]) for number in numbers} == {expected}
 
 
 def test_numbers_of_outcomes_must_ascend() -> None:
     """An outcome that names an event twice is our bug."""
     with pytest.raises(IllegalStatusChange):
-        apply(new_rows([numbered(1, 3)]), 1, BlockChange(outcome(EventStatus.DEAD, [2, 2]), 0, 2, None))
+        apply(new_rows([numbered(1, 3)]), 1, BlockChange(outcome(EventStatus.DEAD, [2, 2]), 0, 2, None, None))

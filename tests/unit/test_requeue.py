@@ -8,10 +8,12 @@ import trio
 import trio.testing
 
 from server.base.refusal import Refusal
-from server.flow.requeue import REQUEUE_WAIT_SECONDS, Requeued, Requeueing
+from server.flow.requeue import REQUEUE_WAIT_SECONDS, DeadCommands, Done
 from server.flow.source_state import SourceState
 from storage.errors import StoreError, StoreFailed, StoreFull
+from storage.history import DeadEvent
 from storage.model import StatusChange
+from storage.read.dead import DeadFilter, DeadQuery
 from storage.statuses import Totals
 
 
@@ -19,10 +21,11 @@ class Disk:
     """A committer and a reader of dead events; `write` puts on disk what was handed over."""
 
     def __init__(self, dead: Sequence[int]) -> None:
-        self.dead_events = list(dead)
+        self.dead = list(dead)
         self.handed_over: list[tuple[StatusChange, Callable[[], None]]] = []
         self.failure: StoreError | None = None
         self.lost = False
+        self.store_clock = SimpleNamespace(now_ms=lambda: 2)
         self.removing: trio.Event | None = None
         """Retention has a step on its way."""
 
@@ -31,7 +34,7 @@ class Disk:
             await self.removing.wait()
 
     def change_status(self, state: SourceState, change: StatusChange, on_disk: Callable[[], None]) -> None:
-        assert set(change.numbers) <= set(self.dead_events), "given back twice"
+        assert set(change.numbers) <= set(self.dead), "given back twice"
         self.handed_over.append((change, on_disk))
 
     def flush(self) -> None:
@@ -40,14 +43,17 @@ class Disk:
     def write(self) -> None:
         handed_over, self.handed_over = self.handed_over, []
         for change, on_disk in handed_over:
-            self.dead_events = [each for each in self.dead_events if each not in change.numbers]
+            self.dead = [each for each in self.dead if each not in change.numbers]
             on_disk()
 
-    def dead_numbers(self, source_id: str, after: int, limit: int) -> list[int]:
-        return [number for number in self.dead_events if number > after][:limit]
+    def dead_numbers(self, source_id: str, after: int, limit: int, where: DeadFilter) -> list[int]:
+        return [number for number in self.dead if number > after][:limit]
+
+    def dead_events(self, numbers: Sequence[int]) -> list[DeadEvent]:
+        return [DeadEvent(number, "demo", 12, 1, "boom", ()) for number in numbers if number in self.dead]
 
     def dead_of(self, source_id: str, event_ids: Sequence[str]) -> dict[str, list[int]]:
-        return {each: [number for number in self.dead_events if each == f"id-{number}"] for each in event_ids}
+        return {each: [number for number in self.dead if each == f"id-{number}"] for each in event_ids}
 
 
 class Here:
@@ -71,13 +77,13 @@ class Source:
         self.consumer.room -= len(numbers)
 
 
-def requeueing(source: Source, disk: Disk) -> Requeueing:
+def commands(source: Source, disk: Disk) -> DeadCommands:
     parts: dict[str, Any] = {"committer": disk, "lookup": disk, "looking_up": Here()}
-    return Requeueing(source, now_ms=lambda: 1, **parts)  # type: ignore[arg-type]
+    return DeadCommands(source, now_ms=lambda: 1, **parts)  # type: ignore[arg-type]
 
 
-async def refused(requeueing: Requeueing) -> Refusal:
-    refusal = await requeueing.requeue(None)
+async def refused(commands: DeadCommands) -> Refusal:
+    refusal = await commands.requeue(DeadQuery())
     assert isinstance(refusal, Refusal)
     return refusal
 
@@ -85,17 +91,17 @@ async def refused(requeueing: Requeueing) -> Refusal:
 async def test_a_command_gives_back_as_there_is_room(autojump_clock: trio.testing.MockClock) -> None:
     """Step by step, each on disk before the next, however long the whole takes while it goes on."""
     source, disk = Source(2), Disk(range(1, 41))
-    command = requeueing(source, disk)
+    command = commands(source, disk)
     async with trio.open_nursery() as nursery:
 
         async def progress() -> None:
-            while disk.dead_events:
+            while disk.dead:
                 await trio.sleep(REQUEUE_WAIT_SECONDS - 1)
                 disk.write()
                 source.consumer.room = 2
 
         nursery.start_soon(progress)
-        assert await command.requeue(None) == Requeued(40, ())
+        assert await command.requeue(DeadQuery()) == Done(40, ())
     assert source.returned == list(range(1, 41))
     assert trio.current_time() > REQUEUE_WAIT_SECONDS * 10
 
@@ -110,14 +116,14 @@ async def test_a_command_waits_for_what_leaves(autojump_clock: trio.testing.Mock
         async def leave() -> None:
             await trio.sleep(1)
             assert source.state.requeues_begun == 1
-            disk.dead_events.remove(1)
+            disk.dead.remove(1)
             removing.set()
             await trio.sleep(1)
             assert source.state.requeues_begun == source.state.returning == 1
             disk.write()
 
         nursery.start_soon(leave)
-        assert await requeueing(source, disk).requeue(None) == Requeued(1, ())
+        assert await commands(source, disk).requeue(DeadQuery()) == Done(1, ())
     assert source.returned == [2]
     assert source.state.requeues_begun == source.state.returning == 0
 
@@ -132,16 +138,16 @@ async def test_a_command_without_room_is_refused(autojump_clock: trio.testing.Mo
             disk.write()
 
         nursery.start_soon(write)
-        refusal = await refused(requeueing(source, disk))
+        refusal = await refused(commands(source, disk))
     assert (refusal.status, refusal.code) == (503, "overloaded")
     assert "so far: 2;" in refusal.message
-    assert (source.returned, disk.dead_events) == ([1, 2], [3])
+    assert (source.returned, disk.dead) == ([1, 2], [3])
     assert trio.current_time() < REQUEUE_WAIT_SECONDS + 2
 
 
 async def test_a_command_behind_another_is_refused_too(autojump_clock: trio.testing.MockClock) -> None:
     """Commands that pile up behind one without room end as it does."""
-    command = requeueing(Source(0), Disk([1]))
+    command = commands(Source(0), Disk([1]))
     async with trio.open_nursery() as nursery:
         for _ in range(3):
             nursery.start_soon(refused, command)
@@ -158,7 +164,7 @@ async def test_a_store_that_is_lost_ends_a_command(autojump_clock: trio.testing.
             disk.failure, disk.lost = StoreFailed("EIO"), True
 
         nursery.start_soon(lose)
-        refusal = await refused(requeueing(source, disk))
+        refusal = await refused(commands(source, disk))
     assert (refusal.status, refusal.code) == (503, "storage_failed")
     assert trio.current_time() < 2
 
@@ -166,7 +172,7 @@ async def test_a_store_that_is_lost_ends_a_command(autojump_clock: trio.testing.
 async def test_nothing_on_its_way_is_returned_twice(autojump_clock: trio.testing.MockClock) -> None:
     """A command that was given up leaves a step on its way to a full disk; the next waits until it is there."""
     source, disk = Source(9), Disk([1, 2])
-    command = requeueing(source, disk)
+    command = commands(source, disk)
     disk.failure = StoreFull("full")
     assert (await refused(command)).code == "storage_full"
     assert (await refused(command)).code == "storage_full"
@@ -174,4 +180,4 @@ async def test_nothing_on_its_way_is_returned_twice(autojump_clock: trio.testing
     disk.failure = None
     disk.write()
     assert source.returned == [1, 2]
-    assert await command.requeue(["id-1"]) == Requeued(0, ["id-1"])
+    assert await command.requeue(DeadQuery(["id-1"])) == Done(0, ["id-1"])

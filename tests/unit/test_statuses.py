@@ -7,19 +7,23 @@ import pytest
 from storage.statuses import (
     CANNOT_FOLLOW,
     COUNTERS,
+    ENDED,
     EXPIRED_OF,
     EXPORTED,
     GAUGES,
     MOVES,
+    NEW,
     NEW_MOVES,
     OUTCOMES,
     PENDING_STATUSES,
     REOPENED,
+    REPLAY_MOVES,
     RULES,
     EventStatus,
     Moves,
     Totals,
     held,
+    outcome_of,
 )
 
 
@@ -41,11 +45,14 @@ def test_every_status_can_be_reached() -> None:
 
 
 def test_outcomes_end_an_event() -> None:
-    """After an outcome comes nothing but, if its rule has a counter for that, a pending status."""
-    for outcome in OUTCOMES:
-        after = [status for status, rule in RULES.items() if outcome in rule.follows]
-        assert all(status in PENDING_STATUSES for status in after)
-        assert bool(after) == bool(RULES[outcome].reopened)
+    """After an outcome comes nothing but what is a part of it, or, if its rule has a counter for that, a pending
+    status; and after a part of an outcome nothing at all."""
+    for status in ENDED:
+        after = [each for each, rule in RULES.items() if status in rule.follows and rule.part_of is not status]
+        assert all(each in PENDING_STATUSES for each in after)
+        assert bool(after) == bool(RULES[status].reopened)
+        assert RULES[status].part_of is None or not after
+        assert outcome_of(status) in OUTCOMES
 
 
 def test_every_pending_status_can_end() -> None:
@@ -61,7 +68,7 @@ def test_every_outcome_has_its_own_counter() -> None:
 def test_every_counter_is_in_the_table() -> None:
     """Totals count what the table names, what was received and what has left, and nothing else."""
     left = {"expired", *EXPIRED_OF.values()}
-    named = {"received", *GAUGES, *REOPENED, *left, *(rule.counted for rule in RULES.values() if rule.counted)}
+    named = {*NEW, *GAUGES, *REOPENED, *left, *(rule.counted for rule in RULES.values() if rule.counted)}
     assert {*COUNTERS} == named
     of_outcomes = {RULES[outcome].counted for outcome in OUTCOMES} | {*EXPIRED_OF.values()}
     assert {*EXPORTED} == named - {*GAUGES} - of_outcomes
@@ -72,6 +79,8 @@ def test_every_change_keeps_the_accounting_identity(after: EventStatus) -> None:
     """Whatever may follow what, the totals are balanced after it; a new event is received."""
     assert moved(NEW_MOVES[after]).balanced
     assert bool(NEW_MOVES[after]) == (None in RULES[after].follows) == (moved(NEW_MOVES[after]).received == 1)
+    received = moved(NEW_MOVES[after]).received
+    assert moved(REPLAY_MOVES[after]) == replace(moved(NEW_MOVES[after]), received=0, replayed=received)
     for before in EventStatus:
         assert moved(MOVES[after][before]).balanced
 
@@ -87,7 +96,7 @@ def test_gauges_follow_every_change(after: EventStatus) -> None:
             assert {name: getattr(found, name) + had[name] for name in GAUGES} == now
 
 
-@pytest.mark.parametrize("name", ["received", "requeued", "processed", "dead", "pending"])
+@pytest.mark.parametrize("name", ["received", "replayed", "requeued", "processed", "dead", "pending"])
 def test_one_more_of_a_counter_unbalances_totals(name: str) -> None:
     """The identity takes in every counter that has a side in it."""
     totals = Totals(received=9, requeued=1, processed=4, dead=2, pending=4)

@@ -1,46 +1,12 @@
-"""Parses what an admin request asks for from its path, query and body; a refusal if that is unclear."""
+"""Parses what an admin request asks for from its path and query; a refusal if that is unclear."""
 
 import re
 from collections.abc import Collection
 from urllib.parse import unquote_to_bytes
 
-import orjson
-
 from server.base.refusal import Refusal, refuse
 
-REQUEUE_EVENT_IDS_MAX = 2500
-"""In one request, since each is looked up. As many as a batch may hold."""
 BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
-
-
-def requeue_command(body: bytes) -> tuple[str, list[str] | None] | Refusal:
-    """Return the source and the ids (None for all) in `{"source","event_ids":[…]}` or `{"source","all":true}`."""
-    try:
-        command = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        return refuse("invalid_json", f"the body is not JSON: {error}")
-    match command:
-        case {"source": str(source_id), "all": True, **rest} if not rest:
-            return source_id, None
-        case {"source": str(source_id), "event_ids": list(event_ids), **rest} if not rest:
-            if not all(isinstance(each, str) for each in event_ids):
-                return refuse("invalid_request", "event_ids must be strings")
-            if len(event_ids) > REQUEUE_EVENT_IDS_MAX:
-                return refuse("too_large", f"at most {REQUEUE_EVENT_IDS_MAX} event_ids in one request")
-            return source_id, event_ids
-    return refuse("invalid_request", 'send {"source":…,"event_ids":[…]} or {"source":…,"all":true}')
-
-
-def trust_clock_command(body: bytes) -> bool | Refusal:
-    """Return whether it is a dry run, from `{"dry_run":…}`."""
-    try:
-        command = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        return refuse("invalid_json", f"the body is not JSON: {error}")
-    match command:
-        case {"dry_run": bool(dry_run), **rest} if not rest:
-            return dry_run
-    return refuse("invalid_request", 'send {"dry_run":true} or {"dry_run":false}')
 
 
 def event_id(encoded: str | None, query: bytes) -> str | Refusal:

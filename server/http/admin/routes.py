@@ -1,4 +1,4 @@
-"""The admin listener: health, metrics, sources, look-ups, requeue. Nothing here reads the store on the event loop."""
+"""The admin listener: health, metrics, sources, look-ups. Nothing here reads the store on the event loop."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from functools import cache
@@ -14,12 +14,12 @@ from server.base.refusal import Refusal, refuse
 from server.base.worker import Worker
 from server.http.admin import guard as admin_guard
 from server.http.admin import params
+from server.http.admin.command_routes import NO_SOURCE, Commands, add_commands
 from server.http.admin.event_routes import Finding, add_events
 from server.http.admin.openapi import document, shown_path
 from server.http.admin.view import Refused, query_string, scope, unwrap
 from server.http.answer import Answer, refusal_answer
-from server.http.asgi.body import up_to
-from server.http.asgi.routes import add_health, body_reader, quiet_quart, refused_request, response
+from server.http.asgi.routes import add_health, quiet_quart, refused_request, response
 from server.http.frontend import Observe
 from server.http.head import Fields
 from server.http.operation import Content, Parameter, json_of, operation
@@ -32,36 +32,30 @@ from storage.errors import StoreError
 from storage.read.reader import Reader
 from storage.refusals.records import RefusalRecord
 
-REQUEUE_BODY_BYTES_MAX = 8 * 2**20
-"""Room for the largest request: the most ids, of 512 bytes each, escaped."""
-TRUST_BODY_BYTES_MAX = 1024
-"""Room for the one key, and blanks."""
 RECEIPTS_IN_HAND_MAX = 500
 """Receipts of a list that are read and sent at a time."""
 
 EVENT_ID = Parameter("event_id", "The event's id, if it is not in the path.", TEXT, required=True)
 NO_EVENT = refuse("not_found", "there is no event of this id")
+NO_GROUP = refuse("invalid_request", "dead events are grouped by kind alone: ?group=kind")
 NO_DELIVERY = refuse("not_found", "there is no delivery of this id")
-NO_SOURCE = refuse("not_found", "there is no source of this id")
 
 Lookup = Callable[..., Any]
 
 
-class RequeueReport(Protocol):
-    """How many events were requeued, and the ids without a dead event."""
-
-    @property
-    def requeued(self) -> int: ...
-    @property
-    def unknown(self) -> Sequence[str]: ...
-
-
-Requeue = Callable[[str, Sequence[str] | None], Awaitable[RequeueReport | Refusal]]
-"""Requeues a source's dead events with these ids; None: all of them."""
-TrustClock = Callable[[bool], Awaitable[dict[str, object] | Refusal]]
-"""Believes the wall clock, unless it is a dry run; returns what comes of it."""
 RecordOf = Callable[[str, int], Awaitable[Sequence[RefusalRecord]]]
 """Returns the last refused requests of a source, as many as are asked for, the newest first."""
+
+
+class Reasons(Protocol):
+    """Why events of one source wait."""
+
+    def explained(self, pending: lookups.Value, /) -> lookups.Value:
+        """Return a pending event with why it waits."""
+
+
+ReasonsOf = Callable[[str], Reasons]
+"""Returns why events of a source wait."""
 Sources = Callable[[], Sequence[lookups.Value]]
 """Returns every source as `/sources` shows it; the key `id` holds its id."""
 
@@ -72,8 +66,8 @@ def build_admin_app(
     metrics: Callable[[], Awaitable[bytes]],
     sources: Sources,
     capacity: Callable[[], lookups.Value],
-    requeue: Requeue,
-    trust_clock: TrustClock,
+    commands: Commands,
+    reasons: ReasonsOf,
     refusals: RecordOf,
     reader: Reader,
     worker: Worker,
@@ -95,11 +89,10 @@ def build_admin_app(
     _add_guard(app, token, flushed, observe)
     add_health(app, health, observe)
     _add_reports(app, metrics, sources, capacity, worker)
-    _add_lookups(app, reader, worker)
+    _add_lookups(app, reader, worker, reasons)
     add_events(app, finding)
     _add_refusals(app, refusals, sources)
-    _add_requeue(app, requeue, sources, health)
-    _add_trust_clock(app, trust_clock, health)
+    add_commands(app, commands, lambda source_id: any(each["id"] == source_id for each in sources()), health)
     _add_document(app, ingest_address)
     _add_root(app)
     return app
@@ -182,10 +175,10 @@ def _add_root(app: QuartTrio) -> None:
     app.add_url_rule("/", view_func=show_routes, methods=["GET"])
 
 
-def _add_lookups(app: QuartTrio, reader: Reader, worker: Worker) -> None:
-    async def find(lookup: Lookup, missing: Refusal, *key: str) -> Response:
+def _add_lookups(app: QuartTrio, reader: Reader, worker: Worker, reasons: ReasonsOf) -> None:
+    async def find(lookup: Lookup, missing: Refusal, *key: str, why: Reasons | None = None) -> Response:
         try:
-            body = await worker.run(_look_up, lookup, reader, *key)
+            body = await worker.run(_look_up, why, lookup, reader, *key)
         except lookups.Expired as error:
             raise Refused(refuse("expired", str(error))) from None
         return response(Answer(200, unwrap(missing if body is None else body)))
@@ -201,10 +194,11 @@ def _add_lookups(app: QuartTrio, reader: Reader, worker: Worker) -> None:
         found_id = unwrap(params.event_id(event_id, query_string()))
         if wants_all:
             return await every_receipt(source_id, found_id)
-        return await find(lookups.receipt, NO_EVENT, source_id, found_id)
+        return await find(lookups.receipt, NO_EVENT, source_id, found_id, why=reasons(source_id))
 
     async def every_receipt(source_id: str, event_id: str) -> Response:
-        found = lookups.receipts(reader, source_id, event_id)
+        why = reasons(source_id)
+        found = (_explained(each, why) for each in lookups.receipts(reader, source_id, event_id))
         first = unwrap(await worker.run(_receipts, found) or NO_EVENT)  # what fails here is still answered
         return Response(_receipt_list(worker, first, found), 200, {"content-type": "application/json"})
 
@@ -221,7 +215,10 @@ def _add_lookups(app: QuartTrio, reader: Reader, worker: Worker) -> None:
         ["not_found", "expired"],
     )
     async def deliveries(delivery_id: str) -> Response:
-        return await find(lookups.delivery, NO_DELIVERY, unwrap(params.decoded(delivery_id.encode("latin-1"))))
+        identity = unwrap(params.decoded(delivery_id.encode("latin-1")))
+        source_id = await worker.run(reader.source_of, identity)
+        why = None if source_id is None else reasons(source_id)
+        return await find(lookups.delivery, NO_DELIVERY, identity, why=why)
 
     @operation(
         "The receipts of dead events, one a line.",
@@ -230,9 +227,23 @@ def _add_lookups(app: QuartTrio, reader: Reader, worker: Worker) -> None:
     )
     async def dead() -> Response:
         source_id = unwrap(params.value(query_string(), "source"))
+        group = unwrap(params.value(query_string(), "group"))
+        if group is not None:
+            return await dead_kinds(source_id, group)
         page, after = await worker.run(lookups.dead_page, reader, source_id, 0)  # what fails here is still answered
         lines = _dead_lines(reader, worker, source_id, page, after)
         return Response(lines, 200, {"content-type": "application/x-ndjson"})
+
+    async def dead_kinds(source_id: str | None, group: str) -> Response:
+        if group != "kind":
+            raise Refused(NO_GROUP)
+        kinds, start = lookups.DeadKinds(), 0
+        while True:
+            page, following = await worker.run(reader.dead_page, source_id, start)
+            kinds.add(page)
+            if following is None:
+                return response(Answer(200, json_text({"kinds": kinds.report()})))
+            start = following
 
     for name, view in (("receipts", receipts), ("events", events)):
         app.add_url_rule(f"/{name}/<source_id:source_id>", name, view, methods=["GET"])
@@ -241,10 +252,18 @@ def _add_lookups(app: QuartTrio, reader: Reader, worker: Worker) -> None:
     app.add_url_rule("/dead", view_func=dead, methods=["GET"])
 
 
-def _look_up(lookup: Lookup, reader: Reader, *key: str) -> bytes | None:
+def _look_up(why: Reasons | None, lookup: Lookup, reader: Reader, *key: str) -> bytes | None:
     """Return what the look-up finds, as JSON; runs in the worker, since encoding a large event takes time too."""
     value = lookup(reader, *key)
-    return None if value is None else json_text(value)
+    return None if value is None else json_text(value if why is None else _explained(value, why))
+
+
+def _explained(value: lookups.Value, why: Reasons) -> lookups.Value:
+    """Return a receipt, or a delivery with its items, with why what is pending waits."""
+    items = value.get("items")
+    if isinstance(items, list):
+        return value | {"items": [_explained(item, why) for item in items]}
+    return why.explained(value) if "pending" in value else value
 
 
 def _receipts(found: Iterator[lookups.Value]) -> bytes:
@@ -288,39 +307,6 @@ def _add_refusals(app: QuartTrio, refusals: RecordOf, sources: Sources) -> None:
         return response(Answer(200, json_text({"refusals": found})))
 
     app.add_url_rule("/refusals/<source_id:source_id>", view_func=show_refusals, methods=["GET"])
-
-
-def _add_requeue(app: QuartTrio, requeue: Requeue, sources: Sources, health: Health) -> None:
-    @operation(
-        "Give dead events of a source back to its processor: those with these ids, or all.",
-        {200: json_of("Requeued")},
-        ["not_found"],
-        body=json_of("RequeueCommand"),
-    )
-    async def requeue_events() -> Response:
-        body = unwrap(await body_reader().read(up_to(REQUEUE_BODY_BYTES_MAX)))
-        source_id, event_ids = unwrap(params.requeue_command(body))
-        unwrap(health.command_refusal())
-        if all(source["id"] != source_id for source in sources()):
-            raise Refused(NO_SOURCE)
-        done = unwrap(await requeue(source_id, event_ids))
-        return response(Answer(200, json_text({"requeued": done.requeued, "unknown": list(done.unknown)})))
-
-    app.add_url_rule("/requeue", view_func=requeue_events, methods=["POST"])
-
-
-def _add_trust_clock(app: QuartTrio, trust_clock: TrustClock, health: Health) -> None:
-    @operation(
-        "Believe the wall clock after a reboot, unless it is a dry run; and what comes of that.",
-        {200: json_of("TrustedClock")},
-        body=json_of("TrustClockCommand"),
-    )
-    async def believe_clock() -> Response:
-        dry_run = unwrap(params.trust_clock_command(unwrap(await body_reader().read(up_to(TRUST_BODY_BYTES_MAX)))))
-        unwrap(health.command_refusal())
-        return response(Answer(200, json_text(unwrap(await trust_clock(dry_run)))))
-
-    app.add_url_rule("/trust-clock", view_func=believe_clock, methods=["POST"])
 
 
 def _refused(refusal: Refusal) -> Response:

@@ -1,0 +1,101 @@
+"""`replay`: archived events are given to a processor anew, by the running server."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from server.base.clock import wall_ms
+from server.cli.client import AdminClient
+from server.cli.exit_codes import ERROR, INTERRUPTED, MISTAKE
+from server.cli.failure import CommandFailed, say
+from server.cli.interrupt import Interruptible
+from server.cli.output import Column, print_json, print_rows
+from server.cli.progress import Progress
+from server.cli.reading import open_reader
+from server.flow.replaying import Count
+from server.observe.event_query import BadQuery
+from server.observe.replays import replay_query
+from storage.read.replays import DONE, RUNNING
+
+POLL_SECONDS = 0.2
+"""How often the server is asked how far it is."""
+
+COLUMNS = (
+    Column("REPLAY", "replay"),
+    Column("SOURCE", "source"),
+    Column("TO", "to"),
+    Column("STATE", "state"),
+    Column("REPLAYED", "replayed", is_number=True),
+    Column("STARTED", "started_at"),
+    Column("ENDED", "ended_at"),
+)
+
+_NAMES = {"event_type": "type", "id_prefix": "id"}
+"""What the admin side calls filters, where the options have other names."""
+
+
+def run(
+    config: Path,
+    source: str | None,
+    *,
+    to: str | None,
+    dry_run: bool,
+    detach: bool,
+    stop: str | None,
+    listing: bool,
+    **asked: Any,
+) -> int:
+    """Begin a replay and wait for its end, count what it would replay, stop one, or list all."""
+    if [source is not None, stop is not None, listing].count(True) != 1:
+        raise CommandFailed(MISTAKE, "say which SOURCE is to be replayed, or --stop ID, or --list")
+    if listing:
+        with AdminClient(config) as client:
+            print_rows(client.get("/replay", ("replays",))["replays"], COLUMNS)
+        return 0
+    if stop is not None:
+        with AdminClient(config) as client:
+            print_json(client.post("/replay", {"stop": stop}, ("replay",)))
+        return 0
+    given = {name: value for name, value in asked.items() if value is not None and value != ()}
+    if dry_run:
+        return _count(config, {"source": source} | given)
+    return _replay(config, {"source": source} | ({} if to is None else {"to": to}) | given, detach=detach)
+
+
+def _count(config: Path, asked: Mapping[str, Any]) -> int:
+    try:
+        found = Count(replay_query(wall_ms(), **asked))
+    except BadQuery as error:
+        raise CommandFailed(MISTAKE, str(error)) from None
+    with open_reader(config) as reader, Progress("events looked at") as progress:
+        while found.step(reader):
+            progress.update(found.looked)
+    print_json({"dry_run": True, "events": found.events, "gone": found.gone})
+    return 0
+
+
+def _replay(config: Path, asked: Mapping[str, Any], *, detach: bool) -> int:
+    command = {
+        _NAMES.get(name, name): list(value) if isinstance(value, tuple) else value for name, value in asked.items()
+    }
+    with AdminClient(config) as client, Interruptible() as interrupt:
+        found = client.post("/replay", command, ("replay",))
+        identity = found["replay"]
+        with Progress("events replayed") as progress:
+            while found["state"] == RUNNING and not detach and not interrupt.is_interrupted:
+                interrupt.wait(POLL_SECONDS)
+                found = _of(client, identity)
+                progress.update(found["replayed"])
+    print_json(found)
+    if interrupt.is_interrupted:
+        say(f"the server goes on with it; to end it, say tidegate replay --stop {identity}")
+        return INTERRUPTED
+    return 0 if found["state"] == DONE or detach else ERROR
+
+
+def _of(client: AdminClient, identity: str) -> Mapping[str, Any]:
+    for each in client.get("/replay", ("replays",))["replays"]:
+        if each["replay"] == identity:
+            found: Mapping[str, Any] = each
+            return found
+    raise CommandFailed(ERROR, f"the server knows no replay {identity} any more")
