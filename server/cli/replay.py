@@ -43,7 +43,15 @@ def run(
     detach: bool,
     stop: str | None,
     listing: bool,
-    **asked: Any,
+    since: str | None,
+    until: str | None,
+    outcome: str | None,
+    event_type: str | None,
+    id_prefix: str | None,
+    event_id: str | None,
+    provider_id: str | None,
+    where: tuple[str, ...],
+    limit: int | None,
 ) -> int:
     """Begin a replay and wait for its end, count what it would replay, stop one, or list all."""
     if [source is not None, stop is not None, listing].count(True) != 1:
@@ -56,7 +64,18 @@ def run(
         with AdminClient(config) as client:
             print_json(client.post("/replay", {"stop": stop}, ("replay",)))
         return 0
-    given = {name: value for name, value in asked.items() if value is not None and value != ()}
+    asked = {
+        "since": since,
+        "until": until,
+        "outcome": outcome,
+        "event_type": event_type,
+        "id_prefix": id_prefix,
+        "event_id": event_id,
+        "provider_id": provider_id,
+        "where": where or None,
+        "limit": limit,
+    }
+    given = {name: value for name, value in asked.items() if value is not None}
     if dry_run:
         return _count(config, {"source": source} | given)
     return _replay(config, {"source": source} | ({} if to is None else {"to": to}) | given, detach=detach)
