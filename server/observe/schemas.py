@@ -11,6 +11,7 @@ from typing import Any
 from server.base.source import Source
 from server.flow.source_state import SinceStart
 from server.observe.sources import SHOWN_SETTINGS
+from storage.history import DIED, DISCARDED, REQUEUED
 from storage.statuses import COUNTERS, GAUGES, OUTCOMES, EventStatus
 
 Schema = Mapping[str, Any]
@@ -59,7 +60,20 @@ _SOURCE_TYPE = one_of("webhook", "segment")
 
 _OF_RECEIPT = {"inbound_event_id": TEXT, "event_type": TEXT, "attempts": COUNT, "batch_index": COUNT}
 """What a receipt and an item of a delivery both say of an event."""
-_OF_PENDING = {"pending": one_of(True), "number": COUNT, "deferred": FLAG}
+_OF_PENDING = {
+    "pending": one_of(True),
+    "number": COUNT,
+    "deferred": FLAG,
+    "reason": one_of("queued", "deferred", "paused", "retrying", "outage"),
+}
+_WAITING = {"error": TEXT, "next_attempt_at": TIME}
+"""What is known of a pending event after a failure."""
+_HISTORY = {
+    "history": list_of(
+        closed({"change": one_of(DIED, REQUEUED, DISCARDED), "at": TIME}, {"attempts": COUNT, "error": TEXT})
+    )
+}
+"""What was done about a death."""
 _WHERE = {"source_config_id": TEXT, "received_at": TIME, "delivery": TEXT}
 _LEFT = {"archive": one_of("expired"), "archive_expired_at": TIME}
 
@@ -69,10 +83,11 @@ _FATES = [
         {EventStatus.DEAD: {"error": or_null(TEXT)}, EventStatus.DUPLICATE: {"duplicate_of": or_null(TEXT)}}.get(
             outcome, {}
         ),
+        _HISTORY | ({"discarded_at": TIME} if outcome is EventStatus.DEAD else {}),
     )
     for outcome in OUTCOMES
 ]
-"""What the receipt of each outcome has: the same of all, and its own."""
+"""What the receipt of each outcome has: the same of all, its own, and what may be there."""
 
 _MESSAGE = {"code": TEXT, "message": TEXT}
 
@@ -109,6 +124,7 @@ _SOURCE = closed(
         "paused": FLAG,
         "pending": COUNT,
         "deferred": COUNT,
+        "dead": COUNT,
         "behind": FLAG,
         "totals": closed({name: COUNT for name in COUNTERS if name not in GAUGES}),
         "since_start": closed(
@@ -134,6 +150,25 @@ _LISTED = closed(
         "finished_at": or_null(TIME),
     },
     {"duplicate_of": or_null(TEXT), "error": or_null(TEXT), "payload": ANYTHING, **_LEFT},
+)
+
+_REPLAY = closed(
+    {
+        "replay": TEXT,
+        "source": TEXT,
+        "to": TEXT,
+        "state": TEXT,
+        "replayed": COUNT,
+        "gone": COUNT,
+        "limit": or_null(COUNT),
+        "outcome": list_of(TEXT),
+        "since": or_null(TIME),
+        "until": or_null(TIME),
+        "before": or_null(COUNT),
+        "after": or_null(COUNT),
+        "started_at": TIME,
+        "ended_at": or_null(TIME),
+    }
 )
 
 SCHEMAS: Mapping[str, Schema] = {
@@ -168,8 +203,8 @@ SCHEMAS: Mapping[str, Schema] = {
     "Sources": closed({"sources": list_of(_SOURCE), "capacity": _CAPACITY}),
     "Receipt": {
         "anyOf": [
-            closed({**_OF_PENDING, **_OF_RECEIPT, **_WHERE}),
-            *(closed({**same, **own, **_OF_RECEIPT, **_WHERE}, _LEFT) for same, own in _FATES),
+            closed({**_OF_PENDING, **_OF_RECEIPT, **_WHERE}, {**_WAITING, **_HISTORY}),
+            *(closed({**same, **own, **_OF_RECEIPT, **_WHERE}, {**_LEFT, **more}) for same, own, more in _FATES),
         ]
     },
     "Receipts": {"anyOf": [reference("Receipt"), list_of(reference("Receipt"))]},
@@ -192,7 +227,7 @@ SCHEMAS: Mapping[str, Schema] = {
                     "delivery": TEXT,
                     "remote_addr": TEXT,
                 },
-                {"sent_at": ANYTHING, "unsigned": list_of(TEXT)},
+                {"sent_at": ANYTHING, "unsigned": list_of(TEXT), "replay": COUNT},
             ),
         },
         {"result": ANYTHING},
@@ -210,8 +245,8 @@ SCHEMAS: Mapping[str, Schema] = {
                 {
                     "anyOf": [
                         closed({"batch_index": COUNT, "rejected": one_of(True), **_MESSAGE}),
-                        closed({**_OF_PENDING, **_OF_RECEIPT}),
-                        *(closed({**same, **own, **_OF_RECEIPT}) for same, own in _FATES),
+                        closed({**_OF_PENDING, **_OF_RECEIPT}, {**_WAITING, **_HISTORY}),
+                        *(closed({**same, **own, **_OF_RECEIPT}, more) for same, own, more in _FATES),
                     ]
                 }
             ),
@@ -240,13 +275,43 @@ SCHEMAS: Mapping[str, Schema] = {
             )
         }
     ),
-    "RequeueCommand": {
+    "DeadKinds": closed(
+        {
+            "kinds": list_of(
+                closed(
+                    {
+                        "source_config_id": TEXT,
+                        "kind": TEXT,
+                        "events": COUNT,
+                        "first_died_at": TIME,
+                        "last_died_at": TIME,
+                    }
+                )
+            )
+        }
+    ),
+    "DeadCommand": {
         "anyOf": [
             closed({"source": TEXT, "event_ids": list_of(TEXT)}),
-            closed({"source": TEXT, "all": one_of(True)}),
+            closed({"source": TEXT, "all": one_of(True)}, {"since": TEXT, "error": TEXT, "limit": COUNT}),
         ]
     },
     "Requeued": closed({"requeued": COUNT, "unknown": list_of(TEXT)}),
+    "Discarded": closed({"discarded": COUNT, "unknown": list_of(TEXT)}),
+    "SourceCommand": closed({"source": TEXT}),
+    "Retried": closed({"retried": COUNT, "source_waited": FLAG}),
+    "ReplayCommand": {
+        "anyOf": [
+            closed({"stop": TEXT}),
+            closed(
+                {"source": TEXT},
+                dict.fromkeys(("to", "since", "until", "outcome", "type", "event_id", "id", "provider_id"), TEXT)
+                | {"where": list_of(TEXT), "limit": COUNT, "dry_run": FLAG},
+            ),
+        ]
+    },
+    "Replay": {"anyOf": [_REPLAY, closed({"dry_run": one_of(True), "events": COUNT, "gone": COUNT})]},
+    "Replays": closed({"replays": list_of(_REPLAY)}),
     "TrustClockCommand": closed({"dry_run": FLAG}),
     "TrustedClock": closed(
         {

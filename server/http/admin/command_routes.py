@@ -21,6 +21,7 @@ from server.http.admin.view import Refused, unwrap
 from server.http.answer import Answer
 from server.http.asgi.body import up_to
 from server.http.asgi.routes import body_reader, response
+from server.http.operation import json_of, operation
 from server.observe.health import Health
 from server.observe.receipts import Value
 from server.observe.replays import describe_replay
@@ -108,16 +109,40 @@ def add_commands(app: QuartTrio, commands: Commands, is_source: Callable[[str], 
         done = unwrap(await do(known(command.source_id), command.wanted))
         return response(Answer(200, json_text({said: done.count, "unknown": list(done.unknown)})))
 
+    @operation(
+        "Give dead events of a source back to its processor.",
+        {200: json_of("Requeued")},
+        ["not_found"],
+        body=json_of("DeadCommand"),
+    )
     async def requeue() -> Response:
         return await do_to_dead(commands.requeue, "requeued")
 
+    @operation(
+        "Let dead events of a source be, for good: they are not listed, and their bodies go.",
+        {200: json_of("Discarded")},
+        ["not_found"],
+        body=json_of("DeadCommand"),
+    )
     async def discard() -> Response:
         return await do_to_dead(commands.discard, "discarded")
 
+    @operation(
+        "Do now what of a source waits after a failure.",
+        {200: json_of("Retried")},
+        ["not_found"],
+        body=json_of("SourceCommand"),
+    )
     async def retry() -> Response:
         found = commands.retry(known(unwrap(source_command(await read(BODY_BYTES_MAX)))))
         return response(Answer(200, json_text({"retried": found.events, "source_waited": found.source_waited})))
 
+    @operation(
+        "Give archived events to a processor once more, count them in a dry run, or stop a replay.",
+        {200: json_of("Replay")},
+        ["not_found", "overloaded"],
+        body=json_of("ReplayCommand"),
+    )
     async def replay() -> Response:
         command = replay_command(await read(REPLAY_BODY_BYTES_MAX), commands.now_ms())
         if isinstance(command, Refusal):
@@ -138,11 +163,18 @@ def add_commands(app: QuartTrio, commands: Commands, is_source: Callable[[str], 
         found = await commands.replays.count(query)
         return {"dry_run": True, "events": found.events, "gone": found.gone}
 
+    @operation("Every replay on record, and how far it is.", {200: json_of("Replays")}, [])
     async def replays() -> Response:
         return response(
             Answer(200, json_text({"replays": [describe_replay(each) for each in commands.replays.report()]}))
         )
 
+    @operation(
+        "Believe the wall clock after a reboot, unless it is a dry run; and what comes of that.",
+        {200: json_of("TrustedClock")},
+        [],
+        body=json_of("TrustClockCommand"),
+    )
     async def believe_clock() -> Response:
         dry_run = unwrap(trust_clock_command(await read(BODY_BYTES_MAX)))
         unwrap(health.command_refusal())

@@ -221,9 +221,12 @@ def _add_lookups(app: QuartTrio, reader: Reader, worker: Worker, reasons: Reason
         return await find(lookups.delivery, NO_DELIVERY, identity, why=why)
 
     @operation(
-        "The receipts of dead events, one a line.",
-        {200: Content("application/x-ndjson", TEXT)},
-        query=[Parameter("source", "Of this source alone.", TEXT)],
+        "The receipts of dead events, one a line; or how many there are of each kind.",
+        {200: [Content("application/x-ndjson", TEXT), json_of("DeadKinds")]},
+        query=[
+            Parameter("source", "Of this source alone.", TEXT),
+            Parameter("group", "Count them by source and kind of error.", one_of("kind")),
+        ],
     )
     async def dead() -> Response:
         source_id = unwrap(params.value(query_string(), "source"))
