@@ -31,7 +31,8 @@ def wrong(found: Scrape, *, allow_dead: bool) -> list[Trouble]:
 
 
 def _dead_words(source: SourceScrape) -> str:
-    return f"source {source.id}: {source.dead:,} dead events: tidegate dead {source.id}"
+    events = "event" if source.dead == 1 else "events"
+    return f"source {source.id}: {source.dead:,} dead {events}: tidegate dead {source.id}"
 
 
 def source_rates(overview: Overview) -> dict[str, dict[str, float | None]]:

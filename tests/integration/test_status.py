@@ -75,7 +75,7 @@ def test_quiet_prints_what_is_wrong_alone(child: Child) -> None:
     let_die(child)
     done = child.cli("status", "--quiet", "--format", "table")
     assert done.returncode == 1
-    assert "dead: source fails: 1 dead events: tidegate dead fails" in done.stdout
+    assert "dead: source fails: 1 dead event: tidegate dead fails" in done.stdout
 
 
 def test_every_warning_is_something_wrong(children: Children) -> None:

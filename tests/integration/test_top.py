@@ -4,6 +4,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -13,9 +14,16 @@ import pytest
 from tests.support.config import source
 from tests.support.on_terminal import OnTerminal
 from tests.support.server import Child, Children
-from tests.support.waiting import HANG_SECONDS, eventually
+from tests.support.waiting import HANG_SECONDS, NEVER_SECONDS, eventually
 
 pytestmark = pytest.mark.xdist_group("top")  # one server for all of them
+
+WITH_A_BUG = """
+import sys
+from server.cli import main, top
+top.scrape = lambda client: 1 / 0
+sys.exit(main.main(sys.argv[1:]))
+"""
 
 GIVEN_BACK = b"\x1b[?7h\x1b[?25h\x1b[?1049l"
 
@@ -53,9 +61,9 @@ def top(server: Child) -> Iterator[Open]:
         each.close()
 
 
-def line(child: Child) -> list[str]:
+def line(child: Child, interval: int = 1) -> list[str]:
     child.cli("version")  # makes the configuration of commands, which names the ports
-    return [*child.command, "top", "--interval", "1", "--config", str(child.directory / "commands.toml")]
+    return [*child.command, "top", "--interval", str(interval), "--config", str(child.directory / "commands.toml")]
 
 
 def is_ready(frame: str) -> bool:
@@ -82,7 +90,7 @@ def test_q_ends_it_and_restores_all(top: Open) -> None:
     assert is_given_back(there)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP])
 def test_signals_restore_the_terminal(top: Open, number: signal.Signals) -> None:
     """Ctrl-C and other ends give it back too; the exit code is as a shell reports the signal."""
     there = top()
@@ -94,6 +102,16 @@ def test_signals_restore_the_terminal(top: Open, number: signal.Signals) -> None
     assert there.wait() == 128 + number
     assert is_given_back(there)
     assert b"Traceback" not in there.drawn
+
+
+def test_a_bug_restores_the_terminal(server: Child, top: Open) -> None:
+    """What nobody has foreseen is said on a terminal that is as it was, though another thread met it."""
+    there = top(server, command=[sys.executable, "-c", WITH_A_BUG, *line(server)[1:]])
+    assert there.wait() == 1
+    left, _, said = there.drawn.rpartition(GIVEN_BACK)
+    assert b"asking" in left
+    assert b"ZeroDivisionError" in said
+    assert there.mode == there.mode_before
 
 
 def test_a_lost_connection_ends_it(top: Open) -> None:
@@ -116,9 +134,9 @@ def test_rates_come_with_the_second_look(server: Child, top: Open) -> None:
     assert "duplicate" in there.wait_for_frame(is_seen)
 
 
-def test_80_columns_fit_and_a_resize_counts(top: Open) -> None:
+def test_80_columns_fit_and_a_resize_counts(server: Child, top: Open) -> None:
     """No line is wider than the terminal and none is below its end; a new size is drawn at once, an absurd one too."""
-    there = top(columns=80, rows=24)
+    there = top(server, command=line(server, NEVER_SECONDS), columns=80, rows=24)
     frame = there.wait_for_frame(is_ready).splitlines()
     assert len(frame) == 24
     assert max(map(len, frame)) <= 80
