@@ -56,23 +56,35 @@ class Client:
         """
         return self._ask("POST", path, body, headers, keys)
 
+    def fetch(self, path: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
+        """Return status and body of whatever answers. Raises NoAnswer, as `post`."""
+        return self._exchange("GET", path, None, headers)
+
     def _ask(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], keys: Collection[str]
     ) -> ServerAnswer:
+        status, text = self._exchange(method, path, body, headers)
+        try:
+            value = orjson.loads(text)
+        except orjson.JSONDecodeError as error:
+            self.close()
+            raise NoAnswer(f"{type(error).__name__}: {error}") from error
+        expected = keys if status == 200 else ("code", "message")
+        if not isinstance(value, dict) or not all(key in value for key in expected):
+            raise NoAnswer(f"what answers {status} on {self._address} is not a Tidegate")
+        return ServerAnswer(status, value)
+
+    def _exchange(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> tuple[int, bytes]:
         if self._connection is None or self._connection.sock is None:  # the first request, or the server closed it
             self._connection = self._connect()
         connection = self._connection
         try:
             connection.request(method, path, body, {"user-agent": f"tidegate/{__version__}"} | dict(headers))
             response = connection.getresponse()
-            value = orjson.loads(response.read())
-        except (OSError, HTTPException, orjson.JSONDecodeError) as error:
+            return response.status, response.read()
+        except (OSError, HTTPException) as error:
             self.close()
             raise NoAnswer(f"{type(error).__name__}: {error}") from error
-        expected = keys if response.status == 200 else ("code", "message")
-        if not isinstance(value, dict) or not all(key in value for key in expected):
-            raise NoAnswer(f"what answers {response.status} on {self._address} is not a Tidegate")
-        return ServerAnswer(response.status, value)
 
     def close(self) -> None:
         if self._connection is not None:
@@ -109,7 +121,15 @@ class AdminClient:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connection; the next request opens another."""
         self._client.close()
+
+    def fetch(self, path: str) -> tuple[int, bytes]:
+        """Return status and body of whatever answers. Raises NoAnswer."""
+        return self._client.fetch(path, self._headers)
 
     def get(self, path: str, keys: Collection[str]) -> Mapping[str, Any]:
         """Return its answer. Raises CommandFailed."""

@@ -29,6 +29,8 @@ COMMANDS = (
         "send real requests to the running server, authenticated and signed as the source asks",
         "server.cli.commands.send",
     ),
+    Row("status", "say how the server does, and whether anything is wrong", "server.cli.commands.status"),
+    Row("top", "show how the server does, drawn anew every two seconds", "server.cli.commands.top"),
     Row("receipt", "print what became of an event", "server.cli.commands.receipt"),
     Row("event", "print a normalised event", "server.cli.commands.event"),
     Row(
