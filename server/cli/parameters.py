@@ -175,3 +175,19 @@ def complete_sources(ctx: click.Context, _: click.Parameter, incomplete: str) ->
     except (CommandFailed, ConfigError):
         return []
     return [name for name in sources if name.startswith(incomplete)] if isinstance(sources, dict) else []
+
+
+FILTERS = (
+    option("--type", "of this event_type", metavar="TYPE", into="event_type"),
+    option("--id", "whose inbound_event_id begins so; a scan", metavar="PREFIX", into="id_prefix"),
+    option("--event-id", "of this whole inbound_event_id", metavar="ID"),
+    option("--provider-id", "of this whole provider_event_id", metavar="ID"),
+    option(
+        "--where",
+        "which have this value there, as payload.order.id=1001 or /payload/order/id=1001; a scan. "
+        "May be said more than once: all must match",
+        metavar="PATH=VALUE",
+        many=True,
+    ),
+)
+"""Which events a command is about, as `query_of` in `server/observe/event_query.py` takes it."""

@@ -141,13 +141,8 @@ def of_store(reader: Reader, trouble: Trouble) -> Scrape:
         if each.pending:
             at_ms = reader.received_at(source_id, each.oldest)
             oldest_seconds = None if at_ms is None else max(0, now_ms - at_ms) / 1000
-        found.append(SourceScrape(source_id, totals, each.pending, each.deferred_now, dead_now(totals), oldest_seconds))
+        found.append(SourceScrape(source_id, totals, each.pending, each.deferred_now, each.dead_now, oldest_seconds))
     return Scrape(time.monotonic(), now_ms, None, (trouble,), tuple(found))
-
-
-def dead_now(totals: Mapping[str, int]) -> int:
-    """Return how many events are dead: neither given back since, nor gone by retention."""
-    return totals["dead"] - totals["requeued"] - totals["expired_dead"]
 
 
 def samples(text: str) -> Samples:
@@ -225,7 +220,7 @@ def _sources(told: Sequence[Mapping[str, Any]], values: Samples) -> tuple[Source
             each["totals"],
             each["pending"],
             each["deferred"],
-            dead_now(each["totals"]),
+            each["dead"],
             oldest.get(each["id"]) if each["pending"] else None,
             _marks(each, is_silent=each["id"] in silent),
             _limit(each.get("limits", {})),

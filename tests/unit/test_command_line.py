@@ -16,6 +16,7 @@ from server.cli import finding, grammar
 from server.cli.entry import _serves
 from server.cli.grammar import Command, CommandGroup
 from server.cli.main import ROOT, main
+from server.observe.event_query import query_of
 from tests.support.config import source
 from tests.support.pages import page
 from tests.support.waiting import HANG_SECONDS
@@ -224,10 +225,14 @@ def test_examples_are_good_command_lines(name: str, called: dict[str, object], p
 
 @pytest.mark.parametrize(("name", "command"), WORKING)
 def test_what_is_declared_is_what_is_called(name: str, command: Command) -> None:
-    """The function that a declaration names exists, and takes what is declared, no more and no less."""
-    parameters = {each.name for each in command.params if each.expose_value}
-    function = grammar.implementation(command.does)
-    assert set(inspect.signature(function).parameters) == parameters | ({"config"} if command.takes_config else set())
+    """The function that a declaration names exists, and takes what is declared, no more and no less; the filters of
+    events it may hand on."""
+    declared = {each.name for each in command.params if each.expose_value}
+    declared |= {"config"} if command.takes_config else set()
+    taken = inspect.signature(grammar.implementation(command.does)).parameters.values()
+    named = {each.name for each in taken if each.kind is not inspect.Parameter.VAR_KEYWORD}
+    handed_on = set(inspect.signature(query_of).parameters) if len(named) < len(taken) else set()
+    assert named <= declared <= named | handed_on
 
 
 def imported(*arguments: str, **environment: str) -> set[str]:

@@ -1,24 +1,9 @@
 """`tidegate events`."""
 
 from server.cli.grammar import Command
-from server.cli.parameters import choice_option, flag, number_option, option, source_argument
+from server.cli.parameters import FILTERS, choice_option, flag, number_option, option, source_argument
 
 FORMATS = ("table", "ndjson", "csv")
-
-FILTERS = (
-    option("--type", "of this event_type", metavar="TYPE", into="event_type"),
-    option("--id", "whose inbound_event_id begins so; a scan", metavar="PREFIX", into="id_prefix"),
-    option("--event-id", "of this whole inbound_event_id", metavar="ID"),
-    option("--provider-id", "of this whole provider_event_id", metavar="ID"),
-    option(
-        "--where",
-        "which have this value there, as payload.order.id=1001 or /payload/order/id=1001; a scan. "
-        "May be said more than once: all must match",
-        metavar="PATH=VALUE",
-        many=True,
-    ),
-)
-"""What `tail` takes too."""
 
 COMMAND = Command(
     "server.cli.events:run",

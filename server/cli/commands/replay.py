@@ -1,7 +1,7 @@
 """`tidegate replay`."""
 
 from server.cli.grammar import Command
-from server.cli.parameters import flag, number_option, option, source_argument
+from server.cli.parameters import FILTERS, flag, number_option, option, source_argument
 
 COMMAND = Command(
     "server.cli.replay:run",
@@ -10,11 +10,7 @@ COMMAND = Command(
     option("--since", "received then or later: a time, a day, or how long ago, as 24h", metavar="TIME"),
     option("--until", "received before", metavar="TIME"),
     option("--outcome", "default: processed; dead, duplicate, dropped, some with commas between", metavar="OUTCOME"),
-    option("--type", "of this event_type", metavar="TYPE", into="event_type"),
-    option("--id", "whose inbound_event_id begins so; a scan", metavar="PREFIX", into="id_prefix"),
-    option("--event-id", "of this whole inbound_event_id", metavar="ID"),
-    option("--provider-id", "of this whole provider_event_id", metavar="ID"),
-    option("--where", "which have this value there; all that are said must match", metavar="PATH=VALUE", many=True),
+    *FILTERS,
     number_option("--limit", "at most so many, the first that came"),
     flag("--dry-run", "only count them"),
     flag("--detach", "do not wait for the end"),

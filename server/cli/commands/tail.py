@@ -2,9 +2,8 @@
 
 import click
 
-from server.cli.commands.events import FILTERS
 from server.cli.grammar import Command
-from server.cli.parameters import choice_option, flag, number_option, source_argument
+from server.cli.parameters import FILTERS, choice_option, flag, number_option, source_argument
 
 COMMAND = Command(
     "server.cli.tail:run",
