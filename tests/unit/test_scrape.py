@@ -10,7 +10,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from server.cli.client import AdminClient, NoAnswer
-from server.cli.scrape import dead_now, samples, scrape
+from server.cli.scrape import samples, scrape
 
 ODD = 'a"b\\c\nd\\n {x="y"} 7'
 
@@ -48,11 +48,6 @@ def test_labels_are_read_as_written() -> None:
     registry.register(Odd())
     found = samples(generate_latest(registry).decode())
     assert found == {"tidegate_source_refused_total": [({"source": "orders", "code": ODD}, 12.5)]}
-
-
-def test_dead_events_are_those_left() -> None:
-    """Those that were given back are not dead, nor are those that have left."""
-    assert dead_now({"dead": 10, "requeued": 3, "expired_dead": 2}) == 5
 
 
 @pytest.mark.parametrize(
