@@ -45,6 +45,7 @@ COMMANDS = (
         "give dead events back to the processor: their attempts start at 0 again",
         "server.cli.commands.requeue",
     ),
+    Row("backup", "copy the whole store, beside its server", "server.cli.commands.backup"),
     Row(
         "verify",
         "check the whole store: every record, and that every event is accounted for",

@@ -85,6 +85,16 @@ def file_arguments(name: str, words: str) -> click.Argument:
     return click.Argument([name], help=words, type=FILE_NAME, metavar="[FILE]", nargs=-1)
 
 
+def file_argument(name: str, words: str) -> click.Argument:
+    """Return an argument that is a path."""
+    return click.Argument([name], help=words, type=FILE_NAME)
+
+
+def file_option(name: str, words: str, *, metavar: str = "FILE", into: str = "") -> click.Option:
+    """Return an option that is a path, None where it is not said."""
+    return click.Option([name, *filter(None, [into])], help=words, type=FILE_NAME, metavar=metavar)
+
+
 def option(
     name: str, words: str, *, metavar: str = "TEXT", into: str = "", required: bool = False, many: bool = False
 ) -> click.Option:

@@ -23,6 +23,7 @@ ROOMS = (
     "server/intake",
     "server/base",
     "storage/migrate",
+    "storage/backup",
     "storage/check",
     "storage/write",
     "storage/retain",
