@@ -45,6 +45,7 @@ COMMANDS = (
         "give dead events back to the processor: their attempts start at 0 again",
         "server.cli.commands.requeue",
     ),
+    Row("export", "write events into a file, with a manifest", "server.cli.commands.export"),
     Row("backup", "copy the whole store, beside its server", "server.cli.commands.backup"),
     Row(
         "verify",
