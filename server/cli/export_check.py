@@ -15,9 +15,10 @@ import orjson
 from server.cli.events import described
 from server.cli.exit_codes import ERROR
 from server.cli.export_file import manifest_path
-from server.cli.export_formats import FORMATS, Key
+from server.cli.export_formats import FORMATS
 from server.cli.failure import CommandFailed
 from server.cli.progress import Progress
+from server.observe.exports import Key
 from storage.lmdb_store.environment import Store
 from storage.read.query import EventQuery
 from storage.read.reader import Reader

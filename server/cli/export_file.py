@@ -7,13 +7,19 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from server.base.json_text import json_text
 from server.cli.exit_codes import ERROR
 from server.cli.failure import CommandFailed
 
 STDOUT = Path("-")
+
+
+class Stream(Protocol):
+    """What the bytes of an export are written into."""
+
+    def write(self, data: bytes) -> int: ...
 
 
 class Hashed:

@@ -14,21 +14,13 @@ import zstandard
 
 from server.base.json_text import json_text
 from server.cli.exit_codes import MISTAKE
+from server.cli.export_file import Stream
 from server.cli.failure import CommandFailed
-from server.observe.exports import COLUMNS, JSON_TEXTS
+from server.observe.exports import COLUMNS, Key, cell
 from server.observe.receipts import Value
 
 RISKY = ("=", "+", "-", "@", "\t", "\r")
 """A spreadsheet takes a text that begins so for a formula, and runs it: it gets an apostrophe in front."""
-
-Key = tuple[int, str, str, str]
-"""Of a row: its number, source, event id and outcome."""
-
-
-class Stream(Protocol):
-    """What a writer writes into."""
-
-    def write(self, data: bytes) -> int: ...
 
 
 class RowWriter(Protocol):
@@ -90,12 +82,6 @@ class CsvTable:
         text = io.StringIO()
         csv.writer(text).writerows(lines)
         self._stream.write(text.getvalue().encode())
-
-
-def cell(row: Mapping[str, object], column: str) -> Any:
-    """Return a column of a row: None where it has none, and JSON as a text where something may be nested."""
-    value = row.get(column)
-    return json_text(value).decode() if column in JSON_TEXTS and value is not None else value
 
 
 def _guarded(value: object) -> object:

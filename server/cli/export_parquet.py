@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 
-from server.cli.export_formats import Key, Stream, cell
-from server.observe.exports import COLUMNS, NUMBERS, TIMES
+from server.cli.export_file import Stream
+from server.observe.exports import COLUMNS, NUMBERS, TIMES, Key, cell
 from server.observe.receipts import Value
 
 GROUP_ROWS_MAX = 10_000

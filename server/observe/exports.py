@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
+from typing import Any
 
+from server.base.json_text import json_text
 from server.intake.events import build_events, rfc3339
 from server.observe.receipts import Value, archive
 from storage.model import EventRecord
@@ -35,6 +37,9 @@ TIMES = ("finished_at", "received_at", "archive_expired_at")
 JSON_TEXTS = ("payload", "headers", "meta", "result")
 """The columns that are JSON in a text where there is a place for each; the others are text."""
 
+Key = tuple[int, str, str, str]
+"""Of a row, for comparing: its number, source, event id and outcome."""
+
 
 def export_rows(records: Sequence[EventRecord]) -> Iterator[Value]:
     """Yield the normalised events of these records, in their order, with what became of each in front.
@@ -62,3 +67,9 @@ def _row(record: EventRecord, event: Mapping[str, object]) -> Value:
     if record.status is EventStatus.DEAD:
         row["error"] = record.detail.get("error")
     return row | archive(record)
+
+
+def cell(row: Mapping[str, object], column: str) -> Any:
+    """Return a column of a row: None where it has none, and JSON as a text where something may be nested."""
+    value = row.get(column)
+    return json_text(value).decode() if column in JSON_TEXTS and value is not None else value

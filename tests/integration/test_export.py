@@ -381,3 +381,24 @@ def test_parquet_names_its_extra(place: Path, monkeypatch: pytest.MonkeyPatch, c
     assert "pip install 'tidegate[parquet]'" in capsys.readouterr().err
     assert not (place / "table").exists()
     assert not (place / "table.unfinished").exists()
+
+
+def test_the_script_for_cron_makes_increments(place: Path, tmp_path: Path) -> None:
+    """The script of the page, run again and again, exports each event once, when it has its outcome."""
+    text = (ROOT / "docs" / "operations.md").read_text().split("## Exports by cron")[1].split("```sh\n")[1]
+    directory, command = tmp_path / "exports", tmp_path / "bin" / "tidegate"
+    for each in (directory, command.parent):
+        each.mkdir()
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -P -m server "$@"\n')
+    command.chmod(0o755)
+    script = text.split("```")[0].replace("/var/lib/tidegate-exports", str(directory)).replace("%SZ", "%S.%NZ")
+    found = []
+    for finished in ([], [2, 3], [], [6, 8, 9]):
+        with opened(place / "data") as (_, writer):
+            writer.write(Group([], [outcome(EventStatus.PROCESSED, finished)] if finished else []))
+        environment = {"PYTHONPATH": str(ROOT), "TIDEGATE_CONFIG": str(place / "tidegate.toml")}
+        environment |= {"PATH": f"{command.parent}:{os.environ['PATH']}"}
+        subprocess.run(["sh", "-c", script], env=environment, check=True, timeout=HANG_SECONDS)
+        newest = max(directory.glob("*.ndjson.zst"), key=lambda file: file.stat().st_mtime_ns)
+        found.append([row["number"] for row in read(newest, "ndjson.zst")])
+    assert found == [[1], [2, 3, 4, 5], [], [6, 7, 8, 9]]
