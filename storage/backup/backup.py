@@ -94,6 +94,7 @@ def back_up(path: Path, to: Path, on_progress: OnProgress) -> Backup:
     little room, StoreDamaged, StoreError, OSError; then there is nothing in `to`.
     """
     _check_place(path, to)
+    to = to.resolve()
     unfinished = to.with_name(f"{to.name}.unfinished")
     with closing(Store.open(path, mode="read")) as store:
         _remove_unfinished(unfinished)
@@ -109,8 +110,8 @@ def back_up(path: Path, to: Path, on_progress: OnProgress) -> Backup:
 def _check_place(path: Path, to: Path) -> None:
     if os.path.lexists(to) and not (to.is_dir() and not to.is_symlink() and not any(to.iterdir())):
         raise StoreError(f"{to} is there already, and is no empty directory")
-    if not to.parent.is_dir():
-        raise StoreError(f"{to.parent} is not a directory")
+    if not to.resolve().parent.is_dir():
+        raise StoreError(f"{to.resolve().parent} is not a directory")
     if to.resolve().is_relative_to(path.resolve()):
         raise StoreError(f"{to} is in the directory of the store: name one beside it, or on another disk")
 

@@ -237,6 +237,15 @@ def test_an_empty_store_can_be_copied(tmp_path: Path) -> None:
     assert verify(tmp_path / "copy").ok
 
 
+def test_a_backup_into_this_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty working directory can be named as one."""
+    filled(tmp_path / "store", some_groups())
+    (tmp_path / "copy").mkdir()
+    monkeypatch.chdir(tmp_path / "copy")
+    assert back_up(tmp_path / "store", Path(), quiet).report.events == 9
+    assert verify(tmp_path / "copy").events == 9
+
+
 def test_what_only_the_journal_has_is_copied(tmp_path: Path) -> None:
     """What was acknowledged and is not in the store yet is in the backup; store and journal stay as they are."""
     with opened(tmp_path / "store") as (store, writer):
@@ -258,7 +267,6 @@ def test_a_backup_that_lost_its_end_is_refused(tmp_path: Path) -> None:
     """A backup knows how far it is: an older data.mdb in its place is found."""
     filled(tmp_path / "store", some_groups()[:1])
     back_up(tmp_path / "store", tmp_path / "older", quiet)
-    filled(tmp_path / "store2", [])
     with opened(tmp_path / "store") as (_, writer):
         for group in some_groups()[1:]:
             writer.write(group)
