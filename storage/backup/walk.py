@@ -25,7 +25,8 @@ from storage.statuses import EventStatus
 STEP_BYTES_MAX = 2**20
 """A transaction ends with the record that reaches it: about a millisecond, once the pages are in memory."""
 
-STEP_RECORDS_MAX = 1000
+STEP_RECORDS_MAX = 200
+"""The same of small records."""
 
 FINAL = (EventStatus.PROCESSED, EventStatus.DUPLICATE, EventStatus.DROPPED)
 """The statuses that no other follows."""
