@@ -32,14 +32,17 @@ class Command(click.Command):
         about: str = "",
         examples: Sequence[Example],
         takes_config: bool = True,
+        config_unless: str = "",
     ) -> None:
         """`does`: "module:function", which is called with the parameters by name, `config` among them if
-        `takes_config`, and returns an exit code. `about`: what the summary does not say."""
+        `takes_config`, and returns an exit code. `config_unless`: a parameter that makes a configuration needless;
+        where that is said, `config` is None. `about`: what the summary does not say."""
         super().__init__(None, params=[*parameters, *everywhere()], context_settings=dict(SETTINGS))
         self.does = does
         self.about = about
         self.examples = examples
         self.takes_config = takes_config
+        self.config_unless = config_unless
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
@@ -51,7 +54,8 @@ class Command(click.Command):
     def invoke(self, ctx: click.Context) -> int:
         values: dict[str, Any] = dict(ctx.params)
         if self.takes_config:
-            values["config"] = Invocation.of(ctx).configuration()
+            is_needless = values.get(self.config_unless) is not None
+            values["config"] = None if is_needless else Invocation.of(ctx).configuration()
         run = implementation(self.does)
         return with_a_free_number(lambda: run(**values))
 

@@ -50,6 +50,8 @@ COMMANDS = (
     Row("discard", "let dead events be dead for good: nobody wants them", "server.cli.commands.discard"),
     Row("replay", "give archived events to a processor anew", "server.cli.commands.replay"),
     Row("retry", "try now what waits after a failure", "server.cli.commands.retry"),
+    Row("export", "write events into a file, with a manifest", "server.cli.commands.export"),
+    Row("backup", "copy the whole store, beside its server", "server.cli.commands.backup"),
     Row(
         "verify",
         "check the whole store: every record, and that every event is accounted for",

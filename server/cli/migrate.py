@@ -4,7 +4,7 @@ from pathlib import Path
 
 from server.cli.exit_codes import ERROR
 from server.cli.failure import CommandFailed, say
-from server.cli.progress import Progress
+from server.cli.progress import Steps
 from server.config.capacity import size
 from server.config.load import StorageConfig, load_section
 from storage.errors import StoreDamaged, StoreError, StoreLocked
@@ -29,7 +29,7 @@ def run(config: Path, *, discard_old: bool) -> int:
 
 def _migrate(storage: StorageConfig) -> None:
     try:
-        with _Steps() as steps:
+        with Steps() as steps:
             done = migrate(storage.path, storage.map_size_bytes, steps.update)
     except StoreLocked as error:
         raise CommandFailed(ERROR, f"{error}: stop it first") from None
@@ -56,24 +56,3 @@ def _discard(path: Path) -> int:
 
 def _listed(files: list[Path]) -> str:
     return ", ".join(f"{each.name} ({size(each.stat().st_size)})" for each in files)
-
-
-class _Steps:
-    """A context manager that prints each step on a line and draws its progress."""
-
-    def __init__(self) -> None:
-        self._step = ""
-        self._progress = Progress("events")
-
-    def __enter__(self) -> "_Steps":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.__exit__()
-
-    def update(self, step: str, done: int, total: int) -> None:
-        if step != self._step:
-            self._progress.__exit__()
-            say(f"{step} ...")
-            self._step, self._progress = step, Progress("events", total)
-        self._progress.update(done)

@@ -85,6 +85,16 @@ def file_arguments(name: str, words: str) -> click.Argument:
     return click.Argument([name], help=words, type=FILE_NAME, metavar="[FILE]...", nargs=-1)
 
 
+def file_argument(name: str, words: str) -> click.Argument:
+    """Return an argument that is a path."""
+    return click.Argument([name], help=words, type=FILE_NAME)
+
+
+def file_option(name: str, words: str, *, metavar: str = "FILE", into: str = "") -> click.Option:
+    """Return an option that is a path, None where it is not said."""
+    return click.Option([name, *filter(None, [into])], help=words, type=FILE_NAME, metavar=metavar)
+
+
 def option(
     name: str, words: str, *, metavar: str = "TEXT", into: str = "", required: bool = False, many: bool = False
 ) -> click.Option:
@@ -106,12 +116,13 @@ def choice_option(
     *,
     into: str = "",
     default: str | None = None,
+    required: bool = False,
     callback: Callable[[click.Context, click.Parameter, str | None], str] | None = None,
 ) -> click.Option:
     """Return an option that has one of these values, or None. `callback`: returns another in its place, or fails."""
     more: dict[str, Any] = {} if default is None else {"default": default}  # a default of None would be one
     names, kind = [name, *filter(None, [into])], click.Choice(choices)
-    return click.Option(names, help=words, type=kind, callback=callback, **more)
+    return click.Option(names, help=words, type=kind, required=required, callback=callback, **more)
 
 
 def flag(name: str, words: str, *, into: str = "") -> click.Option:

@@ -4,6 +4,8 @@ import shutil
 import sys
 import time
 
+from server.cli.failure import say
+
 DRAW_SECONDS = 0.1
 BAR_CHARACTERS = 30
 
@@ -50,3 +52,25 @@ class Progress:
         columns = shutil.get_terminal_size().columns
         sys.stderr.write(f"\r{line[: columns - 1]}\x1b[K")
         sys.stderr.flush()
+
+
+class Steps:
+    """A context manager that prints each step of something long on a line, and draws its progress."""
+
+    def __init__(self) -> None:
+        self._step = ""
+        self._progress = Progress("events")
+
+    def __enter__(self) -> "Steps":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.__exit__()
+
+    def update(self, step: str, done: int, total: int) -> None:
+        """Show that `done` of the events are through this step."""
+        if step != self._step:
+            self._progress.__exit__()
+            say(f"{step} ...")
+            self._step, self._progress = step, Progress("events", total)
+        self._progress.update(done)

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from server.intake.claims import Message
 from server.intake.schemes import SCHEMES
+from storage.check.verify import verify
 from tests.support.clocks import Clocks
 from tests.support.config import source
 from tests.support.ledger import calls, check_identity, pending, receipts, shut_gate, statuses, totals
@@ -253,3 +255,19 @@ def test_a_body_is_known_while_its_receipt_stays(children: Children, tmp_path: P
     assert outcomes(child, "again") == [["processed"]]
     totals(child)
     check_identity(child)
+
+
+def test_a_backup_knows_the_bodies(children: Children, tmp_path: Path) -> None:
+    """A store that was put in place of its backup still takes a body under another id for a duplicate."""
+    child = children(config())
+    child.start()
+    sent(child, "1")
+    copy = tmp_path / "copy"
+    child.cli("backup", str(copy), check=True)
+    assert verify(copy).ok
+    child.stop()
+    shutil.rmtree(child.store)
+    copy.rename(child.store)
+    child.start()
+    sent(child, "2")
+    assert outcomes(child, "1", "2") == [["processed"], ["duplicate"]]

@@ -23,6 +23,7 @@ ROOMS = (
     "server/intake",
     "server/base",
     "storage/migrate",
+    "storage/backup",
     "storage/check",
     "storage/write",
     "storage/retain",
@@ -49,7 +50,8 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     "prometheus_client": ("server/observe/metrics.py", "server/observe/families.py"),
     "structlog": ("server/base/log.py",),
     "tomlkit": ("server/config/edit.py",),
-    "zstandard": ("storage/", "server/intake/decode.py"),
+    "pyarrow": ("server/cli/export_parquet.py",),
+    "zstandard": ("storage/", "server/intake/decode.py", "server/cli/export_formats.py"),
 }
 """Where each library may be imported: files, or folders with all below them."""
 

@@ -1,0 +1,146 @@
+"""The formats of an export: each a writer of rows into a stream, and a reader of what `verify` compares.
+
+A writer takes rows page by page and keeps little of them; `close` writes what is left, not the stream's end.
+"""
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import orjson
+import zstandard
+
+from server.base.json_text import json_text
+from server.cli.exit_codes import MISTAKE
+from server.cli.export_file import Stream
+from server.cli.failure import CommandFailed
+from server.observe.exports import COLUMNS, Key, cell
+from server.observe.receipts import Value
+
+RISKY = ("=", "+", "-", "@", "\t", "\r")
+"""A spreadsheet takes a text that begins so for a formula, and runs it: it gets an apostrophe in front."""
+
+
+class RowWriter(Protocol):
+    """Writes rows in one format."""
+
+    def write(self, rows: Sequence[Value]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Format(NamedTuple):
+    """How rows are written, and their keys read."""
+
+    writer: Callable[[Stream], RowWriter]
+    keys: Callable[[Path], Iterator[Key]]
+
+
+class JsonLines:
+    """A JSON object a line."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+
+    def write(self, rows: Sequence[Value]) -> None:
+        self._stream.write(b"".join(json_text(row) + b"\n" for row in rows))
+
+    def close(self) -> None:
+        pass  # every line is written
+
+
+class PackedLines:
+    """The same in one zstd frame."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._packer = zstandard.ZstdCompressor().compressobj()
+        self._stream = stream
+
+    def write(self, rows: Sequence[Value]) -> None:
+        self._stream.write(self._packer.compress(b"".join(json_text(row) + b"\n" for row in rows)))
+
+    def close(self) -> None:
+        self._stream.write(self._packer.flush())
+
+
+class CsvTable:
+    """RFC 4180, with a head; what is nested is JSON in a text."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._put([COLUMNS])
+
+    def write(self, rows: Sequence[Value]) -> None:
+        self._put([_guarded(cell(row, column)) for column in COLUMNS] for row in rows)
+
+    def close(self) -> None:
+        pass  # every line is written
+
+    def _put(self, lines: Iterable[Sequence[object]]) -> None:
+        text = io.StringIO()
+        csv.writer(text).writerows(lines)
+        self._stream.write(text.getvalue().encode())
+
+
+def _guarded(value: object) -> object:
+    return f"'{value}" if isinstance(value, str) and value.startswith(RISKY) else value
+
+
+# What `verify` reads.
+
+
+def _keys_of_lines(lines: Iterable[bytes]) -> Iterator[Key]:
+    for line in lines:
+        row = orjson.loads(line)
+        yield row["number"], row["source_config_id"], row["inbound_event_id"], row["outcome"]
+
+
+def _lines_keys(path: Path) -> Iterator[Key]:
+    with path.open("rb") as file:
+        yield from _keys_of_lines(file)
+
+
+def _packed_keys(path: Path) -> Iterator[Key]:
+    with path.open("rb") as file, zstandard.ZstdDecompressor().stream_reader(file) as unpacked:
+        yield from _keys_of_lines(io.BufferedReader(unpacked))
+
+
+def _csv_keys(path: Path) -> Iterator[Key]:
+    csv.field_size_limit(2**31 - 1)  # a payload may be longer than the usual 128 KiB
+    with path.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            source_id, event_id = _unguarded(row["source_config_id"]), _unguarded(row["inbound_event_id"])
+            yield int(row["number"]), source_id, event_id, row["outcome"]
+
+
+def _unguarded(text: str) -> str:
+    return text[1:] if text.startswith("'") and text[1:].startswith(RISKY) else text
+
+
+def _parquet_keys(path: Path) -> Iterator[Key]:
+    found: Iterator[Key] = _parquet().keys(path)
+    return found
+
+
+def _parquet_writer(stream: Stream) -> RowWriter:
+    writer: RowWriter = _parquet().ParquetTable(stream)
+    return writer
+
+
+def _parquet() -> Any:
+    try:
+        from server.cli import export_parquet  # noqa: PLC0415 - where it is asked for; it takes 50 MB
+    except ImportError as error:
+        words = "parquet takes pyarrow, which is not installed: pip install 'tidegate[parquet]'"
+        raise CommandFailed(MISTAKE, f"{words} ({error})") from None
+    return export_parquet
+
+
+FORMATS: Mapping[str, Format] = {
+    "ndjson": Format(JsonLines, _lines_keys),
+    "ndjson.zst": Format(PackedLines, _packed_keys),
+    "csv": Format(CsvTable, _csv_keys),
+    "parquet": Format(_parquet_writer, _parquet_keys),
+}

@@ -1,0 +1,75 @@
+"""Events as an export has them: each a value, the same in every format."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from server.base.json_text import json_text
+from server.intake.events import build_events, rfc3339
+from server.observe.receipts import Value, archive
+from storage.model import EventRecord
+from storage.statuses import PENDING_STATUSES, EventStatus
+
+COLUMNS = (
+    "number",
+    "outcome",
+    "finished_at",
+    "attempts",
+    "inbound_event_id",
+    "source_config_id",
+    "source_type",
+    "provider_event_id",
+    "event_type",
+    "received_at",
+    "payload",
+    "headers",
+    "meta",
+    "result",
+    "duplicate_of",
+    "error",
+    "archive",
+    "archive_expired_at",
+)
+"""Of formats that have a place for each."""
+
+NUMBERS = ("number", "attempts")
+TIMES = ("finished_at", "received_at", "archive_expired_at")
+JSON_TEXTS = ("payload", "headers", "meta", "result")
+"""The columns that are JSON in a text where there is a place for each; the others are text."""
+
+Key = tuple[int, str, str, str]
+"""Of a row, for comparing: its number, source, event id and outcome."""
+
+
+def export_rows(records: Sequence[EventRecord]) -> Iterator[Value]:
+    """Yield the normalised events of these records, in their order, with what became of each in front.
+
+    A body is read once for all neighbours of its delivery.
+    """
+    for _, group in groupby(records, key=lambda record: id(record.numbered)):
+        those = list(group)
+        results = {each.position: each.detail["result"] for each in those if "result" in each.detail}
+        events = build_events(those[0].numbered, [each.position for each in those], results)
+        for record, event in zip(those, events, strict=True):
+            yield _row(record, event)
+
+
+def _row(record: EventRecord, event: Mapping[str, object]) -> Value:
+    row: Value = {
+        "number": record.number,
+        "outcome": record.status.label,
+        "finished_at": None if record.status in PENDING_STATUSES else rfc3339(record.at_ms),
+        "attempts": record.attempts,
+        **event,
+    }
+    if record.status is EventStatus.DUPLICATE:
+        row["duplicate_of"] = record.duplicate_of
+    if record.status is EventStatus.DEAD:
+        row["error"] = record.detail.get("error")
+    return row | archive(record)
+
+
+def cell(row: Mapping[str, object], column: str) -> Any:
+    """Return a column of a row: None where it has none, and JSON as a text where something may be nested."""
+    value = row.get(column)
+    return json_text(value).decode() if column in JSON_TEXTS and value is not None else value

@@ -1,0 +1,1 @@
+"""A copy of a store, made beside its server."""

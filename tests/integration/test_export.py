@@ -1,0 +1,404 @@
+"""Exports: every event once, as it is, in every format; a manifest that `verify` holds against file and store."""
+
+import csv
+import hashlib
+import io
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zstandard
+
+import server.cli
+from server.base.json_text import json_text
+from server.cli import export
+from server.cli.export import _until_now
+from server.cli.interrupt import Interruptible
+from server.cli.main import main
+from server.intake.events import rfc3339
+from storage.model import Append, Group
+from storage.read.query import EventQuery
+from storage.read.reader import Reader
+from storage.statuses import EventStatus
+from tests.support.config import source
+from tests.support.server import ROOT
+from tests.support.store import AT_MS, delivery, filled, numbered, opened, outcome, singles
+from tests.support.waiting import HANG_SECONDS
+
+Capture = pytest.CaptureFixture[str]
+
+needs_pyarrow = pytest.mark.skipif(find_spec("pyarrow") is None, reason="pyarrow is not installed")
+
+FORMATS = ["ndjson", "ndjson.zst", "csv", pytest.param("parquet", marks=needs_pyarrow)]
+
+BODY = json_text([{"n": at, "text": "ä\n," + "x" * at} for at in range(4)])
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A directory with a configuration, and a store that has events of every outcome."""
+    (tmp_path / "tidegate.toml").write_text(source("demo") + source("other"))
+    groups = [
+        Group([Append(delivery(1, ["a", "b", "=a()", None], body=BODY), 4, EventStatus.DROPPED)]),
+        Group([Append(delivery(5, ["o"], source_id="other", received_at_ms=AT_MS + 5000), 1, EventStatus.DROPPED)]),
+        Group([Append(singles(6, ["x", "a"]), 2, EventStatus.DEFERRED), numbered(8, 2, body=b'[{"v":1},{"v":2}]')]),
+        Group([], [outcome(EventStatus.PROCESSED, [1], details={1: b'{"result":{"ok":[1]}}'})]),
+        Group([], [outcome(EventStatus.DUPLICATE, [7], originals=[1]), outcome(EventStatus.DROPPED, [4])]),
+        Group([], [outcome(EventStatus.DEAD, [5], source_id="other", details={5: b'{"error":"no"}'})]),
+    ]
+    filled(tmp_path / "data", groups)
+    return tmp_path
+
+
+def tidegate(place: Path, *arguments: str) -> int:
+    name, *rest = arguments
+    return main([name, "--config", str(place / "tidegate.toml"), *rest])
+
+
+def exported(place: Path, name: str, shape: str, *more: str) -> list[dict[str, Any]]:
+    """The rows of an export, read by another program's reader."""
+    file = place / name
+    assert tidegate(place, "export", str(file), "--format", shape, *more) == 0
+    return read(file, shape)
+
+
+def read(file: Path, shape: str) -> list[dict[str, Any]]:
+    if shape == "parquet":
+        import pyarrow.parquet  # noqa: PLC0415 - where it is installed
+
+        rows: list[dict[str, Any]] = pyarrow.parquet.read_table(file).to_pylist()
+        return rows
+    data = file.read_bytes()
+    if shape == "csv":
+        return list(csv.DictReader(io.StringIO(data.decode(), newline="")))
+    if shape == "ndjson.zst":
+        data = zstandard.ZstdDecompressor().stream_reader(io.BytesIO(data)).read()
+    return [json.loads(line) for line in data.splitlines()]
+
+
+def manifest(place: Path, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((place / f"{name}.manifest.json").read_bytes())
+    return found
+
+
+@pytest.mark.parametrize("shape", FORMATS)
+def test_every_event_is_there_once(place: Path, shape: str, capsys: Capture) -> None:
+    """In each format all events are there, the oldest first, and the manifest says how many, which, and of what."""
+    rows = exported(place, "file", shape)
+    assert [int(row["number"]) for row in rows] == list(range(1, 10))
+    said = manifest(place, "file")
+    data = (place / "file").read_bytes()
+    assert json.loads(capsys.readouterr().out) == said
+    assert (said["sha256"], said["bytes"]) == (hashlib.sha256(data).hexdigest(), len(data))
+    found = [said[name] for name in ("count", "first_number", "last_number", "through", "complete", "format")]
+    assert found == [9, 1, 9, 9, True, shape]
+    assert said["totals"] == {
+        "demo": {"dropped": 1, "duplicate": 1, "pending": 5, "processed": 1},
+        "other": {"dead": 1},
+    }
+    assert tidegate(place, "verify", "--export", str(place / "file")) == 0
+    assert json.loads(capsys.readouterr().out)["count"] == 9
+
+
+def test_lines_are_events_as_the_command_has_them(place: Path, capsys: Capture) -> None:
+    """A line has what `tidegate event` prints, and number, outcome and time before it."""
+    rows = exported(place, "file", "ndjson", "--source", "demo")
+    capsys.readouterr()
+    assert tidegate(place, "event", "demo", "a") == 0
+    event = json.loads(capsys.readouterr().out)
+    assert {name: rows[0][name] for name in event} == event
+    assert rows[0]["result"] == {"ok": [1]}
+    assert list(rows[0])[:4] == ["number", "outcome", "finished_at", "attempts"]
+    assert (rows[0]["outcome"], rows[1]["finished_at"]) == ("processed", None)
+    assert [row["payload"] for row in rows[:4]] == json.loads(BODY)
+
+
+@pytest.mark.parametrize("shape", ["csv", pytest.param("parquet", marks=needs_pyarrow)])
+def test_columns_have_the_same_values(place: Path, shape: str) -> None:
+    """Where there are columns, what is nested is JSON in a text, and all else is as in the lines."""
+    lines, rows = exported(place, "lines", "ndjson"), exported(place, "file", shape)
+    for line, row in zip(lines, rows, strict=True):
+        assert json.loads(row["payload"]) == line["payload"]
+        assert json.loads(row["meta"]) == line["meta"]
+        assert (row["error"] or None, row["duplicate_of"] or None) == (line.get("error"), line.get("duplicate_of"))
+        assert (row["result"] or "null") == json_text(line.get("result")).decode()
+        received = row["received_at"] if shape == "csv" else rfc3339(round(row["received_at"].timestamp() * 1000))
+        assert received == line["received_at"]
+
+
+def test_no_cell_is_a_formula(place: Path) -> None:
+    """A text that a spreadsheet would run has an apostrophe in front, in a table alone."""
+    assert exported(place, "lines", "ndjson")[2]["inbound_event_id"] == "=a()"
+    assert exported(place, "file", "csv")[2]["inbound_event_id"] == "'=a()"
+
+
+@pytest.mark.parametrize(
+    ("asked", "numbers"),
+    [
+        (("--source", "other"), [5]),
+        (("--outcome", "processed,dead"), [1, 5]),
+        (("--outcome", "pending"), [2, 3, 6, 8, 9]),
+        (("--since", "2023-11-14T22:13:21Z"), [5]),
+        (("--until", "2023-11-14T22:13:21Z"), [1, 2, 3, 4, 6, 7, 8, 9]),
+        (("--id", "id-"), [8, 9]),
+        (("--event-id", "a"), [1, 7]),
+        (("--provider-id", "x"), [6]),
+        (("--where", "payload.v=2"), [9]),
+        (("--type", "nothing"), []),
+        (("--after", "3", "--before", "6"), [4, 5]),
+    ],
+)
+def test_conditions_are_those_of_events(
+    place: Path, asked: tuple[str, ...], numbers: list[int], capsys: Capture
+) -> None:
+    """What is exported is what `tidegate events` lists, and verify knows what was asked."""
+    assert [row["number"] for row in exported(place, "file", "ndjson", *asked)] == numbers
+    assert tidegate(place, "verify", "--export", str(place / "file")) == 0
+    capsys.readouterr()
+    words = [asked[1]] if asked[0] == "--source" else asked
+    assert tidegate(place, "events", "--all", "--oldest", "--format", "ndjson", *words) == 0
+    assert [json.loads(line)["number"] for line in capsys.readouterr().out.splitlines()] == numbers
+
+
+def test_increments_are_all_once(place: Path) -> None:
+    """Each export goes on after the `through` of the one before: together they have all events, none twice."""
+    found = [row["number"] for row in exported(place, "1", "ndjson", "--before", "6")]
+    found += [row["number"] for row in exported(place, "2", "ndjson", "--after", str(manifest(place, "1")["through"]))]
+    with opened(place / "data") as (_, writer):
+        writer.write(Group([numbered(10, 3, body=b"[1,2,3]")]))
+    found += [row["number"] for row in exported(place, "3", "ndjson", "--after", str(manifest(place, "2")["through"]))]
+    assert exported(place, "4", "ndjson", "--after", str(manifest(place, "3")["through"])) == []
+    assert found == list(range(1, 13))
+    assert manifest(place, "4")["through"] == manifest(place, "3")["through"] == 12
+
+
+def test_finished_events_come_once_with_their_outcome(place: Path) -> None:
+    """With --finished an export ends before the oldest pending event, of the source if one is said; the next goes on
+    once that has its outcome."""
+    assert [row["number"] for row in exported(place, "1", "ndjson", "--finished")] == [1]
+    assert [row["number"] for row in exported(place, "o", "ndjson", "--finished", "--source", "other")] == [5]
+    with opened(place / "data") as (_, writer):
+        writer.write(Group([], [outcome(EventStatus.PROCESSED, [2, 3, 6])]))
+    after = ("--finished", "--after", str(manifest(place, "1")["through"]))
+    assert [row["number"] for row in exported(place, "2", "ndjson", *after)] == [2, 3, 4, 5, 6, 7]
+    assert manifest(place, "2")["through"] == 7
+    assert manifest(place, "o")["through"] == 9
+
+
+def test_until_leaves_the_rest_for_later(place: Path) -> None:
+    """What --until leaves out is behind `through`, so that the next increment has it, however the clock was set."""
+    until = "2023-11-14T22:13:21Z"
+    rows = exported(place, "1", "ndjson", "--until", until)
+    assert [row["number"] for row in rows] == [1, 2, 3, 4, 6, 7, 8, 9]
+    assert manifest(place, "1")["through"] == 4
+    assert tidegate(place, "verify", "--export", str(place / "1")) == 0
+    assert exported(place, "2", "ndjson", "--until", until, "--after", "4", "--before", "6") == []
+    assert manifest(place, "2")["through"] == 4
+
+
+def test_the_last_number_is_fixed(place: Path) -> None:
+    """What comes while an export goes on is not in it."""
+    with opened(place / "data") as (store, writer):
+        reader = Reader(store)
+        query = _until_now(reader, EventQuery(oldest_first=True), finished=False)
+        writer.write(Group([numbered(10, 3)]))
+        assert [each.number for each in reader.select(query).records] == list(range(1, 10))
+
+
+class Pressed(Interruptible):
+    """Ctrl-C, during the first page."""
+
+    asked = 0
+
+    @property
+    def is_interrupted(self) -> bool:
+        self.asked += 1
+        return self.asked > 1
+
+
+@pytest.mark.parametrize("shape", FORMATS)
+def test_an_interrupted_export_is_whole(
+    place: Path, shape: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    """Ctrl-C ends it with what it has: a file that verifies, and the number to go on from."""
+    with opened(place / "data") as (_, writer):
+        writer.write(Group([numbered(10, 900, body=json_text(list(range(900))))]))
+    monkeypatch.setattr(export, "Interruptible", Pressed)
+    assert tidegate(place, "export", str(place / "file"), "--format", shape) == 130
+    said = manifest(place, "file")
+    assert capsys.readouterr().err == f"tidegate: stopped: to go on, say --after {said['through']}\n"
+    assert (said["complete"], said["count"]) == (False, said["through"])
+    assert 9 < said["count"] < 909
+    assert tidegate(place, "verify", "--export", str(place / "file")) == 0
+    monkeypatch.undo()
+    rest = exported(place, "rest", shape, "--after", str(said["through"]))
+    assert [int(row["number"]) for row in rest] == list(range(said["count"] + 1, 910))
+
+
+def test_the_manifest_of_stdout_is_on_stderr(place: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    """With - the events are on stdout; the manifest is on stderr, or in the file that is named."""
+    assert tidegate(place, "export", "-", "--format", "ndjson") == 0
+    out, err = capfdbinary.readouterr()
+    assert json.loads(err)["sha256"] == hashlib.sha256(out).hexdigest()
+    assert tidegate(place, "export", "-", "--format", "ndjson", "--manifest", str(place / "m")) == 0
+    again, err = capfdbinary.readouterr()
+    assert (again, err) == (out, b"")
+    (place / "file").write_bytes(again)
+    assert tidegate(place, "verify", "--export", str(place / "file"), "--manifest", str(place / "m")) == 0
+
+
+def test_files_are_private_and_never_replaced(place: Path, capsys: Capture) -> None:
+    """File and manifest are 0600 under any umask, and one that is there stays as it is."""
+    before = os.umask(0)
+    try:
+        exported(place, "file", "ndjson")
+    finally:
+        os.umask(before)
+    assert [stat.S_IMODE((place / name).stat().st_mode) for name in ("file", "file.manifest.json")] == [0o600, 0o600]
+    said = (place / "file").read_bytes(), (place / "file.manifest.json").read_bytes()
+    capsys.readouterr()
+    assert tidegate(place, "export", str(place / "file"), "--format", "csv") == 1
+    assert capsys.readouterr().err == f"tidegate: {place / 'file'} is there already\n"
+    assert ((place / "file").read_bytes(), (place / "file.manifest.json").read_bytes()) == said
+
+
+def test_a_failed_export_leaves_nothing(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    """A disk that is full ends it with an error, and neither file nor manifest."""
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    before = sorted(each.name for each in place.iterdir())
+    assert tidegate(place, "export", str(place / "file"), "--format", "ndjson") == 1
+    assert "No space left on device" in capsys.readouterr().err
+    assert sorted(each.name for each in place.iterdir()) == before
+
+
+def test_a_killed_export_has_no_name(place: Path) -> None:
+    """Whenever it is killed, the file is not there or is as its manifest says; and run again it is made."""
+    kills, file = 0, place / "file"
+    for number in (1, 10, 40, 80, 120, 160, 10**6):
+        target = ["server.cli.export:_export", str(number), "export", "--config", str(place / "tidegate.toml")]
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "tests.support.killed", *target, str(file), "--format", "ndjson"],
+            capture_output=True,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            timeout=HANG_SECONDS,
+            check=False,
+        )
+        kills += done.returncode == -signal.SIGKILL
+        if file.exists():
+            assert tidegate(place, "verify", "--export", str(file)) == 0
+            file.unlink()
+    assert kills > 2
+    assert done.returncode == 0
+
+
+Harm = Callable[[Path], object]
+
+
+def other_bytes(place: Path) -> None:
+    data = (place / "file").read_bytes()
+    (place / "file").write_bytes(data.replace(b'"a"', b'"A"', 1))
+
+
+def shorter(place: Path) -> None:
+    (place / "file").write_bytes((place / "file").read_bytes()[:-1])
+
+
+def rewritten(place: Path, change: Callable[[list[bytes]], list[bytes]]) -> None:
+    """Another file, with a manifest that fits its bytes."""
+    data = b"".join(change((place / "file").read_bytes().splitlines(keepends=True)))
+    (place / "file").write_bytes(data)
+    said = manifest(place, "file") | {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    (place / "file.manifest.json").write_bytes(json_text(said))
+
+
+def store_without(place: Path) -> None:
+    (place / "data").rename(place / "data.old")
+    filled(place / "data", [Group([numbered(1, 2)])])
+
+
+@pytest.mark.parametrize(
+    ("harm", "words"),
+    [
+        (other_bytes, "another SHA-256"),
+        (shorter, "bytes, the manifest says"),
+        (lambda place: rewritten(place, lambda lines: lines[:3] + lines[4:]), "the event 4 of the store is not in"),
+        (lambda place: rewritten(place, lambda lines: lines[::-1]), "the event 8 stands behind the event 9"),
+        (lambda place: rewritten(place, lambda lines: [*lines, *lines[-1:]]), "stands behind"),
+        (
+            lambda place: rewritten(place, lambda lines: [each.replace(b':"x"', b':"y"') for each in lines]),
+            "the event 6 is 'y' of demo; in the store it is 'x' of demo",
+        ),
+        (
+            lambda place: rewritten(
+                place, lambda lines: [each.replace(b'"processed"', b'"dropped"') for each in lines]
+            ),
+            "the event 1 is dropped; in the store it is processed",
+        ),
+        (store_without, "the export is of another store"),
+        (lambda place: (place / "file.manifest.json").unlink(), "cannot be read: No such file"),
+        (lambda place: (place / "file.manifest.json").write_text("{}"), "is no manifest of an export"),
+    ],
+    ids=["bytes", "size", "one left out", "order", "twice", "id", "outcome", "store", "no manifest", "a bad manifest"],
+)
+def test_verify_finds_what_is_wrong(place: Path, harm: Harm, words: str, capsys: Capture) -> None:
+    """A file that is not as it was written, or not as its store is, is said with what is wrong, and exit 1."""
+    exported(place, "file", "ndjson")
+    capsys.readouterr()
+    harm(place)
+    assert tidegate(place, "verify", "--export", str(place / "file")) == 1
+    assert words in capsys.readouterr().err
+
+
+def test_verify_knows_that_a_store_goes_on(place: Path) -> None:
+    """Outcomes that came since, and events, are no mistakes of the file; nor is a directory in place of the
+    configuration."""
+    exported(place, "file", "csv")
+    with opened(place / "data") as (_, writer):
+        writer.write(Group([numbered(10, 3)], [outcome(EventStatus.PROCESSED, [2, 3])]))
+    assert main(["verify", "--export", str(place / "file"), "--store", str(place / "data")]) == 0
+
+
+def test_parquet_names_its_extra(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    """Without pyarrow the other formats go on, and parquet says what to install."""
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.delitem(sys.modules, "server.cli.export_parquet", raising=False)
+    monkeypatch.delattr(server.cli, "export_parquet", raising=False)
+    exported(place, "file", "ndjson")
+    capsys.readouterr()
+    assert tidegate(place, "export", str(place / "table"), "--format", "parquet") == 2
+    assert "pip install 'tidegate[parquet]'" in capsys.readouterr().err
+    assert not (place / "table").exists()
+    assert not (place / "table.unfinished").exists()
+
+
+def test_the_script_for_cron_makes_increments(place: Path, tmp_path: Path) -> None:
+    """The script of the page, run again and again, exports each event once, when it has its outcome."""
+    text = (ROOT / "docs" / "operations.md").read_text().split("## Exports by cron")[1].split("```sh\n")[1]
+    directory, command = tmp_path / "exports", tmp_path / "bin" / "tidegate"
+    for each in (directory, command.parent):
+        each.mkdir()
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -P -m server "$@"\n')
+    command.chmod(0o755)
+    script = text.split("```")[0].replace("/var/lib/tidegate-exports", str(directory)).replace("%SZ", "%S.%NZ")
+    found = []
+    for finished in ([], [2, 3], [], [6, 8, 9]):
+        with opened(place / "data") as (_, writer):
+            writer.write(Group([], [outcome(EventStatus.PROCESSED, finished)] if finished else []))
+        environment = {"PYTHONPATH": str(ROOT), "TIDEGATE_CONFIG": str(place / "tidegate.toml")}
+        environment |= {"PATH": f"{command.parent}:{os.environ['PATH']}"}
+        subprocess.run(["sh", "-c", script], env=environment, check=True, timeout=HANG_SECONDS)
+        newest = max(directory.glob("*.ndjson.zst"), key=lambda file: file.stat().st_mtime_ns)
+        found.append([row["number"] for row in read(newest, "ndjson.zst")])
+    assert found == [[1], [2, 3, 4, 5], [], [6, 7, 8, 9]]
