@@ -1,6 +1,5 @@
 """Vendors' packages for Node, pinned in tests/node, and a process that answers one line of JSON with another."""
 
-import fcntl
 import json
 import shutil
 import subprocess
@@ -9,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from tests.support.installing import installing
 from tests.support.pages import ROOT
+from tests.support.waiting import HANG_SECONDS
 
 PINNED = ROOT / "tests" / "node"
 INSTALLED = ROOT / "build" / "node"
@@ -22,11 +23,15 @@ def installed() -> Path:
     finds no registry."""
     if not _has_node():
         pytest.skip(f"takes Node from {NODE_MAJOR_MIN} up, and npm")
-    INSTALLED.mkdir(parents=True, exist_ok=True)
-    with (INSTALLED / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with installing(INSTALLED):
         _install()
     return INSTALLED
+
+
+def version_of(package: str) -> str:
+    """Which release of a package is installed."""
+    path = installed() / "node_modules" / package / "package.json"
+    return str(json.loads(path.read_text())["version"])
 
 
 def _has_node() -> bool:
@@ -73,3 +78,7 @@ class Answering:
         self._process.stdin.write(json.dumps(question) + "\n")
         self._process.stdin.flush()
         return json.loads(self._process.stdout.readline())
+
+    def end(self) -> None:
+        """Ask nothing more; returns when it has ended."""
+        self._process.communicate(timeout=HANG_SECONDS)
