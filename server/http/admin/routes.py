@@ -15,6 +15,7 @@ from server.base.worker import Worker
 from server.http.admin import guard as admin_guard
 from server.http.admin import params
 from server.http.admin.event_routes import Finding, add_events
+from server.http.admin.page_routes import add_page
 from server.http.admin.view import Refused, query_string, scope, unwrap
 from server.http.answer import Answer, refusal_answer
 from server.http.asgi.body import up_to
@@ -97,7 +98,8 @@ def build_admin_app(
     _add_refusals(app, refusals, sources)
     _add_requeue(app, requeue, sources, health)
     _add_trust_clock(app, trust_clock, health)
-    _add_root(app)
+    add_page(app)
+    _add_list(app)
     return app
 
 
@@ -116,7 +118,7 @@ def _add_guard(
         if refusal is not None:
             observe(refusal.status, refusal.code, 0.0, refused_request())
             return _refused(refusal)
-        if request.path not in admin_guard.OPEN_PATHS:
+        if not admin_guard.is_open(request.path):
             await flushed()
         return None
 
@@ -149,8 +151,8 @@ def _add_reports(
     app.add_url_rule("/sources", view_func=show_sources, methods=["GET"])
 
 
-def _add_root(app: QuartTrio) -> None:
-    """Add `/`, which lists all routes added so far; so it comes last."""
+def _add_list(app: QuartTrio) -> None:
+    """Add `/routes`, which lists all routes added so far; so it comes last."""
     routes = [
         f"{method} {WERKZEUG_VARIABLE.sub(SHOWN_VARIABLE, rule.rule)}"
         for rule in app.url_map.iter_rules()
@@ -160,7 +162,7 @@ def _add_root(app: QuartTrio) -> None:
     async def show_routes() -> Response:
         return response(Answer(200, json_text(routes)))
 
-    app.add_url_rule("/", view_func=show_routes, methods=["GET"])
+    app.add_url_rule("/routes", view_func=show_routes, methods=["GET"])
 
 
 def _add_lookups(app: QuartTrio, reader: Reader, worker: Worker) -> None:
