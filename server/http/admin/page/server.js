@@ -6,6 +6,8 @@ import { point, reading } from "./reading.js";
 const EVERY_MILLISECONDS = 2000;
 /** How many times as long as a reading took is rested after it, so that a large server is not kept busy. */
 const RESTS = 4;
+/** But no longer: a machine that slept meanwhile has a clock that jumped. */
+const REST_MILLISECONDS_MAX = 30_000;
 
 /** Tells of each reading by the event `read`, of each failure by `failed`, of what was done by `said`. */
 export class Server extends EventTarget {
@@ -61,7 +63,7 @@ export class Server extends EventTarget {
     }
     if (this.#closed) return;
     this.#reads = false;
-    if (!document.hidden) this.#timer = setTimeout(() => this.#read(), Math.max(EVERY_MILLISECONDS, RESTS * (performance.now() - started)));
+    if (!document.hidden) this.#timer = setTimeout(() => this.#read(), rest(performance.now() - started));
   }
 
   #take(now) {
@@ -70,4 +72,8 @@ export class Server extends EventTarget {
     if (this.before) this.history.add(Date.now() / 1000, point(this.before, now));
     this.dispatchEvent(new Event("read"));
   }
+}
+
+function rest(took) {
+  return Math.min(REST_MILLISECONDS_MAX, Math.max(EVERY_MILLISECONDS, RESTS * took));
 }
