@@ -16,7 +16,7 @@ from storage.read.fronts import front
 from storage.read.snapshot import Snapshots
 from storage.statuses import EXPIRED_OF, OUTCOMES, RULES, EventStatus, Totals
 
-OF_NUMBERS = ("facts", "bodies", "ids", "statuses")
+OF_NUMBERS = ("facts", "bodies", "ids", "statuses", "body_digests")
 """The databases whose keys are numbers of events."""
 
 INDEX_KEY = b"index"

@@ -134,9 +134,9 @@ def test_refusals_have_status_code_and_message(server: Child, path: str, status:
     assert response.headers["content-type"] == "application/json"
 
 
-def test_the_root_names_the_routes(server: Child) -> None:
-    """Who comes without a path sees what there is; each route without a variable part is there."""
-    found = server.admin("/")
+def test_the_list_names_the_routes(server: Child) -> None:
+    """One route says which there are; each without a variable part is there."""
+    found = server.admin("/routes")
     assert (found.status, found.headers["content-type"]) == (200, "application/json")
     assert {"GET /receipts/{source_id}/{event_id}", "GET /deliveries/{delivery_id}", "POST /requeue"} <= set(found.json)
     for route in found.json:
@@ -334,7 +334,7 @@ def test_a_token_guards_all_but_health(children: Children) -> None:
     token: Path = child.directory / "admin-token"
     token.write_text("secret-1\n")
     with child:
-        for path in ("/", "/metrics", "/sources", "/receipts/demo/x", "/dead", "/deliveries/x", "/nothing"):
+        for path in ("/routes", "/metrics", "/sources", "/receipts/demo/x", "/dead", "/deliveries/x", "/nothing"):
             refused = child.admin(path)
             assert (refused.status, refused.json["code"]) == (401, "unauthorized")
             assert refused.headers["www-authenticate"] == "Bearer"

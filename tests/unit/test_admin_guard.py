@@ -42,17 +42,17 @@ def test_other_hosts_are_refused_everywhere(host: str) -> None:
     assert code("GET", "/livez", (b"host", host.encode())) == "forbidden"
 
 
-def test_all_but_health_needs_the_token() -> None:
-    """With a token, all but health needs it, exactly it; any Host is good then."""
+def test_all_but_health_and_page_needs_the_token() -> None:
+    """With a token, all but health and the page's files needs it, exactly it; any Host is good then."""
     host = (b"host", b"admin.example.com")
-    for path in ("/metrics", "/nothing", "/livez/", "/requeue", "/dead"):
+    for path in ("/metrics", "/nothing", "/livez/", "/requeue", "/dead", "/page", "//page/x", "/x/page/"):
         assert code("GET", path, host, token=b"secret") == "unauthorized"
         assert code("GET", path, host, (b"authorization", b"Bearer other"), token=b"secret") == "unauthorized"
         assert code("GET", path, host, (b"authorization", b"Bearer secret"), token=b"secret") is None
         twice = (b"authorization", b"Bearer secret")
         assert code("GET", path, host, twice, twice, token=b"secret") == "unauthorized"
-    assert code("GET", "/livez", host, token=b"secret") is None
-    assert code("GET", "/readyz", host, token=b"secret") is None
+    for path in ("/livez", "/readyz", "/", "/page/page.js"):
+        assert code("GET", path, host, token=b"secret") is None
 
 
 @pytest.mark.parametrize("token", [b"", b"secret"])

@@ -13,8 +13,10 @@ from server.base.refusal import UNAUTHORIZED, Refusal, refuse
 from server.http.head import Fields
 from server.intake.auth import token_matches, token_of
 
-OPEN_PATHS = ("/livez", "/readyz")
-"""Answered without a token: health probes have none."""
+OPEN_PATHS = ("/livez", "/readyz", "/")
+"""Answered without a token: health probes have none, and a page that asks for it comes before it."""
+OPEN_FOLDER = "/page/"
+"""What the page is made of: files that hold no data."""
 
 WRONG_TOKEN = refuse(UNAUTHORIZED.code, "wrong or missing admin token")
 WRONG_HOST = refuse("forbidden", "without an admin token, the Host must be localhost or an IP address")
@@ -28,7 +30,7 @@ def check(method: str, path: str, fields: Fields, token: bytes) -> Refusal | Non
     """Return why this request is refused; None if it is not. `token` is b"" if none is set."""
     if token:
         digests = (hashlib.sha256(token).digest(),)
-        if path not in OPEN_PATHS and not token_matches(token_of(fields.only(b"authorization")), digests):
+        if not is_open(path) and not token_matches(token_of(fields.only(b"authorization")), digests):
             return WRONG_TOKEN
     elif not _is_local(fields.only(b"host")):
         return WRONG_HOST
@@ -37,6 +39,11 @@ def check(method: str, path: str, fields: Fields, token: bytes) -> Refusal | Non
     if method == "POST" and not _is_json(fields.only(b"content-type")):
         return WRONG_TYPE
     return None
+
+
+def is_open(path: str) -> bool:
+    """Return whether this path is answered without a token."""
+    return path in OPEN_PATHS or path.startswith(OPEN_FOLDER)
 
 
 def _is_local(host: bytes | None) -> bool:

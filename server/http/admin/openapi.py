@@ -32,6 +32,7 @@ PATH_PARAMETERS: Mapping[str, Parameter] = {
         Parameter("source_id", "The id of a source.", {"type": "string", "pattern": f"^{SOURCE_ID}$"}),
         Parameter("event_id", "The event's id; any character of it may be percent-encoded.", TEXT),
         Parameter("delivery_id", "The delivery's id, as the answer to it says.", TEXT),
+        Parameter("path", "Its name.", TEXT),
     )
 }
 """All that stand in paths."""

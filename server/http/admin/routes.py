@@ -17,6 +17,7 @@ from server.http.admin import params
 from server.http.admin.command_routes import NO_SOURCE, Commands, add_commands
 from server.http.admin.event_routes import Finding, add_events
 from server.http.admin.openapi import document, shown_path
+from server.http.admin.page_routes import add_page
 from server.http.admin.view import Refused, query_string, scope, unwrap
 from server.http.answer import Answer, refusal_answer
 from server.http.asgi.routes import add_health, quiet_quart, refused_request, response
@@ -94,7 +95,8 @@ def build_admin_app(
     _add_refusals(app, refusals, sources)
     add_commands(app, commands, lambda source_id: any(each["id"] == source_id for each in sources()), health)
     _add_document(app, ingest_address)
-    _add_root(app)
+    add_page(app)
+    _add_list(app)
     return app
 
 
@@ -113,7 +115,7 @@ def _add_guard(
         if refusal is not None:
             observe(refusal.status, refusal.code, 0.0, refused_request())
             return _refused(refusal)
-        if request.path not in admin_guard.OPEN_PATHS:
+        if not admin_guard.is_open(request.path):
             await flushed()
         return None
 
@@ -160,8 +162,8 @@ def _add_document(app: QuartTrio, ingest_address: str) -> None:
     app.add_url_rule("/openapi.json", view_func=show_document, methods=["GET"])
 
 
-def _add_root(app: QuartTrio) -> None:
-    """Add `/`, which lists all routes added so far; so it comes last."""
+def _add_list(app: QuartTrio) -> None:
+    """Add `/routes`, which lists all routes added so far; so it comes last."""
     routes = [
         f"{method} {shown_path(rule.rule)}"
         for rule in app.url_map.iter_rules()
@@ -172,7 +174,7 @@ def _add_root(app: QuartTrio) -> None:
     async def show_routes() -> Response:
         return response(Answer(200, json_text(routes)))
 
-    app.add_url_rule("/", view_func=show_routes, methods=["GET"])
+    app.add_url_rule("/routes", view_func=show_routes, methods=["GET"])
 
 
 def _add_lookups(app: QuartTrio, reader: Reader, worker: Worker, reasons: ReasonsOf) -> None:
