@@ -49,7 +49,7 @@ def test_check_ends_with_its_output(child: Child) -> None:
     done = check(child)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"{child.config} is valid\n")
-    assert done.stdout.endswith(" of disk a day\n")
+    assert " of disk a day\n" in done.stdout  # what follows depends on the room on this disk
     child.write(source("busy", processor="leaves:handle") + source("other", processor="nowhere:handle"))
     done = check(child)
     assert done.returncode == 2
