@@ -32,7 +32,7 @@ class IndexingTask:
         self._planner, self._planning = IndexPlanner(store), Worker("indexing")
         self._log = log.get("tidegate.index")
         self._stopping, self._stopped = trio.Event(), trio.Event()
-        self.error: StoreError | None = None
+        self.error: Exception | None = None
         """Why nothing is indexed now: the store cannot be read somewhere."""
 
     async def run(self) -> None:
@@ -65,6 +65,11 @@ class IndexingTask:
             except StoreError as error:  # a damage where nobody else looks must not end the server
                 if str(error) != str(self.error):
                     self._log.warning("nothing more is indexed: the store cannot be read", error=str(error))
+                self.error = error
+                return 0
+            except Exception as error:  # noqa: BLE001  # a bug here must not end the server: all is found without it
+                if str(error) != str(self.error):
+                    self._log.error("nothing more is indexed: this is a bug", exc_info=error)
                 self.error = error
                 return 0
             self.error = None

@@ -128,9 +128,11 @@ def raised(entries: EntryColumn, part: int, level: int, place: int) -> Packed:
 
 
 def split(packed: Packed) -> Iterator[tuple[int, EntryColumn]]:
-    """Yield the parts that sorted entries go into, and what goes there."""
+    """Yield the parts that sorted entries go into, and what goes there; nothing if all of a segment has left."""
+    if not len(packed):
+        return
     of = (packed >> numpy.uint64(_ENTRY_BITS)).astype(numpy.int64)
-    starts = numpy.flatnonzero(numpy.concatenate((numpy.ones(min(1, len(of)), "?"), of[1:] != of[:-1])))
+    starts = numpy.flatnonzero(numpy.concatenate(([True], of[1:] != of[:-1])))
     for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), len(of)], strict=True):
         yield int(of[start]), packed[start:stop].astype("<u4")
 

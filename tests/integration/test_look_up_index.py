@@ -172,6 +172,21 @@ def test_what_left_leaves_the_index_too(tmp_path: Path) -> None:
         assert problems_of(store) == []
 
 
+def test_a_segment_of_which_all_has_left_is_indexed(tmp_path: Path) -> None:
+    """What left before it was indexed has no rows but those of times; what comes behind it is found."""
+    with opened(tmp_path / "store") as (store, writer):
+        fill(writer, 3 * span(1))
+        retention = Planner(store)
+        while not (step := retention.plan(Retention(archive_ms=1, receipt_ms=1), FAR_MS)).is_empty:
+            writer.write(Group(removal=step))
+        assert do_all(store, writer) > 0
+        assert found(Reader(store), 5)[0] == []
+        fill(writer, 4 * span(1))
+        do_all(store, writer)
+        assert found(Reader(store), 4 * span(1)) == [[4 * span(1)]] * 4
+        assert problems_of(store) == []
+
+
 def test_an_index_begins_where_the_store_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the first events have left before there was an index, it passes over them in one step."""
     monkeypatch.setattr("storage.index.planner.LEVELS", 2)

@@ -55,7 +55,8 @@ def calls_of_head(gate: Gate, source_id: str, authorization: bytes | None, route
 def calls_of_body(gate: Gate, source_id: str, body: object) -> list[str]:
     head = DeliveryHead(source_id, None, scan([]), 2, "127.0.0.1", SDK_ROUTES["/v1/batch"])
     calls, found = calls_of(partial(gate.known, head, Body(body, b""), 2))
-    assert found == UNAUTHORIZED
+    assert isinstance(found, Denial)
+    assert found.refusal == UNAUTHORIZED
     return calls
 
 
