@@ -109,9 +109,7 @@ class Health:
             message = f"nothing leaves the store, since it cannot be read: {self._retention.error}"
             warnings.append({"warning": "retention_failed", "message": message})
         if self._indexing.error is not None:
-            message = (
-                f"nothing more is put into the look-up index, since a record cannot be read: {self._indexing.error}"
-            )
+            message = f"nothing more is put into the look-up index; look-ups are slower: {self._indexing.error}"
             warnings.append({"warning": "index_stopped", "message": message})
         if self._index.spill_error is not None:
             error = self._index.spill_error
