@@ -3,6 +3,7 @@ says what should be true; servers.
 """
 
 import inspect
+import signal
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -26,6 +27,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        if signal.getsignal(number) is signal.SIG_IGN:  # in the background of a shell; children would inherit it
+            signal.signal(number, signal.SIG_DFL)
     server_config.fast_lane = config.getoption("--front-end") == "fast"
 
 
