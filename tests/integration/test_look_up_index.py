@@ -172,7 +172,7 @@ def test_what_left_leaves_the_index_too(tmp_path: Path) -> None:
         assert problems_of(store) == []
 
 
-def test_a_segment_of_which_all_has_left_is_indexed(tmp_path: Path) -> None:
+def test_a_segment_that_has_left_is_indexed(tmp_path: Path) -> None:
     """What left before it was indexed has no rows but those of times; what comes behind it is found."""
     with opened(tmp_path / "store") as (store, writer):
         fill(writer, 3 * span(1))
