@@ -20,6 +20,10 @@ LOOK_SECONDS = 0.5
 """Between two looks at what has come: so much at once makes fewer and longer segments."""
 
 
+REST_FACTOR = 19
+"""A step is followed by a rest of so many times as long as it took to plan: the index takes a twentieth of a core at
+most from what comes meanwhile, and catches up when less comes."""
+
 SWEEP_SECONDS = 3600
 """Between two looks for what has left, when nothing comes."""
 
@@ -60,6 +64,7 @@ class IndexingTask:
         has to wait."""
         end = self._committer.stored_end
         while not self._stopping.is_set() and self._may_write():
+            started = trio.current_time()
             try:
                 step = await self._planning.run(self._planner.plan)
             except StoreError as error:  # a damage where nobody else looks must not end the server
@@ -72,9 +77,11 @@ class IndexingTask:
                     self._log.error("nothing more is indexed: this is a bug", exc_info=error)
                 self.error = error
                 return 0
-            self.error = None
+            planned, self.error = trio.current_time(), None
             if step is None:
                 return end
             if not step.is_empty and not await self._committer.put_index(step):
                 self._planner.give_up()
+            with trio.move_on_after((planned - started) * REST_FACTOR):
+                await self._stopping.wait()
         return 0
