@@ -68,7 +68,7 @@ def unfinished(file: Path) -> Iterator[IO[bytes]]:
             opened.flush()
             os.fsync(opened.fileno())
             other.replace(file)
-        except BaseException:
+        except BaseException:  # an interrupt too leaves nothing behind, and goes on
             other.unlink(missing_ok=True)
             raise
     _flush_names(file.parent)

@@ -188,6 +188,12 @@ def complete_sources(ctx: click.Context, _: click.Parameter, incomplete: str) ->
     return [name for name in sources if name.startswith(incomplete)] if isinstance(sources, dict) else []
 
 
+PERIOD = (
+    option("--since", "received then or later: a time, a day, or how long ago, as 24h", metavar="TIME"),
+    option("--until", "received before", metavar="TIME"),
+)
+"""When events were received."""
+
 FILTERS = (
     option("--type", "of this event_type", metavar="TYPE", into="event_type"),
     option("--id", "whose inbound_event_id begins so; a scan", metavar="PREFIX", into="id_prefix"),

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
-from server.flow.indexing import IndexingTask
+from server.flow.indexing import REST_FACTOR, IndexingTask
 from storage.codec.index_rows import GRANULE
 from storage.index.planner import IndexPlanner
+from storage.index_step import IndexStep
 from tests.support.store import opened
 from tests.support.waiting import HANG_SECONDS
 
@@ -33,3 +35,33 @@ async def test_a_bug_of_the_index_ends_nothing(tmp_path: Path, monkeypatch: pyte
             assert await trio.to_thread.run_sync(partial(planned.wait, HANG_SECONDS))
             await task.stop()
     assert str(task.error) == "nobody thought of it"
+
+
+async def test_a_step_is_followed_by_rests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mock_clock: trio.testing.MockClock
+) -> None:
+    """What a step took is followed by a rest of many times that: full load keeps nearly all of its core."""
+    planned = threading.Semaphore(0)
+
+    def plan(_: IndexPlanner) -> IndexStep:
+        mock_clock.jump(1)
+        planned.release()
+        return IndexStep()
+
+    async def next_plan() -> None:
+        assert await trio.to_thread.run_sync(partial(planned.acquire, timeout=HANG_SECONDS))
+        await trio.testing.wait_all_tasks_blocked()
+
+    monkeypatch.setattr(IndexPlanner, "plan", plan)
+    committer: Any = SimpleNamespace(stored_end=GRANULE, failure=None, full=False)
+    with opened(tmp_path / "store") as (store, _):
+        task = IndexingTask(committer, store)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(task.run)
+            await next_plan()
+            mock_clock.jump(REST_FACTOR - 1)
+            await trio.testing.wait_all_tasks_blocked()
+            assert not planned.acquire(blocking=False)
+            mock_clock.jump(2)
+            await next_plan()
+            await task.stop()

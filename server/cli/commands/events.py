@@ -1,7 +1,7 @@
 """`tidegate events`."""
 
 from server.cli.grammar import Command
-from server.cli.parameters import FILTERS, choice_option, flag, number_option, option, source_argument
+from server.cli.parameters import FILTERS, PERIOD, choice_option, flag, number_option, option, source_argument
 
 FORMATS = ("table", "ndjson", "csv")
 
@@ -11,8 +11,7 @@ COMMAND = Command(
     number_option("--last", "the newest N; default: 100"),
     flag("--all", "all of them", into="every"),
     flag("--oldest", "the oldest first"),
-    option("--since", "received then or later: a time, a day, or how long ago, as 24h", metavar="TIME"),
-    option("--until", "received before", metavar="TIME"),
+    *PERIOD,
     option(
         "--outcome", "processed, duplicate, dropped, dead, pending or deferred; some, with commas", metavar="OUTCOME"
     ),

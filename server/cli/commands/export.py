@@ -1,7 +1,16 @@
 """`tidegate export`."""
 
 from server.cli.grammar import Command
-from server.cli.parameters import FILTERS, choice_option, file_argument, file_option, flag, number_option, option
+from server.cli.parameters import (
+    FILTERS,
+    PERIOD,
+    choice_option,
+    file_argument,
+    file_option,
+    flag,
+    number_option,
+    option,
+)
 
 COMMAND = Command(
     "server.cli.export:run",
@@ -14,8 +23,7 @@ COMMAND = Command(
         required=True,
     ),
     option("--source", "of this source only", metavar="SOURCE"),
-    option("--since", "received then or later: a time, a day, or how long ago, as 24h", metavar="TIME"),
-    option("--until", "received before", metavar="TIME"),
+    *PERIOD,
     option(
         "--outcome", "processed, duplicate, dropped, dead, pending or deferred; some, with commas", metavar="OUTCOME"
     ),

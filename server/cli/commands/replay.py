@@ -1,14 +1,13 @@
 """`tidegate replay`."""
 
 from server.cli.grammar import Command
-from server.cli.parameters import FILTERS, flag, number_option, option, source_argument
+from server.cli.parameters import FILTERS, PERIOD, flag, number_option, option, source_argument
 
 COMMAND = Command(
     "server.cli.replay:run",
     source_argument("whose events are replayed", required=False),
     option("--to", "the source whose processor gets them; default: their own", metavar="SOURCE"),
-    option("--since", "received then or later: a time, a day, or how long ago, as 24h", metavar="TIME"),
-    option("--until", "received before", metavar="TIME"),
+    *PERIOD,
     option("--outcome", "default: processed; dead, duplicate, dropped, some with commas between", metavar="OUTCOME"),
     *FILTERS,
     number_option("--limit", "at most so many, the first that came"),
