@@ -149,7 +149,7 @@ class Replays:
         """Return how many events a replay of this query would replay now."""
         found = Count(query)
         while await self._reading.run(found.step, self._reader):
-            pass
+            pass  # each step counts one page
         return found
 
     async def run(self) -> None:

@@ -266,7 +266,7 @@ def test_what_only_the_journal_has_is_copied(tmp_path: Path) -> None:
     assert (made.recovered, made.last_number, made.report.events) == (5, 7, 7)
     assert {name: (tmp_path / "store" / name).read_bytes() for name in before} == before
     with opened(tmp_path / "store"):
-        pass
+        pass  # a start takes the journal in
     assert contents(tmp_path / "copy") == contents(tmp_path / "store")
 
 
