@@ -61,9 +61,9 @@ def run_once(peer: Peer, per_second: float, seconds: float, server_core: int | N
         sender = Sender()
         requests = sender.requests()
         try:
-            _load(port, requests, WARM_SECONDS, per_second)
+            load_at(port, requests, WARM_SECONDS, per_second)
             before = child.cpu_seconds()
-            load = _load(port, requests, seconds, per_second)
+            load = load_at(port, requests, seconds, per_second)
             cpu = child.cpu_seconds() - before
             if peer.tidegate:
                 books.catch_up(directory / "data")
@@ -79,7 +79,7 @@ def run_once(peer: Peer, per_second: float, seconds: float, server_core: int | N
     return found | {"cpu_us_per_request": cpu / max(1, load.answered) * 1e6, "per_second": load.answered / load.seconds}
 
 
-def _load(port: int, requests: Iterator[bytes], seconds: float, per_second: float) -> Load:
+def load_at(port: int, requests: Iterator[bytes], seconds: float, per_second: float) -> Load:
     """The generator's own collector is off meanwhile: its pauses would be counted as the server's."""
     gc.disable()
     try:

@@ -71,6 +71,9 @@ class Deliveries:
     commas; "" for nothing, and where there was no signature."""
     replay_of: Sequence[int] = ()
     """Of each event that is another one once more, the number of that one; of events that came, nothing."""
+    forgotten_at_ms: Sequence[int] = ()
+    """When each event was forgotten, 0 if it was not; nothing if none was. Of one that was, there is no item in the
+    body, and the delivery has neither headers nor an address."""
 
     @property
     def count(self) -> int:
@@ -147,6 +150,10 @@ class NumberedDeliveries:
         firsts = self.firsts()
         own = delivery_id(firsts[bisect_right(firsts, self.first + position) - 1], self.suffix)
         return f"{own}-{self.deliveries.indexes[position]}"
+
+    def forgotten_at(self, position: int) -> int:
+        """Return when the event at this place in the columns of events was forgotten; 0 if it was not."""
+        return self.deliveries.forgotten_at_ms[position] if self.deliveries.forgotten_at_ms else 0
 
     def place_of(self, number: int) -> int:
         """Return the place of the delivery that holds the event with this number."""

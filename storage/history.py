@@ -5,6 +5,7 @@ yet: that is in its row, and its error in its detail.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -18,6 +19,9 @@ TURN_ERROR_CHARACTERS_MAX = 200
 """Of the error of a death that is over. Thousands of histories are written in one transaction."""
 
 DIED, REQUEUED, DISCARDED = "died", "requeued", "discarded"
+
+FORGOTTEN = "forgotten"
+"""The error of an event that died and was forgotten."""
 
 
 @frozen
@@ -49,8 +53,17 @@ class DeadEvent:
     def then(self, change: str, at_ms: int) -> bytes:
         """Return its history, as stored, once this has been done about its death."""
         death = Turn(DIED, self.at_ms, self.attempts, self.error[:TURN_ERROR_CHARACTERS_MAX])
-        turns = [*self.history, death, Turn(change, at_ms)]
-        return orjson.dumps([_stored(turn) for turn in turns[-TURNS_MAX:]])
+        return encode_history([*self.history, death, Turn(change, at_ms)])
+
+
+def without_texts(turns: Sequence[Turn]) -> list[Turn]:
+    """Return a history without the errors of deaths: of an event that was forgotten."""
+    return [replace(turn, error=FORGOTTEN if turn.error else "") for turn in turns]
+
+
+def encode_history(turns: Sequence[Turn]) -> bytes:
+    """Return a history as stored, of which the last entries are kept."""
+    return orjson.dumps([_stored(turn) for turn in turns[-TURNS_MAX:]])
 
 
 def _stored(turn: Turn) -> list[object]:
@@ -58,7 +71,7 @@ def _stored(turn: Turn) -> list[object]:
 
 
 def decode_history(stored: Any) -> list[Turn]:
-    """Return what `DeadEvent.then` wrote, parsed. Raises ValueError or TypeError if it was not written by that."""
+    """Return what `encode_history` wrote, parsed. Raises ValueError or TypeError if it was not written by that."""
     return [_turn(*entry) for entry in stored]
 
 

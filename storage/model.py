@@ -12,6 +12,7 @@ from storage.frozen import frozen
 from storage.history import Turn
 from storage.index_step import IndexStep
 from storage.removal import Removal
+from storage.rewrite import Erasure
 from storage.statuses import EventStatus, Totals
 
 DIGEST_BYTES = 16
@@ -68,6 +69,8 @@ class Group:
     """What the look-up index gets then, see `storage/index`."""
     replays: Mapping[str, bytes | None] = field(default_factory=dict)
     """The records of replays, by their ids, as they are then; None: it leaves."""
+    erasure: Erasure | None = None
+    """By which something is forgotten, see `storage/forget`."""
 
 
 @frozen
@@ -138,3 +141,14 @@ class EventRecord:
     @property
     def number(self) -> int:
         return self.numbered.first + self.position
+
+    @property
+    def forgotten_at_ms(self) -> int:
+        """When it was forgotten, by the wall clock; 0 if it was not."""
+        return self.numbered.forgotten_at(self.position)
+
+    @property
+    def has_body(self) -> bool:
+        """Whether it can be built from its body, if it was read with bodies."""
+        is_kept = not self.forgotten_at_ms and self.status is not EventStatus.DISCARDED
+        return is_kept and bool(self.numbered.deliveries.size)

@@ -32,6 +32,7 @@ STATUS = {
     "forbidden": 403,
     "not_found": 404,
     "expired": 404,
+    "forgotten": 404,
     "method_not_allowed": 405,
     "timeout": 408,
     "too_large": 413,

@@ -126,8 +126,8 @@ def run_event(config: Path, source: str, event_id: str, shape: str | None) -> in
             found = receipts.event(reader, source, event_id)
         except receipts.BodyNotKept as error:
             raise CommandFailed(ERROR, str(error)) from None
-        except receipts.Expired as error:
-            return _print_expired(error)
+        except (receipts.Expired, receipts.BodyForgotten) as error:
+            return _print_gone(error)
         if found is None:
             raise _no_event(config, source, event_id, reader)
     print_record(found, shape or "json")  # a payload reads better so, on a terminal too
@@ -139,7 +139,7 @@ def run_delivery(config: Path, delivery: str, shape: str | None) -> int:
         try:
             found = receipts.delivery(reader, delivery)
         except receipts.Expired as error:
-            return _print_expired(error)
+            return _print_gone(error)
     if found is None:
         raise CommandFailed(ERROR, f"there is no delivery {delivery!r}")
     items = found["items"]
@@ -152,7 +152,7 @@ def run_delivery(config: Path, delivery: str, shape: str | None) -> int:
     return 0
 
 
-def _print_expired(error: receipts.Expired) -> int:
+def _print_gone(error: receipts.Expired | receipts.BodyForgotten) -> int:
     print_json(error.report())
     return ERROR
 

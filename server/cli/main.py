@@ -48,6 +48,7 @@ COMMANDS = (
         "server.cli.commands.requeue",
     ),
     Row("discard", "let dead events be dead for good: nobody wants them", "server.cli.commands.discard"),
+    Row("forget", "take what events held out of every file, for good", "server.cli.commands.forget"),
     Row("replay", "give archived events to a processor anew", "server.cli.commands.replay"),
     Row("retry", "try now what waits after a failure", "server.cli.commands.retry"),
     Row("export", "write events into a file, with a manifest", "server.cli.commands.export"),

@@ -56,6 +56,8 @@ class Acknowledger:
         self._waiting: list[PendingAppend] = []
         self._came = Wakeup()
         self._is_journaling = False
+        self._journal_overwritten: trio.Event | None = None
+        """Who waits until all that it held is overwritten."""
         self.journal_seconds = Histogram(SECONDS)
         if journal.error is not None:
             self._warn_of_journal()
@@ -79,6 +81,8 @@ class Acknowledger:
         requests = 0
         while True:
             await self._came.wait()
+            if self._journal_overwritten is not None:
+                await self._overwrite_journal(self._journal_overwritten)
             if requests >= MANY_REQUESTS:
                 await _let_others_have_their_turn()
                 self._came.clear()
@@ -88,6 +92,8 @@ class Acknowledger:
             if (error := self._committer.refusal) is not None:
                 for each in waiting:
                     each.refuse(error)
+                continue
+            if not waiting:
                 continue
             if self._committer.is_settled:
                 self._journal.rewind()
@@ -111,6 +117,22 @@ class Acknowledger:
         self._committer.flush()
         while (self._waiting or self._is_journaling or self._committer.is_busy) and not self._committer.lost:
             await self._committer.group_ended()
+
+    async def overwrite_journal(self) -> bool:
+        """Overwrite all that the journal has held until now, once that is in the store; return whether it was."""
+        self._journal_overwritten = overwritten = trio.Event()
+        self._came.notify()
+        await overwritten.wait()
+        return self._journal.error is None and self._committer.failure is None
+
+    async def _overwrite_journal(self, overwritten: trio.Event) -> None:
+        while not self._committer.is_settled and self._committer.failure is None:
+            self._committer.flush()
+            await self._committer.group_ended()
+        if self._committer.is_settled:
+            await self._journaling.run(self._journal.overwrite)
+        self._journal_overwritten = None
+        overwritten.set()
 
     async def _put_into_journal(self, batch: Batch) -> None:
         started = trio.current_time()

@@ -39,6 +39,7 @@ from storage.index_step import IndexStep
 from storage.lmdb_store.room import Room
 from storage.model import Append, Group, StatusChange, Written
 from storage.removal import Removal
+from storage.rewrite import Erasure
 from storage.statuses import Totals
 from storage.write.writer import Writer
 
@@ -76,7 +77,12 @@ class Committer:
         self._index: IndexStep | None = None
         self._replay: tuple[str, bytes | None] | None = None
         """So does this."""
+        self._erasure: Erasure | None = None
+        """And this."""
+        self.rewriting = trio.Lock()
+        """Held by who plans a change of records that are there, until it is written."""
         self._counted: Counted = _nobody
+        self._counted_erasure: Counted = _nobody
         self._awaited: list[trio.Event] = []
         """Who waits for a group that begins from here on."""
         self._changes_max: int | None = None  # in a group; None: all
@@ -136,6 +142,18 @@ class Committer:
         self.flush()
         await self._replay_ended()
         return self.failure is None
+
+    async def erase(self, erasure: Erasure, counted: Counted) -> bool:
+        """Write a step by which something is forgotten; return whether that succeeded. One at a time."""
+        self._erasure, self._counted_erasure = erasure, counted
+        self._work.notify()
+        self.flush()
+        await self._erasure_ended()
+        return self.failure is None
+
+    async def _erasure_ended(self) -> None:
+        while self._erasure is not None and not self.lost:
+            await self.group_ended()
 
     async def _replay_ended(self) -> None:
         while self._replay is not None and not self.lost:
@@ -212,6 +230,7 @@ class Committer:
             or self._removal
             or self._index
             or self._replay
+            or self._erasure
             or self.failure
         )
 
@@ -241,8 +260,10 @@ class Committer:
 
     async def _write_group(self) -> None:
         batches, changes = self._batches.copy(), self._changes[: self._changes_max]
-        removal, index, replay = self._removal, self._index, self._replay
+        removal, index, replay, erasure = self._removal, self._index, self._replay, self._erasure
         group = replace(_group_of(batches, changes, removal, index), replays=_replays_of(batches, replay))
+        if erasure is not None:
+            group = replace(group, erasure=erasure)
         awaited, self._awaited = self._awaited, []
         started = trio.current_time()
         try:
@@ -264,6 +285,8 @@ class Committer:
             self._index = None
         if replay is not None:
             self._replay = None
+        if erasure is not None:
+            self._erasure = None
         self._group_ended.unpark_all()
 
     def _settle(self, group: Group, batches: list[Batch], changes: list[PendingChange], written: Written) -> None:
@@ -275,6 +298,8 @@ class Committer:
             state.totals = written.totals[state.id]
         if group.removal is not None:
             self._counted(written.totals)
+        if group.erasure is not None:
+            self._counted_erasure(written.totals)
         waiting = [each for batch in batches for each in batch.waiting]
         digests = zip(written.digests, written.body_digests, strict=True)
         entries = zip(waiting, group.appends, digests, strict=True)

@@ -1,6 +1,7 @@
 """The engine: every source at work, changed by a reload, stopped by a drain; and the way back of dead events."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import trio
@@ -136,6 +137,26 @@ class Engine:
         """Discard dead events."""
         commands = self._dead_commands.get(source_id)
         return Done(0, wanted.event_ids or ()) if commands is None else await commands.discard(wanted)
+
+    @asynccontextmanager
+    async def standing_still(self, source_ids: Collection[str], *, pending: bool) -> AsyncIterator[None]:
+        """Let no dead event of these sources be given back or discarded meanwhile; if `pending`, let no pending event
+        of them be taken either, once the calls in hand have finished."""
+        async with AsyncExitStack() as stack:
+            for source_id in sorted(source_ids):
+                await stack.enter_async_context(self._dead_commands[source_id].standing_still())
+                if pending:
+                    await stack.enter_async_context(self._runners[source_id].standing_still())
+            yield
+
+    async def change_status(self, change: StatusChange) -> None:
+        """Have a change written that no consumer has in hand; return when it is, or nothing will be any more."""
+        written = trio.Event()
+        self._shared.committer.change_status(self._runners[change.source_id].state, change, written.set)
+        while not written.is_set() and not self._shared.committer.lost:
+            self._shared.committer.flush()
+            await self._shared.committer.group_ended()
+        self._shared.suspects.clear(change.numbers)
 
     def retry(self, source_id: str) -> Retried:
         """Let what of the source waits after a failure be tried now."""

@@ -111,6 +111,10 @@ class Replays:
         """Held while records are written."""
         self._log = log.get("tidegate.replay")
 
+    def standing_still(self) -> trio.Lock:
+        """Return what keeps every replay where it is, while it is held."""
+        return self._lock
+
     def report(self) -> Sequence[Replay]:
         """Return all replays on record, the first that was asked for first."""
         return list(self._replays.values())
@@ -213,7 +217,8 @@ class Replays:
         return isinstance(found[0], NumberedDeliveries)
 
     async def _end(self, found: Replay, how: str) -> bool:
-        ended = replace(found, state=how, ended_at_ms=self._now_ms())
+        query = replace(found.query, where=())  # what it looked for in payloads is not kept
+        ended = replace(found, query=query, state=how, ended_at_ms=self._now_ms())
         if not await self._committer.put_replay(found.id, encode_replay(ended)):
             return False
         self._replays[found.id] = ended
@@ -285,4 +290,4 @@ def is_replay(record: EventRecord) -> bool:
 
 def is_gone(record: EventRecord) -> bool:
     """Return whether there is no body to build the event from; read with bodies."""
-    return not is_replay(record) and not record.numbered.deliveries.size
+    return not is_replay(record) and not record.has_body

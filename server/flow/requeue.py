@@ -81,6 +81,15 @@ class DeadCommands:
         """Let these be dead for good: not listed any more, their receipts kept."""
         return await self._do(DISCARDED, wanted)
 
+    @asynccontextmanager
+    async def standing_still(self) -> AsyncIterator[None]:
+        """Let no dead event of the source be given back or discarded meanwhile."""
+        async with self._lock:
+            while self._runner.state.returning and not self._committer.lost:
+                self._committer.flush()
+                await self._committer.group_ended()
+            yield
+
     async def _do(self, change: str, wanted: DeadQuery) -> Done | Refusal:
         with trio.CancelScope() as patience:
             command = _Command(patience, change)

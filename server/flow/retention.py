@@ -2,6 +2,7 @@
 
 Guarantees
 - One step is in flight at a time; the next is planned when it is on disk, on a thread of its own.
+- Nobody else changes records that are there between its plan and its step (`Committer.rewriting`).
 - It goes by the store's time, and so removes nothing early, however a clock is set.
 - While dead events are being given back to a processor none of them leaves: a requeue waits for the step in flight, and
   no step that comes later takes a dead event out before it has ended.
@@ -82,10 +83,11 @@ class RetentionTask:
         more, new_pass = True, True
         while more and not self._stopping.is_set() and self._may_write():
             smallest, since_ms = self._committer.failure is not None, self._committer.on_its_way_since_ms
-            removal = await self._planning.run(self._plan, new_pass, smallest, since_ms)
-            new_pass, more = False, removal.more
-            if not removal.is_empty:
-                more = await self._done(removal) and more
+            async with self._committer.rewriting:
+                removal = await self._planning.run(self._plan, new_pass, smallest, since_ms)
+                new_pass, more = False, removal.more
+                if not removal.is_empty:
+                    more = await self._done(removal) and more
 
     def _may_write(self) -> bool:
         return self._committer.failure is None or isinstance(self._committer.failure, StoreFull)

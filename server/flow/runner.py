@@ -5,7 +5,8 @@ disk; only then are a new queue and consumer made, which read the log from the o
 two consumers.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +61,9 @@ class Runner:
         self._stopping = False
         self._former_hangs = False
         self._waits = Waits()
+        self._standing = 0
+        self._stood = trio.Event()
+        """Whether nothing is in hand, while it stands."""
         self.queue: SourceQueue | None = None
         self.consumer: Consumer | None = None
 
@@ -91,6 +95,19 @@ class Runner:
     def read_again(self) -> None:
         """Read the log anew from the oldest pending event after the call in hand: some wait before what was fed."""
         self._stop_consumer()
+
+    @asynccontextmanager
+    async def standing_still(self) -> AsyncIterator[None]:
+        """Finish the call in hand and take nothing meanwhile: what is pending is on disk alone."""
+        self._standing += 1
+        self._stop_consumer()
+        self._changed.notify()
+        try:
+            await self._stood.wait()
+            yield
+        finally:
+            self._standing -= 1
+            self._changed.notify()
 
     def requeued(self, numbers: Sequence[int]) -> None:
         """Take dead events that are pending again, on disk: each enters once, here or when the log is read."""
@@ -127,12 +144,15 @@ class Runner:
         """Work until told to stop."""
         while not self._stopping:
             source = self.state.source
-            if source is None or source.paused:
+            if source is None or source.paused or self._standing:
+                self._stood.set()
                 await self._changed.wait()
+                self._stood = trio.Event()
             elif self._function is not None and self._shared.suspects.waiting(self.state.id):
                 await self._give_turns(source)
             else:
                 await self._work(source)
+        self._stood.set()
 
     async def _give_turns(self, source: Source) -> None:
         """Let the suspects of the source go first. Until then all its events wait on disk only."""

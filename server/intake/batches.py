@@ -20,12 +20,17 @@ def list_name(source: Source) -> str:
     return "" if secret is None else secret.list_name
 
 
+def stored_list_name(source_type: str) -> str:
+    """Return the name under which a body that was stored as a batch, and is not an array, has its items."""
+    return _LISTS[source_type]
+
+
 def stored_items(source_type: str, parsed: Any) -> list[Any]:
     """Return the items of a body that was stored as a batch."""
-    items: list[Any] = parsed if isinstance(parsed, list) else parsed[_LISTS[source_type]]
+    items: list[Any] = parsed if isinstance(parsed, list) else parsed[stored_list_name(source_type)]
     return items
 
 
 def with_items(source_type: str, parsed: Any, items: list[Any]) -> Any:
     """Return a body that was stored as a batch, with these items alone."""
-    return items if isinstance(parsed, list) else parsed | {_LISTS[source_type]: items}
+    return items if isinstance(parsed, list) else parsed | {stored_list_name(source_type): items}

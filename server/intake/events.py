@@ -23,7 +23,7 @@ def build_events(
     """Return the events at these ascending positions, each with the contract's nine fields in order.
 
     A position in `results` gives its event a tenth field, `result`. All objects are new, and no two events of one call
-    share any. `payload` is None if no body was kept.
+    share any. `payload` is None if no body was kept, or the event was forgotten: there is null in its place.
     """
     deliveries = numbered.deliveries
     firsts = numbered.firsts()
@@ -86,9 +86,9 @@ def _payloads(deliveries: Deliveries, place: int, positions: Sequence[int]) -> l
     items = stored_items(deliveries.source_type, parsed) if batched else [parsed]
     chosen = [items[deliveries.indexes[position]] for position in positions]
     if is_segment and batched:
-        _fill_in_all(chosen, parsed)
+        _fill_in_all([item for item in chosen if item is not None], parsed)
     return [
-        item["payload"] if deliveries.payload_from[position] == PAYLOAD_KEY else item
+        item["payload"] if item is not None and deliveries.payload_from[position] == PAYLOAD_KEY else item
         for item, position in zip(chosen, positions, strict=True)
     ]
 

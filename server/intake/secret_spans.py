@@ -95,7 +95,7 @@ class SecretSpans:
         """Note those in the value of this name, if that is the list; return what is behind it and its comma."""
         at = named.end()
         is_list = is_body and text[at] == _ARRAY and self._is_list(named[1])
-        end = self._array(text, at, spans) if is_list else _behind(text, at)
+        end = self._array(text, at, spans) if is_list else behind(text, at)
         end = _end(_blanks(text, end))
         return end + (text[end] == COMMA)
 
@@ -104,12 +104,12 @@ class SecretSpans:
         at = _end(self._up_to_item(text, at + 1))
         while text[at] in _OPENING:
             is_item = text[at] == _OBJECT
-            behind = self._object(text, at, spans, is_body=False) if is_item else _behind(text, at)
-            at = _end(self._up_to_item(text, behind))
+            end = self._object(text, at, spans, is_body=False) if is_item else behind(text, at)
+            at = _end(self._up_to_item(text, end))
         return at + 1
 
 
-def _behind(text: bytes, at: int) -> int:
+def behind(text: bytes, at: int) -> int:
     """Return what is behind the value that begins here."""
     if text[at] not in _OPENING:
         return _end(_scalar(text, at))

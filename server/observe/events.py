@@ -68,7 +68,7 @@ def event_value(record: EventRecord, *, payload: bool = False) -> Value:
     if delivery.replay_of:
         found["replay_of"] = delivery.replay_of[position]
     if payload:
-        found["payload"] = build_events(numbered, [position])[0]["payload"]
+        found["payload"] = build_events(numbered, [position])[0]["payload"] if record.has_body else None
     return found | archive(record)
 
 

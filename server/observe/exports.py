@@ -29,11 +29,12 @@ COLUMNS = (
     "error",
     "archive",
     "archive_expired_at",
+    "forgotten_at",
 )
 """Of formats that have a place for each."""
 
 NUMBERS = ("number", "attempts")
-TIMES = ("finished_at", "received_at", "archive_expired_at")
+TIMES = ("finished_at", "received_at", "archive_expired_at", "forgotten_at")
 JSON_TEXTS = ("payload", "headers", "meta", "result")
 """The columns that are JSON in a text where there is a place for each; the others are text."""
 
@@ -62,6 +63,8 @@ def _row(record: EventRecord, event: Mapping[str, object]) -> Value:
         "attempts": record.attempts,
         **event,
     }
+    if not record.has_body:
+        row["payload"] = None
     if record.status is EventStatus.DUPLICATE:
         row["duplicate_of"] = record.duplicate_of
     if record.status is EventStatus.DEAD:

@@ -13,7 +13,19 @@ Value = dict[str, object]
 
 
 class BodyNotKept(Exception):
-    """The event is known, but there is nothing to build it from: it was dropped on purpose. The message says so."""
+    """The event is known, but there is nothing to build it from: it was dropped on purpose, or discarded. The message
+    says so."""
+
+
+class BodyForgotten(Exception):
+    """What is looked for was there and was forgotten. The message says so, and when."""
+
+    def __init__(self, what: str, at_ms: int) -> None:
+        super().__init__(f"{what} was forgotten at {rfc3339(at_ms)}; its receipt is still there")
+
+    def report(self) -> Value:
+        """Return it as the commands show it."""
+        return {"code": "forgotten", "message": str(self)}
 
 
 class Expired(Exception):
@@ -44,16 +56,21 @@ def receipts(reader: Reader, source_id: str, event_id: str) -> Iterator[Value]:
 def event(reader: Reader, source_id: str, event_id: str) -> Value | None:
     """Return the normalised event of this id: the processed one, else the newest whose body was kept; None: unknown.
 
-    A processor's result is its tenth field. Raises BodyNotKept, Expired.
+    A processor's result is its tenth field. Raises BodyNotKept, Expired, BodyForgotten.
     """
     records = reader.find(source_id, event_id, bodies=True)
     if not records:
         return None
-    record = next((each for each in records if each.numbered.deliveries.size), None)
+    record = next((each for each in records if each.has_body), None)
+    what = f"the body of event {event_id!r} of source {source_id!r}"
+    forgotten_at_ms = max(each.forgotten_at_ms for each in records)
+    if record is None and forgotten_at_ms:
+        raise BodyForgotten(what, forgotten_at_ms)
     left_at_ms = max(each.left_at_ms for each in records)
     if record is None and left_at_ms:
-        what = f"the body of event {event_id!r} of source {source_id!r}"
         raise Expired(what, left_at_ms, _letting_go(records), "; its receipt is still there")
+    if record is None and any(each.status is EventStatus.DISCARDED for each in records):
+        raise BodyNotKept(f"event {event_id!r} of source {source_id} was discarded, so its body is not kept")
     if record is None:
         raise BodyNotKept(
             f"event {event_id!r} of source {source_id} was dropped by the rate limit with all of its delivery "
@@ -94,7 +111,7 @@ def delivery(reader: Reader, delivery_id: str) -> Value | None:
         "remote_addr": found.remote_addrs[0],
         "headers": dict(found.headers[0]),
         "batch_size": found.batch_sizes[0],
-        **archive(records[0]),
+        **_expired(records[0]),
         "items": [item for _, item in sorted(items, key=lambda pair: pair[0])],
     }
 
@@ -181,7 +198,14 @@ def _receipt(record: EventRecord) -> Value:
 
 
 def archive(record: EventRecord) -> Value:
-    """Return what is said of a body that has left: by when, and not before the outcome; nothing if it is there."""
+    """Return what is said of a body that has left: when it was forgotten, or by when it had left by retention, and not
+    before the outcome; nothing if it is there."""
+    if record.forgotten_at_ms:
+        return {"archive": "forgotten", "forgotten_at": rfc3339(record.forgotten_at_ms)}
+    return _expired(record)
+
+
+def _expired(record: EventRecord) -> Value:
     return (
         {"archive": "expired", "archive_expired_at": rfc3339(max(record.left_at_ms, record.at_ms))}
         if record.left_at_ms
@@ -228,6 +252,6 @@ def _turn(turn: Turn) -> Value:
 
 def _item(record: EventRecord) -> Value:
     """Return one item of a delivery: as its receipt, without what the delivery says for all."""
-    shared = ("source_config_id", "received_at", "delivery", "archive", "archive_expired_at")
-    found = {key: value for key, value in _receipt(record).items() if key not in shared}
+    shared = {"source_config_id", "received_at", "delivery", *_expired(record)}
+    found = {key: value for key, value in _receipt(record).items() if key not in shared or value == "forgotten"}
     return {"batch_index": found.pop("batch_index")} | found

@@ -19,7 +19,7 @@ from server.base.worker import Worker
 from server.intake.events import rfc3339
 from storage.frozen import frozen
 from storage.refusals.records import RefusalRecord
-from storage.refusals.ring_file import RING_RECORDS, RingFile
+from storage.refusals.ring_file import RING_RECORDS, RingFile, forget
 
 STRANGERS_NS = 1_000_000_000
 """Between two records of strangers at a source: a flood of them writes 8 KiB a second."""
@@ -31,7 +31,7 @@ WAITING_MAX = 256
 REFUSALS_MAX = 2 * RING_RECORDS
 """As many as there may be of a source."""
 
-_WITHOUT_SOURCE = ("forbidden", "expired", "not_found", "method_not_allowed", "headers_too_large")
+_WITHOUT_SOURCE = ("forbidden", "expired", "forgotten", "not_found", "method_not_allowed", "headers_too_large")
 CODES = tuple(code for code in STATUS if code not in _WITHOUT_SOURCE)
 """With which a request that names a source may be refused."""
 
@@ -161,6 +161,11 @@ class Refusals:
         """Return the last refusals of a source, the newest first: all that were noted before."""
         await self.flush()
         return await self._worker.run(lambda: self._opened().read(source_id, limit))
+
+    async def forget(self, source_id: str) -> None:
+        """Take bodies and headers out of all that is on record of a source. Raises OSError."""
+        await self.flush()
+        await self._worker.run(forget, self._path, source_id)
 
     def _write(self, found: deque[RefusalRecord]) -> OSError | None:
         return self._opened().write(found) if found else None

@@ -75,7 +75,7 @@ _HISTORY = {
 }
 """What was done about a death."""
 _WHERE = {"source_config_id": TEXT, "received_at": TIME, "delivery": TEXT}
-_LEFT = {"archive": one_of("expired"), "archive_expired_at": TIME}
+_LEFT = {"archive": one_of("expired", "forgotten"), "archive_expired_at": TIME, "forgotten_at": TIME}
 
 _FATES = [
     (
@@ -298,6 +298,16 @@ SCHEMAS: Mapping[str, Schema] = {
     },
     "Requeued": closed({"requeued": COUNT, "unknown": list_of(TEXT)}),
     "Discarded": closed({"discarded": COUNT, "unknown": list_of(TEXT)}),
+    "ForgetCommand": closed({"source": TEXT, "event_ids": list_of(TEXT)}, {"pending": FLAG, "wait": FLAG}),
+    "Forgotten": closed(
+        {
+            "forgotten": COUNT,
+            "events": COUNT,
+            "pending": list_of(TEXT),
+            "unknown": list_of(TEXT),
+            "overwritten": FLAG,
+        }
+    ),
     "SourceCommand": closed({"source": TEXT}),
     "Retried": closed({"retried": COUNT, "source_waited": FLAG}),
     "ReplayCommand": {

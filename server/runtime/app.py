@@ -19,6 +19,7 @@ from server.config.retention import policy_of
 from server.flow.acknowledger import Acknowledger
 from server.flow.committer import Committer
 from server.flow.engine import Engine
+from server.flow.forgetting import Forgetting
 from server.flow.indexing import IndexingTask
 from server.flow.replaying import Replays
 from server.flow.retention import RetentionTask
@@ -157,6 +158,15 @@ class Server:
         self.requests = Requests()
         self.refusals = log.Throttled("tidegate.http", "refused")
         self.record = Refusals(config.storage.path, list(config.sources), Worker("refusals"), self.clock)
+        self.forgetting = Forgetting(
+            self.engine,
+            committer=self.committer,
+            acknowledger=self.acknowledger,
+            replays=self.replays,
+            forget_refusals=self.record.forget,
+            store=store,
+            now_ms=self.clock.now_ms,
+        )
         self.gate = Gate(
             self.engine,
             self.acknowledger,
@@ -179,6 +189,7 @@ class Server:
         nursery.start_soon(self._work)
         nursery.start_soon(self._rebuild_index)
         nursery.start_soon(self.replays.run)
+        nursery.start_soon(self.forgetting.run)
         nursery.start_soon(self.record.run)
         nursery.start_soon(keep_watch, self.watch)
         nursery.start_soon(check_readers, self.store, self.looking_up)
@@ -333,6 +344,7 @@ class Server:
             commands=Commands(
                 requeue=self.engine.requeue,
                 discard=self.engine.discard,
+                forget=self.forgetting.forget,
                 retry=self.engine.retry,
                 trust_clock=self.trust_clock,
                 replays=self.replays,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy
 
 from storage.backup.walk import Walk
-from storage.codec.records import encode_totals, key_of, totals_key
+from storage.codec.records import ERASURE_KEY, encode_totals, key_of, totals_key
 from storage.codec.status_rows import decode_statuses
 from storage.errors import StoreDamaged
 from storage.lmdb_store.environment import Store
@@ -65,7 +65,7 @@ def settle(walk: Walk, store: Store, txn: Any, copy: Copy) -> None:
         _refresh(store, txn, copy, first, bodies_front)
     copy.remove_meta()
     for key, value in txn.cursor(db=store.meta):
-        if bytes(key) not in {FORMAT_KEY, INDEX_KEY}:
+        if bytes(key) not in {FORMAT_KEY, INDEX_KEY, ERASURE_KEY}:  # nothing in a copy was ever overwritten
             copy.put("meta", bytes(key), bytes(value))
 
 

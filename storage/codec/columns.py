@@ -1,7 +1,7 @@
 """What intake found, as JSON: the columns of deliveries in one array, each written once if all its entries are alike.
 
 `true` stands for a column that follows from another: provider ids that are the ids, batch sizes that are the counts,
-indexes that count from 0. The last column is not there if it has no entries.
+indexes that count from 0. The last columns are not there if they have no entries.
 """
 
 from collections.abc import Iterator, Sequence
@@ -49,10 +49,13 @@ def encode_columns(numbered: NumberedDeliveries) -> bytes:
 
 def _optional(deliveries: Deliveries) -> Iterator[object]:
     """Yield the columns that most records lack, up to the last one that is there."""
-    if deliveries.body_hashes or deliveries.replay_of:
-        yield _folded(deliveries.body_hashes) if deliveries.body_hashes else []
-    if deliveries.replay_of:
-        yield deliveries.replay_of
+    columns = (_folded_if_any(deliveries.body_hashes), deliveries.replay_of, _folded_if_any(deliveries.forgotten_at_ms))
+    count = max((place for place, column in enumerate(columns, 1) if column), default=0)
+    yield from (column or [] for column in columns[:count])
+
+
+def _folded_if_any(values: Sequence[object]) -> Any:
+    return _folded(values) if values else []
 
 
 def decode_columns(source_id: str, first: int, packed: bytes | memoryview, bodies: bytes | None) -> NumberedDeliveries:
@@ -63,7 +66,7 @@ def decode_columns(source_id: str, first: int, packed: bytes | memoryview, bodie
     suffix, kind, sizes, *columns = orjson.loads(packed)
     received_at_ms, addresses, headers, sent_at, batched, batch_sizes, rejected, counts, *columns = columns
     events, ids, id_from, provider_ids, types, indexes, payload_from, unsigned, *optional = columns
-    body_hashes, replay_of = [*optional, (), ()][:2]
+    body_hashes, replay_of, forgotten_at_ms = [*optional, (), (), ()][:3]
     requests = len(sizes)
     counts = _unfolded(counts, requests)
     ids = _unfolded(_in_one(ids), events)
@@ -88,6 +91,7 @@ def decode_columns(source_id: str, first: int, packed: bytes | memoryview, bodie
         payload_from=_unfolded(payload_from, events),
         unsigned=_unfolded(unsigned, events),
         replay_of=replay_of,
+        forgotten_at_ms=_unfolded(forgotten_at_ms, events) if forgotten_at_ms else (),
     )
     _check_lengths(deliveries, requests, events)
     return NumberedDeliveries(first, suffix, deliveries)
@@ -176,7 +180,7 @@ def _check_lengths(deliveries: Deliveries, requests: int, events: int) -> None:
         raise ValueError("the columns have unequal lengths")
     if hashes not in (0, requests):
         raise ValueError("some bodies have a hash and others have none")
-    if len(deliveries.replay_of) not in (0, events):
+    if any(len(column) not in (0, events) for column in (deliveries.replay_of, deliveries.forgotten_at_ms)):
         raise ValueError("the columns have unequal lengths")
     if sum(deliveries.counts) != events or min(deliveries.counts, default=0) < 1:
         raise ValueError("the deliveries count other events than there are")

@@ -14,6 +14,9 @@ from hashlib import blake2b
 from itertools import chain, repeat
 from operator import attrgetter
 
+import numpy
+from numpy.typing import NDArray
+
 from storage.deliveries import NumberedDeliveries
 from storage.errors import StoreDamaged
 from storage.statuses import COUNTERS, Totals, with_dead_now
@@ -178,6 +181,15 @@ def decode_results(key: bytes, value: bytes) -> dict[int, bytes]:
     return dict(zip(numbers, _slices(payload, at, lengths), strict=True))
 
 
+def result_numbers(key: bytes, value: bytes | memoryview) -> NDArray[numpy.uint64]:
+    """Return the numbers of the events that a record has something of; its checksum is not looked at."""
+    count = int.from_bytes(value[CRC.size : CRC.size + _COUNT.size], "little")
+    at = CRC.size + _COUNT.size
+    if at + 8 * count > len(value):
+        raise damaged(b"results", key, "the record is too short")
+    return numpy.frombuffer(value, "<u8", count, at)
+
+
 def _slices(payload: bytes, at: int, lengths: Sequence[int]) -> Iterable[bytes]:
     for length in lengths:
         yield payload[at : at + length]
@@ -206,6 +218,23 @@ def decode_time(value: bytes) -> StoreTime:
         raise damaged(b"meta", TIME_KEY, "the time has another length")
     store_ms, *host = _TIME.unpack_from(payload)
     return StoreTime(store_ms, HostTime(*host), _WITHHELD.unpack(withheld)[0] if withheld else None)
+
+
+ERASURE_KEY = b"erasure"
+_SINCE = struct.Struct("<Q")
+
+
+def encode_erasure(since_ms: int) -> bytes:
+    """Return the note that what was forgotten since then, in ms of the wall clock, is to be overwritten yet."""
+    return seal(b"meta", ERASURE_KEY, _SINCE.pack(since_ms))
+
+
+def decode_erasure(value: bytes) -> int:
+    payload = unseal(b"meta", ERASURE_KEY, value)
+    if len(payload) != _SINCE.size:
+        raise damaged(b"meta", ERASURE_KEY, "the time has another length")
+    since_ms: int = _SINCE.unpack(payload)[0]
+    return since_ms
 
 
 TOTALS_PREFIX = b"totals/"

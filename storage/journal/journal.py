@@ -92,6 +92,17 @@ class Journal:
                 self._check_held()
                 _write_durably(self._file, NO_RECORD, 0)
 
+    def overwrite(self) -> bool:
+        """Overwrite all that it held; call only as `rewind`. Return whether that succeeded; if not, `error` is set."""
+        if self.error is None:
+            try:
+                self._check_held()
+                _write_durably(self._file, bytes(self.bytes_max), 0)
+                self.rewind()
+            except OSError as error:
+                self.error = error
+        return self.error is None
+
     def _check_held(self) -> None:
         for each in self._held:
             each.check()

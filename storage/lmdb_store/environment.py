@@ -214,6 +214,17 @@ class Store:
         with lmdb_errors():
             return self._transactions.check_readers()
 
+    def oldest_read(self) -> int:
+        """Return the number of the oldest commit that a transaction of any process may see."""
+        with lmdb_errors():
+            return self._transactions.oldest_read()
+
+    def renew(self) -> None:
+        """Open the environment anew, once no transaction is open, so that LMDB has nothing in its memory. Raises
+        StoreError."""
+        with lmdb_errors():
+            self._transactions.renew()
+
     def _use(self, env: Any) -> None:
         self.env = env
         names = (_database(env, name) for name in DATABASES)

@@ -61,6 +61,8 @@ class Transactions:
         self._open_anew = open_anew
         self._failed = False
         """Whether nothing begins until it is opened anew."""
+        self._renewing = False
+        """Whether nothing begins until it was opened anew although it has not failed."""
         self._open = 0
         self._kept = 0
         self._ended: list[Any] = []
@@ -102,6 +104,30 @@ class Transactions:
         txn.abort()
         self._end()
 
+    def renew(self) -> None:
+        """Have the environment opened anew as soon as no transaction is open; what would begin waits for that.
+
+        Raises lmdb.Error, also if one is open for too long.
+        """
+        until = time.monotonic() + OPEN_SECONDS_MAX
+        with self._changed:
+            self._renewing = True
+            try:
+                while self._open:
+                    if not self._changed.wait(until - time.monotonic()):
+                        raise lmdb.Error("a transaction does not end")
+            finally:
+                self._renewing = False
+                self._changed.notify_all()
+            self._failed = True  # unless it succeeds
+            self._start_over()
+
+    def oldest_read(self) -> int:
+        """Return the number of the oldest commit that a transaction of any process may see. Raises lmdb.Error."""
+        with self._changed:
+            seen = [line.split()[-1] for line in self._env.readers().splitlines()[1:]]
+            return min(int(each) for each in [*filter(str.isdecimal, seen), str(self._env.info()["last_txnid"])])
+
     def check_readers(self) -> int:
         """Free the places of readers that were killed; return how many there were. Raises lmdb.Error."""
         with self._changed:
@@ -117,6 +143,8 @@ class Transactions:
         with self._changed:
             while True:
                 try:
+                    while self._renewing and self._changed.wait(until - time.monotonic()):
+                        pass
                     if self._failed and not self._open:
                         self._start_over()
                     txn = begin()

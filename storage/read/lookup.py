@@ -31,7 +31,7 @@ def find(snapshots: Snapshots, source_id: str, event_id: str, limit: int, *, bod
     processed: list[int] = []
     others: list[int] = []
     replayed: list[int] = []
-    for numbers, statuses, came in _hits(snapshots, digest(source_id, event_id)):
+    for numbers, statuses, came in hits(snapshots, digest(source_id, event_id)):
         is_processed = statuses == EventStatus.PROCESSED
         processed += numbers[is_processed & came][: limit - len(processed)].tolist()
         others += numbers[~is_processed & came][: limit - len(others)].tolist()
@@ -50,24 +50,24 @@ def _rank(record: EventRecord) -> tuple[bool, bool, int]:
 def find_each(
     snapshots: Snapshots, source_id: str, event_id: str, statuses: Collection[EventStatus]
 ) -> Iterator[EventRecord]:
-    for numbers, found, _ in _hits(snapshots, digest(source_id, event_id)):
+    for numbers, found, _ in hits(snapshots, digest(source_id, event_id)):
         wanted = numbers[numpy.isin(found, list(statuses))].tolist()
         for at in range(0, len(wanted), RECORDS_IN_HAND_MAX):
             records = list(_with_event_id(snapshots, wanted[at : at + RECORDS_IN_HAND_MAX], event_id))
             yield from (record for record in reversed(records) if record.status in statuses)
 
 
-def _hits(snapshots: Snapshots, wanted: bytes) -> Iterator[Hits]:
+def hits(snapshots: Snapshots, wanted: bytes) -> Iterator[Hits]:
     """Yield numbers and statuses of events with this digest, and of replays of them, block by block, newest first. No
     snapshot stays open."""
     before: int | None = None
     more = True
     while more:
-        hits: list[Hits] = []
+        found: list[Hits] = []
         with snapshots.take() as snapshot:
-            before = _add_hits(snapshot, wanted, snapshot.end if before is None else before, hits)
+            before = _add_hits(snapshot, wanted, snapshot.end if before is None else before, found)
             more = before > 0
-        yield from hits
+        yield from found
 
 
 def _add_hits(snapshot: Snapshot, wanted: bytes, before: int, hits: list[Hits]) -> int:

@@ -144,7 +144,7 @@ class _Page:
             for number in self._in_record(snapshot, head, mine.tolist()):
                 if self._has_enough:
                     return number if query.oldest_first else number + 1
-                self._add(snapshot, block, number)
+                self._add(snapshot, block, head, number)
         return None
 
     def _in_record(self, snapshot: Snapshot, head: LogHead, numbers: Sequence[int]) -> Sequence[int]:
@@ -172,9 +172,8 @@ class _Page:
             position for position, event in zip(positions, events, strict=True) if all(_has(event, w) for w in where)
         ]
 
-    def _add(self, snapshot: Snapshot, block: Block, number: int) -> None:
-        numbered = snapshot.delivery_of(number, bodies=self._bodies)
-        assert numbered is not None  # its head was just read, in the same transaction
+    def _add(self, snapshot: Snapshot, block: Block, head: LogHead, number: int) -> None:
+        numbered = snapshot.delivery_in(head, number, bodies=self._bodies)
         if not (self.records and self.records[-1].numbered is numbered):
             self._body_bytes += numbered.deliveries.size
         self.looked += 1

@@ -16,11 +16,13 @@ from storage.codec.log_record import LogHead, body_sizes, decode_log, decode_log
 from storage.codec.pieces import piece_key, pieces_count, record_key
 from storage.codec.records import (
     DIGEST_BYTES,
+    ERASURE_KEY,
     REPLAY_PREFIX,
     TIME_KEY,
     TOTALS_PREFIX,
     damaged,
     decode_body_digests,
+    decode_erasure,
     decode_ids,
     decode_replay_record,
     decode_results,
@@ -221,8 +223,8 @@ class Snapshot:
         first, had_bodies, found = self._unpacked
         if found is None or first != head.first or had_bodies < bodies:
             wanted = bodies and head.bodies_bytes and not self.bodies_left(head)
-            packed = self._joined("bodies", head.first) if wanted else None
-            facts = self._joined("facts", head.first)
+            packed = self.joined("bodies", head.first) if wanted else None
+            facts = self.joined("facts", head.first)
             found = decode_log(key_of(head.first), facts, packed, self._decompressor, head)
             self._unpacked, self._delivery = (head.first, bodies, found), None
         return found
@@ -247,7 +249,7 @@ class Snapshot:
         if head is None or not self.bodies_left(head):
             return 0
         place = self.deliveries(head, bodies=False).place_of(delivery.first)
-        facts = self._joined("facts", head.first)
+        facts = self.joined("facts", head.first)
         had_one = body_sizes(key_of(head.first), facts, self._decompressor, head)[place]
         return self.left_at("bodies", delivery.first) if had_one else 0
 
@@ -256,7 +258,7 @@ class Snapshot:
         found = list(pieces_of(self._txn, getattr(self._store, database), first))
         return [key for key, _ in found], sum(len(piece) for _, piece in found)
 
-    def _joined(self, database: Literal["facts", "bodies"], first: int) -> bytes:
+    def joined(self, database: Literal["facts", "bodies"], first: int) -> bytes:
         """Return a whole value, of all its pieces."""
         found = [bytes(piece) for _, piece in pieces_of(self._txn, getattr(self._store, database), first)]
         self._records += len(found)
@@ -266,7 +268,7 @@ class Snapshot:
 
     def check_pieces(self, database: Literal["facts", "bodies"], first: int) -> None:
         """Raise StoreDamaged if there are more pieces than the value with this key has."""
-        count = pieces_count(len(self._joined(database, first)))
+        count = pieces_count(len(self.joined(database, first)))
         if self._txn.get(piece_key(key_of(first), count), db=getattr(self._store, database)) is not None:
             raise damaged(database.encode(), key_of(first), f"the piece {count} is one too many")
 
@@ -276,10 +278,14 @@ class Snapshot:
         if kept is not None and kept.first <= number < kept.end and self._unpacked[1] >= bodies:
             return kept
         head = self.head_of(number)
-        if head is None:
-            return None
-        self._delivery = found = self.deliveries(head, bodies=bodies).holding(number, number)
-        return found
+        return None if head is None else self.delivery_in(head, number, bodies=bodies)
+
+    def delivery_in(self, head: LogHead, number: int, *, bodies: bool) -> NumberedDeliveries:
+        """Return the same of a number in the log record with this head."""
+        kept = self._delivery
+        if kept is None or not kept.first <= number < kept.end or self._unpacked[1] < bodies:
+            kept = self._delivery = self.deliveries(head, bodies=bodies).holding(number, number)
+        return kept
 
     # Details.
 
@@ -299,6 +305,10 @@ class Snapshot:
                 del self._results[next(iter(self._results))]
             self._results[ref] = found
         return found
+
+    def results_value(self, ref: int) -> Any:
+        """Return a record of `results` as it is stored: a buffer, for use inside the snapshot."""
+        return self._buffer(b"results", self._store.results, ref)
 
     # Anything.
 
@@ -345,6 +355,11 @@ class Snapshot:
             found[key[len(REPLAY_PREFIX) :].decode()] = decode_replay_record(key, bytes(cursor.value()))
             more = cursor.next()
         return found
+
+    def erasure_since_ms(self) -> int:
+        """Return since when something forgotten is to be overwritten, in ms of the wall clock; 0 if nothing is."""
+        found = self._txn.get(ERASURE_KEY, db=self._store.meta)
+        return 0 if found is None else decode_erasure(bytes(found))
 
     def store_time(self) -> StoreTime | None:
         """Return the store's time as it was written last; None before the first group."""

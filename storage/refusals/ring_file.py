@@ -14,6 +14,7 @@ import os
 import stat
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from storage import sync
@@ -38,6 +39,24 @@ def read(path: Path, source_id: str, limit: int) -> list[RefusalRecord]:
     except FileNotFoundError:
         return []
     return _newest(found, limit)
+
+
+def forget(path: Path, source_id: str) -> None:
+    """Take bodies and headers out of all records of a source in the store's directory `path`, and what is in no record
+    out of the file, which nobody else may write to. Raises OSError."""
+    with contextlib.suppress(FileNotFoundError), _opened(path, os.O_RDWR) as file:
+        for slot in range(_slots_of(os.fstat(file))):
+            content = os.pread(file, SLOT_BYTES, slot * SLOT_BYTES)
+            found = records.decode(content)
+            if found is None:
+                made = bytes(len(content))
+            elif found.record.source_id == source_id:
+                made = records.encode(found.number, replace(found.record, headers={}, body=b"", body_bytes=0))
+            else:
+                continue
+            if made != content:
+                sync.write_at(file, made, slot * SLOT_BYTES)
+        sync.flush_data(file)
 
 
 def _newest(found: Sequence[Numbered], limit: int) -> list[RefusalRecord]:

@@ -25,10 +25,12 @@ from storage.codec.index_rows import COVERED_KEY, encode_covered
 from storage.codec.log_record import encode_log, split_log
 from storage.codec.pieces import in_pieces
 from storage.codec.records import (
+    ERASURE_KEY,
     TIME_KEY,
     body_digests_of,
     digests_of,
     encode_body_digests,
+    encode_erasure,
     encode_ids,
     encode_replay_record,
     encode_results,
@@ -47,6 +49,7 @@ from storage.index_step import IndexStep
 from storage.lmdb_store.environment import Store
 from storage.model import Append, Group, StatusChange
 from storage.retain.remove import Remover
+from storage.rewrite import Erasure, Rewrite
 from storage.statuses import NEW_MOVES, PENDING_STATUSES, EventStatus, Totals
 from storage.store_time import StoreTime
 from storage.write.totals_delta import TotalsDelta, TotalsDeltas
@@ -134,6 +137,8 @@ class Transaction:
             txn.put(key, value, db=store.results, append=True)
         if self._group.removal is not None:
             Remover(txn, store, self._count_removed).remove(self._group.removal, self._time.host.wall_ms)
+        if self._group.erasure is not None:
+            self._erase(self._group.erasure, txn, store)
         _put_replays(self._group.replays, txn, store)
         if self._group.index is not None:
             _put_index(self._group.index, txn, store)
@@ -188,6 +193,22 @@ class Transaction:
         self._deltas.of(source_id).add(counter, events)
 
     # Events that are there.
+
+    def _erase(self, erasure: Erasure, txn: Any, store: Store) -> None:
+        """Do what is left of it: pages were overwritten when the transaction began."""
+        if erasure.rewrite is not None:
+            self._rewrite(erasure.rewrite, txn, store)
+        if erasure.erased:
+            txn.delete(ERASURE_KEY, db=store.meta)
+
+    def _rewrite(self, rewrite: Rewrite, txn: Any, store: Store) -> None:
+        for database, key in rewrite.deletions:
+            txn.delete(key, db=getattr(store, database))
+        for database, key, value in rewrite.puts:
+            txn.put(key, value, db=getattr(store, database))
+        for source_id, events in rewrite.expired.items():
+            self._count_removed(source_id, "expired", events)
+        txn.put(ERASURE_KEY, encode_erasure(rewrite.since_ms), db=store.meta, overwrite=False)
 
     def _apply(self, change: StatusChange, cursor: Any) -> None:
         """Judge and record, block by block."""

@@ -12,6 +12,7 @@ import zstandard
 
 from storage.codec.log_record import COMPRESSION_LEVEL
 from storage.errors import StoreDamaged
+from storage.forget.overwrite import overwrite_free
 from storage.journal.records import HasJournal, Journaled, read_journal
 from storage.lmdb_store.environment import Store
 from storage.lmdb_store.errors import uninterrupted
@@ -70,6 +71,8 @@ class Writer:
         time = self.clock.now()
         work = Transaction(self._state, group, time, self._compressor)
         with self._store.write_transaction() as txn:
+            if group.erasure is not None and len(group.erasure.overwrite):
+                overwrite_free(self._store, group.erasure.overwrite)
             used_bytes = work.run(txn, self._store)
         self._counts += grown(work.totals.values()) - grown(
             self.totals[each] for each in work.totals if each in self.totals

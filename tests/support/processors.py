@@ -1,9 +1,9 @@
 """Processors for tests, copied beside a configuration: each call is written down, and each event says what befalls it.
 
-`do` in an event's payload: `fail` and `away` (by its own entry), `raise` and `outage` (the whole batch), `result` (with
-`value`), `big`, `odd` (with the name of one of `ODD`), `length` (one entry too few), `hang` (until the gate is open),
-`die` (the process ends, each time in another way). `times`: only in the first so many calls that the event is in, even
-those before a restart.
+`do` in an event's payload: `fail`, `say` (with `value` as its error), `away` (by its own entry), `raise` and `outage`
+(the whole batch), `result` (with `value`), `big`, `odd` (with the name of one of `ODD`), `length` (one entry too few),
+`hang` (until the gate is open), `die` (the process ends, each time in another way). `times`: only in the first so many
+calls that the event is in, even those before a restart.
 
 The gate is a lock on the file `gate`: it is shut while a test holds it, see `books.Gate`.
 """
@@ -123,6 +123,7 @@ def _one(event: dict[str, Any]) -> Any:
         raise ConnectionError("nobody answers")
     answers = {
         "fail": ValueError("this one is bad"),
+        "say": ValueError(payload.get("value")),
         "away": ConnectionError("nobody answers"),
         "result": payload.get("value"),
         "big": "x" * 70000,

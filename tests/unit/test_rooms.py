@@ -26,6 +26,7 @@ ROOMS = (
     "storage/backup",
     "storage/check",
     "storage/write",
+    "storage/forget",
     "storage/retain",
     "storage/index",
     "storage/read",

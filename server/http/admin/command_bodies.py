@@ -1,6 +1,6 @@
 """Parses the JSON bodies of commands to the admin side; a refusal if one is unclear."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -38,11 +38,7 @@ def dead_command(body: bytes, now_ms: int) -> DeadCommand | Refusal:
         case Refusal() as refusal:
             return refusal
         case {"source": str(source_id), "event_ids": list(event_ids), **rest} if not rest:
-            if not all(isinstance(each, str) for each in event_ids):
-                return refuse("invalid_request", "event_ids must be strings")
-            if len(event_ids) > EVENT_IDS_MAX:
-                return refuse("too_large", f"at most {EVENT_IDS_MAX} event_ids in one request")
-            return DeadCommand(source_id, DeadQuery(event_ids))
+            return _event_ids(event_ids) or DeadCommand(source_id, DeadQuery(event_ids))
         case {"source": str(source_id), "all": True, **rest} if rest.keys() <= {"since", "error", "limit"}:
             wanted = _some(rest, now_ms)
             return wanted if isinstance(wanted, Refusal) else DeadCommand(source_id, wanted)
@@ -62,6 +58,40 @@ def _some(given: Mapping[Any, Any], now_ms: int) -> DeadQuery | Refusal:
     except BadQuery as bad:
         return refuse("invalid_request", f"since: {bad}")
     return DeadQuery(None, DeadFilter(since_ms, error or ""), limit)
+
+
+@frozen
+class ForgetCommand:
+    """Which events of which source are to be forgotten."""
+
+    source_id: str
+    event_ids: Sequence[str]
+    pending: bool
+    wait: bool
+
+
+FORGET_WORDS = 'send {"source":…,"event_ids":[…]} and, if they are meant, "pending":true and "wait":false'
+
+
+def forget_command(body: bytes) -> ForgetCommand | Refusal:
+    """Return what `{"source","event_ids":[…],"pending","wait"}` is about, of which the last two may be left out."""
+    match _parsed(body):
+        case Refusal() as refusal:
+            return refusal
+        case {"source": str(source_id), "event_ids": list(event_ids), **rest} if rest.keys() <= {"pending", "wait"}:
+            pending, wait = rest.get("pending", False), rest.get("wait", True)
+            if isinstance(pending, bool) and isinstance(wait, bool):
+                return _event_ids(event_ids) or ForgetCommand(source_id, event_ids, pending, wait)
+    return refuse("invalid_request", FORGET_WORDS)
+
+
+def _event_ids(found: Sequence[object]) -> Refusal | None:
+    """Return what is wrong with the ids of a command, if anything."""
+    if not all(isinstance(each, str) for each in found):
+        return refuse("invalid_request", "event_ids must be strings")
+    if len(found) > EVENT_IDS_MAX:
+        return refuse("too_large", f"at most {EVENT_IDS_MAX} event_ids in one request")
+    return None
 
 
 @frozen

@@ -13,6 +13,7 @@ from server.http.admin.command_bodies import (
     ReplayCommand,
     StopCommand,
     dead_command,
+    forget_command,
     replay_command,
     source_command,
     trust_clock_command,
@@ -46,6 +47,29 @@ class DeadReport(Protocol):
     def count(self) -> int: ...
     @property
     def unknown(self) -> Sequence[str]: ...
+
+
+class ForgetReport(Protocol):
+    """What was forgotten, which ids were left alone, and whether all of it is overwritten."""
+
+    @property
+    def ids(self) -> int: ...
+    @property
+    def events(self) -> int: ...
+    @property
+    def pending(self) -> Sequence[str]: ...
+    @property
+    def unknown(self) -> Sequence[str]: ...
+    @property
+    def overwritten(self) -> bool: ...
+
+
+class Forget(Protocol):
+    """Forgets all events of some ids."""
+
+    async def __call__(
+        self, source_id: str, event_ids: Sequence[str], *, pending: bool, wait: bool
+    ) -> ForgetReport | Refusal: ...
 
 
 class RetryReport(Protocol):
@@ -84,6 +108,7 @@ class Commands:
 
     requeue: DoToDead
     discard: DoToDead
+    forget: Forget
     retry: Callable[[str], RetryReport]
     """Has tried now what waits after a failure."""
     trust_clock: Callable[[bool], Awaitable[dict[str, object] | Refusal]]
@@ -126,6 +151,28 @@ def add_commands(app: QuartTrio, commands: Commands, is_source: Callable[[str], 
     )
     async def discard() -> Response:
         return await do_to_dead(commands.discard, "discarded")
+
+    @operation(
+        "Forget what all events of some ids held: for good, and whatever has an outcome.",
+        {200: json_of("Forgotten")},
+        ["not_found"],
+        body=json_of("ForgetCommand"),
+    )
+    async def forget() -> Response:
+        command = unwrap(forget_command(await read(DEAD_BODY_BYTES_MAX)))
+        done = unwrap(
+            await commands.forget(
+                known(command.source_id), command.event_ids, pending=command.pending, wait=command.wait
+            )
+        )
+        found = {
+            "forgotten": done.ids,
+            "events": done.events,
+            "pending": list(done.pending),
+            "unknown": list(done.unknown),
+            "overwritten": done.overwritten,
+        }
+        return response(Answer(200, json_text(found)))
 
     @operation(
         "Do now what of a source waits after a failure.",
@@ -182,5 +229,11 @@ def add_commands(app: QuartTrio, commands: Commands, is_source: Callable[[str], 
 
     app.add_url_rule("/replay", view_func=replays, methods=["GET"])
     app.add_url_rule("/replay", view_func=replay, methods=["POST"])
-    for name, view in (("requeue", requeue), ("discard", discard), ("retry", retry), ("trust-clock", believe_clock)):
+    for name, view in (
+        ("requeue", requeue),
+        ("discard", discard),
+        ("forget", forget),
+        ("retry", retry),
+        ("trust-clock", believe_clock),
+    ):
         app.add_url_rule(f"/{name}", name, view, methods=["POST"])

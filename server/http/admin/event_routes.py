@@ -36,13 +36,16 @@ LOOKS_MAX = 100_000
 LOOKS_AT_ONCE = 5_000
 """Of these, between two rests. A rest is as long as what it follows: so a scan takes no more than half of a core from
 what serves deliveries."""
-TAIL_RESTS = 4
-"""How many times as long as it read rests what reads for all followers together: they take a fifth of a core."""
+TAIL_RESTS = 9
+"""How many times as long as it read rests what reads for all followers together: they take a tenth of a core."""
+TAIL_EVENTS_AT_ONCE, TAIL_LOOKS_AT_ONCE = 10, 500
+"""Between two of these rests: about a millisecond. With 500 events at once a follower of everything made the 99th
+percentile of deliveries half as long again, at 1000 a second."""
 EVENTS_SHOWN = 100
 """In an answer, if nobody says how many."""
 FOLLOWERS_MAX = 16
 """At a time: each reads all that comes."""
-FOLLOW_SECONDS = 0.1
+FOLLOW_SECONDS = 0.2
 """Between two looks of a follower at what has come: what came together is read together."""
 HEARTBEAT_SECONDS = 15.0
 """Between two signs of life while nothing is to be told: so soon is it noticed that a follower has gone."""
@@ -247,12 +250,21 @@ async def _come(finding: Finding, query: EventQuery, payloads: bool) -> tuple[by
 
 
 def _read_tail(reader: Reader, query: EventQuery, payloads: bool) -> tuple[bytes, EventQuery | None]:
-    """In a worker: return a page as followers get it, and the query for the rest."""
-    started = time.monotonic()
-    values, page = page_of(reader, query, payloads=payloads)
-    text = b"".join([b"id: %b\ndata: %b\n\n" % (str(each["number"]).encode(), json_text(each)) for each in values])
-    time.sleep(TAIL_RESTS * (time.monotonic() - started))
-    return text, page.following
+    """In a worker: return a page as followers get it, and the query for the rest. It is read a few events at a time,
+    since the loop waits for the interpreter's lock meanwhile."""
+    found: list[Value] = []
+    following: EventQuery | None = query
+    while following is not None and len(found) < PAGE_EVENTS_MAX:
+        started = time.monotonic()
+        values, page = page_of(
+            reader, following, payloads=payloads, events_max=TAIL_EVENTS_AT_ONCE, looks_max=TAIL_LOOKS_AT_ONCE
+        )
+        found += values
+        following = page.following
+        time.sleep(TAIL_RESTS * (time.monotonic() - started))
+    return b"".join(
+        [b"id: %b\ndata: %b\n\n" % (str(each["number"]).encode(), json_text(each)) for each in found]
+    ), following
 
 
 def _sign_of_life(number: int) -> bytes:

@@ -183,6 +183,8 @@ def _add_lookups(app: QuartTrio, reader: Reader, worker: Worker, reasons: Reason
             body = await worker.run(_look_up, why, lookup, reader, *key)
         except lookups.Expired as error:
             raise Refused(refuse("expired", str(error))) from None
+        except lookups.BodyForgotten as error:
+            raise Refused(refuse("forgotten", str(error))) from None
         return response(Answer(200, unwrap(missing if body is None else body)))
 
     @operation(
@@ -204,7 +206,12 @@ def _add_lookups(app: QuartTrio, reader: Reader, worker: Worker, reasons: Reason
         first = unwrap(await worker.run(_receipts, found) or NO_EVENT)  # what fails here is still answered
         return Response(_receipt_list(worker, first, found), 200, {"content-type": "application/json"})
 
-    @operation("The normalised event of this id.", {200: json_of("Event")}, ["not_found", "expired"], query=[EVENT_ID])
+    @operation(
+        "The normalised event of this id.",
+        {200: json_of("Event")},
+        ["not_found", "expired", "forgotten"],
+        query=[EVENT_ID],
+    )
     async def events(source_id: str, event_id: str | None = None) -> Response:
         try:
             return await find(lookups.event, NO_EVENT, source_id, unwrap(params.event_id(event_id, query_string())))

@@ -34,7 +34,7 @@ function receiptNodes(found, server, again) {
     outcome: outcome(found.outcome ?? (found.deferred ? "deferred" : "pending")), "why it waits": found.reason, "tried again at": moment(found.next_attempt_at),
     type: found.event_type, received: moment(found.received_at), finished: moment(found.finished_at), attempts: String(found.attempts),
     error: found.error, "duplicate of": found.duplicate_of, "replay of": found.replay_of && JSON.stringify(found.replay_of), discarded: moment(discarded),
-    archive: found.archive && `the body left ${found.archive_expired_at}`,
+    archive: found.archive && (found.forgotten_at ? `forgotten ${found.forgotten_at}` : `the body left ${found.archive_expired_at}`),
   }))];
   if (history.length) nodes.push(table("History", ["At (UTC)", "Change", "Attempts", "Error"], history.map((turn) => ({
     cells: [moment(turn.at), turn.change, String(turn.attempts ?? ""), turn.error ?? ""] }))));

@@ -1,0 +1,171 @@
+"""What whoever looks on costs those who send: latency alone, and with a page, a follower, a scrape and an export.
+
+    python -m bench.watched [--rate 1000] [--seconds 15] [--repeats 3] [--events 500000]
+
+An open loop as in `bench.latency`, on a store that holds so many events. In each repeat one server works alone, and one
+while the requests of the admin page come every two seconds, `/metrics` is scraped every second, a follower reads
+`/tail`, and exports of the whole store follow one another. They all share the generator's core, with the lowest
+priority, so that they do not delay the generator itself; the server's core is its own.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from http.client import HTTPConnection
+from pathlib import Path
+
+from bench import admin, books, filled, report
+from bench.child import LOAD_CORE, SERVER_CORE, pin
+from bench.latency import FIGURES, WARM_SECONDS, Sender, load_at
+from bench.peers import PEERS
+from bench.workload import SEED
+
+PAGE = ("/metrics", "/sources")
+"""What the page asks for, every PAGE_SECONDS."""
+WATCHERS = ("page", "scrape", "follow", "export")
+GENERATOR_NICE = -15
+PAGE_SECONDS, SCRAPE_SECONDS = 2.0, 1.0
+
+
+def run_once(store: Path, rate: float, seconds: float, watchers: Sequence[str]) -> dict[str, float]:
+    """One server, with figures of its deliveries, and of how often it was looked at."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        directory = Path(name)
+        filled.copy(store, directory / "data")
+        child, port = PEERS["tidegate"].start(directory, SERVER_CORE)
+        sender = Sender()
+        requests = sender.requests()
+        try:
+            load_at(port, requests, WARM_SECONDS, rate)
+            with _watchers(directory, admin.port_of(child), watchers) if watchers else _nobody() as seen:
+                before = child.cpu_seconds()
+                load = load_at(port, requests, seconds, rate)
+                cpu = child.cpu_seconds() - before
+            books.catch_up(directory / "data")
+            child.stop()
+        finally:
+            child.kill()
+        if load.refused:
+            raise RuntimeError(f"{load.refused} answers were not 200")
+    found = {name: load.percentile(share) for name, share in FIGURES}
+    return found | {"cpu_us_per_request": cpu / max(1, load.answered) * 1e6} | seen
+
+
+@contextmanager
+def _nobody() -> Iterator[dict[str, float]]:
+    yield {}
+
+
+@contextmanager
+def _watchers(directory: Path, port: int, names: Sequence[str]) -> Iterator[dict[str, float]]:
+    """Look on meanwhile; at the end say how often."""
+    seen: dict[str, float] = {}
+    own = [sys.executable, "-m", "bench.watched", "--watch", str(port), str(directory / "tidegate.toml"), *names]
+    command = ["nice", "-n", str(19 - GENERATOR_NICE), *own]
+    watchers = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert watchers.stdin is not None
+    assert watchers.stdout is not None
+    try:
+        watchers.stdout.readline()
+        yield seen
+    finally:
+        watchers.stdin.close()
+        seen.update(json.loads(watchers.stdout.read() or "{}"))
+        watchers.wait()
+
+
+class _Watch:
+    """The watchers of one server, each in a thread; counts what each did."""
+
+    def __init__(self, port: int, config: Path) -> None:
+        self._port = port
+        self._config = config
+        self._done = threading.Event()
+        self.seen = {"pages": 0, "scrapes": 0, "followed_bytes": 0, "exports": 0}
+
+    def page(self) -> None:
+        while not self._done.wait(PAGE_SECONDS):
+            for path in PAGE:
+                admin.get(self._port, path)
+            self.seen["pages"] += 1
+
+    def scrape(self) -> None:
+        while not self._done.wait(SCRAPE_SECONDS):
+            admin.get(self._port, "/metrics")
+            self.seen["scrapes"] += 1
+
+    def follow(self) -> None:
+        connection = HTTPConnection("127.0.0.1", self._port)
+        connection.request("GET", "/tail")
+        response = connection.getresponse()
+        while not self._done.is_set():
+            self.seen["followed_bytes"] += len(response.read1())
+
+    def export(self) -> None:
+        number = 0
+        while not self._done.is_set():
+            number += 1
+            target = self._config.parent / f"export-{number}.ndjson.zst"
+            command = [sys.executable, "-m", "server", "export", str(target), "--config", str(self._config)]
+            exporting = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+            while exporting.poll() is None and not self._done.wait(0.05):
+                pass
+            exporting.kill()
+            self.seen["exports"] += exporting.wait() == 0
+
+    def run(self, names: Sequence[str]) -> None:
+        """Work until stdin ends."""
+        for name in names:
+            threading.Thread(target=getattr(self, name), daemon=True).start()
+        print(flush=True)
+        sys.stdin.read()
+        self._done.set()
+        time.sleep(0.2)
+        print(json.dumps(self.seen), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rate", type=report.above_zero, default=1000.0, help="requests a second (default: 1000)")
+    parser.add_argument("--seconds", type=report.above_zero, default=15.0, help="of load in each run (default: 15)")
+    parser.add_argument("--repeats", type=report.whole_above_zero, default=3, help="runs of each (default: 3)")
+    parser.add_argument("--events", type=report.whole_above_zero, default=500_000, help="in the store before")
+    parser.add_argument(
+        "--watchers", type=report.some_of(list(WATCHERS), ","), default=WATCHERS, help=f"some of {','.join(WATCHERS)}"
+    )
+    parser.add_argument("--watch", nargs="+", metavar="PORT CONFIG WATCHER", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.watch is not None:
+        port, config, *names = arguments.watch
+        _Watch(int(port), Path(config)).run(names)
+        os._exit(0)
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        store = Path(name) / "store"
+        filled.fill(store, arguments.events, SEED)
+        pin(LOAD_CORE)
+        with suppress(PermissionError):  # not root: then watchers delay the generator a little
+            os.setpriority(os.PRIO_PROCESS, 0, GENERATOR_NICE)
+        runs: dict[str, list[dict[str, float]]] = {"alone": [], "watched": []}
+        for _ in range(arguments.repeats):
+            for title, each in runs.items():
+                each.append(
+                    run_once(store, arguments.rate, arguments.seconds, arguments.watchers if title == "watched" else ())
+                )
+                report.say(f"{title}: {each[-1]}")
+    medians = {
+        title: {key: statistics.median(run[key] for run in each) for key in each[0]} for title, each in runs.items()
+    }
+    ratio = {key: round(medians["watched"][key] / medians["alone"][key], 3) for key in medians["alone"]}
+    print(json.dumps({"watched to alone": ratio, "medians": medians, "runs": runs}, indent=2))
+
+
+if __name__ == "__main__":
+    main()

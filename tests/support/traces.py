@@ -1,0 +1,43 @@
+"""What is left of events in the files of a store: texts, and pieces of what the store has compressed them to."""
+
+from collections.abc import Collection, Iterator
+from contextlib import closing
+from pathlib import Path
+
+from storage.lmdb_store.environment import Store
+from storage.read.pieces import pieces_of
+from storage.read.snapshot import Snapshots
+
+PIECE_BYTES = 24
+"""So long that it is nowhere by chance."""
+
+
+def traces_of(path: Path, numbers: Collection[int]) -> set[bytes]:
+    """Return pieces of the stored bodies, and of the results, of the records that hold these events."""
+    found: set[bytes] = set()
+    with closing(Store.open(path, mode="read")) as store:
+        with Snapshots(store).take() as snapshot:
+            firsts = {head.first for number in numbers if (head := snapshot.head_of(number)) is not None}
+        with store.read_transaction() as txn:
+            for first in firsts:
+                found.update(_pieces(b"".join(bytes(piece) for _, piece in pieces_of(txn, store.bodies, first))))
+            for _, value in txn.cursor(db=store.results):
+                found.update(_pieces(bytes(value)[64:]))
+    return found
+
+
+def _pieces(content: bytes) -> Iterator[bytes]:
+    for at in range(PIECE_BYTES, len(content) - PIECE_BYTES, PIECE_BYTES):
+        yield content[at : at + PIECE_BYTES]
+
+
+def left_in(path: Path, traces: Collection[bytes]) -> list[str]:
+    """Return the files of this directory that have any of these in them."""
+    return sorted(
+        f"{each.name} at {content.find(trace)}"
+        for each in path.rglob("*")
+        if each.is_file()
+        for content in [each.read_bytes()]
+        for trace in traces
+        if trace in content
+    )
