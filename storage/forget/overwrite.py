@@ -85,7 +85,17 @@ def may_overwrite(store: Store, free: Free) -> bool:
 
 
 def overwrite_free(store: Store, wanted: Sequence[int]) -> None:
-    """Overwrite those of these pages that are free; call in a write transaction that has changed nothing yet."""
+    """Overwrite those of these pages that are free; call in a write transaction that has changed nothing yet.
+
+    Raises StoreError.
+    """
+    try:
+        _overwrite_free(store, wanted)
+    except OSError as error:
+        raise StoreError(f"what was forgotten cannot be overwritten: {error.strerror}") from error
+
+
+def _overwrite_free(store: Store, wanted: Sequence[int]) -> None:
     with _opened(store) as pages:
         meta = pages.newest()
         free = pages.free_pages(meta, store.oldest_read())

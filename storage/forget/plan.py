@@ -65,10 +65,12 @@ class ForgetPlan:
         for key in snapshot.first_numbers("results", start):
             if snapshot.exhausted or step.is_full:
                 return key
-            if numpy.isin(result_numbers(key_of(key), snapshot.results_value(key)), self._numbers).any():
+            numbers = result_numbers(key_of(key), snapshot.results_value(key))
+            places = numpy.minimum(self._numbers.searchsorted(numbers), len(self._numbers) - 1)
+            mine = numbers[self._numbers[places] == numbers]
+            if len(mine):
                 details = snapshot.results(key)
-                mine = details.keys() & set(self._numbers.tolist())
-                made = details | {number: forgotten_detail(details[number]) for number in mine}
+                made = details | {number: forgotten_detail(details[number]) for number in mine.tolist()}
                 if made != details:
                     step.puts.append(("results", key_of(key), encode_results(key_of(key), made)))
         return None
@@ -81,7 +83,8 @@ class ForgetPlan:
                 while len(numbers) and not snapshot.exhausted and not step.is_full:
                     head = snapshot.head_of(int(numbers[0]))
                     end = int(numbers[0]) + 1 if head is None else head.end
-                    mine, numbers = numbers[numbers < end], numbers[numbers >= end]
+                    count = int(numbers.searchsorted(end))
+                    mine, numbers = numbers[:count], numbers[count:]
                     if head is not None:
                         self._rewrite(snapshot, head, set((mine - head.first).tolist()), step)
             yield step

@@ -1,5 +1,6 @@
 """The store without what was forgotten: its pages, its records, and what retention and verify make of them."""
 
+import errno
 import os
 from collections.abc import Collection
 from pathlib import Path
@@ -9,7 +10,9 @@ import lmdb
 import pytest
 
 from server.intake.forgetting import without_items
+from storage import sync
 from storage.check.verify import verify
+from storage.errors import StoreError
 from storage.forget.find import events_of_id
 from storage.forget.overwrite import clear_holes, flush_pages, may_overwrite
 from storage.forget.pages import PageFile, runs
@@ -201,3 +204,23 @@ def test_bodies_of_the_forgotten_are_counted_once(tmp_path: Path, order: str) ->
             assert verify(tmp_path).problems == []
         assert writer.totals["demo"].expired == 5
         assert (writer.totals["demo"].dead_now, writer.totals["demo"].discarded) == (0, 1)
+
+
+def test_a_disk_that_refuses_ends_no_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be overwritten is an error of the store as any other: nothing else is lost, and it is still owed."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EIO, "no")
+
+    with opened(tmp_path) as (store, writer):
+        writer.write(Group([Append(delivery(1, ["a"], body=b'{"a":1}'), 1, EventStatus.DEFERRED)]))
+        writer.write(Group(changes=[outcome(EventStatus.PROCESSED, [1])]))
+        forget(store, writer, [1])
+        free = clear_holes(store)
+        writer.write(Group())
+        monkeypatch.setattr(sync, "write_at", refuse)
+        with pytest.raises(StoreError, match="cannot be overwritten"):
+            writer.write(Group(erasure=Erasure(overwrite=free.pages.tolist())))
+        monkeypatch.undo()
+        overwrite(store, writer)
+    assert verify(tmp_path).ok
