@@ -5,9 +5,10 @@ import { make } from "./element.js";
 const POINTS_MAX = 900;
 const HEIGHT = 130;
 const POWERS_OF_2 = Array.from({ length: 50 }, (_, power) => 2 ** power);
+const WHOLE = Array.from({ length: 30 }, (_, at) => [1, 2, 5][at % 3] * 10 ** Math.floor(at / 3));
 const CHARTS = [
   { title: "Events a second", words: perSecond, series: { received: "received", processed: "processed", other: "duplicate or dropped", dead: "dead" } },
-  { title: "Pending", words: count, series: { pending: "pending" } },
+  { title: "Pending", words: count, series: { pending: "pending" }, steps: WHOLE },
   { title: "Oldest pending", words: duration, series: { oldest: "age" } },
   { title: "Disk, a write on average", words: duration, series: { journal: "journal", commit: "commit" } },
   { title: "Store", words: bytes, series: { used: "used" }, steps: POWERS_OF_2, note: (last) => `of ${bytes(last.map)}` },
