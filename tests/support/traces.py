@@ -13,7 +13,7 @@ PIECE_BYTES = 24
 
 
 def traces_of(path: Path, numbers: Collection[int]) -> set[bytes]:
-    """Return pieces of the stored bodies, and of the results, of the records that hold these events."""
+    """Return pieces of the stored bodies of the records that hold these events, and of all results."""
     found: set[bytes] = set()
     with closing(Store.open(path, mode="read")) as store:
         with Snapshots(store).take() as snapshot:
@@ -31,13 +31,21 @@ def _pieces(content: bytes) -> Iterator[bytes]:
         yield content[at : at + PIECE_BYTES]
 
 
-def left_in(path: Path, traces: Collection[bytes]) -> list[str]:
-    """Return the files of this directory that have any of these in them."""
+def left_in(path: Path, texts: Collection[str], traces: Collection[bytes] = ()) -> list[str]:
+    """Return the files of this directory that have any of these texts in them, or of these pieces unless a value that
+    the store holds now has it, too: what others have said."""
+    alive = _values(path)
+    wanted = {text.encode() for text in texts} | {trace for trace in traces if trace not in alive}
     return sorted(
         f"{each.name} at {content.find(trace)}"
         for each in path.rglob("*")
         if each.is_file()
         for content in [each.read_bytes()]
-        for trace in traces
+        for trace in wanted
         if trace in content
     )
+
+
+def _values(path: Path) -> bytes:
+    with closing(Store.open(path, mode="read")) as store, store.read_transaction() as txn:
+        return b"".join(bytes(value) for db in (store.bodies, store.results) for _, value in txn.cursor(db=db))
