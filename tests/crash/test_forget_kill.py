@@ -18,8 +18,8 @@ from tests.support.server import ROOT, Child, Children
 from tests.support.traces import left_in, traces_of
 from tests.support.waiting import eventually
 
-CALLS = 1500
-"""About as many as the command makes in such a store."""
+CALLS = 3000
+"""Somewhat fewer than the command makes in such a store."""
 OTHERS, FORGOTTEN = 60, 5
 ANYWHERE = sorted(Random(11).sample(range(1, CALLS), 10))
 
