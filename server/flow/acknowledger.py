@@ -126,10 +126,10 @@ class Acknowledger:
         return self._journal.error is None and self._committer.failure is None
 
     async def _overwrite_journal(self, overwritten: trio.Event) -> None:
-        while not self._committer.is_settled and self._committer.failure is None:
+        while not (settled := self._committer.is_settled) and self._committer.failure is None:
             self._committer.flush()
             await self._committer.group_ended()
-        if self._committer.is_settled:
+        if settled:
             await self._journaling.run(self._journal.overwrite)
         self._journal_overwritten = None
         overwritten.set()
