@@ -31,7 +31,8 @@ from storage.lmdb_store.child import command, environment
 from storage.lmdb_store.environment import Store
 from storage.lmdb_store.errors import lmdb_errors
 from storage.lmdb_store.making import RETENTION_KEY
-from storage.migrate.format_1 import NUMBER, OldStore, appends_in
+from storage.migrate.format_1 import NUMBER, OldStore
+from storage.migrate.format_1_records import appends_in
 from storage.migrate.records import Record, records_of
 from storage.model import Group
 from storage.write.writer import Writer, journaled
