@@ -35,6 +35,7 @@ from storage.lmdb_store.making import (
     settle,
 )
 from storage.lmdb_store.place import check_files
+from storage.lmdb_store.reserve import reserve_bytes
 from storage.lmdb_store.stale_places import free_stale_places
 from storage.lmdb_store.transactions import PLACES_KEPT, Transactions, when_there_is_a_place
 from storage.lmdb_store.truncation import check_truncation
@@ -42,9 +43,6 @@ from storage.lmdb_store.witness import Witness
 
 DATABASES_MAX = 16
 """LMDB fixes this when it opens; more than there are, so that a later format may add some."""
-RESERVE_SHARE = 20
-RESERVE_BYTES_MIN = 256 * 1024 * 1024
-RESERVE_SHARE_OF_TINY = 4
 
 OpenEnvironment = Callable[..., Any]
 _FIXED_PAGES = 3
@@ -260,11 +258,6 @@ class Store:
         finally:
             os.close(data)
         self._taken_back = False
-
-
-def reserve_bytes(map_size_bytes: int) -> int:
-    """Return how much of a map of this size is kept for outcomes, and for all else that deletes or changes."""
-    return min(max(map_size_bytes // RESERVE_SHARE, RESERVE_BYTES_MIN), map_size_bytes // RESERVE_SHARE_OF_TINY)
 
 
 def _open(path: Path, open_environment: OpenEnvironment, **options: Any) -> Any:
