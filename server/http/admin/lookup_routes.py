@@ -16,7 +16,7 @@ from server.http.answer import Answer
 from server.http.asgi.routes import response
 from server.http.operation import Content, Parameter, json_of, operation
 from server.observe import receipts as lookups
-from server.observe.schemas import TEXT, one_of
+from server.observe.json_schema import TEXT, one_of
 from storage.read.reader import Reader
 
 RECEIPTS_IN_HAND_MAX = 500

@@ -25,9 +25,9 @@ from server.http.head import Fields
 from server.http.operation import Content, Parameter, json_of, operation
 from server.observe import receipts as lookups
 from server.observe.health import Health
+from server.observe.json_schema import TEXT
 from server.observe.metrics import CONTENT_TYPE
 from server.observe.refusals import REFUSALS_MAX, describe
-from server.observe.schemas import TEXT
 from storage.errors import StoreError
 from storage.read.reader import Reader
 from storage.refusals.records import RefusalRecord
