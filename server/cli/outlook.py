@@ -11,7 +11,8 @@ from server.config.load import Config
 from server.config.retention import policy_of
 from server.observe.outlook import full_at
 from storage.errors import StoreError, StoreMissing
-from storage.lmdb_store.environment import Store, reserve_bytes
+from storage.lmdb_store.environment import Store
+from storage.lmdb_store.reserve import reserve_bytes
 from storage.lmdb_store.room import Room, guard_bytes
 from storage.read.reader import Reader
 from storage.read.snapshot import Snapshots

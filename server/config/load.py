@@ -15,10 +15,7 @@ from server.base.source import Source, field_path
 from server.config import secrets
 from server.config.secrets import InvalidValue, SecretContext
 from server.config.settings import (
-    DEFAULT_SCHEME,
     SECTIONS,
-    SOURCE_SETTINGS,
-    WEBHOOK_SETTINGS,
     Config,
     DedupConfig,
     LimitsConfig,
@@ -27,6 +24,7 @@ from server.config.settings import (
     ServerConfig,
     StorageConfig,
 )
+from server.config.source_settings import DEFAULT_SCHEME, SOURCE_SETTINGS, WEBHOOK_SETTINGS
 from server.config.toml_text import ConfigError, Table, parse
 from server.config.values import REQUIRED, Address, Setting, settings_of
 from server.intake.schemes import SCHEMES

@@ -11,7 +11,7 @@ Order of operations
 1. `commit` and `change_status` only put things on a list.
 2. *Write*: a moment later, or at once where somebody waits, all batches and all changes are one *group*, which the
    storage's writer puts into one transaction, in a thread of its own.
-3. *Settle*, on the trio thread: new totals, then the queues, then the callbacks that have not run yet.
+3. *Settle* (`group.py`), on the trio thread: new totals, then the queues, then the callbacks that have not run yet.
 
 When a group fails, the batch that is not answered yet (it is the last) is refused and forgotten; what was answered, and
 the changes, wait. From then on deliveries are refused at the door, and the rest alone is tried every second until it
@@ -22,25 +22,23 @@ longer hold what fsync lost.
 Rejected: committing on the loop (one slow fsync would stop every answer).
 """
 
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import groupby
 
 import trio
 
 from server.base.histogram import EVENTS, SECONDS, Histogram
 from server.base.wakeup import Wakeup
 from server.base.worker import SoleWorker
-from server.flow.batch import Batch, PendingAppend
-from server.flow.source_state import Committed, SourceState
+from server.flow.batch import Batch
+from server.flow.group import Counted, GroupSteps, OnDisk, PendingChange, PendingGroup, StepKind
+from server.flow.source_state import SourceState
 from storage.errors import StoreError, StoreFailed, StoreFull
 from storage.index_step import IndexStep
 from storage.lmdb_store.room import Room
-from storage.model import Append, Group, StatusChange, Written
+from storage.model import StatusChange, Written
 from storage.removal import Removal
 from storage.rewrite import Erasure
-from storage.statuses import Totals
 from storage.write.writer import Writer
 
 RETRY_SECONDS = 1.0
@@ -55,11 +53,6 @@ FLUSHED_SECONDS_MAX = 5.0
 
 FULL = StoreFull("what is left is kept for outcomes")
 
-OnDisk = Callable[[], None]
-Counted = Callable[[Mapping[str, Totals]], None]
-"""Gets the new totals of the sources that a group touched."""
-PendingChange = tuple[SourceState, StatusChange, OnDisk]
-
 
 class Committer:
     """Takes numbered batches and changes of status; `run` writes them. Made inside `trio.run`."""
@@ -72,17 +65,10 @@ class Committer:
         """Not in the store yet. All but the last are answered."""
         self._changes: list[PendingChange] = []
         """Not in the store yet."""
-        self._removal: Removal | None = None
-        """Goes with the next group."""
-        self._index: IndexStep | None = None
-        self._replay: tuple[str, bytes | None] | None = None
-        """So does this."""
-        self._erasure: Erasure | None = None
-        """And this."""
+        self._steps = GroupSteps()
+        """Go with the next group."""
         self.rewriting = trio.Lock()
         """Held by who plans a change of records that are there, until it is written."""
-        self._counted: Counted = _nobody
-        self._counted_erasure: Counted = _nobody
         self._awaited: list[trio.Event] = []
         """Who waits for a group that begins from here on."""
         self._changes_max: int | None = None  # in a group; None: all
@@ -114,49 +100,40 @@ class Committer:
 
     async def remove(self, removal: Removal, counted: Counted) -> bool:
         """Write a step of retention with the next group; return whether that succeeded. One at a time."""
-        self._removal, self._counted = removal, counted
+        self._steps.removal = removal, counted
         self._work.notify()
         await self.removal_ended()
         return self.failure is None
 
     async def removal_ended(self) -> None:
         """Return when no step of retention is on its way to the disk."""
-        while self._removal is not None and not self.lost:
-            await self.group_ended()
+        await self._step_ended("removal")
 
     async def put_index(self, step: IndexStep) -> bool:
         """Write a step of the look-up index with the next group; return whether that succeeded. One at a time."""
-        self._index = step
+        self._steps.index = step
         self._work.notify()
-        await self._index_ended()
+        await self._step_ended("index")
         return self.failure is None
-
-    async def _index_ended(self) -> None:
-        while self._index is not None and not self.lost:
-            await self.group_ended()
 
     async def put_replay(self, identity: str, record: bytes | None) -> bool:
         """Write the record of a replay, None to remove it; return whether that succeeded. One at a time."""
-        self._replay = identity, record
+        self._steps.replay = identity, record
         self._work.notify()
         self.flush()
-        await self._replay_ended()
+        await self._step_ended("replay")
         return self.failure is None
 
     async def erase(self, erasure: Erasure, counted: Counted) -> bool:
         """Write a step by which something is forgotten; return whether that succeeded. One at a time."""
-        self._erasure, self._counted_erasure = erasure, counted
+        self._steps.erasure = erasure, counted
         self._work.notify()
         self.flush()
-        await self._erasure_ended()
+        await self._step_ended("erasure")
         return self.failure is None
 
-    async def _erasure_ended(self) -> None:
-        while self._erasure is not None and not self.lost:
-            await self.group_ended()
-
-    async def _replay_ended(self) -> None:
-        while self._replay is not None and not self.lost:
+    async def _step_ended(self, kind: StepKind) -> None:
+        while self._steps.waits(kind) and not self.lost:
             await self.group_ended()
 
     def flush(self) -> None:
@@ -223,16 +200,7 @@ class Committer:
     @property
     def is_busy(self) -> bool:
         """Something waits to be written, or for the store to recover."""
-        return bool(
-            self._batches
-            or self._changes
-            or self._awaited
-            or self._removal
-            or self._index
-            or self._replay
-            or self._erasure
-            or self.failure
-        )
+        return bool(self._batches or self._changes or self._awaited or self._steps.any_waits or self.failure)
 
     @property
     def lost(self) -> bool:
@@ -259,58 +227,33 @@ class Committer:
         self._urgent.clear()
 
     async def _write_group(self) -> None:
-        batches, changes = self._batches.copy(), self._changes[: self._changes_max]
-        removal, index, replay, erasure = self._removal, self._index, self._replay, self._erasure
-        group = replace(_group_of(batches, changes, removal, index), replays=_replays_of(batches, replay))
-        if erasure is not None:
-            group = replace(group, erasure=erasure)
+        taken = PendingGroup(self._batches.copy(), self._changes[: self._changes_max], replace(self._steps))
+        group = taken.group()
         awaited, self._awaited = self._awaited, []
         started = trio.current_time()
         try:
             written = await self._writing.run(partial(self._writer.write, group))
         except StoreError as error:
-            self._failed(error, len(changes))
+            self._failed(error, len(taken.changes))
         else:
             self.failure = None
-            del self._batches[: len(batches)], self._changes[: len(changes)]
+            del self._batches[: len(taken.batches)], self._changes[: len(taken.changes)]
             if self._changes_max is not None:
                 self._changes_max = self._changes_max * 2 if self._changes else None
             self.commit_seconds.observe(trio.current_time() - started)
-            self._settle(group, batches, changes, written)
+            self._count(taken, written)
+            taken.settle(group, written)
             for event in awaited:
                 event.set()
-        if removal is not None:
-            self._removal = None
-        if index is not None:
-            self._index = None
-        if replay is not None:
-            self._replay = None
-        if erasure is not None:
-            self._erasure = None
+        self._steps.end(taken.steps)
         self._group_ended.unpark_all()
 
-    def _settle(self, group: Group, batches: list[Batch], changes: list[PendingChange], written: Written) -> None:
-        if batches:
-            self.commit_events.observe(batches[-1].end - self.stored_end)
-            self.stored_end = batches[-1].end
+    def _count(self, taken: PendingGroup, written: Written) -> None:
+        if taken.batches:
+            end = taken.batches[-1].end
+            self.commit_events.observe(end - self.stored_end)
+            self.stored_end = end
         self.room.use(written.used_bytes)
-        for state, _, _ in changes:
-            state.totals = written.totals[state.id]
-        if group.removal is not None:
-            self._counted(written.totals)
-        if group.erasure is not None:
-            self._counted_erasure(written.totals)
-        waiting = [each for batch in batches for each in batch.waiting]
-        digests = zip(written.digests, written.body_digests, strict=True)
-        entries = zip(waiting, group.appends, digests, strict=True)
-        for state, run in groupby(entries, key=lambda each: each[0].state):
-            state.totals = written.totals[state.id]
-            _into_queue(state, list(run))
-        for batch in batches:
-            if not batch.is_answered:
-                batch.answer()
-        for _, _, on_disk in changes:
-            on_disk()
 
     def _failed(self, error: StoreError, changes: int) -> None:
         self.failure = error
@@ -323,37 +266,3 @@ class Committer:
         if self._batches and not self._batches[-1].is_answered:
             for each in self._batches.pop().waiting:
                 each.refuse(error)
-
-
-def _nobody(_: Mapping[str, Totals]) -> None:
-    """Hear nothing."""
-
-
-def _group_of(
-    batches: Sequence[Batch], changes: Sequence[PendingChange], removal: Removal | None, index: IndexStep | None
-) -> Group:
-    """Return all of it, for one transaction."""
-    appends = [append for batch in batches for append in batch.appends]
-    touched = {waiting.state for batch in batches for waiting in batch.waiting} | {state for state, _, _ in changes}
-    oldest = {state.id: bound for state in touched if (bound := state.oldest_bound()) is not None}
-    return Group(appends, [change for _, change, _ in changes], oldest, removal, index)
-
-
-def _replays_of(batches: Sequence[Batch], replay: tuple[str, bytes | None] | None) -> dict[str, bytes | None]:
-    """Return the records of replays: how far what is appended brings them, and one that is written for itself."""
-    found = [each.replay for batch in batches for each in batch.waiting if each.replay is not None]
-    return dict([*found, *([replay] if replay is not None else [])])
-
-
-def _into_queue(state: SourceState, run: list[tuple[PendingAppend, Append, tuple[bytes, bytes]]]) -> None:
-    """Put deliveries of one source that are in the store into its queue."""
-    state.appended(
-        [
-            Committed(append.numbered, append.admitted, waiting.pending, packed, append.store_ms, bodies)
-            for waiting, append, (packed, bodies) in run
-        ]
-    )
-    for waiting, append, _ in run:
-        if waiting.admission.over_limit:
-            state.went_over(waiting.admission.over_limit)
-        state.counts.rejected += sum(map(len, append.numbered.deliveries.rejected))

@@ -10,7 +10,7 @@ The statuses of refusals come from their codes, by the table of `base/refusal.py
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from server.observe.schemas import Schema, reference
+from server.observe.json_schema import Schema, reference
 from storage.frozen import frozen
 
 View = TypeVar("View", bound=Callable[..., Any])

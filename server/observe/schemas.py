@@ -6,55 +6,28 @@ table is read from it: statuses, counters, settings.
 
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any
 
 from server.base.source import Source
 from server.flow.source_state import SinceStart
+from server.observe.command_schemas import COMMAND_SCHEMAS
+from server.observe.json_schema import (
+    ANYTHING,
+    COUNT,
+    FLAG,
+    NUMBER,
+    TEXT,
+    TEXTS,
+    TIME,
+    Schema,
+    closed,
+    list_of,
+    one_of,
+    or_null,
+    reference,
+)
 from server.observe.sources import SHOWN_SETTINGS
 from storage.history import DIED, DISCARDED, REQUEUED
 from storage.statuses import COUNTERS, GAUGES, OUTCOMES, EventStatus
-
-Schema = Mapping[str, Any]
-"""A JSON Schema."""
-
-
-def reference(name: str) -> Schema:
-    """Return a schema that is the one of this name."""
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-def closed(properties: Mapping[str, Schema], optional: Mapping[str, Schema] | None = None) -> Schema:
-    """Return the schema of an object with these properties, and perhaps the optional ones, and no others."""
-    return {
-        "type": "object",
-        "properties": {**properties, **(optional or {})},
-        "required": list(properties),
-        "additionalProperties": False,
-    }
-
-
-def list_of(items: Schema) -> Schema:
-    """Return the schema of an array."""
-    return {"type": "array", "items": items}
-
-
-def or_null(schema: Schema) -> Schema:
-    """Return a schema that allows null too."""
-    return {"anyOf": [schema, {"type": "null"}]}
-
-
-def one_of(*values: object) -> Schema:
-    """Return the schema of one of these values."""
-    return {"enum": list(values)}
-
-
-TEXT: Schema = {"type": "string"}
-COUNT: Schema = {"type": "integer", "minimum": 0}
-NUMBER: Schema = {"type": "number"}
-FLAG: Schema = {"type": "boolean"}
-TIME: Schema = {"type": "string", "format": "date-time"}
-ANYTHING: Schema = {}
-TEXTS: Schema = {"type": "object", "additionalProperties": TEXT}
 
 _SOURCE_TYPE = one_of("webhook", "segment")
 
@@ -150,25 +123,6 @@ _LISTED = closed(
         "finished_at": or_null(TIME),
     },
     {"duplicate_of": or_null(TEXT), "error": or_null(TEXT), "payload": ANYTHING, **_LEFT},
-)
-
-_REPLAY = closed(
-    {
-        "replay": TEXT,
-        "source": TEXT,
-        "to": TEXT,
-        "state": TEXT,
-        "replayed": COUNT,
-        "gone": COUNT,
-        "limit": or_null(COUNT),
-        "outcome": list_of(TEXT),
-        "since": or_null(TIME),
-        "until": or_null(TIME),
-        "before": or_null(COUNT),
-        "after": or_null(COUNT),
-        "started_at": TIME,
-        "ended_at": or_null(TIME),
-    }
 )
 
 SCHEMAS: Mapping[str, Schema] = {
@@ -290,46 +244,5 @@ SCHEMAS: Mapping[str, Schema] = {
             )
         }
     ),
-    "DeadCommand": {
-        "anyOf": [
-            closed({"source": TEXT, "event_ids": list_of(TEXT)}),
-            closed({"source": TEXT, "all": one_of(True)}, {"since": TEXT, "error": TEXT, "limit": COUNT}),
-        ]
-    },
-    "Requeued": closed({"requeued": COUNT, "unknown": list_of(TEXT)}),
-    "Discarded": closed({"discarded": COUNT, "unknown": list_of(TEXT)}),
-    "ForgetCommand": closed({"source": TEXT, "event_ids": list_of(TEXT)}, {"pending": FLAG, "wait": FLAG}),
-    "Forgotten": closed(
-        {
-            "forgotten": COUNT,
-            "events": COUNT,
-            "pending": list_of(TEXT),
-            "unknown": list_of(TEXT),
-            "overwritten": FLAG,
-        }
-    ),
-    "SourceCommand": closed({"source": TEXT}),
-    "Retried": closed({"retried": COUNT, "source_waited": FLAG}),
-    "ReplayCommand": {
-        "anyOf": [
-            closed({"stop": TEXT}),
-            closed(
-                {"source": TEXT},
-                dict.fromkeys(("to", "since", "until", "outcome", "type", "event_id", "id", "provider_id"), TEXT)
-                | {"where": list_of(TEXT), "limit": COUNT, "dry_run": FLAG},
-            ),
-        ]
-    },
-    "Replay": {"anyOf": [_REPLAY, closed({"dry_run": one_of(True), "events": COUNT, "gone": COUNT})]},
-    "Replays": closed({"replays": list_of(_REPLAY)}),
-    "TrustClockCommand": closed({"dry_run": FLAG}),
-    "TrustedClock": closed(
-        {
-            "dry_run": FLAG,
-            "withheld_seconds": NUMBER,
-            "ids_expiring": COUNT,
-            "bodies_expiring": COUNT,
-            "receipts_expiring": COUNT,
-        }
-    ),
+    **COMMAND_SCHEMAS,
 }

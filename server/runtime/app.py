@@ -1,4 +1,4 @@
-"""The composition root: builds every object from the configuration, starts them in order, stops them in reverse."""
+"""The server: starts in order the parts that `parts.py` builds, gives each listener what it asks, stops in reverse."""
 
 import os
 import socket
@@ -8,23 +8,10 @@ from typing import Any
 import trio
 
 from server import __version__
-from server.base import log
-from server.base.byte_budget import ByteBudget
-from server.base.clock import Clock
 from server.base.refusal import Refusal
 from server.base.worker import Worker
-from server.config.capacity import memory_ids_max, read_machine
 from server.config.load import Config
-from server.config.retention import policy_of
-from server.flow.acknowledger import Acknowledger
-from server.flow.committer import Committer
-from server.flow.engine import Engine
-from server.flow.forgetting import Forgetting
-from server.flow.indexing import IndexingTask
-from server.flow.replaying import Replays
-from server.flow.retention import RetentionTask
-from server.flow.runner import Function, Shared
-from server.flow.suspects import find_suspects
+from server.flow.runner import Function
 from server.flow.trust import foreseen
 from server.http.admin.command_routes import Commands
 from server.http.admin.event_routes import Finding
@@ -32,15 +19,10 @@ from server.http.admin.routes import build_admin_app
 from server.http.asgi.routes import build_public_app
 from server.http.fast.event_loop import FastIntake
 from server.http.frontend import RefusedRequest
-from server.http.gate import Gate
 from server.http.listener import serve as serve_http
-from server.observe.health import Health, storage_refusal
-from server.observe.metrics import Metrics, Requests
-from server.observe.outlook import Capacity
-from server.observe.progress import SourceProgress
-from server.observe.refusals import Refusals
+from server.observe.health import storage_refusal
+from server.observe.metrics import Metrics
 from server.observe.sources import describe_sources
-from server.observe.watch import Watch
 from server.runtime.chores import (
     check_readers,
     guard_disk,
@@ -51,130 +33,22 @@ from server.runtime.chores import (
     write_time,
 )
 from server.runtime.gc import collect_young, tune
-from server.runtime.reload import Reload
+from server.runtime.parts import Parts
 from server.runtime.signals import HangUp, notify
-from storage.dedup.index import DedupIndex
-from storage.journal.journal import Journal
 from storage.lmdb_store.environment import Store
-from storage.lmdb_store.room import Room
 from storage.read.reader import Reader
-from storage.retain.policy import ON_ITS_WAY_MS
-from storage.write.writer import Writer
 
 RECORD_SECONDS = 1.0
 """The longest that a drain waits for the record of refused requests: it is not worth more."""
 
 
-class Server:
-    """Everything, built and wired. `start` and `drain` read top to bottom in the order that they promise."""
+class Server(Parts):
+    """The server that these parts make. `start` and `drain` read top to bottom in the order that they promise."""
 
     def __init__(
         self, config: Config, functions: dict[str, Function], store: Store, log_lines_dropped: Callable[[], int]
     ) -> None:
-        self.config = config
-        self.log_lines_dropped = log_lines_dropped
-        self.store = store
-        self.log = log.get("tidegate")
-        self.clock = Clock()
-        writer = Writer(store)
-        if writer.recovered:
-            self.log.info("taken from the journal", events=writer.recovered)
-        if writer.clock.withholds:
-            self.log.warning("the wall clock is not believed", ahead_seconds=writer.clock.now().withheld_ms / 1000)
-        self.journal = Journal(store)
-        self.committer = Committer(writer, Room(store, config.storage.free_bytes_min))
-        self.acknowledger = Acknowledger(self.committer, self.journal)
-        self.index = DedupIndex(
-            config.dedup.window_ms,
-            memory_ids_max(config, read_machine(config.storage.path)),
-            config.storage.path,
-            longer_ms=ON_ITS_WAY_MS,
-        )
-        self.index_ready = trio.Event()
-        self.lookup, self.looking_up = Reader(store), Worker("look-ups")
-        self.indexing, self.disk = Worker("index"), Worker("disk")
-        self.suspects = find_suspects(store)
-        shared = Shared(
-            committer=self.committer,
-            index=self.index,
-            index_ready=self.index_ready,
-            indexing=self.indexing,
-            reader=Reader(store),
-            reading=Worker("reader"),
-            budget=ByteBudget(config.queue.bytes_max),
-            clock=self.clock,
-            suspects=self.suspects,
-            events_max=config.queue.events_max,
-        )
-        self.engine = Engine(shared, writer.totals, self.lookup, self.looking_up)
-        self.engine.configure(config.sources, functions)
-        self.replays = Replays(
-            self.engine,
-            self.acknowledger,
-            self.committer,
-            Reader(store),
-            now_ms=self.clock.now_ms,
-            backlog_events_max=config.queue.backlog_events_max,
-        )
-        applies = store.has_defaults or config.retention_is_configured
-        self.retention = RetentionTask(
-            self.committer,
-            store,
-            policy_of(config.retention, config.dedup, applies=applies),
-            requeueing=self.engine.is_requeueing,
-            counted=self.engine.counted,
-        )
-        self.index_task = IndexingTask(self.committer, store)
-        self.watch = Watch(self.engine, self.clock)
-        self.progress = SourceProgress(
-            self.engine,
-            self.lookup,
-            self.looking_up,
-            self.clock,
-            backlog_events_max=config.queue.backlog_events_max,
-        )
-        self.reload = Reload(config, self.engine)
-        self.capacity = Capacity(
-            config,
-            lambda: self.reload.config.sources,
-            self.lookup,
-            self.committer.room,
-            self.clock,
-            retention=applies,
-        )
-        self.health = Health(
-            self.committer,
-            self.engine,
-            self.journal,
-            self.index,
-            self.index_ready,
-            retention=self.retention,
-            indexing=self.index_task,
-            retention_unset=not applies,
-            watch=self.watch,
-            progress=self.progress,
-            capacity=self.capacity,
-        )
-        self.requests = Requests()
-        self.refusals = log.Throttled("tidegate.http", "refused")
-        self.record = Refusals(config.storage.path, list(config.sources), Worker("refusals"), self.clock)
-        self.forgetting = Forgetting(
-            self.engine,
-            committer=self.committer,
-            acknowledger=self.acknowledger,
-            replays=self.replays,
-            forget_refusals=self.record.forget,
-            store=store,
-            now_ms=self.clock.now_ms,
-        )
-        self.gate = Gate(
-            self.engine,
-            self.acknowledger,
-            self.health,
-            limits=config.limits,
-            backlog_events_max=config.queue.backlog_events_max,
-            clock=self.clock,
-        )
+        super().__init__(config, functions, store, log_lines_dropped)
         self.drain_requested = trio.Event()
         self._public_closing, self._public_closed = trio.Event(), trio.Event()
         self._engine_stopped = trio.Event()

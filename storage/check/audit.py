@@ -10,12 +10,12 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy
 
 from storage.check.index import IndexAudit, check_rows
+from storage.check.recount import OnProblem, Recount
 from storage.codec.log_record import LogHead
 from storage.codec.records import DIGEST_BYTES, body_digests_of, digests_of
 from storage.codec.status_rows import is_pending
@@ -23,52 +23,16 @@ from storage.errors import StoreError
 from storage.lmdb_store.environment import Store
 from storage.read.lookup import history
 from storage.read.snapshot import Block, Snapshot, Snapshots
-from storage.statuses import (
-    COUNTERS,
-    ENDED,
-    EXPIRED_OF,
-    GAUGES,
-    GONE_OF,
-    NEW,
-    REOPENED,
-    RULES,
-    EventStatus,
-    Totals,
-    held,
-)
+from storage.statuses import EventStatus, Totals
 
 GAPLESS: tuple[Literal["facts", "bodies", "ids", "body_digests"], ...] = ("facts", "bodies", "ids", "body_digests")
 """Databases that have nothing where there is no block."""
-UNTOLD = ("replayed", *REOPENED, "expired", *EXPIRED_OF.values())
-"""Counters that the records alone do not tell."""
-
-
-@dataclass(slots=True)
-class Recount:
-    """What was found, recounted from the records."""
-
-    events: int = 0
-    deliveries: int = 0
-    blocks: int = 0
-    results: int = 0
-    statuses: dict[str, list[int]] = field(default_factory=dict)
-    """By source: how many events have each status."""
-    expired: dict[str, int] = field(default_factory=dict)
-    """By source: how many events are there whose bodies have left."""
-    unlisted: dict[str, int] = field(default_factory=dict)
-    """By source: how many of these are dead."""
-    replays: dict[str, int] = field(default_factory=dict)
-    """By source: how many events are others once more."""
-    untold: dict[str, dict[str, int]] = field(default_factory=dict)
-    """By source, those counters of the totals that were read last which no record tells."""
-    complete: bool = True
-    """Whether every record could be read; otherwise the counts are not compared."""
 
 
 class Audit:
     """One walk through a store. `problem` gets each problem as a sentence, `reading` each place before it is read."""
 
-    def __init__(self, store: Store, problem: Callable[[str], None], reading: Callable[[str, int], None]) -> None:
+    def __init__(self, store: Store, problem: OnProblem, reading: Callable[[str, int], None]) -> None:
         self._snapshots = Snapshots(store)
         self._problem = problem
         self._reading = reading
@@ -83,12 +47,7 @@ class Audit:
         self._walk_results()
         check_rows(self._snapshots, self._reading, self._problem)
         after = self._totals()
-        self.recount.untold = {
-            source_id: {name: getattr(totals, name) for name in UNTOLD} for source_id, totals in after.items()
-        }
-        if self.recount.complete:
-            for source_id in sorted(before.keys() | after.keys() | self.recount.statuses.keys()):
-                self._compare(source_id, before.get(source_id, Totals()), after.get(source_id, Totals()))
+        self.recount.compare(before, after, self._problem)
 
     def _totals(self) -> dict[str, Totals]:
         self._reading("meta", 0)
@@ -282,36 +241,6 @@ class Audit:
                     if snapshot.exhausted:
                         start = number + 1
                         break
-
-    # Totals.
-
-    def _compare(self, source_id: str, before: Totals, after: Totals) -> None:
-        """Check that each recounted number lies between `after` without what came, and `before` with what came."""
-        events = self.recount.statuses.get(source_id, [0] * len(EventStatus))
-        grown = {name: getattr(after, name) - getattr(before, name) for name in COUNTERS}
-        came = sum(grown[name] for name in (*NEW, *REOPENED))
-        left = before.receipts_left, after.receipts_left
-        new = [sum(getattr(each, name) for name in NEW) for each in (before, after)]
-        replays = self.recount.replays.get(source_id, 0)
-        found = {
-            " + ".join(NEW): (sum(events), new[0] - left[1], new[1] - left[0]),
-            "replayed": (replays, before.replayed - left[1], after.replayed),
-            "expired": (self.recount.expired.get(source_id, 0), before.expired - left[1], after.expired - left[0]),
-        }
-        for gauge in GAUGES:
-            moved = grown["dead"] if gauge == "dead_now" else came
-            now = held(gauge, events) - (self.recount.unlisted.get(source_id, 0) if gauge == "dead_now" else 0)
-            found[gauge] = now, getattr(after, gauge) - moved, getattr(before, gauge) + moved
-        for status in ENDED:
-            name = RULES[status].counted
-            low, high = getattr(before, name), getattr(after, name)
-            for less in (*GONE_OF[status], EXPIRED_OF[status]):
-                low, high = low - getattr(after, less), high - getattr(before, less)
-            found[" - ".join((name, *GONE_OF[status]))] = events[status], low, high
-        for name, (count, low, high) in found.items():
-            if not low <= count <= high:
-                total = str(low) if low == high else f"{low} to {high}"
-                self._problem(f"meta, totals of {source_id}: {name} is {total}, the records say {count}")
 
 
 def _add(counts: dict[str, int], source_id: str, more: int) -> None:

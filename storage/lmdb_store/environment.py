@@ -18,15 +18,15 @@ from typing import Any, Literal
 import lmdb
 
 from storage import sync
-from storage.codec.records import FORMAT, IDENTITY_BYTES, OLD_FORMATS, unseal
-from storage.errors import StoreFailed, StoreMissing, StoreOld, StoreVersion
+from storage.codec.records import IDENTITY_BYTES, unseal
+from storage.errors import StoreFailed
 from storage.lmdb_store import disk, lock
 from storage.lmdb_store.errors import lmdb_errors, opening_errors, translated, uninterrupted
+from storage.lmdb_store.format import check_format
 from storage.lmdb_store.held import HeldFile
 from storage.lmdb_store.making import (
     ALWAYS_THERE,
     DATABASES,
-    FORMAT_KEY,
     IDENTITY_KEY,
     RETENTION_KEY,
     add_databases,
@@ -35,6 +35,7 @@ from storage.lmdb_store.making import (
     settle,
 )
 from storage.lmdb_store.place import check_files
+from storage.lmdb_store.reserve import reserve_bytes
 from storage.lmdb_store.stale_places import free_stale_places
 from storage.lmdb_store.transactions import PLACES_KEPT, Transactions, when_there_is_a_place
 from storage.lmdb_store.truncation import check_truncation
@@ -42,9 +43,6 @@ from storage.lmdb_store.witness import Witness
 
 DATABASES_MAX = 16
 """LMDB fixes this when it opens; more than there are, so that a later format may add some."""
-RESERVE_SHARE = 20
-RESERVE_BYTES_MIN = 256 * 1024 * 1024
-RESERVE_SHARE_OF_TINY = 4
 
 OpenEnvironment = Callable[..., Any]
 _FIXED_PAGES = 3
@@ -119,7 +117,7 @@ class Store:
             with lmdb_errors(path):
                 check_truncation(env, path)
                 is_new = initialise(env)
-                _check_format(env)
+                check_format(env)
                 add_databases(env)
                 settle(path, lock_file)
                 env.reader_check()
@@ -146,7 +144,7 @@ class Store:
             with lmdb_errors():
                 if truncation_check:
                     check_truncation(env, path)
-                _check_format(env)
+                check_format(env)
                 env.reader_check()
                 store = cls(env, path, env.info()["map_size"], lock_file, open_it)
             undo.pop_all()
@@ -262,11 +260,6 @@ class Store:
         self._taken_back = False
 
 
-def reserve_bytes(map_size_bytes: int) -> int:
-    """Return how much of a map of this size is kept for outcomes, and for all else that deletes or changes."""
-    return min(max(map_size_bytes // RESERVE_SHARE, RESERVE_BYTES_MIN), map_size_bytes // RESERVE_SHARE_OF_TINY)
-
-
 def _open(path: Path, open_environment: OpenEnvironment, **options: Any) -> Any:
     try:
         return when_there_is_a_place(
@@ -297,23 +290,3 @@ def _database(env: Any, name: str) -> Any:
 
 def _pages(stat: Mapping[str, int]) -> int:
     return stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
-
-
-def _check_format(env: Any) -> None:
-    if not env.stat()["entries"]:
-        raise StoreMissing("the environment is empty: its making was interrupted")
-    try:
-        meta = env.open_db(b"meta", create=False)
-    except lmdb.NotFoundError as error:
-        raise StoreVersion("this is an LMDB environment, but not a store of Tidegate") from error
-    with env.begin() as txn:
-        value = txn.get(FORMAT_KEY, db=meta)
-    if value is None:
-        raise StoreVersion("the store does not say its format")
-    found = unseal(b"meta", FORMAT_KEY, value)
-    if found != FORMAT:
-        theirs, ours = found.decode(errors="replace"), FORMAT.decode()
-        words = f"the store has the format {theirs!r}, this version reads {ours!r}"
-        if found in OLD_FORMATS:
-            raise StoreOld(f"{words}; `tidegate migrate --config FILE` converts it")
-        raise StoreVersion(words)

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from storage.frozen import frozen
 from storage.lmdb_store.disk import growth_bytes
-from storage.lmdb_store.environment import Store, reserve_bytes
+from storage.lmdb_store.environment import Store
+from storage.lmdb_store.reserve import reserve_bytes
 
 GUARD_BYTES_MAX = 2**30
 GUARD_SHARE = 20

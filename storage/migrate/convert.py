@@ -22,34 +22,19 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import numpy
-import zstandard
-
 from storage import sync
 from storage.check.verify import verify
-from storage.codec.log_record import COMPRESSION_LEVEL, encode_log, split_log
-from storage.codec.pieces import in_pieces
-from storage.codec.records import (
-    TIME_KEY,
-    encode_ids,
-    encode_results,
-    encode_time,
-    encode_totals,
-    key_of,
-    seal,
-    totals_key,
-)
-from storage.codec.status_rows import encode_statuses
 from storage.errors import StoreDamaged, StoreError, StoreFull, StoreMissing, StoreOld
 from storage.frozen import frozen
 from storage.lmdb_store import disk, lock
 from storage.lmdb_store.child import command, environment
 from storage.lmdb_store.environment import Store
 from storage.lmdb_store.errors import lmdb_errors
-from storage.lmdb_store.making import IDENTITY_KEY, RETENTION_KEY
-from storage.migrate.format_1 import NUMBER, OldStore, appends_in
+from storage.lmdb_store.making import RETENTION_KEY
+from storage.migrate.format_1 import NUMBER, OldStore
+from storage.migrate.format_1_records import appends_in
+from storage.migrate.records import Record, records_of
 from storage.model import Group
-from storage.store_time import UNKNOWN_BOOT, HostTime, StoreTime, host_time
 from storage.write.writer import Writer, journaled
 
 COMMIT_BYTES = 16 * 2**20
@@ -63,9 +48,6 @@ OnProgress = Callable[[str, int, int], None]
 CONVERTING = "converting"
 VERIFYING = "verifying"
 WAITING = "waiting until no other command reads the store"
-
-Record = tuple[str, bytes, bytes]
-"""A database, a key and a value."""
 
 
 @frozen
@@ -166,7 +148,7 @@ def _write(path: Path, new: Path, map_size_bytes: int, on_progress: OnProgress) 
         with closing(Store.open(new, map_size_bytes=map_size_bytes, mode="write")) as store:
             with store.write_transaction() as txn:
                 txn.delete(RETENTION_KEY, db=store.meta)  # it is as old as what it holds
-            records = _records(old, lambda number: on_progress(CONVERTING, number, events))
+            records = records_of(old, lambda number: on_progress(CONVERTING, number, events))
             while _put(records, store):
                 pass
             done = _recover(old, store, events)
@@ -207,45 +189,6 @@ def _put(records: Iterator[Record], store: Store) -> bool:
             if size >= COMMIT_BYTES:
                 return True
     return False
-
-
-def _records(old: OldStore, on_event: Callable[[int], None]) -> Iterator[Record]:
-    """Yield everything but the journal: each record of the old store as one of the new, split alike."""
-    yield "meta", IDENTITY_KEY, seal(b"meta", IDENTITY_KEY, old.identity)
-    for source_id, totals in old.totals():
-        key = totals_key(source_id)
-        yield "meta", key, encode_totals(key, totals)
-    compressor = zstandard.ZstdCompressor(level=COMPRESSION_LEVEL)
-    for entries in old.log():
-        on_event(entries[0].first)
-        for numbered in split_log(entries):
-            key = key_of(numbered.first)
-            facts, bodies = encode_log(numbered, compressor)
-            yield from (("facts", *piece) for piece in in_pieces(key, facts))
-            if bodies is not None:
-                yield from (("bodies", *piece) for piece in in_pieces(key, bodies))
-    for first, digests in old.digests():
-        key = key_of(first)
-        yield "ids", key, encode_ids(key, digests)
-    yield from _statuses(old)
-    for number, details in old.results():
-        key = key_of(number)
-        yield "results", key, encode_results(key, details)
-
-
-def _statuses(old: OldStore) -> Iterator[Record]:
-    """Yield the statuses, and the store's time: that of an outcome or a receipt is the wall clock's, from there on.
-
-    One of the future, when the clock was wrong, is taken for now: otherwise all that came before would be long past.
-    """
-    now_ms, newest_ms = host_time(UNKNOWN_BOOT).wall_ms, 0
-    for first, rows in old.statuses():
-        rows["store_ms"] = numpy.minimum(numpy.maximum(rows["at_ms"], rows["store_ms"]), now_ms)
-        newest_ms = max(newest_ms, int(rows["store_ms"].max()))
-        key = key_of(first)
-        yield "statuses", key, encode_statuses(key, rows)
-    if newest_ms:
-        yield "meta", TIME_KEY, encode_time(StoreTime(newest_ms, HostTime(newest_ms, 0, UNKNOWN_BOOT)))
 
 
 def _recover(old: OldStore, store: Store, events: int) -> Migrated:

@@ -21,37 +21,31 @@ import numpy
 import zstandard
 
 from storage.codec import status_rows
-from storage.codec.index_rows import COVERED_KEY, encode_covered
 from storage.codec.log_record import encode_log, split_log
 from storage.codec.pieces import in_pieces
 from storage.codec.records import (
-    ERASURE_KEY,
     TIME_KEY,
     body_digests_of,
     digests_of,
     encode_body_digests,
-    encode_erasure,
     encode_ids,
-    encode_replay_record,
     encode_results,
     encode_time,
     encode_totals,
     key_of,
     number_of,
-    replay_key,
     split_results,
     totals_key,
 )
 from storage.codec.status_rows import Rows
 from storage.errors import IllegalStatusChange
 from storage.frozen import frozen
-from storage.index_step import IndexStep
 from storage.lmdb_store.environment import Store
 from storage.model import Append, Group, StatusChange
 from storage.retain.remove import Remover
-from storage.rewrite import Erasure, Rewrite
 from storage.statuses import NEW_MOVES, PENDING_STATUSES, EventStatus, Totals
 from storage.store_time import StoreTime
+from storage.write.ready_made import erase, put_index, put_replays
 from storage.write.totals_delta import TotalsDelta, TotalsDeltas
 
 BLOCK_EVENTS_MIN = 256
@@ -138,10 +132,10 @@ class Transaction:
         if self._group.removal is not None:
             Remover(txn, store, self._count_removed).remove(self._group.removal, self._time.host.wall_ms)
         if self._group.erasure is not None:
-            self._erase(self._group.erasure, txn, store)
-        _put_replays(self._group.replays, txn, store)
+            erase(self._group.erasure, txn, store, self._count_removed)
+        put_replays(self._group.replays, txn, store)
         if self._group.index is not None:
-            _put_index(self._group.index, txn, store)
+            put_index(self._group.index, txn, store)
             self._index_bytes = store.bytes_of(txn, "index")
         self.totals = self._deltas.new_totals(self._group.oldest)
         for source_id, totals in self.totals.items():
@@ -193,22 +187,6 @@ class Transaction:
         self._deltas.of(source_id).add(counter, events)
 
     # Events that are there.
-
-    def _erase(self, erasure: Erasure, txn: Any, store: Store) -> None:
-        """Do what is left of it: pages were overwritten when the transaction began."""
-        if erasure.rewrite is not None:
-            self._rewrite(erasure.rewrite, txn, store)
-        if erasure.erased:
-            txn.delete(ERASURE_KEY, db=store.meta)
-
-    def _rewrite(self, rewrite: Rewrite, txn: Any, store: Store) -> None:
-        for database, key in rewrite.deletions:
-            txn.delete(key, db=getattr(store, database))
-        for database, key, value in rewrite.puts:
-            txn.put(key, value, db=getattr(store, database))
-        for source_id, events in rewrite.expired.items():
-            self._count_removed(source_id, "expired", events)
-        txn.put(ERASURE_KEY, encode_erasure(rewrite.since_ms), db=store.meta, overwrite=False)
 
     def _apply(self, change: StatusChange, cursor: Any) -> None:
         """Judge and record, block by block."""
@@ -275,24 +253,6 @@ def _columns(change: StatusChange) -> list[Sequence[int]]:
 def _places(numbers: Sequence[int], texts: Mapping[int, bytes], places: Mapping[int, int]) -> Rows | None:
     """Return for each number the key of the record that holds its text, 0 for none; None if there is no text at all."""
     return numpy.asarray([places.get(number, 0) for number in numbers], "i8") if texts else None
-
-
-def _put_replays(records: Mapping[str, bytes | None], txn: Any, store: Store) -> None:
-    for identity, record in records.items():
-        key = replay_key(identity)
-        if record is None:
-            txn.delete(key, db=store.meta)
-        else:
-            txn.put(key, encode_replay_record(key, record), db=store.meta)
-
-
-def _put_index(step: IndexStep, txn: Any, store: Store) -> None:
-    for key in step.deletions:
-        txn.delete(key, db=store.index)
-    for key, value in step.puts:
-        txn.put(key, value, db=store.index)
-    if step.covered is not None:
-        txn.put(COVERED_KEY, encode_covered(step.covered), db=store.meta)
 
 
 def _read_block(number: int, cursor: Any) -> tuple[int, Rows]:

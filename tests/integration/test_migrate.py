@@ -24,7 +24,7 @@ from storage.codec.status_rows import is_pending
 from storage.errors import StoreMissing
 from storage.lmdb_store import disk, lock
 from storage.lmdb_store.environment import Store
-from storage.migrate import convert
+from storage.migrate import convert, records
 from storage.migrate.format_1 import OldStore
 from storage.read.reader import Reader
 from storage.read.snapshot import Snapshots
@@ -359,7 +359,7 @@ def test_store_time_goes_on_from_outcomes(tmp_path: Path, monkeypatch: pytest.Mo
         times = numpy.concatenate([rows["at_ms"] for _, rows in old.statuses()])
     now_ms = int(numpy.median(times[times > 0]))
     host = HostTime(now_ms, 0, store_time.UNKNOWN_BOOT)
-    monkeypatch.setattr(convert, "host_time", lambda boot: host)
+    monkeypatch.setattr(records, "host_time", lambda boot: host)
     (path / "journal").unlink()
     convert.migrate(path, 2**24, lambda *_: None)
     with closing(Store.open(path, mode="read")) as store, Snapshots(store).take() as snapshot:

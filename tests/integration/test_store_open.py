@@ -31,8 +31,9 @@ from storage.errors import (
 )
 from storage.journal.journal import Journal
 from storage.lmdb_store import disk, lock
-from storage.lmdb_store.environment import RESERVE_BYTES_MIN, Store
+from storage.lmdb_store.environment import Store
 from storage.lmdb_store.errors import lmdb_errors
+from storage.lmdb_store.reserve import RESERVE_BYTES_MIN
 from storage.migrate.convert import migrate
 from storage.model import Group
 from tests.support.format_1 import old_store

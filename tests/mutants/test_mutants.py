@@ -186,7 +186,7 @@ def test_each_promises_test_sees_its_fault(mutant: Mutant, tmp_path: Path) -> No
 
 def test_a_copy_without_a_fault_passes(tmp_path: Path) -> None:
     """The copy itself breaks nothing: unchanged, it keeps the promises."""
-    line = "class Server:"
+    line = "class Server(Parts):"
     unchanged = Mutant(
         "none", "server/runtime/app.py", line, line, test_processing.test_a_restart_remembers_processed_ids, ""
     )

@@ -177,7 +177,7 @@ def migration(_: int, directory: Path) -> Round:
 
 ENTER = "storage.lmdb_store.environment:lock.take"
 MOMENTS = {
-    "recovery": Moment("server.runtime.app:Writer", 2300),
+    "recovery": Moment("server.runtime.parts:Writer", 2300),
     "the making of a store": Moment(ENTER, 550, load_first=False),
     "a start": Moment(ENTER, 2200),
     "the rebuilding of the index": Moment("storage.dedup.index:DedupIndex.rebuild", 130),

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from server.base.source import Source
 from server.config.load import Config, ConfigError, load, restart_needed, sending_token
 from server.config.secrets import InvalidValue
-from server.config.settings import SECTIONS, SOURCE_SETTINGS
+from server.config.settings import SECTIONS
+from server.config.source_settings import SOURCE_SETTINGS
 from server.config.values import NO_CONTEXT, Address, Setting, settings_of
 from server.intake.schemes import SCHEMES
 

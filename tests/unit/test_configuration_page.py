@@ -4,7 +4,8 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from server.config.settings import SECTIONS, SOURCE_SETTINGS
+from server.config.settings import SECTIONS
+from server.config.source_settings import SOURCE_SETTINGS
 from server.config.values import REQUIRED, Setting, settings_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"

@@ -10,7 +10,8 @@ import pytest
 
 from server.base.source import Source
 from server.config.load import ConfigError, load, sending_token
-from server.config.settings import SECTIONS, SOURCE_SETTINGS
+from server.config.settings import SECTIONS
+from server.config.source_settings import SOURCE_SETTINGS
 from server.config.values import REQUIRED, Setting, settings_of
 
 ROOT = Path(__file__).parents[2]

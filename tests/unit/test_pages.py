@@ -8,7 +8,8 @@ from markdown.extensions.toc import slugify
 
 from server.base.refusal import STATUS
 from server.cli.main import COMMANDS
-from server.config.settings import SECTIONS, SOURCE_SETTINGS
+from server.config.settings import SECTIONS
+from server.config.source_settings import SOURCE_SETTINGS
 from server.config.values import settings_of
 from server.http.fast.socket import STATES, State
 from storage.codec.records import FORMAT

@@ -48,7 +48,7 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     "h11": ("server/http/asgi/hypercorn.py",),
     "quart": ("server/http/asgi/routes.py", "server/http/admin/"),
     "quart_trio": ("server/http/asgi/routes.py", "server/http/admin/"),
-    "prometheus_client": ("server/observe/metrics.py", "server/observe/families.py"),
+    "prometheus_client": tuple(f"server/observe/{name}.py" for name in ("metrics", "exposition", "families")),
     "structlog": ("server/base/log.py",),
     "tomlkit": ("server/config/edit.py",),
     "pyarrow": ("server/cli/export_parquet.py",),

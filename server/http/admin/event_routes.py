@@ -24,8 +24,8 @@ from server.http.head import Fields
 from server.http.operation import Content, Parameter, json_of, operation
 from server.observe.event_query import BadQuery, number_of, query_of
 from server.observe.events import as_lines, page_of
+from server.observe.json_schema import COUNT, TEXT, one_of
 from server.observe.receipts import Value
-from server.observe.schemas import COUNT, TEXT, one_of
 from storage.errors import StoreError
 from storage.read.query import EventQuery
 from storage.read.reader import Reader

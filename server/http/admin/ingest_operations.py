@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from server.base.refusal import SDK_RETRY_SECONDS, STATUS
 from server.http.operation import Content, Operation, Parameter, json_of
 from server.intake.routes import INBOUND, SDK_ROUTES
+from server.observe.json_schema import TEXT, reference
 from server.observe.metrics import OF_THE_ADMIN_SIDE
-from server.observe.schemas import TEXT, reference
 
 CODES = tuple(code for code in STATUS if code not in OF_THE_ADMIN_SIDE)
 """Those of the public side."""

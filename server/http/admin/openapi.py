@@ -13,7 +13,8 @@ from server.http.admin.guard import OPEN_PATHS
 from server.http.admin.ingest_operations import SDK_DELIVERY, ingest_operations
 from server.http.operation import ATTRIBUTE, Content, Operation, Parameter
 from server.intake.routes import SOURCE_ID
-from server.observe.schemas import SCHEMAS, TEXT, Schema, closed, one_of
+from server.observe.json_schema import TEXT, Schema, closed, one_of
+from server.observe.schemas import SCHEMAS
 
 EVERYWHERE = ("invalid_request", "timeout", "headers_too_large", "overloaded")
 """With these any request may be refused, before anything looks at its route."""

@@ -16,7 +16,7 @@ from server.http.answer import Answer
 from server.http.asgi.routes import response
 from server.http.head import Fields, Header
 from server.http.operation import Content, operation
-from server.observe.schemas import TEXT
+from server.observe.json_schema import TEXT
 
 FOLDER = Path(__file__).parent / "page"
 INDEX = "index.html"

@@ -1,9 +1,7 @@
 """The admin listener: health, metrics, sources, look-ups. Nothing here reads the store on the event loop."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import cache
-from itertools import islice
-from typing import Any, Protocol
 
 from quart import Response, request
 from quart_trio import QuartTrio
@@ -16,6 +14,7 @@ from server.http.admin import guard as admin_guard
 from server.http.admin import params
 from server.http.admin.command_routes import NO_SOURCE, Commands, add_commands
 from server.http.admin.event_routes import Finding, add_events
+from server.http.admin.lookup_routes import ReasonsOf, add_lookups
 from server.http.admin.openapi import document, shown_path
 from server.http.admin.page_routes import add_page
 from server.http.admin.view import Refused, query_string, scope, unwrap
@@ -26,37 +25,15 @@ from server.http.head import Fields
 from server.http.operation import Content, Parameter, json_of, operation
 from server.observe import receipts as lookups
 from server.observe.health import Health
+from server.observe.json_schema import TEXT
 from server.observe.metrics import CONTENT_TYPE
 from server.observe.refusals import REFUSALS_MAX, describe
-from server.observe.schemas import TEXT, one_of
 from storage.errors import StoreError
 from storage.read.reader import Reader
 from storage.refusals.records import RefusalRecord
 
-RECEIPTS_IN_HAND_MAX = 500
-"""Receipts of a list that are read and sent at a time."""
-
-EVENT_ID = Parameter("event_id", "The event's id, if it is not in the path.", TEXT, required=True)
-NO_EVENT = refuse("not_found", "there is no event of this id")
-NO_GROUP = refuse("invalid_request", "dead events are grouped by kind alone: ?group=kind")
-NO_DELIVERY = refuse("not_found", "there is no delivery of this id")
-
-Lookup = Callable[..., Any]
-
-
 RecordOf = Callable[[str, int], Awaitable[Sequence[RefusalRecord]]]
 """Returns the last refused requests of a source, as many as are asked for, the newest first."""
-
-
-class Reasons(Protocol):
-    """Why events of one source wait."""
-
-    def explained(self, pending: lookups.Value, /) -> lookups.Value:
-        """Return a pending event with why it waits."""
-
-
-ReasonsOf = Callable[[str], Reasons]
-"""Returns why events of a source wait."""
 Sources = Callable[[], Sequence[lookups.Value]]
 """Returns every source as `/sources` shows it; the key `id` holds its id."""
 
@@ -90,7 +67,7 @@ def build_admin_app(
     _add_guard(app, token, flushed, observe)
     add_health(app, health, observe)
     _add_reports(app, metrics, sources, capacity, worker)
-    _add_lookups(app, reader, worker, reasons)
+    add_lookups(app, reader, worker, reasons)
     add_events(app, finding)
     _add_refusals(app, refusals, sources)
     add_commands(app, commands, lambda source_id: any(each["id"] == source_id for each in sources()), health)
@@ -175,131 +152,6 @@ def _add_list(app: QuartTrio) -> None:
         return response(Answer(200, json_text(routes)))
 
     app.add_url_rule("/routes", view_func=show_routes, methods=["GET"])
-
-
-def _add_lookups(app: QuartTrio, reader: Reader, worker: Worker, reasons: ReasonsOf) -> None:
-    async def find(lookup: Lookup, missing: Refusal, *key: str, why: Reasons | None = None) -> Response:
-        try:
-            body = await worker.run(_look_up, why, lookup, reader, *key)
-        except lookups.Expired as error:
-            raise Refused(refuse("expired", str(error))) from None
-        except lookups.BodyForgotten as error:
-            raise Refused(refuse("forgotten", str(error))) from None
-        return response(Answer(200, unwrap(missing if body is None else body)))
-
-    @operation(
-        "The receipt of an event: of the processed one of this id, else of the newest; pending if it has no outcome.",
-        {200: json_of("Receipts")},
-        ["not_found", "expired"],
-        query=[EVENT_ID, Parameter("all", "Every receipt of this id instead, the newest first.", one_of("true"))],
-    )
-    async def receipts(source_id: str, event_id: str | None = None) -> Response:
-        wants_all = unwrap(params.value(query_string(), "all")) == "true"
-        found_id = unwrap(params.event_id(event_id, query_string()))
-        if wants_all:
-            return await every_receipt(source_id, found_id)
-        return await find(lookups.receipt, NO_EVENT, source_id, found_id, why=reasons(source_id))
-
-    async def every_receipt(source_id: str, event_id: str) -> Response:
-        why = reasons(source_id)
-        found = (_explained(each, why) for each in lookups.receipts(reader, source_id, event_id))
-        first = unwrap(await worker.run(_receipts, found) or NO_EVENT)  # what fails here is still answered
-        return Response(_receipt_list(worker, first, found), 200, {"content-type": "application/json"})
-
-    @operation(
-        "The normalised event of this id.",
-        {200: json_of("Event")},
-        ["not_found", "expired", "forgotten"],
-        query=[EVENT_ID],
-    )
-    async def events(source_id: str, event_id: str | None = None) -> Response:
-        try:
-            return await find(lookups.event, NO_EVENT, source_id, unwrap(params.event_id(event_id, query_string())))
-        except lookups.BodyNotKept as error:
-            raise Refused(refuse("not_found", str(error))) from None
-
-    @operation(
-        "A delivery: when, from where, and what became of each of its items.",
-        {200: json_of("Delivery")},
-        ["not_found", "expired"],
-    )
-    async def deliveries(delivery_id: str) -> Response:
-        identity = unwrap(params.decoded(delivery_id.encode("latin-1")))
-        source_id = await worker.run(reader.source_of, identity)
-        why = None if source_id is None else reasons(source_id)
-        return await find(lookups.delivery, NO_DELIVERY, identity, why=why)
-
-    @operation(
-        "The receipts of dead events, one a line; or how many there are of each kind.",
-        {200: [Content("application/x-ndjson", TEXT), json_of("DeadKinds")]},
-        query=[
-            Parameter("source", "Of this source alone.", TEXT),
-            Parameter("group", "Count them by source and kind of error.", one_of("kind")),
-        ],
-    )
-    async def dead() -> Response:
-        source_id = unwrap(params.value(query_string(), "source"))
-        group = unwrap(params.value(query_string(), "group"))
-        if group is not None:
-            return await dead_kinds(source_id, group)
-        page, after = await worker.run(lookups.dead_page, reader, source_id, 0)  # what fails here is still answered
-        lines = _dead_lines(reader, worker, source_id, page, after)
-        return Response(lines, 200, {"content-type": "application/x-ndjson"})
-
-    async def dead_kinds(source_id: str | None, group: str) -> Response:
-        if group != "kind":
-            raise Refused(NO_GROUP)
-        kinds, start = lookups.DeadKinds(), 0
-        while True:
-            page, following = await worker.run(reader.dead_page, source_id, start)
-            kinds.add(page)
-            if following is None:
-                return response(Answer(200, json_text({"kinds": kinds.report()})))
-            start = following
-
-    for name, view in (("receipts", receipts), ("events", events)):
-        app.add_url_rule(f"/{name}/<source_id:source_id>", name, view, methods=["GET"])
-        app.add_url_rule(f"/{name}/<source_id:source_id>/<event_id:event_id>", name, view, methods=["GET"])
-    app.add_url_rule("/deliveries/<delivery_id>", view_func=deliveries, methods=["GET"])
-    app.add_url_rule("/dead", view_func=dead, methods=["GET"])
-
-
-def _look_up(why: Reasons | None, lookup: Lookup, reader: Reader, *key: str) -> bytes | None:
-    """Return what the look-up finds, as JSON; runs in the worker, since encoding a large event takes time too."""
-    value = lookup(reader, *key)
-    return None if value is None else json_text(value if why is None else _explained(value, why))
-
-
-def _explained(value: lookups.Value, why: Reasons) -> lookups.Value:
-    """Return a receipt, or a delivery with its items, with why what is pending waits."""
-    items = value.get("items")
-    if isinstance(items, list):
-        return value | {"items": [_explained(item, why) for item in items]}
-    return why.explained(value) if "pending" in value else value
-
-
-def _receipts(found: Iterator[lookups.Value]) -> bytes:
-    """Return the next receipts of a list as JSON, b"" at its end; runs in the worker."""
-    return b",\n".join(json_text(value) for value in islice(found, RECEIPTS_IN_HAND_MAX))
-
-
-async def _receipt_list(worker: Worker, piece: bytes, found: Iterator[lookups.Value]) -> AsyncIterator[bytes]:
-    """Yield the list as it is read: an id may have a million receipts."""
-    yield b"["
-    while piece:
-        following = await worker.run(_receipts, found)
-        yield piece + (b",\n" if following else b"]")
-        piece = following
-
-
-async def _dead_lines(
-    reader: Reader, worker: Worker, source_id: str | None, page: Sequence[lookups.Value], after: int | None
-) -> AsyncIterator[bytes]:
-    while page:
-        yield b"".join(json_text(value) + b"\n" for value in page)
-        if after is None:
-            return
-        page, after = await worker.run(lookups.dead_page, reader, source_id, after)
 
 
 def _add_refusals(app: QuartTrio, refusals: RecordOf, sources: Sources) -> None:
