@@ -130,6 +130,18 @@ def dead_page(reader: Reader, source_id: str | None, after: int) -> tuple[list[V
     return [_receipt(record) for record in records], records[-1].number if records else None
 
 
+def dead_some(reader: Reader, source_id: str | None, after: int, limit: int) -> tuple[list[Value], int | None]:
+    """Return the first `limit` dead events after this number, and the number to go on with; None if these are all."""
+    found: list[Value] = []
+    while len(found) < limit:
+        records = reader.dead(source_id, after, limit - len(found))
+        if not records:
+            return found, None
+        found += map(_receipt, records)
+        after = records[-1].number
+    return found, after if reader.dead(source_id, after, 1) else None
+
+
 KINDS_MAX = 1000
 """Counted apart, for each source: a kind is the name of an exception, unless a processor makes classes by the event."""
 OTHER_KINDS = "other kinds"
