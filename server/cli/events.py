@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from server.base.clock import wall_ms
+from server.cli.csv_text import as_csv
 from server.cli.exit_codes import INTERRUPTED, MISTAKE
 from server.cli.failure import CommandFailed, say
 from server.cli.inspect import check_known
@@ -13,7 +14,7 @@ from server.cli.output import GREEN, RED, YELLOW, Column, Row, print_bytes, prin
 from server.cli.progress import Progress
 from server.cli.reading import open_reader
 from server.observe.event_query import BadQuery, query_of
-from server.observe.events import COLUMNS, as_csv, cells, page_of
+from server.observe.events import COLUMNS, cells, page_of
 from server.observe.receipts import Value
 from storage.read.query import EventQuery
 from storage.read.reader import Reader

@@ -13,14 +13,12 @@ import orjson
 import zstandard
 
 from server.base.json_text import json_text
+from server.cli.csv_text import as_csv, unguarded
 from server.cli.exit_codes import MISTAKE
 from server.cli.export_file import Stream
 from server.cli.failure import CommandFailed
 from server.observe.exports import COLUMNS, Key, cell
 from server.observe.receipts import Value
-
-RISKY = ("=", "+", "-", "@", "\t", "\r")
-"""A spreadsheet takes a text that begins so for a formula, and runs it: it gets an apostrophe in front."""
 
 
 class RowWriter(Protocol):
@@ -70,22 +68,13 @@ class CsvTable:
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
-        self._put([COLUMNS])
+        self._stream.write(as_csv([COLUMNS]))
 
     def write(self, rows: Sequence[Value]) -> None:
-        self._put([_guarded(cell(row, column)) for column in COLUMNS] for row in rows)
+        self._stream.write(as_csv([cell(row, column) for column in COLUMNS] for row in rows))
 
     def close(self) -> None:
         pass  # every line is written
-
-    def _put(self, lines: Iterable[Sequence[object]]) -> None:
-        text = io.StringIO()
-        csv.writer(text).writerows(lines)
-        self._stream.write(text.getvalue().encode())
-
-
-def _guarded(value: object) -> object:
-    return f"'{value}" if isinstance(value, str) and value.startswith(RISKY) else value
 
 
 # What `verify` reads.
@@ -111,12 +100,8 @@ def _csv_keys(path: Path) -> Iterator[Key]:
     csv.field_size_limit(2**31 - 1)  # a payload may be longer than the usual 128 KiB
     with path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
-            source_id, event_id = _unguarded(row["source_config_id"]), _unguarded(row["inbound_event_id"])
+            source_id, event_id = unguarded(row["source_config_id"]), unguarded(row["inbound_event_id"])
             yield int(row["number"]), source_id, event_id, row["outcome"]
-
-
-def _unguarded(text: str) -> str:
-    return text[1:] if text.startswith("'") and text[1:].startswith(RISKY) else text
 
 
 def _parquet_keys(path: Path) -> Iterator[Key]:

@@ -37,7 +37,9 @@ class Command(click.Command):
         """`does`: "module:function", which is called with the parameters by name, `config` among them if
         `takes_config`, and returns an exit code. `config_unless`: a parameter that makes a configuration needless;
         where that is said, `config` is None. `about`: what the summary does not say."""
-        super().__init__(None, params=[*parameters, *everywhere()], context_settings=dict(SETTINGS))
+        super().__init__(
+            None, params=[*parameters, *everywhere(takes_config=takes_config)], context_settings=dict(SETTINGS)
+        )
         self.does = does
         self.about = about
         self.examples = examples

@@ -136,14 +136,16 @@ def format_option(*, default: str = "a table on a terminal, else JSON") -> click
     return choice_option("--format", FORMATS, words, into="shape")
 
 
-def everywhere() -> list[click.Parameter]:
-    """Return the options of every command. A configuration that is named twice is the one named last."""
+def everywhere(*, takes_config: bool = True) -> list[click.Parameter]:
+    """Return the options of every command. A configuration that is named twice is the one named last; a command that
+    takes none lets it be named, as a script may do with all, and does not list it."""
     return [
         click.Option(
             ["--config"],
             type=FILE_NAME,
             metavar="FILE",
             expose_value=False,
+            hidden=not takes_config,
             callback=_note_config,
             help="the configuration, in TOML; default: what TIDEGATE_CONFIG names, else ./tidegate.toml, else "
             "/etc/tidegate/tidegate.toml",

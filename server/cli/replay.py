@@ -9,16 +9,30 @@ from server.cli.client import AdminClient
 from server.cli.exit_codes import ERROR, INTERRUPTED, MISTAKE
 from server.cli.failure import CommandFailed, say
 from server.cli.interrupt import Interruptible
-from server.cli.output import Column, print_json, print_rows
+from server.cli.output import Column, Row, print_json, print_rows
 from server.cli.progress import Progress
 from server.cli.reading import open_reader
 from server.flow.replaying import Count
 from server.observe.event_query import BadQuery
 from server.observe.replays import replay_query
 from storage.read.replays import DONE, RUNNING
+from storage.statuses import EventStatus
 
 POLL_SECONDS = 0.2
 """How often the server is asked how far it is."""
+
+_ASKED = ("since", "until", "type", "id", "event_id", "provider_id")
+
+
+def asked_for(row: Row) -> str:
+    """Return the options that a replay was asked for with; of `--where` the places alone."""
+    given = [(name, row[name]) for name in _ASKED if row[name] is not None]
+    if row["outcome"] != [EventStatus.PROCESSED.label]:
+        given.append(("outcome", ",".join(row["outcome"])))
+    given += [("where", path) for path in row["where"]]
+    given += [] if row["limit"] is None else [("limit", row["limit"])]
+    return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in given)
+
 
 COLUMNS = (
     Column("REPLAY", "replay"),
@@ -26,8 +40,10 @@ COLUMNS = (
     Column("TO", "to"),
     Column("STATE", "state"),
     Column("REPLAYED", "replayed", is_number=True),
+    Column("GONE", "gone", is_number=True),
     Column("STARTED", "started_at"),
     Column("ENDED", "ended_at"),
+    Column("ASKED FOR", asked_for),
 )
 
 _NAMES = {"event_type": "type", "id_prefix": "id"}

@@ -31,7 +31,7 @@ from storage.deliveries import Deliveries, NumberedDeliveries, merged
 from storage.errors import StoreError
 from storage.frozen import frozen
 from storage.model import EventRecord
-from storage.read.query import EventQuery
+from storage.read.query import EventQuery, Where
 from storage.read.reader import Reader
 from storage.read.replays import DONE, RUNNING, STOPPED, Replay, encode_replay
 
@@ -217,7 +217,8 @@ class Replays:
         return isinstance(found[0], NumberedDeliveries)
 
     async def _end(self, found: Replay, how: str) -> bool:
-        query = replace(found.query, where=())  # what it looked for in payloads is not kept
+        where = [Where(each.path, ()) for each in found.query.where]  # what it looked for in payloads is not kept
+        query = replace(found.query, where=where)
         ended = replace(found, query=query, state=how, ended_at_ms=self._now_ms())
         if not await self._committer.put_replay(found.id, encode_replay(ended)):
             return False

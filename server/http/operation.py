@@ -8,6 +8,7 @@ The statuses of refusals come from their codes, by the table of `base/refusal.py
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import field
 from typing import Any, TypeVar
 
 from server.observe.json_schema import Schema, reference
@@ -54,6 +55,8 @@ class Operation:
     body: Content | None = None
     is_open: bool = False
     """Whether it needs no token."""
+    headers: Mapping[str, Schema] = field(default_factory=dict)
+    """That an answer which is no refusal may have."""
 
 
 def operation(
@@ -64,11 +67,12 @@ def operation(
     query: Sequence[Parameter] = (),
     body: Content | None = None,
     is_open: bool = False,
+    headers: Mapping[str, Schema] | None = None,
 ) -> Callable[[View], View]:
     """Describe the view below, as `Operation` has it."""
 
     def describe(view: View) -> View:
-        setattr(view, ATTRIBUTE, Operation(words, answers, codes, query, body, is_open))
+        setattr(view, ATTRIBUTE, Operation(words, answers, codes, query, body, is_open, headers or {}))
         return view
 
     return describe

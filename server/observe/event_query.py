@@ -72,6 +72,13 @@ def _pointer(path: str) -> list[str]:
     return [key.replace("~1", "/").replace("~0", "~") for key in path[1:].split("/")]
 
 
+def path_text(path: Sequence[str]) -> str:
+    """Return a path as `where_of` reads it."""
+    if any("." in key for key in path) or path[0].startswith("/"):
+        return "".join(f"/{key.replace('~', '~0').replace('/', '~1')}" for key in path)
+    return ".".join(path)
+
+
 def number_of(text: str) -> int:
     """Return the number of an event. Raises BadQuery."""
     if not _NUMBER.fullmatch(text):

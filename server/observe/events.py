@@ -1,7 +1,5 @@
 """Events as lists show them: the same facts for the commands and the admin side, as JSON-able values."""
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 
 from server.base.json_text import json_text
@@ -75,13 +73,6 @@ def event_value(record: EventRecord, *, payload: bool = False) -> Value:
 def as_lines(values: Iterable[object]) -> bytes:
     """Return them as JSON, one a line."""
     return b"".join(json_text(value) + b"\n" for value in values)
-
-
-def as_csv(values: Iterable[Sequence[object]]) -> bytes:
-    """Return rows as RFC 4180 has them."""
-    text = io.StringIO()
-    csv.writer(text).writerows(values)
-    return text.getvalue().encode()
 
 
 def cells(value: Mapping[str, object], columns: Sequence[str]) -> list[object]:

@@ -13,8 +13,7 @@ Value = dict[str, object]
 
 
 class BodyNotKept(Exception):
-    """The event is known, but there is nothing to build it from: it was dropped on purpose, or discarded. The message
-    says so."""
+    """The event is known, but its body cannot be had: it was dropped on purpose, or discarded. The message says so."""
 
 
 class BodyForgotten(Exception):
@@ -70,7 +69,7 @@ def event(reader: Reader, source_id: str, event_id: str) -> Value | None:
     if record is None and left_at_ms:
         raise Expired(what, left_at_ms, _letting_go(records), "; its receipt is still there")
     if record is None and any(each.status is EventStatus.DISCARDED for each in records):
-        raise BodyNotKept(f"event {event_id!r} of source {source_id} was discarded, so its body is not kept")
+        raise BodyNotKept(f"event {event_id!r} of source {source_id} was discarded: its body cannot be looked up")
     if record is None:
         raise BodyNotKept(
             f"event {event_id!r} of source {source_id} was dropped by the rate limit with all of its delivery "
@@ -128,6 +127,18 @@ def dead_page(reader: Reader, source_id: str | None, after: int) -> tuple[list[V
     """Return a page of the dead events after this number, and the number to go on with; None at the end."""
     records = reader.dead(source_id, after)
     return [_receipt(record) for record in records], records[-1].number if records else None
+
+
+def dead_some(reader: Reader, source_id: str | None, after: int, limit: int) -> tuple[list[Value], int | None]:
+    """Return the first `limit` dead events after this number, and the number to go on with; None if these are all."""
+    found: list[Value] = []
+    while len(found) < limit:
+        records = reader.dead(source_id, after, limit - len(found))
+        if not records:
+            return found, None
+        found += map(_receipt, records)
+        after = records[-1].number
+    return found, after if reader.dead(source_id, after, 1) else None
 
 
 KINDS_MAX = 1000

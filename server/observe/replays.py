@@ -3,7 +3,7 @@
 from typing import Any
 
 from server.intake.events import rfc3339
-from server.observe.event_query import BadQuery, query_of
+from server.observe.event_query import BadQuery, path_text, query_of
 from server.observe.receipts import Value
 from storage.read.query import EventQuery
 from storage.read.replays import Replay
@@ -19,7 +19,7 @@ def replay_query(now_ms: int, **asked: Any) -> EventQuery:
 
 
 def describe_replay(replay: Replay) -> Value:
-    """Return one replay: what is asked for, and how far it is."""
+    """Return one replay: what is asked for, and how far it is. Of what is looked for in payloads the places alone."""
     query = replay.query
     return {
         "replay": replay.id,
@@ -30,6 +30,11 @@ def describe_replay(replay: Replay) -> Value:
         "gone": replay.gone,
         "limit": query.limit,
         "outcome": [status.label for status in query.statuses],
+        "type": query.event_type,
+        "event_id": query.event_id,
+        "id": query.id_prefix,
+        "provider_id": query.provider_id,
+        "where": [path_text(each.path) for each in query.where],
         "since": None if query.since_ms is None else rfc3339(query.since_ms),
         "until": None if query.until_ms is None else rfc3339(query.until_ms),
         "before": query.before,

@@ -92,6 +92,7 @@ class Server(Parts):
         self.log.info(
             "ready",
             version=__version__,
+            pid=os.getpid(),
             ingest=ingest_urls,
             admin=admin_urls,
             store=str(self.config.storage.path),

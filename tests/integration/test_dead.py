@@ -70,6 +70,28 @@ def test_the_dead_are_counted_by_kind(children: Children) -> None:
         assert len(child.admin("/dead").body.splitlines()) == 2
 
 
+def test_dead_events_come_page_by_page(children: Children) -> None:
+    """With a number or a limit a page is given, and the header says where to go on, until there is nothing more: each
+    event is there once, in the order they came; without them all come at once, without the header."""
+    with children(fails() + fails().replace("[sources.fails]", "[sources.other]")) as child:
+        child.post("fails", [item(each) for each in "abcde"])
+        child.post("other", item("f"))
+        died(child, 5)
+        died(child, 1, "other")
+        every = child.admin("/dead")
+        assert (len(every.body.splitlines()), "tidegate-next" in every.headers) == (6, False)
+        found, following, sizes = b"", "after=0", []
+        while following:
+            page = child.admin(f"/dead?limit=2&source=fails&{following}")
+            assert page.headers["content-type"] == "application/x-ndjson"
+            found, following = found + page.body, page.headers.get("tidegate-next", "")
+            sizes.append(len(page.body.splitlines()))
+        assert (found, sizes) == (child.admin("/dead?source=fails").body, [2, 2, 1])
+        assert child.admin("/dead?after=0").body == child.admin("/dead?limit=6").body == every.body
+        assert "tidegate-next" not in child.admin("/dead?limit=6").headers
+        assert child.admin("/dead?after=1000").body == b""
+
+
 def test_a_discarded_event_stays_dead(children: Children) -> None:
     """It is counted, not listed, and cannot be given back; its receipt says when, also on a stopped store; it is
     verified."""

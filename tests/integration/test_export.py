@@ -134,10 +134,24 @@ def test_columns_have_the_same_values(place: Path, shape: str) -> None:
         assert received == line["received_at"]
 
 
-def test_no_cell_is_a_formula(place: Path) -> None:
-    """A text that a spreadsheet would run has an apostrophe in front, in a table alone."""
+def test_no_cell_is_a_formula(place: Path, capsys: Capture) -> None:
+    """A text that a spreadsheet would run has an apostrophe in front, in a table alone, whichever command writes it."""
     assert exported(place, "lines", "ndjson")[2]["inbound_event_id"] == "=a()"
     assert exported(place, "file", "csv")[2]["inbound_event_id"] == "'=a()"
+    capsys.readouterr()
+    assert tidegate(place, "events", "--event-id", "=a()", "--format", "csv") == 0
+    [row] = csv.DictReader(io.StringIO(capsys.readouterr().out, newline=""))
+    assert row["inbound_event_id"] == "'=a()"
+
+
+def test_an_apostrophe_of_its_own_is_verified(place: Path, capsys: Capture) -> None:
+    """An id that has an apostrophe before what would be a formula is the same one to verify: it was taken off, and the
+    id compared as another."""
+    with opened(place / "data") as (_, writer):
+        writer.write(Group([Append(singles(10, ["'=a()"]), 1, EventStatus.DROPPED)]))
+    assert exported(place, "file", "csv")[-1]["inbound_event_id"] == "''=a()"
+    capsys.readouterr()
+    assert tidegate(place, "verify", "--export", str(place / "file")) == 0
 
 
 @pytest.mark.parametrize(

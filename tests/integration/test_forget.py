@@ -280,7 +280,9 @@ def test_a_discarded_event_has_no_body(children: Children) -> None:
         child.post("works", item("a", do="fail"))
         eventually(lambda: child.metrics()['tidegate_events_dead{source="works"}'] == 1)
         said(child, "discard", "works", "a")
-        assert child.admin("/events/works/a").status == 404
+        gone = child.admin("/events/works/a")
+        assert (gone.status, gone.json["code"]) == (404, "not_found")
+        assert "was discarded: its body cannot be looked up" in gone.json["message"]
         assert events(child)[0]["outcome"] == "dead"
         listed = child.admin("/events?source=works&payload=true").json["events"]
         assert listed[0]["payload"] is None

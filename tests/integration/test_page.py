@@ -110,6 +110,57 @@ def test_sources_are_shown_as_they_do(server: Child, visitor: Visitor) -> None:
     visitor.see(".legend b:has-text('/s')")
 
 
+def test_sources_are_found_by_their_id(children: Children, visitor: Visitor) -> None:
+    """Where there are more sources than rows, each is found by a part of its id, whatever its case: with the keyboard
+    alone, and it is said how many of how many are shown. What is typed stays when the numbers are read again."""
+    with children("".join(source(f"shop-{at}") for at in range(210)) + source("Last-Shop")) as child:
+        visitor.shape(1280, 900, "light")
+        visitor.go(child.admin_port)
+        visitor.see("[role=status]:text-is('200 of 211')")
+        assert visitor.run("document.querySelectorAll('main tbody tr').length") == 200
+        visitor.run("document.querySelector('[name=source]').focus()")
+        for key in "last":
+            visitor.press(key)
+        visitor.see("[role=status]:text-is('1 of 211')")
+        assert "Last-Shop" in visitor.see("main tbody tr")
+        before = readings(visitor)
+        eventually(lambda: readings(visitor) > before + 1)
+        assert visitor.run("document.querySelectorAll('main tbody tr').length") == 1
+        assert visitor.run("document.activeElement.value") == "last"
+        assert visitor.findings() == []
+        visitor.press("Tab")
+        assert visitor.run("document.activeElement.textContent") == "Last-Shop"
+        visitor.type("[name=source]", "shop-20")
+        visitor.see("[role=status]:text-is('11 of 211')")
+        visitor.type("[name=source]", "nobody")
+        visitor.see("[role=status]:text-is('0 of 211')")
+        visitor.type("[name=source]", "shop-")
+        visitor.see("[role=status]:text-is('200 of 211; 210 match')")
+
+
+def test_a_forgotten_event_says_so(server: Child, visitor: Visitor) -> None:
+    """In the list it has a mark; its own view says when it was forgotten, and that its body is gone, as no mistake."""
+    server.post("orders", item("to-forget", payload={"name": "Ada"}))
+    eventually(lambda: "outcome" in server.admin("/receipts/orders/to-forget").json)
+    order = json.dumps({"source": "orders", "event_ids": ["to-forget"], "wait": False}).encode()
+    done = server.admin("/forget", method="POST", body=order, headers={"Content-Type": "application/json"})
+    assert (done.status, done.json["forgotten"]) == (200, 1)
+    visitor.shape(1280, 900, "light")
+    visitor.go(server.admin_port, "events?source=orders&event_id=to-forget")
+    assert visitor.see("tr:has-text('to-forget') .mark") == "forgotten"
+    assert visitor.findings() == []
+    visitor.click("a:text-is('to-forget')")
+    said = visitor.see(".notice:has-text('what this event held is gone')")
+    at = server.admin("/receipts/orders/to-forget").json["forgotten_at"]
+    assert visitor.run("document.querySelector('.facts time[datetime=" + json.dumps(at) + "]') !== null")
+    assert f"forgotten at {at}" in visitor.see(".notice:has-text('its receipt is still there')")
+    assert "Forgotten" in said
+    assert visitor.run("document.querySelectorAll('main .failure').length") == 0
+    for width, height, scheme in SHAPES:
+        visitor.shape(width, height, scheme)
+        assert visitor.findings() == []
+
+
 def test_search_finds_by_what_is_filled_in(server: Child, visitor: Visitor) -> None:
     """The form's conditions meet in the list; a row leads to the event; the address of a search is the search."""
     visitor.shape(1280, 900, "light")

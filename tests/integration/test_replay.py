@@ -49,6 +49,8 @@ def test_processed_events_are_given_again(children: Children) -> None:
         }
         done = replay(child, "works", "--where", "payload.kind=1")
         assert (done["state"], done["replayed"], done["gone"], done["to"]) == ("done", 2, 0, "works")
+        assert done["where"] == ["payload.kind"]
+        assert replay(child, "--list") == done == replays(child)[0]
         through(child)
         assert ids(child) == ["a", "b", "c", "a", "c"]
         receipts = child.admin("/receipts/works/a?all=true").json

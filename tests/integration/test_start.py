@@ -47,12 +47,13 @@ def test_ready_means_that_it_listens(children: Children) -> None:
 
 
 def test_ready_says_what_runs(children: Children) -> None:
-    """The line has the version, the store's path and both addresses; a new store has nothing to warn of."""
+    """The line has version, process, store and both addresses; a new store has nothing to warn of."""
     child = children(ARCHIVE)
     child.start()
     assert child.admin("/readyz").json == {"status": "ready", "reasons": [], "warnings": []}
     line = child.wait_for_line("ready")
     assert (line["version"], line["store"]) == (server.__version__, str(child.store))
+    assert line["pid"] == child.pid
     assert {"ingest", "admin", "sources", "pending"} <= line.keys()
 
 

@@ -235,6 +235,14 @@ def test_what_is_declared_is_what_is_called(name: str, command: Command) -> None
     assert named <= declared <= named | handed_on
 
 
+@pytest.mark.parametrize(("name", "command"), WORKING)
+def test_help_names_a_configuration_if_needed(name: str, command: Command, capsys: Capture) -> None:
+    """`--config` is in the help of what uses one; elsewhere it may be said, and does nothing."""
+    assert main(["help", *name.split()]) == 0
+    assert ("--config" in capsys.readouterr().out) is command.takes_config
+    assert main([*name.split(), "--config", "nowhere.toml", "--help"]) == 0
+
+
 def imported(*arguments: str, **environment: str) -> set[str]:
     """The modules that a run of the command had imported when it ended."""
     program = (

@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.observe.event_query import BadQuery, number_of, query_of, statuses_of, time_of, where_of
+from server.observe.event_query import BadQuery, number_of, path_text, query_of, statuses_of, time_of, where_of
 from storage.statuses import EventStatus
 
 NOW_MS = 1_782_907_200_500
@@ -91,3 +91,18 @@ def test_nothing_said_means_all_events() -> None:
     """A query without conditions is for everything, and looks into nothing."""
     query = query_of(NOW_MS)
     assert (query.after, query.before, query.limit, query.looks_into_facts) == (0, None, None, False)
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        (["payload", "order", "id"], "payload.order.id"),
+        (["payload", "0"], "payload.0"),
+        (["payload", "a.b", "c/d~"], "/payload/a.b/c~1d~0"),
+        (["/x"], "/~1x"),
+    ],
+)
+def test_a_path_is_written_as_read(path: list[str], text: str) -> None:
+    """A path is shown as it may be typed: dotted, or as a pointer where dots would be misread."""
+    assert path_text(path) == text
+    assert list(where_of(f"{text}=1").path) == path

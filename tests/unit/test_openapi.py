@@ -115,3 +115,11 @@ def test_health_routes_are_on_both_sides(found: Found) -> None:
     for path in HEALTH:
         assert [each["url"] for each in found["paths"][path]["servers"]] == ["/", "http://{address}"]
         assert found["paths"][path]["get"]["security"] == []
+
+
+def test_lists_name_their_next_page(found: Found) -> None:
+    """Where a list is given in pages of lines, the header that says where to go on is described, and need not be
+    there."""
+    for path in ("/events", "/dead"):
+        headers = found["paths"][path]["get"]["responses"]["200"]["headers"]
+        assert headers == {"Tidegate-Next": {"required": False, "schema": {"type": "string"}}}

@@ -202,6 +202,27 @@ def test_unknown_ids_give_nothing() -> None:
     assert list(lookup.dead(empty, None)) == []
 
 
+class ShortReader(FakeReader):
+    """Gives one dead event at a time, as where deliveries are large."""
+
+    def dead(self, source_id: str | None, after: int = 0, limit: int = 1) -> list[EventRecord]:
+        return super().dead(source_id, after, limit)[:1]
+
+
+def test_a_page_of_the_dead_is_full() -> None:
+    """A page has as many as were asked for while there are so many, and the number to go on with if there are more."""
+    records = [record(delivery(number, ["a"]), status=EventStatus.DEAD) for number in (1, 2, 3)]
+    short = cast(Reader, ShortReader(records))
+    pages = [lookup.dead_some(short, None, after, limit) for after, limit in ((0, 2), (2, 2), (0, 3), (0, 4), (3, 1))]
+    assert [(len(values), following) for values, following in pages] == [
+        (2, 2),
+        (1, None),
+        (3, None),
+        (3, None),
+        (0, None),
+    ]
+
+
 def test_all_receipts_come_newest_first() -> None:
     """One receipt is the reader's first choice, the processed one; all of them go from the newest to the oldest."""
     processed = record(delivery(1, ["a"]))

@@ -6,13 +6,15 @@ from typing import Any
 import pytest
 
 from server.base.refusal import Refusal
+from server.cli.replay import asked_for
 from server.flow.consumer import REQUEUED_EVENTS_MAX
 from server.flow.replaying import AHEAD_EVENTS, KEPT_MAX, RUNNING_MAX, Replays
 from server.flow.source_state import SourceState
+from server.observe.replays import describe_replay
 from storage.errors import StoreFull
-from storage.read.query import EventQuery
+from storage.read.query import EventQuery, Where
 from storage.read.replays import STOPPED, Replay, decode_replay
-from storage.statuses import Totals
+from storage.statuses import EventStatus, Totals
 
 BACKLOG = 1000
 
@@ -107,3 +109,37 @@ async def test_the_last_replays_stay_on_record() -> None:
     found = parts.replays.report()
     assert (len(found), found[0].id) == (KEPT_MAX, running.id)
     assert {each.id for each in found} == {identity for identity, record in parts.records.items() if record is not None}
+
+
+async def test_a_replay_tells_what_it_is_of() -> None:
+    """All that was asked for is shown, while it runs and afterwards; of what was looked for in payloads the places
+    alone, and what was looked for there is not on record once it has ended."""
+    parts = Parts()
+    query = EventQuery(
+        source_id="demo",
+        since_ms=1_700_000_000_000,
+        statuses=[EventStatus.DEAD],
+        event_type="order.paid",
+        id_prefix="o-",
+        where=[Where(["payload", "name"], ("Ada",))],
+        limit=7,
+    )
+    begun = await parts.replays.begin(query, "demo")
+    assert isinstance(begun, Replay)
+    ended = await parts.replays.stop(begun.id)
+    assert isinstance(ended, Replay)
+    record = parts.records[begun.id]
+    assert record is not None
+    assert b"Ada" not in record
+    for found in (begun, ended, decode_replay(begun.id, record)):
+        said = describe_replay(found)
+        assert (said["type"], said["id"], said["event_id"], said["where"]) == (
+            "order.paid",
+            "o-",
+            None,
+            ["payload.name"],
+        )
+        assert asked_for(said) == (
+            "--since 2023-11-14T22:13:20.000Z --type order.paid --id o- --outcome dead --where payload.name --limit 7"
+        )
+    assert asked_for(describe_replay(Replay("x", EventQuery(statuses=[EventStatus.PROCESSED]), "demo", 0, 1))) == ""

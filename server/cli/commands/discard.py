@@ -9,9 +9,10 @@ COMMAND = Command(
     argument("event_ids", "the inbound_event_id of each", metavar="[EVENT_ID]", many=True, required=False),
     flag("--all", "every dead event of the source", into="every"),
     option("--error", "those with this text in their error"),
-    about="A discarded event stays dead, with its receipt, is not listed any more, and cannot be requeued; its body "
-    "leaves with those of its time. Through the admin side of the running server, or directly if none runs. Exits 1 if "
-    "an id has no dead event. An id that starts with - goes after --.",
+    about="A discarded event stays dead, with its receipt, is not listed any more, and cannot be requeued. Its body "
+    "cannot be looked up any more; it leaves the disk by retention with those of its time, or at once with tidegate "
+    "forget. Through the admin side of the running server, or directly if none runs. Exits 1 if an id has no dead "
+    "event. An id that starts with - goes after --.",
     examples=(
         ("tidegate discard orders 4711", "one event"),
         ("tidegate discard orders --error 'KeyError: '", "all that died of it"),

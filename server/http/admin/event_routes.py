@@ -53,6 +53,10 @@ HEARTBEAT_SECONDS = 15.0
 _FILTERS = ("source", "type", "id", "event_id", "provider_id", "where", "payload", "after")
 _LISTED = (*_FILTERS, "since", "until", "outcome", "before", "order", "limit", "format")
 _REPEATED = ("where",)
+AFTER = Parameter("after", "Of greater numbers.", COUNT)
+LIMIT = Parameter("limit", "How many.", {"type": "integer", "minimum": 1, "maximum": PAGE_EVENTS_MAX})
+NEXT = {"Tidegate-Next": TEXT}
+"""With JSON lines, if there is more: what to put into the same query for the next page."""
 CONDITIONS = (
     Parameter("source", "Of this source.", TEXT),
     Parameter("type", "Of this event_type.", TEXT),
@@ -61,7 +65,7 @@ CONDITIONS = (
     Parameter("provider_id", "Of this whole id of its provider.", TEXT),
     Parameter("where", "PATH=VALUE: which have this value there; may come several times.", TEXT),
     Parameter("payload", "Whether payloads are shown.", one_of("false", "true")),
-    Parameter("after", "Of greater numbers.", COUNT),
+    AFTER,
 )
 LIST_OPTIONS = (
     Parameter("since", "Received from then on: RFC 3339, a day, or how long ago, as 24h.", TEXT),
@@ -69,7 +73,7 @@ LIST_OPTIONS = (
     Parameter("outcome", "Of these outcomes, or pending or deferred; with commas.", TEXT),
     Parameter("before", "Of smaller numbers.", COUNT),
     Parameter("order", "Which come first.", one_of("newest", "oldest")),
-    Parameter("limit", "How many.", {"type": "integer", "minimum": 1, "maximum": PAGE_EVENTS_MAX}),
+    LIMIT,
     Parameter("format", "JSON, or JSON lines.", one_of("json", "ndjson")),
 )
 """What the two routes take, as the document says it."""
@@ -104,6 +108,7 @@ def add_events(app: QuartTrio, finding: Finding) -> None:
         "Events by what is asked for, a page of them; `next` says where to go on.",
         {200: [json_of("EventPage"), Content("application/x-ndjson", TEXT)]},
         query=[*CONDITIONS, *LIST_OPTIONS],
+        headers=NEXT,
     )
     async def list_events() -> Response:
         given = unwrap(_given(_LISTED))
@@ -200,8 +205,12 @@ def _answer(values: Sequence[Value], query: EventQuery | None, looked: int, form
     following = None if query is None else {"after": query.after} if query.oldest_first else {"before": query.before}
     if form == "json":
         return Answer(200, json_text({"events": values, "next": following, "looked_at": looked}))
-    told = [(b"tidegate-next", b"%b=%d" % (key.encode(), number or 0)) for key, number in (following or {}).items()]
-    return Answer(200, as_lines(values), headers=((b"content-type", b"application/x-ndjson"), *told))
+    return Answer(200, as_lines(values), headers=((b"content-type", b"application/x-ndjson"), *next_header(following)))
+
+
+def next_header(following: Mapping[str, int | None] | None) -> Sequence[tuple[bytes, bytes]]:
+    """Return the header that says where to go on; none if there is nothing more."""
+    return [(b"tidegate-next", b"%b=%d" % (key.encode(), number or 0)) for key, number in (following or {}).items()]
 
 
 # Following.

@@ -1,6 +1,6 @@
-"""`/receipts`, `/events` of one id, `/deliveries` and `/dead`: what is known of what came; in a worker's thread."""
+"""`/receipts`, `/events` of one id and `/deliveries`: what is known of what came; in a worker's thread."""
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import islice
 from typing import Any, Protocol
 
@@ -14,7 +14,7 @@ from server.http.admin import params
 from server.http.admin.view import Refused, query_string, unwrap
 from server.http.answer import Answer
 from server.http.asgi.routes import response
-from server.http.operation import Content, Parameter, json_of, operation
+from server.http.operation import Parameter, json_of, operation
 from server.observe import receipts as lookups
 from server.observe.json_schema import TEXT, one_of
 from storage.read.reader import Reader
@@ -24,7 +24,6 @@ RECEIPTS_IN_HAND_MAX = 500
 
 EVENT_ID = Parameter("event_id", "The event's id, if it is not in the path.", TEXT, required=True)
 NO_EVENT = refuse("not_found", "there is no event of this id")
-NO_GROUP = refuse("invalid_request", "dead events are grouped by kind alone: ?group=kind")
 NO_DELIVERY = refuse("not_found", "there is no delivery of this id")
 
 Lookup = Callable[..., Any]
@@ -93,39 +92,10 @@ def add_lookups(app: QuartTrio, reader: Reader, worker: Worker, reasons: Reasons
         why = None if source_id is None else reasons(source_id)
         return await find(lookups.delivery, NO_DELIVERY, identity, why=why)
 
-    @operation(
-        "The receipts of dead events, one a line; or how many there are of each kind.",
-        {200: [Content("application/x-ndjson", TEXT), json_of("DeadKinds")]},
-        query=[
-            Parameter("source", "Of this source alone.", TEXT),
-            Parameter("group", "Count them by source and kind of error.", one_of("kind")),
-        ],
-    )
-    async def dead() -> Response:
-        source_id = unwrap(params.value(query_string(), "source"))
-        group = unwrap(params.value(query_string(), "group"))
-        if group is not None:
-            return await dead_kinds(source_id, group)
-        page, after = await worker.run(lookups.dead_page, reader, source_id, 0)  # what fails here is still answered
-        lines = _dead_lines(reader, worker, source_id, page, after)
-        return Response(lines, 200, {"content-type": "application/x-ndjson"})
-
-    async def dead_kinds(source_id: str | None, group: str) -> Response:
-        if group != "kind":
-            raise Refused(NO_GROUP)
-        kinds, start = lookups.DeadKinds(), 0
-        while True:
-            page, following = await worker.run(reader.dead_page, source_id, start)
-            kinds.add(page)
-            if following is None:
-                return response(Answer(200, json_text({"kinds": kinds.report()})))
-            start = following
-
     for name, view in (("receipts", receipts), ("events", events)):
         app.add_url_rule(f"/{name}/<source_id:source_id>", name, view, methods=["GET"])
         app.add_url_rule(f"/{name}/<source_id:source_id>/<event_id:event_id>", name, view, methods=["GET"])
     app.add_url_rule("/deliveries/<delivery_id>", view_func=deliveries, methods=["GET"])
-    app.add_url_rule("/dead", view_func=dead, methods=["GET"])
 
 
 def _look_up(why: Reasons | None, lookup: Lookup, reader: Reader, *key: str) -> bytes | None:
@@ -154,13 +124,3 @@ async def _receipt_list(worker: Worker, piece: bytes, found: Iterator[lookups.Va
         following = await worker.run(_receipts, found)
         yield piece + (b",\n" if following else b"]")
         piece = following
-
-
-async def _dead_lines(
-    reader: Reader, worker: Worker, source_id: str | None, page: Sequence[lookups.Value], after: int | None
-) -> AsyncIterator[bytes]:
-    while page:
-        yield b"".join(json_text(value) + b"\n" for value in page)
-        if after is None:
-            return
-        page, after = await worker.run(lookups.dead_page, reader, source_id, after)

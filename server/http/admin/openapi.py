@@ -173,10 +173,10 @@ def _responses(found: Operation, refusals: Mapping[int, Sequence[str]]) -> dict[
         response: dict[str, Any] = {"description": ", ".join(codes) or "Done."}
         if bodies:
             response["content"] = _content(bodies)
-        if status not in said and status in _HEADERS:
-            response["headers"] = {
-                name: {"required": True, "schema": schema} for name, schema in _HEADERS[status].items()
-            }
+        headers = found.headers if status in said else _HEADERS.get(status, {})
+        if headers:
+            required = status not in said
+            response["headers"] = {name: {"required": required, "schema": schema} for name, schema in headers.items()}
         responses[str(status)] = response
     return responses
 

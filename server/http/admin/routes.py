@@ -13,6 +13,7 @@ from server.base.worker import Worker
 from server.http.admin import guard as admin_guard
 from server.http.admin import params
 from server.http.admin.command_routes import NO_SOURCE, Commands, add_commands
+from server.http.admin.dead_routes import add_dead
 from server.http.admin.event_routes import Finding, add_events
 from server.http.admin.lookup_routes import ReasonsOf, add_lookups
 from server.http.admin.openapi import document, shown_path
@@ -68,6 +69,7 @@ def build_admin_app(
     add_health(app, health, observe)
     _add_reports(app, metrics, sources, capacity, worker)
     add_lookups(app, reader, worker, reasons)
+    add_dead(app, reader, worker)
     add_events(app, finding)
     _add_refusals(app, refusals, sources)
     add_commands(app, commands, lambda source_id: any(each["id"] == source_id for each in sources()), health)

@@ -4,9 +4,11 @@ let whenUnauthorized = () => {};
 
 /** An answer that is no success, with the server's own words. */
 export class Refused extends Error {
-  constructor(status, message) {
-    super(message);
+  constructor(status, message, code = "") {
+    super(code ? `${code}: ${message}` : message);
     this.status = status;
+    this.code = code;
+    this.words = message;
   }
 }
 
@@ -34,7 +36,7 @@ async function refused(answer) {
   const text = await answer.text();
   try {
     const { code, message } = JSON.parse(text);
-    return new Refused(answer.status, `${code}: ${message}`);
+    return new Refused(answer.status, message, code);
   } catch {
     return new Refused(answer.status, `the server answers ${answer.status}`);
   }

@@ -7,6 +7,7 @@ import { deadActions } from "./dead.js";
 import { link } from "./places.js";
 
 const SAME_ID_SHOWN = 50;
+const FORGOTTEN = "Forgotten: what this event held is gone for good. Its id, its outcome and its times are kept.";
 
 export function eventView(main, { values }, server) {
   const source = values.get("source") ?? "";
@@ -22,7 +23,7 @@ export function eventView(main, { values }, server) {
   const query = { event_id: id };
   const found = askJson(withQuery(`/receipts/${encodeURIComponent(source)}`, query));
   show(receipt, found.then((value) => receiptNodes(value, server, again)));
-  show(body, askText(withQuery(`/events/${encodeURIComponent(source)}`, query)).then((text) => [json(text)]));
+  show(body, askText(withQuery(`/events/${encodeURIComponent(source)}`, query)).then((text) => [json(text)], (error) => [gone(error)]));
   show(delivery, found.then((value) => deliveryNodes(value.delivery)));
   show(same, askJson(withQuery("/events", { source, event_id: id, limit: SAME_ID_SHOWN })).then(({ events, next }) => [
     eventTable("Events with this id, the newest first", events), next ? make("p", { class: "note" }, "There are more.") : ""]));
@@ -34,8 +35,9 @@ function receiptNodes(found, server, again) {
     outcome: outcome(found.outcome ?? (found.deferred ? "deferred" : "pending")), "why it waits": found.reason, "tried again at": moment(found.next_attempt_at),
     type: found.event_type, received: moment(found.received_at), finished: moment(found.finished_at), attempts: String(found.attempts),
     error: found.error, "duplicate of": found.duplicate_of, "replay of": found.replay_of && JSON.stringify(found.replay_of), discarded: moment(discarded),
-    archive: found.archive && (found.forgotten_at ? `forgotten ${found.forgotten_at}` : `the body left ${found.archive_expired_at}`),
+    "the body left": moment(found.archive_expired_at), forgotten: moment(found.forgotten_at),
   }))];
+  if (found.forgotten_at) nodes.push(make("p", { class: "notice" }, FORGOTTEN));
   if (history.length) nodes.push(table("History", ["At (UTC)", "Change", "Attempts", "Error"], history.map((turn) => ({
     cells: [moment(turn.at), turn.change, String(turn.attempts ?? ""), turn.error ?? ""] }))));
   if (found.outcome === "dead" && !discarded) nodes.push(deadActions(server, () => [{ source, ids: [id] }], again));
@@ -50,6 +52,11 @@ async function deliveryNodes(id) {
     table("Headers that were kept", ["Name", "Value"], Object.entries(headers).map((cells) => ({ cells }))),
     make("details", {}, make("summary", {}, "The whole delivery"), json(text)),
   ];
+}
+
+/** Return why there is no body: as a failure, unless it was to be so. */
+function gone(error) {
+  return error.code === "forgotten" ? make("p", { class: "notice" }, `${error.words}.`) : failure(error);
 }
 
 function json(text) {

@@ -7,6 +7,7 @@ import { count } from "./words.js";
 const OUTCOMES = ["pending", "deferred", "processed", "duplicate", "dropped", "dead"];
 const NAMES = ["source", "id", "event_id", "provider_id", "type", "outcome", "since", "until"];
 const SHOWN = 50;
+const FORGOTTEN = "forgotten";
 
 export function eventsView(main, { values }, server) {
   const given = Object.fromEntries(NAMES.map((name) => [name, values.get(name)]));
@@ -64,7 +65,7 @@ export const EVENT_COLUMNS = ["Received (UTC)", "Source", "Id", "Type", "Outcome
 export function eventCells(event) {
   return [
     moment(event.received_at), event.source_config_id, make("a", { href: eventLink(event) }, event.inbound_event_id || "(empty)"),
-    event.event_type ?? "", outcome(event.outcome), detail(event),
+    event.event_type ?? "", outcome(event.outcome), [detail(event), ...forgottenMark(event)],
   ];
 }
 
@@ -73,6 +74,12 @@ export function eventTable(caption, events) {
 }
 
 function detail(event) {
-  const said = [event.error, event.duplicate_of && `of ${event.duplicate_of}`, event.discarded_at && "discarded", event.archive && `body ${event.archive}`];
-  return said.filter(Boolean).join(", ");
+  const isForgotten = event.archive === FORGOTTEN;
+  const expired = event.archive && !isForgotten && `body ${event.archive}`;
+  return [!isForgotten && event.error, event.duplicate_of && `of ${event.duplicate_of}`, event.discarded_at && "discarded", expired].filter(Boolean).join(", ");
+}
+
+/** Return a mark for an event whose contents were forgotten; none for another. */
+function forgottenMark({ archive, forgotten_at: at }) {
+  return archive === FORGOTTEN ? [" ", make("span", { class: "mark", title: at }, FORGOTTEN)] : [];
 }

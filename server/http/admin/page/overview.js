@@ -1,6 +1,6 @@
 // The first view: charts, and a row a source.
 import { charts } from "./charts.js";
-import { make, outcome, tableRow, table } from "./element.js";
+import { field, make, outcome, tableRow, table } from "./element.js";
 import { link } from "./places.js";
 import { rowRates } from "./reading.js";
 import { count, duration, perSecond } from "./words.js";
@@ -12,22 +12,46 @@ const OVER_LIMIT = { defer: "what is over it waits", drop: "what is over it is d
 export function overview(main, _, server) {
   const drawn = charts(server.history);
   const list = table("Sources", COLUMNS, []);
-  const left = make("p", { class: "note" });
+  const wanted = make("input", { name: "source", autocomplete: "off", spellcheck: "false" });
+  const shown = make("p", { class: "note", role: "status" });
   const body = list.querySelector("tbody");
-  main.append(make("h1", { tabindex: -1 }, "Overview"), drawn.element, list, left);
-  const draw = () => {
+  const filter = field("Sources whose id has", wanted);
+  main.append(make("h1", { tabindex: -1 }, "Overview"), drawn.element, make("div", { class: "bar" }, filter, shown), list);
+  const drawRows = () => {
     if (!server.now) return;
-    drawn.draw();
     const rows = [...server.now.rows.values()];
-    body.replaceChildren(...rows.slice(0, ROWS_MAX).map((row) => tableRow(COLUMNS, { cells: cells(row, server) })));
-    left.textContent = rows.length > ROWS_MAX ? `${count(rows.length - ROWS_MAX)} more sources are in GET /sources.` : rows.length ? "" : "There is no source yet.";
+    const found = chosen(rows, wanted.value.trim());
+    const some = found.slice(0, ROWS_MAX);
+    body.replaceChildren(...some.map((row) => tableRow(COLUMNS, { cells: cells(row, server) })));
+    say(shown, rows.length ? shownOf(some.length, found.length, rows.length) : "There is no source yet.");
   };
+  const draw = () => {
+    if (server.now) drawn.draw();
+    drawRows();
+  };
+  wanted.addEventListener("input", drawRows);
   server.addEventListener("read", draw);
   draw();
   return () => {
     server.removeEventListener("read", draw);
     drawn.end();
   };
+}
+
+/** Return the rows of sources whose id has this text, in any case of its letters; those that begin so come first. */
+function chosen(rows, text) {
+  const part = text.toLowerCase();
+  const at = (row) => row.facts.id.toLowerCase().indexOf(part);
+  return part ? rows.filter((row) => at(row) >= 0).sort((one, other) => (at(one) > 0) - (at(other) > 0)) : rows;
+}
+
+function shownOf(some, found, all) {
+  return `${count(some)} of ${count(all)}${some < found && found < all ? `; ${count(found)} match` : ""}`;
+}
+
+/** Show a text, and leave it alone if it is there: a status is read out whenever it is set. */
+function say(place, text) {
+  if (place.textContent !== text) place.textContent = text;
 }
 
 function cells(row, server) {
