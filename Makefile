@@ -27,6 +27,7 @@ run: $(RUNS) ## serve config/tidegate.toml with its demo sources
 	@printf '%s\n' "  curl -sS -w '\n' -H 'Authorization: Bearer for-trying-only' \
 	-d '{\"inbound_event_id\":\"order-1\",\"event_type\":\"order.created\"}' http://127.0.0.1:8080/ingest/inbound/demo"
 	@echo "  $(BIN)/tidegate receipt --config config/tidegate.toml demo order-1"
+	@echo "  http://127.0.0.1:8081/ in a browser"
 	@exec $(BIN)/tidegate serve --config config/tidegate.toml
 
 test: lint ## lint, types and all tests, the HTTP ones with either front end

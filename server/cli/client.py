@@ -109,8 +109,10 @@ class Client:
 class AdminClient:
     """A context manager that asks the process which writes to the store, through the admin side of that server."""
 
-    def __init__(self, config: Path, timeout_seconds: float | None = None) -> None:
-        """`timeout_seconds`: the longest that an answer may take; None: as long as it needs."""
+    def __init__(self, config: Path, timeout_seconds: float | None = None, *, why: str = "") -> None:
+        """`timeout_seconds`: the longest that an answer may take; None: as long as it needs. `why` it must answer: by
+        default since the store is in use."""
+        self._why = why or "another process writes to the store, and it"
         server = load_section(config, ServerConfig)
         self._headers = {"content-type": "application/json"}
         if server.admin_token:
@@ -145,9 +147,7 @@ class AdminClient:
         try:
             answer = ask()
         except NoAnswer as error:
-            raise CommandFailed(
-                ERROR, f"another process writes to the store, and it cannot be asked: {error}"
-            ) from None
+            raise CommandFailed(ERROR, f"{self._why} cannot be asked: {error}") from None
         if answer.status != 200:
             raise CommandFailed(ERROR, f"the server refused: {answer.status} {answer.value['message']}{so_far}")
         return answer.value

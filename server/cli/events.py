@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from server.base.clock import wall_ms
+from server.base.json_text import json_text
 from server.cli.csv_text import as_csv
 from server.cli.exit_codes import INTERRUPTED, MISTAKE
 from server.cli.failure import CommandFailed, say
 from server.cli.inspect import check_known
 from server.cli.interrupt import Interruptible
-from server.cli.output import GREEN, RED, YELLOW, Column, Row, print_bytes, print_rows
+from server.cli.output import GREEN, RED, YELLOW, Column, Row, is_table, print_bytes, print_rows
 from server.cli.progress import Progress
 from server.cli.reading import open_reader
 from server.observe.event_query import BadQuery, query_of
@@ -34,6 +35,7 @@ TABLE = (
     Column("OUTCOME", "outcome", style=lambda row: _STYLES.get(row["outcome"], "")),
     Column("ID", "inbound_event_id"),
 )
+PAYLOAD = Column("PAYLOAD", lambda row: json_text(row["payload"]).decode())
 
 
 def run(
@@ -59,10 +61,13 @@ def run(
         check_known(config, source, reader)
         listing = Listing(reader, query, interrupt, payloads=payload)
         rows: Iterable[Value] = reversed(list(listing.rows())) if turned else listing.rows()
-        shown = _print_csv(rows, payloads=payload) if shape == "csv" else print_rows(rows, TABLE, shape)
+        columns = (*TABLE, PAYLOAD) if payload else TABLE
+        shown = _print_csv(rows, payloads=payload) if shape == "csv" else print_rows(rows, columns, shape)
     if interrupt.is_interrupted:
         say(f"stopped: {listing.going_on()}")
         return INTERRUPTED
+    if not shown and is_table(shape):
+        say("there is no such event")
     if shown == limit and not turned:
         say(f"{shown} events; {listing.going_on()}")
     return 0

@@ -10,10 +10,10 @@ from typing import Any
 from server.base.clock import wall_ms
 from server.base.json_text import json_text
 from server.cli.events import described
-from server.cli.exit_codes import INTERRUPTED
+from server.cli.exit_codes import INTERRUPTED, MISTAKE
 from server.cli.export_file import STDOUT, Hashed, check_free, manifest_path, unfinished, write_manifest
 from server.cli.export_formats import FORMATS, RowWriter
-from server.cli.failure import say
+from server.cli.failure import CommandFailed, say
 from server.cli.inspect import check_known
 from server.cli.interrupt import Interruptible
 from server.cli.output import print_json
@@ -33,7 +33,7 @@ def run(
     config: Path,
     *,
     file: Path,
-    shape: str,
+    shape: str | None,
     manifest: Path | None,
     source: str | None,
     since: str | None,
@@ -59,6 +59,7 @@ def run(
         "where": where,
     }
     query = described(oldest_first=True, since=since, until=until, after=after, before=before, **asked)
+    shape = shape or _ending(file)
     beside = manifest or (None if file == STDOUT else manifest_path(file))
     check_free(*(() if file == STDOUT else (file,)), *filter(None, [manifest]))
     with open_store(config) as store:
@@ -79,6 +80,14 @@ def run(
         say(f"stopped: to go on, say --after {through}")
         return INTERRUPTED
     return 0
+
+
+def _ending(file: Path) -> str:
+    """Return the format that the end of the file's name says. Raises CommandFailed."""
+    found = [shape for shape in FORMATS if file.name.endswith(f".{shape}")]
+    if not found:
+        raise CommandFailed(MISTAKE, f"--format is missing, and {file} does not end with .{', .'.join(FORMATS)}")
+    return found[0]
 
 
 def _tell(said: dict[str, Any], beside: Path | None, *, is_printed: bool) -> None:

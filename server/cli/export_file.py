@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from server.base.json_text import json_text
-from server.cli.exit_codes import ERROR
+from server.cli.exit_codes import ERROR, MISTAKE
 from server.cli.failure import CommandFailed
 
 STDOUT = Path("-")
@@ -42,13 +42,17 @@ class Hashed:
 
 
 def manifest_path(file: Path) -> Path:
-    """Return where the manifest of an export is."""
+    """Return where the manifest of an export is. Raises CommandFailed if the path names no file, as `.` or `/`."""
+    if not file.name:
+        raise CommandFailed(MISTAKE, f"{file} is a directory: name the file in it")
     return file.with_name(f"{file.name}.manifest.json")
 
 
 def check_free(*files: Path) -> None:
     """Raise CommandFailed if one of these is there already: an export replaces nothing."""
     for file in files:
+        if not file.parent.is_dir():
+            raise CommandFailed(ERROR, f"there is no directory {file.parent} to make {file.name} in")
         if os.path.lexists(file):
             raise CommandFailed(ERROR, f"{file} is there already")
 

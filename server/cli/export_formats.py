@@ -5,6 +5,7 @@ A writer takes rows page by page and keeps little of them; `close` writes what i
 
 import csv
 import io
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -19,6 +20,9 @@ from server.cli.export_file import Stream
 from server.cli.failure import CommandFailed
 from server.observe.exports import COLUMNS, Key, cell
 from server.observe.receipts import Value
+
+PYARROW = "pyarrow>=25,<26"
+"""What the extra `parquet` is."""
 
 
 class RowWriter(Protocol):
@@ -118,7 +122,7 @@ def _parquet() -> Any:
     try:
         from server.cli import export_parquet  # noqa: PLC0415 - where it is asked for; it takes 50 MB
     except ImportError as error:
-        words = "parquet takes pyarrow, which is not installed: pip install 'tidegate[parquet]'"
+        words = f"parquet takes pyarrow, which is not installed: {sys.executable} -m pip install '{PYARROW}'"
         raise CommandFailed(MISTAKE, f"{words} ({error})") from None
     return export_parquet
 

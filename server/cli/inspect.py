@@ -39,8 +39,16 @@ OUTCOME = Column(
 
 ATTEMPTS = Column("ATTEMPTS", "attempts", is_number=True)
 
-MORE = Column("", lambda row: row.get("error") or (f"of {row['duplicate_of']}" if "duplicate_of" in row else None))
-"""Why it is dead, or of which delivery it is a duplicate."""
+
+def _more(row: Row) -> str | None:
+    """Return why it is dead, of which delivery it is a duplicate, or which event it is once more."""
+    if "duplicate_of" in row:
+        return f"of {row['duplicate_of']}"
+    replay = f"replay of {row['replay_of']}" if "replay_of" in row else None
+    return ": ".join(filter(None, [replay, row.get("error")])) or None
+
+
+MORE = Column("", _more)
 
 RECEIPT_COLUMNS = (
     OUTCOME,

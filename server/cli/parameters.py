@@ -191,7 +191,11 @@ def complete_sources(ctx: click.Context, _: click.Parameter, incomplete: str) ->
 
 
 PERIOD = (
-    option("--since", "received then or later: a time, a day, or how long ago, as 24h", metavar="TIME"),
+    option(
+        "--since",
+        "received then or later: a time, a day (in UTC), today, yesterday, or how long ago, as 24h",
+        metavar="TIME",
+    ),
     option("--until", "received before", metavar="TIME"),
 )
 """When events were received."""

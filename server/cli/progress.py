@@ -41,7 +41,7 @@ class Progress:
 
     def line(self, done: int, seconds: float, words: str = "") -> str:
         """Return the line to draw after this many seconds."""
-        rate = f"{done / seconds:,.0f}/s" if seconds > 0 else ""
+        rate = f"{done / seconds:,.0f}/s" if seconds >= DRAW_SECONDS else ""
         if self._total is None:
             return f"{done:,} {self._noun}  {rate}  {words}".rstrip()
         filled = BAR_CHARACTERS * done // max(self._total, 1)

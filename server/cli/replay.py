@@ -34,6 +34,9 @@ def asked_for(row: Row) -> str:
     return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in given)
 
 
+BY_SERVER = "the running server replays, and it"
+"""What is said before that it cannot be asked."""
+
 COLUMNS = (
     Column("REPLAY", "replay"),
     Column("SOURCE", "source"),
@@ -73,11 +76,11 @@ def run(
     if [source is not None, stop is not None, listing].count(True) != 1:
         raise CommandFailed(MISTAKE, "say which SOURCE is to be replayed, or --stop ID, or --list")
     if listing:
-        with AdminClient(config) as client:
+        with AdminClient(config, why=BY_SERVER) as client:
             print_rows(client.get("/replay", ("replays",))["replays"], COLUMNS)
         return 0
     if stop is not None:
-        with AdminClient(config) as client:
+        with AdminClient(config, why=BY_SERVER) as client:
             print_json(client.post("/replay", {"stop": stop}, ("replay",)))
         return 0
     asked = {
@@ -113,7 +116,7 @@ def _replay(config: Path, asked: Mapping[str, Any], *, detach: bool) -> int:
     command = {
         _NAMES.get(name, name): list(value) if isinstance(value, tuple) else value for name, value in asked.items()
     }
-    with AdminClient(config) as client, Interruptible() as interrupt:
+    with AdminClient(config, why=BY_SERVER) as client, Interruptible() as interrupt:
         found = client.post("/replay", command, ("replay",))
         identity = found["replay"]
         with Progress("events replayed") as progress:

@@ -42,9 +42,9 @@ class Options:
     """What the command was told, as it was written."""
 
     every: bool
-    since: str | None = None
-    error: str | None = None
-    limit: int | None = None
+    since: str | None
+    error: str | None
+    limit: int | None
 
     @property
     def filters(self) -> dict[str, object]:
@@ -67,9 +67,18 @@ def run_requeue(
     return _run(config, source, event_ids, REQUEUED, Options(every, since, error, limit))
 
 
-def run_discard(config: Path, source: str, event_ids: Sequence[str], *, every: bool, error: str | None) -> int:
+def run_discard(
+    config: Path,
+    source: str,
+    event_ids: Sequence[str],
+    *,
+    every: bool,
+    since: str | None,
+    error: str | None,
+    limit: int | None,
+) -> int:
     """Let dead events be dead for good."""
-    return _run(config, source, event_ids, DISCARDED, Options(every, error=error))
+    return _run(config, source, event_ids, DISCARDED, Options(every, since, error, limit))
 
 
 def _run(config: Path, source_id: str, event_ids: Sequence[str], change: str, options: Options) -> int:

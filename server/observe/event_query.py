@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import orjson
 
@@ -15,6 +15,20 @@ OUTCOMES: Mapping[str, Sequence[EventStatus]] = {
 }
 """By what is written: which events are meant. `pending` are all without an outcome, the deferred ones too."""
 
+EVENT_FIELDS = (
+    "inbound_event_id",
+    "source_config_id",
+    "source_type",
+    "provider_event_id",
+    "event_type",
+    "received_at",
+    "payload",
+    "headers",
+    "meta",
+)
+"""Where a path through a normalised event begins."""
+
+_DAYS_AGO = {"today": 0, "yesterday": 1}
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _AGO = re.compile(r"([0-9]{1,9})([smhdw])")
 _NUMBER = re.compile(r"[0-9]{1,18}")
@@ -25,10 +39,12 @@ class BadQuery(ValueError):
 
 
 def time_of(text: str, now_ms: int) -> int:
-    """Return a time in ms since the epoch: RFC 3339, in UTC if it names no offset; a day; or how long ago, as `24h`.
-
-    Raises BadQuery.
+    """Return a time in ms since the epoch: RFC 3339, in UTC if it names no offset; a day, from its first moment in UTC;
+    or how long ago, as `24h`. Raises BadQuery.
     """
+    if text in _DAYS_AGO:
+        now = datetime.fromtimestamp(now_ms / 1000, UTC)
+        text = f"{now - timedelta(days=_DAYS_AGO[text]):%Y-%m-%d}"
     ago = _AGO.fullmatch(text)
     if ago:
         return max(0, now_ms - 1000 * int(ago[1]) * _UNIT_SECONDS[ago[2]])
@@ -36,7 +52,8 @@ def time_of(text: str, now_ms: int) -> int:
         found = datetime.fromisoformat(text.strip())
         at_ms = (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp() * 1000
     except (ValueError, OverflowError):
-        words = "neither a time, as 2026-07-01T12:00:00Z or 2026-07-01, nor how long ago, as 30s, 5m, 24h, 7d"
+        words = "neither a time, as 2026-07-01T12:00:00Z, nor a day, as 2026-07-01 or yesterday"
+        words += ", nor how long ago, as 30s, 5m, 24h, 7d"
         raise BadQuery(f"{text!r} is {words}") from None
     return min(max(0, round(at_ms)), WALL_MS_MAX)
 
@@ -59,6 +76,8 @@ def where_of(text: str) -> Where:
     keys = _pointer(path) if path.startswith("/") else path.split(".")
     if not equals or not path or not all(keys):
         raise BadQuery(f"{text!r} is not PATH=VALUE, as payload.order.id=1001 or /payload/order/id=1001")
+    if keys[0] not in EVENT_FIELDS:
+        raise BadQuery(f"{text!r} matches no event: a path begins with one of {', '.join(EVENT_FIELDS)}{_meant(path)}")
     try:
         scalar = orjson.loads(value)
     except orjson.JSONDecodeError:
@@ -66,6 +85,11 @@ def where_of(text: str) -> Where:
     if isinstance(scalar, str):
         return Where(keys, (scalar,))
     return Where(keys, (value,) if isinstance(scalar, list | dict) else (value, scalar))
+
+
+def _meant(path: str) -> str:
+    other = f"/payload{path}" if path.startswith("/") else f"payload.{path}"
+    return f"; of what was sent, that is {other}"
 
 
 def _pointer(path: str) -> list[str]:
@@ -104,10 +128,14 @@ def query_of(
     limit: int | None = None,
 ) -> EventQuery:
     """Return the query that these texts describe. Raises BadQuery."""
+    since_ms = None if since is None else time_of(since, now_ms)
+    until_ms = None if until is None else time_of(until, now_ms)
+    if since_ms is not None and until_ms is not None and until_ms <= since_ms:
+        raise BadQuery(f"there is no time between: until {until!r} is not later than since {since!r}")
     return EventQuery(
         source_id=source,
-        since_ms=None if since is None else time_of(since, now_ms),
-        until_ms=None if until is None else time_of(until, now_ms),
+        since_ms=since_ms,
+        until_ms=until_ms,
         statuses=() if outcome is None else statuses_of(outcome),
         event_type=event_type,
         event_id=event_id,

@@ -108,7 +108,12 @@ def test_a_discarded_event_stays_dead(children: Children) -> None:
         died(child, 3)
         check_identity(child)
         assert child.stop() == 0
-        assert said(child, "discard", "fails", "--error", "it always") == {"discarded": 3, "unknown": []}
+        assert said(child, "discard", "fails", "--since", "2100-01-01", "--limit", "2") == {
+            "discarded": 0,
+            "unknown": [],
+        }
+        assert said(child, "discard", "fails", "--since", "1h", "--limit", "1") == {"discarded": 1, "unknown": []}
+        assert said(child, "discard", "fails", "--error", "it always") == {"discarded": 2, "unknown": []}
         assert said(child, "discard", "fails", "--all") == {"discarded": 0, "unknown": []}
         counts = totals(child)["fails"]
         assert (counts["dead"], counts["discarded"], counts["requeued"]) == (4, 4, 0)

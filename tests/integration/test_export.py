@@ -9,6 +9,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -284,6 +285,24 @@ def test_files_are_private_and_never_replaced(place: Path, capsys: Capture) -> N
     assert ((place / "file").read_bytes(), (place / "file.manifest.json").read_bytes()) == said
 
 
+@pytest.mark.parametrize("shape", FORMATS)
+def test_the_ending_says_the_format(place: Path, shape: str, capsys: Capture) -> None:
+    """Without `--format` the file's ending says it; one that says none is a mistake."""
+    assert tidegate(place, "export", str(place / f"some.{shape}")) == 0
+    assert json.loads(capsys.readouterr().out)["format"] == shape
+    assert tidegate(place, "export", str(place / "some.xlsx")) == 2
+    assert "--format is missing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("file", "code", "words"), [(".", 2, ". is a directory: name the file in it"), ("gone/x", 1, "no directory gone")]
+)
+def test_a_file_that_cannot_be_made(place: Path, file: str, code: int, words: str, capsys: Capture) -> None:
+    """A path that names no file, or one in no directory, is named in one line."""
+    assert tidegate(place, "export", file, "--format", "csv") == code
+    assert words in capsys.readouterr().err
+
+
 def test_a_failed_export_leaves_nothing(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     """A disk that is full ends it with an error, and neither file nor manifest."""
 
@@ -392,7 +411,8 @@ def test_parquet_names_its_extra(place: Path, monkeypatch: pytest.MonkeyPatch, c
     exported(place, "file", "ndjson")
     capsys.readouterr()
     assert tidegate(place, "export", str(place / "table"), "--format", "parquet") == 2
-    assert "pip install 'tidegate[parquet]'" in capsys.readouterr().err
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert f"{sys.executable} -m pip install '{extras['parquet'][0]}'" in capsys.readouterr().err
     assert not (place / "table").exists()
     assert not (place / "table.unfinished").exists()
 

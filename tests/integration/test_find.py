@@ -115,9 +115,10 @@ def test_payloads_come_when_asked_for(server: Child) -> None:
     ("query", "words"),
     [
         ("sorce=orders", "the query takes source, type"),
-        ("since=yesterday", "neither a time"),
+        ("since=tomorrow", "neither a time"),
         ("outcome=done", "not an outcome"),
         ("where=x", "not PATH=VALUE"),
+        ("where=n%3D1", "that is payload.n"),
         ("before=-1", "not the number"),
         ("limit=0", "limit is a number"),
         ("limit=501", "limit is a number"),
@@ -160,6 +161,10 @@ def test_the_command_writes_tables_and_csv(server: Child) -> None:
     """A table has a head and a line for each event; CSV is read by whatever reads CSV."""
     table = server.cli("events", "fails", "--format", "table", check=True).stdout.splitlines()
     assert [line.split()[-1] for line in table] == ["ID", "bad-2", "bad-1"]
+    full = server.cli("events", "--where", "payload.n=5", "--payload", "--format", "table", check=True).stdout
+    assert full.splitlines()[1].endswith('{"n":5,"t":"5"}')
+    none = server.cli("events", "--where", "payload.n=-5", "--format", "table", check=True)
+    assert (none.stdout, none.stderr) == ("", "tidegate: there is no such event\n")
     text = server.cli("events", "--where", "payload.n=5", "--payload", "--format", "csv", check=True).stdout
     (row,) = csv.DictReader(io.StringIO(text))
     assert (row["inbound_event_id"], json.loads(row["payload"])) == ("id-5", {"n": 5, "t": "5"})
@@ -171,6 +176,7 @@ def test_the_command_writes_tables_and_csv(server: Child) -> None:
         (["--since", "soon"], "neither a time"),
         (["--outcome", "done"], "not an outcome"),
         (["--where", "payload"], "not PATH=VALUE"),
+        (["--where", "n=1"], "that is payload.n"),
         (["--all", "--last", "3"], "not both"),
         (["--oldest", "--last", "100001"], "at most the last 100000"),
     ],

@@ -56,6 +56,8 @@ def test_processed_events_are_given_again(children: Children) -> None:
         receipts = child.admin("/receipts/works/a?all=true").json
         assert [each["outcome"] for each in receipts] == ["processed", "duplicate", "processed"]
         assert [each.get("replay_of") for each in receipts] == [1, None, None]
+        table = child.cli("receipt", "works", "a", "--all", "--format", "table", check=True).stdout.splitlines()
+        assert (table[1].endswith("  replay of 1"), table[3].endswith("0")) == (True, True)
         assert child.admin("/receipts/works/a").json == receipts[2]
         event = child.admin(f"/events?source=works&after={4}&payload=true").json["events"][-1]
         assert (event["inbound_event_id"], event["replay_of"]) == ("a", 1)
@@ -186,5 +188,7 @@ def test_unclear_replays_are_refused(children: Children) -> None:
         assert child.admin("/replay", method="POST", body=dry, headers=JSON).json["events"] == 0
         assert replays(child) == []
         assert child.stop() == 0
-        assert child.cli("replay", "works").returncode == 1
+        done = child.cli("replay", "works")
+        assert (done.returncode, "another process" in done.stderr) == (1, False)
+        assert "the running server replays, and it cannot be asked: nobody listens" in done.stderr
         assert replay(child, "works", "--dry-run")["events"] == 0

@@ -551,6 +551,7 @@ def test_samples_pass_intake_as_events(kind: str, batched: bool) -> None:
 def test_the_bar_shows_share_and_rate() -> None:
     """The bar shows share, count and rate; without a total, the count and the rate."""
     assert Progress("requests", 10).line(5, 0.5) == f"[{'#' * 15}{'.' * 15}] 5 of 10 requests  10/s"
+    assert Progress("requests", 1).line(1, 0.000001).endswith("1 of 1 requests")  # too soon for a rate
     assert Progress("events read").line(12000, 2, "log") == "12,000 events read  6,000/s  log"
 
 

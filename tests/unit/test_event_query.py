@@ -19,6 +19,8 @@ NOON_MS = NOW_MS - 500
         ("2026-07-01T14:00:00+02:00", NOON_MS),
         ("2026-07-01T12:00:00.250Z", NOON_MS + 250),
         ("2026-07-01", NOON_MS - 12 * 3_600_000),
+        ("today", NOON_MS - 12 * 3_600_000),
+        ("yesterday", NOON_MS - 36 * 3_600_000),
         ("24h", NOW_MS - 86_400_000),
         ("30s", NOW_MS - 30_000),
         ("5m", NOW_MS - 300_000),
@@ -33,7 +35,7 @@ def test_a_time_is_absolute_or_ago(text: str, at_ms: int) -> None:
     assert time_of(text, NOW_MS) == at_ms
 
 
-@pytest.mark.parametrize("text", ["", "yesterday", "24", "h", "-5h", "1.5h", "2026-13-01", "12:00", "24 h", "٣h"])
+@pytest.mark.parametrize("text", ["", "tomorrow", "24", "h", "-5h", "1.5h", "2026-13-01", "12:00", "24 h", "٣h"])
 def test_what_is_not_a_time_is_refused(text: str) -> None:
     """Whatever else is written is refused by name, with examples."""
     with pytest.raises(BadQuery, match="neither a time"):
@@ -77,6 +79,21 @@ def test_a_broken_where_is_refused(text: str) -> None:
     """What is not PATH=VALUE is refused, with an example."""
     with pytest.raises(BadQuery, match="is not PATH=VALUE, as payload"):
         where_of(text)
+
+
+@pytest.mark.parametrize("path", ["order.id", "/order/id", "Payload.id", "result.booked"])
+def test_a_where_begins_with_an_events_field(path: str) -> None:
+    """A path that no event can have is refused, rather than finding nothing, with the one that was probably meant."""
+    meant = f"/payload{path}" if path.startswith("/") else f"payload.{path}"
+    with pytest.raises(BadQuery, match=f"begins with one of inbound_event_id, .*; of what was sent, that is {meant}"):
+        where_of(f"{path}=1001")
+
+
+@pytest.mark.parametrize(("since", "until"), [("2026-07-02", "2026-07-01"), ("today", "today"), ("1h", "2h")])
+def test_a_period_ends_after_it_begins(since: str, until: str) -> None:
+    """A period that holds no moment is a mistake, rather than an answer without events."""
+    with pytest.raises(BadQuery, match="is not later than"):
+        query_of(NOW_MS, since=since, until=until)
 
 
 def test_numbers_are_digits_of_bounded_length() -> None:

@@ -20,7 +20,7 @@ COMMAND = Command(
     number_option("--before", "of smaller numbers"),
     flag("--payload", "with their payloads"),
     choice_option("--format", FORMATS, "default: table on a terminal, else ndjson", into="shape"),
-    about="The newest first. Whole ids and times are found at once, however many events there are; a scan looks at "
+    about="Whole ids and times are found at once, however many events there are; a scan looks at "
     "each event, shows how far it is, and says at Ctrl-C how to go on.",
     examples=(
         ("tidegate events orders --since 24h --outcome dead", "what has died since yesterday"),

@@ -18,9 +18,8 @@ COMMAND = Command(
     choice_option(
         "--format",
         ("ndjson", "ndjson.zst", "csv", "parquet"),
-        "parquet takes pyarrow: pip install 'tidegate[parquet]'",
+        "default: what FILE ends with, as .csv; parquet takes pyarrow, which is not installed by itself",
         into="shape",
-        required=True,
     ),
     option("--source", "of this source only", metavar="SOURCE"),
     *PERIOD,
@@ -37,6 +36,7 @@ COMMAND = Command(
     examples=(
         ("tidegate export orders.ndjson.zst --source orders --format ndjson.zst", "all events of a source"),
         ("tidegate export july.csv --format csv --since 2026-07-01 --until 2026-08-01", "a month, for a spreadsheet"),
+        ("tidegate export day.ndjson --format ndjson --since yesterday --until today", "yesterday, in UTC"),
         ("tidegate export - --format ndjson --after 120000 | jq .payload", "what came since the last one"),
     ),
 )

@@ -6,7 +6,7 @@ from server.cli.parameters import argument, flag, option, source_argument
 COMMAND = Command(
     "server.cli.forget:run",
     source_argument(),
-    argument("event_ids", "the inbound_event_id of each", metavar="[EVENT_ID]", many=True, required=False),
+    argument("event_ids", "the inbound_event_id of each", metavar="[EVENT_ID]...", many=True, required=False),
     option(
         "--where",
         "those of the events that have this value there, as payload.userId=u-1001; a scan. May be said more than "
