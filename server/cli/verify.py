@@ -1,5 +1,6 @@
 """`verify`: checks every checksum of the store, and the accounting identity; or an export against its store."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -9,7 +10,10 @@ from server.cli.failure import CommandFailed, say
 from server.cli.output import print_json
 from server.cli.progress import Progress
 from server.cli.reading import open_store, store_path
+from server.intake.events import rfc3339
 from storage.check.verify import Report, verify
+
+GOES_ON = "the server goes on with it, a stopped one at its next start"
 
 
 def run(config: Path | None, store: Path | None, export: Path | None, manifest: Path | None) -> int:
@@ -17,15 +21,23 @@ def run(config: Path | None, store: Path | None, export: Path | None, manifest: 
     it."""
     if export is None and manifest is not None:
         raise CommandFailed(MISTAKE, "--manifest is of an --export")
-    report: Report | ExportReport
     if export is not None:
         said = read_manifest(export, manifest)
         with open_store(config, store) as opened:
-            report = check_export(export, said, opened)
-    else:
-        with Progress("events read") as progress:
-            report = verify(store_path(config, store), lambda database, number: progress.update(number, database))
+            exported = check_export(export, said, opened)
+        return _told(exported, asdict(exported))
+    with Progress("events read") as progress:
+        report = verify(store_path(config, store), lambda database, number: progress.update(number, database))
+    found = asdict(report)
+    since_ms = found.pop("erasure_since_ms")
+    found["erasure_since"] = rfc3339(since_ms) if since_ms else None
+    if since_ms:
+        say(f"what was forgotten at {found['erasure_since']} is not overwritten in its files yet: {GOES_ON}")
+    return _told(report, found)
+
+
+def _told(report: Report | ExportReport, found: Mapping[str, object]) -> int:
     for problem in report.problems:
         say(problem)
-    print_json({"ok": report.ok} | asdict(report))
+    print_json({"ok": report.ok, **found})
     return 0 if report.ok else ERROR

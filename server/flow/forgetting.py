@@ -22,6 +22,7 @@ from server.flow.acknowledger import Acknowledger
 from server.flow.committer import Committer
 from server.flow.engine import Engine
 from server.flow.replaying import Replays
+from server.intake.events import rfc3339
 from server.intake.forgetting import without_items
 from storage.errors import StoreError, StoreFull
 from storage.forget.find import OfId, events_of_id
@@ -42,6 +43,10 @@ TELL_SECONDS = 10.0
 """So long that may last before it is told."""
 RETRY_SECONDS = 10.0
 """Between two tries to overwrite, if one failed."""
+OWED_MS_MAX = 60_000
+"""What is owed for longer is warned of: what still reads what was there, as a look-up, has mostly ended by then."""
+UNDER_WAY = "the server is at it"
+SEEN = "a process that reads the store still sees what was there: end its scan or its backup"
 
 
 @frozen
@@ -87,9 +92,19 @@ class Forgetting:
         self._asked = self._done = 0
         """How many rewritings there were, and how many of them are overwritten."""
         self._progress = trio.Event()
+        self._why = UNDER_WAY
+        """It is not overwritten yet."""
         with self._snapshots.take() as snapshot:
-            if snapshot.erasure_since_ms():
-                self._ask()
+            self._owed_since_ms = snapshot.erasure_since_ms()
+        if self._owed_since_ms:
+            self._ask()
+
+    def warning(self) -> str:
+        """Return what there is to warn of: that something is not overwritten for long; "" if not so."""
+        since_ms = self._owed_since_ms
+        if not since_ms or self._now_ms() - since_ms <= OWED_MS_MAX:
+            return ""
+        return f"what was forgotten at {rfc3339(since_ms)} is not overwritten yet: {self._why}"
 
     async def forget(
         self, source_id: str, event_ids: Sequence[str], *, pending: bool, wait: bool
@@ -176,6 +191,7 @@ class Forgetting:
 
     def _ask(self) -> None:
         self._asked += 1
+        self._owed_since_ms = self._owed_since_ms or self._now_ms()
         self._wakeup.notify()
 
     async def _overwritten(self) -> None:
@@ -192,6 +208,7 @@ class Forgetting:
                     raise StoreError("it cannot be written now")
             except (StoreError, OSError) as error:
                 self._log.warning("what was forgotten is not overwritten yet", error=str(error))
+                self._why = str(error)
                 with trio.move_on_after(RETRY_SECONDS):
                     await trio.sleep_forever()
                 self._wakeup.notify()
@@ -200,6 +217,7 @@ class Forgetting:
             self._progress.set()
             self._progress = trio.Event()
             if self._done == self._asked:
+                self._owed_since_ms = 0
                 self._log.info("what was forgotten is overwritten")
 
     async def _overwrite(self) -> bool:
@@ -222,7 +240,9 @@ class Forgetting:
         while True:
             await self._committer.write_time()
             if await self._worker.run(may_overwrite, self._store, free):
+                self._why = UNDER_WAY
                 return
+            self._why = SEEN
             if trio.current_time() >= tell_at:
                 self._log.warning("a process that reads the store keeps what was forgotten from being overwritten")
                 tell_at += 60 * TELL_SECONDS

@@ -8,6 +8,7 @@ from server.base.refusal import Refusal, refuse
 from server.config.capacity import size
 from server.flow.committer import Committer
 from server.flow.engine import Engine
+from server.flow.forgetting import Forgetting
 from server.flow.indexing import IndexingTask
 from server.flow.retention import RetentionTask
 from server.observe.outlook import Capacity
@@ -50,6 +51,7 @@ class Health:
         watch: Watch,
         progress: SourceProgress,
         capacity: Capacity,
+        forgetting: Forgetting,
     ) -> None:
         """`retention_unset`: nothing leaves, since the store is from before there was retention, and nobody asked."""
         self._committer = committer
@@ -59,6 +61,7 @@ class Health:
         self._watch = watch
         self._progress = progress
         self._capacity = capacity
+        self._forgetting = forgetting
         self._journal = journal
         self._engine = engine
         self.started = False
@@ -111,6 +114,8 @@ class Health:
         if self._indexing.error is not None:
             message = f"nothing more is put into the look-up index; look-ups are slower: {self._indexing.error}"
             warnings.append({"warning": "index_stopped", "message": message})
+        if message := self._forgetting.warning():
+            warnings.append({"warning": "erasing", "message": message})
         if self._index.spill_error is not None:
             error = self._index.spill_error
             message = f"the dedup index outgrows dedup.memory_ids_max and cannot be written to files: {error}"

@@ -114,6 +114,16 @@ class Parts:
             self.clock,
             retention=applies,
         )
+        self.record = Refusals(config.storage.path, list(config.sources), Worker("refusals"), self.clock)
+        self.forgetting = Forgetting(
+            self.engine,
+            committer=self.committer,
+            acknowledger=self.acknowledger,
+            replays=self.replays,
+            forget_refusals=self.record.forget,
+            store=store,
+            now_ms=self.clock.now_ms,
+        )
         self.health = Health(
             self.committer,
             self.engine,
@@ -126,19 +136,10 @@ class Parts:
             watch=self.watch,
             progress=self.progress,
             capacity=self.capacity,
+            forgetting=self.forgetting,
         )
         self.requests = Requests()
         self.refusals = log.Throttled("tidegate.http", "refused")
-        self.record = Refusals(config.storage.path, list(config.sources), Worker("refusals"), self.clock)
-        self.forgetting = Forgetting(
-            self.engine,
-            committer=self.committer,
-            acknowledger=self.acknowledger,
-            replays=self.replays,
-            forget_refusals=self.record.forget,
-            store=store,
-            now_ms=self.clock.now_ms,
-        )
         self.gate = Gate(
             self.engine,
             self.acknowledger,

@@ -40,6 +40,8 @@ class Report:
     blocks: int = 0
     sources: dict[str, dict[str, int]] = field(default_factory=dict)
     """By source, in the order of their ids: its accounts, by the names that `/sources` has for them."""
+    erasure_since_ms: int = 0
+    """Since when something forgotten is to be overwritten, in ms of the wall clock; 0: nothing is. No problem."""
 
     @property
     def ok(self) -> bool:
@@ -109,6 +111,7 @@ def _audit(path: Path, problem: Callable[[str], None], left_out: Callable[[], in
             _check_end(store, before, problem, recovered=not left)
         audit = Audit(store, problem, lambda database, number: _say(reading=[database, number]))
         audit.run()
+        since_ms = _erasure_since(store, problem)
     finally:
         store.close()
     counts = asdict(audit.recount)
@@ -118,7 +121,17 @@ def _audit(path: Path, problem: Callable[[str], None], left_out: Callable[[], in
     none = [0] * len(EventStatus)
     ids = sorted(statuses.keys() | untold)
     sources = {each: _accounts(statuses.get(each, none), untold.get(each, {})) for each in ids}
-    _say(summary=counts | {"sources": sources, "problems_left_out": left_out()})
+    found = {"sources": sources, "erasure_since_ms": since_ms, "problems_left_out": left_out()}
+    _say(summary=counts | found)
+
+
+def _erasure_since(store: Store, problem: Callable[[str], None]) -> int:
+    try:
+        with Snapshots(store).take() as snapshot:
+            return snapshot.erasure_since_ms()
+    except StoreError as error:
+        problem(str(error))
+        return 0
 
 
 def _check_end(store: Store, before: Known, problem: Callable[[str], None], *, recovered: bool) -> None:
@@ -197,6 +210,7 @@ def _collect(child: subprocess.Popen[bytes], on_progress: Callable[[str, int], N
 def _take_summary(report: Report, summary: dict[str, Any]) -> None:
     report.events, report.deliveries, report.blocks = summary["events"], summary["deliveries"], summary["blocks"]
     report.sources, report.problems_left_out = summary["sources"], summary["problems_left_out"]
+    report.erasure_since_ms = summary["erasure_since_ms"]
 
 
 def _ended(status: int, last: tuple[str, int], words: str) -> str:

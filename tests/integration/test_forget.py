@@ -2,12 +2,15 @@
 
 import base64
 import json
+from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 
+from server.intake.events import rfc3339
 from tests.support.client import item
+from tests.support.clocks import WALL_MS, Clocks
 from tests.support.config import source
 from tests.support.ledger import calls, check_identity, pending, shut_gate, statuses, totals
 from tests.support.readers import other_readers
@@ -243,6 +246,41 @@ def test_a_kill_keeps_nothing_from_being_overwritten(children: Children) -> None
         assert left_in(child.store, [text], traces) == []
         assert said(child, "receipt", "works", "a")["archive"] == "forgotten"
         assert said(child, "verify")["ok"] is True
+
+
+def test_what_is_owed_is_told(children: Children, tmp_path: Path) -> None:
+    """While another process keeps it from being overwritten, verify says since when, as no mistake, and readiness warns
+    after a minute, over a restart too; once it is overwritten neither says anything."""
+    clocks = Clocks(tmp_path / "clocks")
+    child = children(works(), launch=["--clocks", str(clocks.path)])
+    with child:
+        child.post("works", item("a", value="person"))
+        through(child)
+        assert said(child, "verify")["erasure_since"] is None
+        with other_readers(child.store, 1):
+            body = json.dumps({"source": "works", "event_ids": ["a"], "wait": False}).encode()
+            assert child.admin("/forget", method="POST", body=body, headers=JSON).json["overwritten"] is False
+            done = child.cli("verify")
+            since = json.loads(done.stdout)["erasure_since"]
+            assert (done.returncode, since) == (0, rfc3339(WALL_MS))
+            assert f"what was forgotten at {since} is not overwritten" in done.stderr
+            assert warning(child) is None
+            clocks.pass_hours(1 / 60 + 0.001)
+            eventually(lambda: "end its scan or its backup" in (warning(child) or ""))
+            assert since in str(warning(child))
+            child.kill()
+            child.start()
+            assert since in str(warning(child))
+        child.wait_for_line("what was forgotten is overwritten")
+        assert warning(child) is None
+        done = child.cli("verify")
+        assert (json.loads(done.stdout)["erasure_since"], done.stderr) == (None, "")
+
+
+def warning(child: Child) -> str | None:
+    """What readiness says of what is not overwritten."""
+    found = child.admin("/readyz").json["warnings"]
+    return next((each["message"] for each in found if each["warning"] == "erasing"), None)
 
 
 def test_an_old_store_keeps_from_forgetting(children: Children) -> None:

@@ -129,11 +129,14 @@ def test_a_note_says_what_is_owed(tmp_path: Path) -> None:
         assert since(store) == 0
         forget(store, writer, [1])
         assert since(store) == AT_MS
+    report = verify(tmp_path)
+    assert (report.ok, report.erasure_since_ms) == (True, AT_MS)
     with opened(tmp_path) as (store, writer):
         assert since(store) == AT_MS
         overwrite(store, writer)
         assert since(store) == 0
-    assert verify(tmp_path).ok
+    report = verify(tmp_path)
+    assert (report.ok, report.erasure_since_ms) == (True, 0)
 
 
 def test_what_is_around_the_forgotten_stays(tmp_path: Path) -> None:

@@ -18,7 +18,9 @@ from storage.check.audit import Audit
 from storage.check.verify import PROBLEMS_MAX, Report, verify
 from storage.codec.pieces import piece_key
 from storage.codec.records import (
+    ERASURE_KEY,
     encode_body_digests,
+    encode_erasure,
     encode_ids,
     encode_results,
     encode_totals,
@@ -304,6 +306,14 @@ def test_lost_totals_are_found(path: Path) -> None:
     """A source whose totals are gone is found by its records."""
     change(path, "meta", totals_key("other"), lambda _: None)
     assert any("totals of other" in problem for problem in verify(path).problems)
+
+
+def test_a_damaged_note_is_found(path: Path) -> None:
+    """What says that something is to be overwritten is read too: damage there is a problem, with its place."""
+    change(path, "meta", ERASURE_KEY, lambda _: encode_erasure(1)[:-1])
+    report = verify(path)
+    assert any("meta, key b'erasure'" in problem for problem in report.problems)
+    assert report.erasure_since_ms == 0
 
 
 def test_an_oldest_that_is_too_high_is_found(path: Path) -> None:
