@@ -1,4 +1,5 @@
-"""What every file keeps: a test says a truth in name and docstring, only a hang ends a wait, type names are unique."""
+"""What every file keeps: a test says a truth in name and docstring, only a hang ends a wait, type names are unique, and
+a file of the product can be read at one sitting."""
 
 import ast
 from collections import Counter
@@ -6,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
+
+LINES_MAX = 300
 
 
 def functions() -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
@@ -51,3 +54,15 @@ def test_public_type_names_are_defined_once() -> None:
     )
     assert len(names) > 50
     assert [name for name, count in names.items() if count > 1] == []
+
+
+def test_no_product_file_exceeds_its_lines() -> None:
+    """A file of the product has at most LINES_MAX lines: what is longer changes for more than one reason."""
+    found = {
+        path.relative_to(TESTS.parent).as_posix(): len(path.read_text().splitlines())
+        for folder in ("server", "storage")
+        for path in (TESTS.parent / folder).rglob("*")
+        if path.suffix in {".py", ".js", ".css", ".html"} and "vendor" not in path.parts
+    }
+    assert len(found) > 50
+    assert {name: lines for name, lines in found.items() if lines > LINES_MAX} == {}
