@@ -16,7 +16,7 @@ from server.base.json_text import json_text
 from server.cli.exit_codes import MISTAKE
 from server.cli.export_file import Stream
 from server.cli.failure import CommandFailed
-from server.observe.exports import COLUMNS, Key, cell
+from server.observe.exports import COLUMNS, Key, cells
 from server.observe.receipts import Value
 
 RISKY = ("=", "+", "-", "@", "\t", "\r")
@@ -73,7 +73,7 @@ class CsvTable:
         self._put([COLUMNS])
 
     def write(self, rows: Sequence[Value]) -> None:
-        self._put([_guarded(cell(row, column)) for column in COLUMNS] for row in rows)
+        self._put([_guarded(value) for value in cells(row)] for row in rows)
 
     def close(self) -> None:
         pass  # every line is written
