@@ -157,7 +157,20 @@ class NumberedDeliveries:
 
     def place_of(self, number: int) -> int:
         """Return the place of the delivery that holds the event with this number."""
-        return bisect_right(self.firsts(), number) - 1
+        return self.places_of([number])[0]
+
+    def places_of(self, numbers: Sequence[int]) -> list[int]:
+        """Return the place of the delivery of each of these events."""
+        firsts = self.firsts()
+        if isinstance(firsts, range):
+            return [number - self.first for number in numbers]
+        return [bisect_right(firsts, number) - 1 for number in numbers]
+
+    def first_of(self, place: int) -> int:
+        """Return the number of the first event of the delivery at this place."""
+        deliveries = self.deliveries
+        is_of_singles = len(deliveries.bodies) == len(deliveries.types)
+        return self.first + (place if is_of_singles else sum(deliveries.counts[:place]))
 
     def holding(self, first: int, last: int) -> "NumberedDeliveries":
         """Return those deliveries that hold the events with these two numbers, and all between them."""

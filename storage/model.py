@@ -5,9 +5,10 @@ wall clock, since the epoch, for people to read; `store_ms` of the store's time,
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from storage.deliveries import NumberedDeliveries
+from storage.delivery_id import delivery_id
 from storage.frozen import frozen
 from storage.history import Turn
 from storage.index_step import IndexStep
@@ -117,14 +118,16 @@ class Page:
     """The number to read on from: nothing of this source waits between the last span and it."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EventRecord:
     """One event as the store knows it."""
 
     numbered: NumberedDeliveries
-    """The one delivery that holds it."""
+    """Its delivery; if it was read with others, these may be there, before it and after it, and are shared."""
+    place: int
+    """Of its delivery among those."""
     position: int
-    """The place of the event among the delivery's."""
+    """Of the event among all events of those."""
     status: EventStatus
     attempts: int
     at_ms: int
@@ -143,6 +146,16 @@ class EventRecord:
         return self.numbered.first + self.position
 
     @property
+    def delivery_id(self) -> str:
+        """The id of its delivery."""
+        return delivery_id(self.numbered.first_of(self.place), self.numbered.suffix)
+
+    @property
+    def received_at_ms(self) -> int:
+        """When its delivery was received, by the wall clock."""
+        return self.numbered.deliveries.received_at_ms[self.place]
+
+    @property
     def forgotten_at_ms(self) -> int:
         """When it was forgotten, by the wall clock; 0 if it was not."""
         return self.numbered.forgotten_at(self.position)
@@ -151,4 +164,4 @@ class EventRecord:
     def has_body(self) -> bool:
         """Whether it can be built from its body, if it was read with bodies."""
         is_kept = not self.forgotten_at_ms and self.status is not EventStatus.DISCARDED
-        return is_kept and bool(self.numbered.deliveries.size)
+        return is_kept and bool(self.numbered.deliveries.bodies[self.place])

@@ -18,7 +18,7 @@ from server.cli.csv_text import as_csv, unguarded
 from server.cli.exit_codes import MISTAKE
 from server.cli.export_file import Stream
 from server.cli.failure import CommandFailed
-from server.observe.exports import COLUMNS, Key, cell
+from server.observe.exports import COLUMNS, Key, cells
 from server.observe.receipts import Value
 
 PYARROW = "pyarrow>=25,<26"
@@ -75,7 +75,7 @@ class CsvTable:
         self._stream.write(as_csv([COLUMNS]))
 
     def write(self, rows: Sequence[Value]) -> None:
-        self._stream.write(as_csv([cell(row, column) for column in COLUMNS] for row in rows))
+        self._stream.write(as_csv(map(cells, rows)))
 
     def close(self) -> None:
         pass  # every line is written

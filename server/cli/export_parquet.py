@@ -9,7 +9,7 @@ import pyarrow
 import pyarrow.parquet
 
 from server.cli.export_file import Stream
-from server.observe.exports import COLUMNS, NUMBERS, TIMES, Key, cell
+from server.observe.exports import COLUMNS, NUMBERS, TIMES, Key, cells
 from server.observe.receipts import Value
 
 GROUP_ROWS_MAX = 10_000
@@ -24,6 +24,7 @@ def _type(column: str) -> Any:
 
 
 SCHEMA = pyarrow.schema([(column, _type(column)) for column in COLUMNS])
+_PAYLOAD = COLUMNS.index("payload")
 
 
 class ParquetTable:
@@ -31,13 +32,13 @@ class ParquetTable:
 
     def __init__(self, stream: Stream) -> None:
         self._writer = pyarrow.parquet.ParquetWriter(_Sink(stream), SCHEMA, compression="zstd")
-        self._rows: list[dict[str, Any]] = []
+        self._rows: list[Sequence[Any]] = []
         self._bytes = 0
 
     def write(self, rows: Sequence[Value]) -> None:
         for row in rows:
-            values = {column: _value(row, column) for column in COLUMNS}
-            self._bytes += len(values["payload"] or "")
+            values = cells(row)
+            self._bytes += len(values[_PAYLOAD] or "")
             self._rows.append(values)
         if len(self._rows) >= GROUP_ROWS_MAX or self._bytes >= GROUP_BYTES_MAX:
             self._write_group()
@@ -48,7 +49,8 @@ class ParquetTable:
         self._writer.close()
 
     def _write_group(self) -> None:
-        self._writer.write_table(pyarrow.Table.from_pylist(self._rows, schema=SCHEMA))
+        columns = [_array(field, values) for field, values in zip(SCHEMA, zip(*self._rows, strict=True), strict=True)]
+        self._writer.write_table(pyarrow.Table.from_arrays(columns, schema=SCHEMA))
         self._rows, self._bytes = [], 0
 
 
@@ -85,9 +87,10 @@ class _Sink:
         pass  # as flush
 
 
-def _value(row: Value, column: str) -> Any:
-    value = cell(row, column)
-    return datetime.fromisoformat(value) if column in TIMES and value is not None else value
+def _array(field: Any, values: Sequence[Any]) -> Any:
+    if field.name in TIMES:
+        values = [None if value is None else datetime.fromisoformat(value) for value in values]
+    return pyarrow.array(values, field.type)
 
 
 def keys(path: Path) -> Iterator[Key]:

@@ -13,6 +13,7 @@ Guarantees
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import groupby
 
 import trio
 
@@ -264,8 +265,8 @@ def _first_of(records: Sequence[EventRecord]) -> tuple[list[EventRecord], int | 
         if is_replay(record) or is_gone(record):
             continue
         delivery = record.numbered.deliveries
-        is_new = not taken or taken[-1].numbered is not record.numbered
-        size += delivery.size if is_new else 0
+        is_new = not taken or taken[-1].delivery_id != record.delivery_id
+        size += len(delivery.bodies[record.place]) if is_new else 0
         is_over = is_new and size > STEP_BODY_BYTES_MAX
         if taken and (is_over or delivery.source_type != taken[0].numbered.deliveries.source_type):
             return taken, records[at - 1].number
@@ -275,13 +276,13 @@ def _first_of(records: Sequence[EventRecord]) -> tuple[list[EventRecord], int | 
 
 def _again(records: Sequence[EventRecord], source_id: str, now_ms: int) -> Deliveries:
     """Return these events as deliveries of this source, one for each that they came in."""
-    found: list[tuple[NumberedDeliveries, list[int]]] = []
-    for record in records:
-        if not found or found[-1][0] is not record.numbered:
-            found.append((record.numbered, []))
-        found[-1][1].append(record.position)
-    made = [again(numbered, positions, source_id, now_ms) for numbered, positions in found]
-    return merged([NumberedDeliveries(0, "", each) for each in made]).deliveries
+    made: list[NumberedDeliveries] = []
+    for _, group in groupby(records, key=lambda record: record.delivery_id):
+        those = list(group)
+        delivery = those[0].numbered.part(those[0].place, those[0].place + 1)
+        found = again(delivery, [record.number - delivery.first for record in those], source_id, now_ms)
+        made.append(NumberedDeliveries(0, "", found))
+    return merged(made).deliveries
 
 
 def is_replay(record: EventRecord) -> bool:

@@ -1,15 +1,17 @@
 """The reading side: builds normalised events from stored facts and archived bodies. Decides nothing anew."""
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from itertools import groupby
+from functools import lru_cache
 from types import MappingProxyType
+from typing import Any
 
 import orjson
 
 from server.intake.batches import stored_items
 from storage.deliveries import PAYLOAD_KEY, Deliveries, NumberedDeliveries
+from storage.delivery_id import delivery_id
 
 NO_RESULTS: Mapping[int, object] = MappingProxyType({})
 
@@ -26,13 +28,12 @@ def build_events(
     share any. `payload` is None if no body was kept, or the event was forgotten: there is null in its place.
     """
     deliveries = numbered.deliveries
-    firsts = numbered.firsts()
-    ids = numbered.delivery_ids()
     event_ids = numbered.event_ids()
+    places = numbered.places_of([numbered.first + position for position in positions])
     events = []
-    for place, those in groupby(positions, key=lambda position: bisect_right(firsts, numbered.first + position) - 1):
-        mine = list(those)
+    for place, mine in _by_delivery(places, positions):
         received_at = rfc3339(deliveries.received_at_ms[place])
+        own_id = delivery_id(numbered.first_of(place), numbered.suffix)
         for position, payload in zip(mine, _payloads(deliveries, place, mine), strict=True):
             event: dict[str, object] = {
                 "inbound_event_id": event_ids[position],
@@ -43,7 +44,7 @@ def build_events(
                 "received_at": received_at,
                 "payload": payload,
                 "headers": dict(deliveries.headers[place]),
-                "meta": _meta(numbered, place, ids[place], position),
+                "meta": _meta(numbered, place, own_id, position),
             }
             if position in results:
                 event["result"] = results[position]
@@ -51,10 +52,25 @@ def build_events(
     return events
 
 
+def _by_delivery(places: Sequence[int], positions: Sequence[int]) -> Iterator[tuple[int, Sequence[int]]]:
+    """Yield each delivery's place, and those of these positions that are in it."""
+    start = 0
+    while start < len(places):
+        stop = bisect_right(places, places[start], start)
+        yield places[start], positions[start:stop]
+        start = stop
+
+
 def rfc3339(at_ms: int) -> str:
     """Return milliseconds since the epoch as RFC 3339 in UTC: `2026-07-01T12:00:00.123Z`."""
-    seconds, ms = divmod(at_ms, 1000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{ms:03}Z"
+    minute, ms = divmod(at_ms, 60_000)
+    return f"{_minute_text(minute)}:{ms // 1000:02}.{ms % 1000:03}Z"
+
+
+@lru_cache(maxsize=64)
+def _minute_text(minute: int) -> str:
+    """Return the begin of all times in this minute since the epoch: neighbours have it in common."""
+    return f"{datetime.fromtimestamp(60 * minute, UTC):%Y-%m-%dT%H:%M}"
 
 
 def _meta(numbered: NumberedDeliveries, place: int, delivery_id: str, position: int) -> dict[str, object]:
@@ -82,15 +98,19 @@ def _payloads(deliveries: Deliveries, place: int, positions: Sequence[int]) -> l
     if not body:
         return [None] * len(positions)
     parsed = orjson.loads(body)
-    is_segment, batched = deliveries.source_type == "segment", deliveries.batched[place]
-    items = stored_items(deliveries.source_type, parsed) if batched else [parsed]
-    chosen = [items[deliveries.indexes[position]] for position in positions]
-    if is_segment and batched:
-        _fill_in_all([item for item in chosen if item is not None], parsed)
+    chosen = _of_batch(deliveries, parsed, positions) if deliveries.batched[place] else [parsed]
     return [
         item["payload"] if item is not None and deliveries.payload_from[position] == PAYLOAD_KEY else item
         for item, position in zip(chosen, positions, strict=True)
     ]
+
+
+def _of_batch(deliveries: Deliveries, parsed: Any, positions: Sequence[int]) -> list[Any]:
+    items = stored_items(deliveries.source_type, parsed)
+    chosen = [items[deliveries.indexes[position]] for position in positions]
+    if deliveries.source_type == "segment":
+        _fill_in_all([item for item in chosen if item is not None], parsed)
+    return chosen
 
 
 def _fill_in_all(items: list[dict[str, object]], batch: dict[str, object]) -> None:

@@ -48,7 +48,7 @@ def event_value(record: EventRecord, *, payload: bool = False) -> Value:
     delivery = numbered.deliveries
     found: Value = {
         "number": record.number,
-        "received_at": rfc3339(delivery.received_at_ms[0]),
+        "received_at": rfc3339(record.received_at_ms),
         "source_config_id": delivery.source_id,
         "inbound_event_id": numbered.event_id(position),
         "provider_event_id": delivery.provider_ids[position],
@@ -56,7 +56,7 @@ def event_value(record: EventRecord, *, payload: bool = False) -> Value:
         "outcome": record.status.label if record.status in PENDING_STATUSES else outcome_of(record.status).label,
         "finished_at": None if record.status in PENDING_STATUSES else rfc3339(record.at_ms),
         "attempts": record.attempts,
-        "delivery": numbered.delivery_ids()[0],
+        "delivery": record.delivery_id,
         "batch_index": delivery.indexes[position],
     }
     if record.status is EventStatus.DUPLICATE:

@@ -69,10 +69,11 @@ def _row(record: EventRecord, event: Mapping[str, object]) -> Value:
         row["duplicate_of"] = record.duplicate_of
     if record.status is EventStatus.DEAD:
         row["error"] = record.detail.get("error")
-    return row | archive(record)
+    row.update(archive(record))
+    return row
 
 
-def cell(row: Mapping[str, object], column: str) -> Any:
-    """Return a column of a row: None where it has none, and JSON as a text where something may be nested."""
-    value = row.get(column)
-    return json_text(value).decode() if column in JSON_TEXTS and value is not None else value
+def cells(row: Value) -> list[Any]:
+    """Return the COLUMNS of a row: None where it has none, and JSON as a text where something may be nested."""
+    texts = {column: json_text(row[column]).decode() for column in JSON_TEXTS if row.get(column) is not None}
+    return list(map((row | texts).get, COLUMNS))

@@ -73,7 +73,7 @@ def event(reader: Reader, source_id: str, event_id: str) -> Value | None:
     if record is None:
         raise BodyNotKept(
             f"event {event_id!r} of source {source_id} was dropped by the rate limit with all of its delivery "
-            f"{records[0].numbered.delivery_ids()[0]}, so its body was not kept; it has a receipt"
+            f"{records[0].delivery_id}, so its body was not kept; it has a receipt"
         )
     results = {record.position: record.detail["result"]} if "result" in record.detail else {}
     return build_events(record.numbered, [record.position], results)[0]
@@ -103,7 +103,7 @@ def delivery(reader: Reader, delivery_id: str) -> Value | None:
         for index, code, message in found.rejected[0]
     ]
     return {
-        "delivery": numbered.delivery_ids()[0],
+        "delivery": records[0].delivery_id,
         "source_config_id": found.source_id,
         "source_type": found.source_type,
         "received_at": rfc3339(found.received_at_ms[0]),
@@ -195,12 +195,12 @@ def _receipt(record: EventRecord) -> Value:
     found |= {"inbound_event_id": numbered.event_id(position), "source_config_id": delivery.source_id}
     if not is_pending:
         found["outcome"] = outcome_of(record.status).label
-    found |= {"event_type": delivery.types[position], "received_at": rfc3339(delivery.received_at_ms[0])}
+    found |= {"event_type": delivery.types[position], "received_at": rfc3339(record.received_at_ms)}
     if not is_pending:
         found["finished_at"] = rfc3339(record.at_ms)
     found |= {
         "attempts": record.attempts,
-        "delivery": numbered.delivery_ids()[0],
+        "delivery": record.delivery_id,
         "batch_index": delivery.indexes[position],
     }
     if delivery.replay_of:

@@ -12,7 +12,7 @@ from storage.codec.records import DIGEST_BYTES, SAME_BYTES, digest
 from storage.frozen import frozen
 from storage.history import DeadEvent
 from storage.model import EventRecord
-from storage.read.lookup import delivery_of, detail_of, event_record, events_of, history
+from storage.read.lookup import delivery_of, detail_of, event_records, events_of, history
 from storage.read.paging import pending_at
 from storage.read.snapshot import Block, Snapshot, Snapshots
 from storage.statuses import EventStatus
@@ -186,7 +186,8 @@ def _collect_dead(snapshot: Snapshot, source_id: str | None, start: int, page: _
                 return int(number)
             head = snapshot.head_of(number)
             if head and source_id in (None, head.source_id) and not snapshot.bodies_left(head):
-                page.add(event_record(snapshot, block, delivery_of(snapshot, number), number))
+                [record] = event_records(snapshot, block, delivery_of(snapshot, number), [number])
+                page.add(record)
         if snapshot.exhausted:
             return block.end
     return None

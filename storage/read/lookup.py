@@ -135,7 +135,7 @@ def delivery(snapshots: Snapshots, delivery_id: str) -> list[EventRecord] | None
         block = snapshot.block_of(first)
         if numbered is None or block is None or numbered.delivery_ids() != [delivery_id]:
             return None
-        return [event_record(snapshot, block, numbered, number) for number in range(numbered.first, numbered.end)]
+        return event_records(snapshot, block, numbered, range(numbered.first, numbered.end))
 
 
 def source_of(snapshots: Snapshots, delivery_id: str) -> str | None:
@@ -178,7 +178,7 @@ def events_of(snapshots: Snapshots, numbers: list[int], *, bodies: bool) -> Iter
                     continue
                 if block is None:
                     raise damaged(b"statuses", key_of(number), "there is no such event")
-                yield event_record(snapshot, block, delivery_of(snapshot, number, bodies=bodies), number)
+                yield from event_records(snapshot, block, delivery_of(snapshot, number, bodies=bodies), [number])
 
 
 def delivery_of(snapshot: Snapshot, number: int, *, bodies: bool = False) -> NumberedDeliveries:
@@ -188,28 +188,43 @@ def delivery_of(snapshot: Snapshot, number: int, *, bodies: bool = False) -> Num
     return found
 
 
-def event_record(snapshot: Snapshot, block: Block, numbered: NumberedDeliveries, number: int) -> EventRecord:
-    """Return what the store knows of an event of this block and delivery."""
-    row = block.rows[number - block.first]
-    status = EventStatus(int(row["status"]))
-    ref = int(row["ref"])
-    original = snapshot.delivery_of(number - ref) if status == EventStatus.DUPLICATE and ref != number else None
+def event_records(
+    snapshot: Snapshot, block: Block, numbered: NumberedDeliveries, numbers: Sequence[int]
+) -> list[EventRecord]:
+    """Return what the store knows of these events, which are all in this block and in these deliveries of a record."""
+    rows = block.rows[[number - block.first for number in numbers]].tolist()
+    return [
+        _event_record(snapshot, numbered, place, number, row)
+        for number, place, row in zip(numbers, numbered.places_of(numbers), rows, strict=True)
+    ]
+
+
+def _event_record(
+    snapshot: Snapshot, numbered: NumberedDeliveries, place: int, number: int, row: Sequence[int]
+) -> EventRecord:
+    code, attempts, at_ms, _, ref, key = row
+    status = EventStatus(code)
+    is_duplicate = status is EventStatus.DUPLICATE
+    original = snapshot.delivery_of(number - ref) if is_duplicate and ref != number else None
     return EventRecord(
         numbered=numbered,
+        place=place,
         position=number - numbered.first,
         status=status,
-        attempts=int(row["attempts"]),
-        at_ms=int(row["at_ms"]),
+        attempts=attempts,
+        at_ms=at_ms,
         duplicate_of=original.delivery_ids()[0] if original else None,
-        detail=detail_of(snapshot, ref, number, status) if ref and status != EventStatus.DUPLICATE else {},
-        left_at_ms=snapshot.body_left_at(numbered),
-        history=history(snapshot, int(row["history"]), number),
+        detail=detail_of(snapshot, ref, number, status) if ref and not is_duplicate else {},
+        left_at_ms=snapshot.bodies_left_at(numbered)[place],
+        history=history(snapshot, key, number),
     )
 
 
 def history(snapshot: Snapshot, key: int, number: int) -> Sequence[Turn]:
-    """Return the history of an event, whose row says this key for it."""
-    stored = snapshot.detail(key, number) if key else b"[]"
+    """Return the history of an event, whose row says this key for it; nothing if the key is 0."""
+    if not key:
+        return ()
+    stored = snapshot.detail(key, number)
     try:
         return decode_history(json.loads(stored or b""))
     except (ValueError, TypeError) as error:

@@ -7,6 +7,7 @@ has the status that it has when its page is read. No page repeats or skips a num
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy
@@ -18,14 +19,14 @@ from storage.codec.records import digest
 from storage.deliveries import NumberedDeliveries
 from storage.frozen import frozen
 from storage.model import EventRecord
-from storage.read.lookup import event_record, places_of
+from storage.read.lookup import event_records, places_of
 from storage.read.query import EventQuery, Where
 from storage.read.snapshot import Block, Snapshot, Snapshots
 
 PAGE_EVENTS_MAX = 500
 """In one page."""
 PAGE_BODY_BYTES_MAX = 8 * 2**20
-"""Of the deliveries of a page that is read with bodies: it ends with the one that exceeds it."""
+"""Of the deliveries of a page that is read with bodies: it ends with the record of the log that exceeds it."""
 PAGE_LOOKS_MAX = 20_000
 """Events and blocks that are looked at for one page: some tenths of a second, if all of them must be built."""
 
@@ -139,16 +140,15 @@ class _Page:
                 continue
             start, stop = max(numbers.start, head.first), min(numbers.stop, head.end)
             mine = numpy.flatnonzero(wanted[start - numbers.start : stop - numbers.start]) + start
-            if not len(mine):
-                continue
-            for number in self._in_record(snapshot, head, mine.tolist()):
-                if self._has_enough:
-                    return number if query.oldest_first else number + 1
-                self._add(snapshot, block, head, number)
+            if len(mine):
+                self._add(snapshot, block, head, self._in_record(snapshot, head, mine.tolist()))
+            if self._has_enough:
+                last = self.records[-1].number
+                return last + 1 if query.oldest_first else last
         return None
 
     def _in_record(self, snapshot: Snapshot, head: LogHead, numbers: Sequence[int]) -> Sequence[int]:
-        """Return those of these events of a record that are wanted, in the order of the query."""
+        """Return those of these ascending events of a record that are wanted."""
         query = self._query
         if query.looks_into_facts:
             self.looked += len(numbers)
@@ -161,7 +161,7 @@ class _Page:
             elif query.where:
                 positions = []
             numbers = [head.first + position for position in positions]
-        return numbers if query.oldest_first else numbers[::-1]
+        return numbers
 
     def _built(self, numbered: NumberedDeliveries, positions: Sequence[int]) -> list[int]:
         if self._build is None:
@@ -172,12 +172,27 @@ class _Page:
             position for position, event in zip(positions, events, strict=True) if all(_has(event, w) for w in where)
         ]
 
-    def _add(self, snapshot: Snapshot, block: Block, head: LogHead, number: int) -> None:
-        numbered = snapshot.delivery_in(head, number, bodies=self._bodies)
-        if not (self.records and self.records[-1].numbered is numbered):
+    def _add(self, snapshot: Snapshot, block: Block, head: LogHead, numbers: Sequence[int]) -> None:
+        """Add these ascending events of a record, or as many as the page has room for."""
+        room = self._events_max - len(self.records)
+        chosen = numbers[:room] if self._query.oldest_first else numbers[-room:]
+        if not chosen:
+            return
+        whole = snapshot.deliveries(head, bodies=self._bodies)
+        found: list[EventRecord] = []
+        for numbered, run in _runs(whole, chosen):
             self._body_bytes += numbered.deliveries.size
-        self.looked += 1
-        self.records.append(event_record(snapshot, block, numbered, number))
+            found += event_records(snapshot, block, numbered, run)
+        self.looked += len(found)
+        self.records += found if self._query.oldest_first else reversed(found)
+
+
+def _runs(whole: NumberedDeliveries, numbers: Sequence[int]) -> Iterator[tuple[NumberedDeliveries, Sequence[int]]]:
+    """Yield these ascending numbers with their deliveries, and no others: as many together as follow one another."""
+    places = whole.places_of(numbers)
+    cuts = [at for at, (one, other) in enumerate(pairwise(places), 1) if other - one > 1]
+    for start, stop in pairwise([0, *cuts, len(numbers)]):
+        yield whole.part(places[start], places[stop - 1] + 1), numbers[start:stop]
 
 
 def _sources(snapshot: Snapshot, query: EventQuery) -> Collection[str]:

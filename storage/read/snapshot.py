@@ -4,7 +4,7 @@ A pinned reader keeps pages from being used again, so a snapshot counts the reco
 `exhausted` and goes on in a new one. Numbers make that safe: what was read does not move.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -58,7 +58,7 @@ class Snapshot(RecordReader):
         self._ids: tuple[int, bytes] = (0, b"")
         self._bodies: tuple[int, bytes] = (0, b"")
         self._results: dict[int, dict[int, bytes]] = {}
-        self._left = (0, 0)
+        self._left: tuple[NumberedDeliveries | None, Sequence[int]] = (None, ())
 
     @property
     def exhausted(self) -> bool:
@@ -220,21 +220,22 @@ class Snapshot(RecordReader):
         """Return whether the log record with this key has a value in `bodies`."""
         return self._txn.get(key_of(first), db=self._store.bodies) is not None
 
-    def body_left_at(self, delivery: NumberedDeliveries) -> int:
-        """Return by when the body of this one delivery had left, in ms of the wall clock; 0 if it is there, or was
-        never kept."""
-        if self._left[0] != delivery.first:
-            self._left = delivery.first, self._body_left_at(delivery)
+    def bodies_left_at(self, numbered: NumberedDeliveries) -> Sequence[int]:
+        """Return by when the body of each of these deliveries of one record had left, in ms of the wall clock; 0 if it
+        is there, or was never kept. Kept until others are asked for."""
+        if self._left[0] is not numbered:
+            self._left = numbered, self._bodies_left_at(numbered)
         return self._left[1]
 
-    def _body_left_at(self, delivery: NumberedDeliveries) -> int:
-        head = self.head_of(delivery.first) if delivery.first < self.front("bodies") else None
+    def _bodies_left_at(self, numbered: NumberedDeliveries) -> Sequence[int]:
+        count = len(numbered.deliveries.counts)
+        head = self.head_of(numbered.first) if numbered.first < self.front("bodies") else None
         if head is None or not self.bodies_left(head):
-            return 0
-        place = self.deliveries(head, bodies=False).place_of(delivery.first)
-        facts = self.joined("facts", head.first)
-        had_one = body_sizes(key_of(head.first), facts, self._decompressor, head)[place]
-        return self.left_at("bodies", delivery.first) if had_one else 0
+            return [0] * count
+        place = self.deliveries(head, bodies=False).place_of(numbered.first)
+        sizes = body_sizes(key_of(head.first), self.joined("facts", head.first), self._decompressor, head)
+        those = zip(numbered.firsts(), sizes[place : place + count], strict=True)
+        return [self.left_at("bodies", first) if size else 0 for first, size in those]
 
     def delivery_of(self, number: int, *, bodies: bool = False) -> NumberedDeliveries | None:
         """Return the one delivery that holds the event with this number; None if there is no such event."""
@@ -242,14 +243,9 @@ class Snapshot(RecordReader):
         if kept is not None and kept.first <= number < kept.end and self._unpacked[1] >= bodies:
             return kept
         head = self.head_of(number)
-        return None if head is None else self.delivery_in(head, number, bodies=bodies)
-
-    def delivery_in(self, head: LogHead, number: int, *, bodies: bool) -> NumberedDeliveries:
-        """Return the same of a number in the log record with this head."""
-        kept = self._delivery
-        if kept is None or not kept.first <= number < kept.end or self._unpacked[1] < bodies:
-            kept = self._delivery = self.deliveries(head, bodies=bodies).holding(number, number)
-        return kept
+        if head is not None:
+            self._delivery = self.deliveries(head, bodies=bodies).holding(number, number)
+        return self._delivery if head is not None else None
 
     # Details.
 

@@ -15,8 +15,10 @@ from storage.errors import StoreDamaged
 from storage.lmdb_store.environment import Store
 from storage.model import Append, Group, Span
 from storage.read import processed as processed_module
+from storage.read import scan
 from storage.read import snapshot as snapshot_module
 from storage.read.lookup import places_of
+from storage.read.query import EventQuery
 from storage.read.reader import ON_ITS_WAY, Reader
 from storage.read.snapshot import SNAPSHOT_RECORDS_MAX, Snapshot
 from storage.statuses import EventStatus
@@ -549,3 +551,14 @@ def test_the_first_skipped_event_is_found(tmp_path: Path, monkeypatch: pytest.Mo
             ("third", [601], [0]),
         ]
         assert Reader(store).skipped({}) == []
+
+
+def test_a_large_delivery_is_one_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once its body was read, all of its events come, though it exceeds what a page may have; else each of them would
+    be a page of its own, and the body read for each."""
+    monkeypatch.setattr(scan, "PAGE_BODY_BYTES_MAX", 10)
+    with opened(tmp_path / "store") as (store, writer):
+        writer.write(Group([Append(delivery(1, ["a", "b", "c"], body=b"[{},{},{},{}]"), 3, EventStatus.DEFERRED)]))
+        for oldest_first, expected in ((True, [1, 2, 3]), (False, [3, 2, 1])):
+            page = Reader(store).select(EventQuery(oldest_first=oldest_first), bodies=True)
+            assert [record.number for record in page.records] == expected

@@ -61,7 +61,8 @@ def record(
 ) -> EventRecord:
     at_ms = 0 if status <= EventStatus.DEFERRED else AT_MS + 1234
     values: dict[str, Any] = {"attempts": 0, "at_ms": at_ms, "duplicate_of": None, "detail": {}}
-    return EventRecord(numbered=numbered, position=position, status=status, **(values | keys))
+    place = numbered.place_of(numbered.first + position)
+    return EventRecord(numbered=numbered, place=place, position=position, status=status, **(values | keys))
 
 
 @pytest.mark.parametrize(
