@@ -50,13 +50,16 @@ _HISTORY = {
 _WHERE = {"source_config_id": TEXT, "received_at": TIME, "delivery": TEXT}
 _LEFT = {"archive": one_of("expired", "forgotten"), "archive_expired_at": TIME, "forgotten_at": TIME}
 
+_REPLAYED = {"replay_of": COUNT}
+"""Of an event that is another one once more."""
+
 _FATES = [
     (
         {"outcome": one_of(outcome.label), "finished_at": TIME},
         {EventStatus.DEAD: {"error": or_null(TEXT)}, EventStatus.DUPLICATE: {"duplicate_of": or_null(TEXT)}}.get(
             outcome, {}
         ),
-        _HISTORY | ({"discarded_at": TIME} if outcome is EventStatus.DEAD else {}),
+        _HISTORY | _REPLAYED | ({"discarded_at": TIME} if outcome is EventStatus.DEAD else {}),
     )
     for outcome in OUTCOMES
 ]
@@ -122,7 +125,14 @@ _LISTED = closed(
         "outcome": one_of(*(status.label for status in EventStatus)),
         "finished_at": or_null(TIME),
     },
-    {"duplicate_of": or_null(TEXT), "error": or_null(TEXT), "payload": ANYTHING, **_LEFT},
+    {
+        "duplicate_of": or_null(TEXT),
+        "error": or_null(TEXT),
+        "discarded_at": TIME,
+        "payload": ANYTHING,
+        **_REPLAYED,
+        **_LEFT,
+    },
 )
 
 SCHEMAS: Mapping[str, Schema] = {
@@ -157,7 +167,7 @@ SCHEMAS: Mapping[str, Schema] = {
     "Sources": closed({"sources": list_of(_SOURCE), "capacity": _CAPACITY}),
     "Receipt": {
         "anyOf": [
-            closed({**_OF_PENDING, **_OF_RECEIPT, **_WHERE}, {**_WAITING, **_HISTORY}),
+            closed({**_OF_PENDING, **_OF_RECEIPT, **_WHERE}, {**_WAITING, **_HISTORY, **_REPLAYED}),
             *(closed({**same, **own, **_OF_RECEIPT, **_WHERE}, {**_LEFT, **more}) for same, own, more in _FATES),
         ]
     },
@@ -199,7 +209,7 @@ SCHEMAS: Mapping[str, Schema] = {
                 {
                     "anyOf": [
                         closed({"batch_index": COUNT, "rejected": one_of(True), **_MESSAGE}),
-                        closed({**_OF_PENDING, **_OF_RECEIPT}, {**_WAITING, **_HISTORY}),
+                        closed({**_OF_PENDING, **_OF_RECEIPT}, {**_WAITING, **_HISTORY, **_REPLAYED}),
                         *(closed({**same, **own, **_OF_RECEIPT}, more) for same, own, more in _FATES),
                     ]
                 }

@@ -298,6 +298,13 @@ def test_a_page_that_nobody_sees_rests(server: Child, tmp_path: Path) -> None:
         eventually(lambda: readings(visitor) > before)
 
 
+def test_durations_are_written_without_exponents(server: Child, visitor: Visitor) -> None:
+    """Half a second is 500 ms: the axis of a chart had said 5.0e+2 ms."""
+    visitor.go(server.admin_port)
+    script = "import('/page/words.js').then(({ duration }) => [0.5, 0.0999, 0.0042, 0.00002, 90].map(duration))"
+    assert visitor.run(script) == ["500 ms", "100 ms", "4.2 ms", "20 µs", "1.5 min"]
+
+
 def test_long_numbers_are_not_rounded(server: Child, visitor: Visitor) -> None:
     """A body is shown with the digits that the server has, though a script cannot count so far."""
     server.post("orders", b'{"inbound_event_id": "digits", "payload": {"n": 9007199254740993, "s": "a, {b}: [c]"}}')

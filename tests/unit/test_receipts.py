@@ -6,6 +6,8 @@ from typing import Any, cast
 import pytest
 
 from server.observe import receipts as lookup
+from server.observe.events import event_value
+from server.observe.schemas import SCHEMAS
 from storage.deliveries import PAYLOAD_KEY, NumberedDeliveries
 from storage.history import DIED, DISCARDED, REQUEUED, DeadEvent, Turn
 from storage.model import EventRecord
@@ -222,6 +224,22 @@ def test_a_page_of_the_dead_is_full() -> None:
         (3, None),
         (0, None),
     ]
+
+
+def test_replayed_and_discarded_events_are_in_schemas() -> None:
+    """What lists, receipts and deliveries say of an event that was replayed, and discarded, their schemas have."""
+    stored = changed(delivery(1, ["a"]), replay_of=[7])
+    turns = (Turn(DISCARDED, AT_MS),)
+    event = record(stored, status=EventStatus.DISCARDED, history=turns)
+    listed = SCHEMAS["EventPage"]["properties"]["events"]["items"]["properties"]
+    assert event_value(event).keys() - listed.keys() == set()
+    shapes = [each["properties"].keys() for each in SCHEMAS["Receipt"]["anyOf"]]
+    receipt = lookup.receipt(reader(event), "demo", "a") or {}
+    assert {"replay_of", "discarded_at"} <= receipt.keys()
+    assert any(receipt.keys() <= shape for shape in shapes)
+    item = cast(Any, lookup.delivery(reader(event), own(stored)))["items"][0]
+    items = [each["properties"].keys() for each in SCHEMAS["Delivery"]["properties"]["items"]["items"]["anyOf"]]
+    assert any(item.keys() <= shape for shape in items)
 
 
 def test_all_receipts_come_newest_first() -> None:

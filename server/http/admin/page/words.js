@@ -14,7 +14,7 @@ export function duration(seconds) {
   if (seconds === null || seconds === undefined) return "–";
   if (seconds === 0) return "0 s";
   if (seconds < 0.001) return `${count(seconds * 1e6)} µs`;
-  if (seconds < 1) return `${Number((seconds * 1000).toPrecision(2))} ms`;
+  if (seconds < 1) return `${seconds < 0.01 ? (seconds * 1000).toPrecision(2) : count(seconds * 1000)} ms`;
   const [unit, length] = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]].find(([, each]) => seconds >= each);
   const value = seconds / length;
   return `${value < 10 ? Number(value.toFixed(1)) : count(value)} ${unit}`;
