@@ -149,6 +149,10 @@ class Engine:
                     await stack.enter_async_context(self._runners[source_id].standing_still())
             yield
 
+    def forget_error(self, source_id: str) -> None:
+        """Say no more what the last error of a source's processor was."""
+        self._runners[source_id].state.forget_error()
+
     async def change_status(self, change: StatusChange) -> None:
         """Have a change written that no consumer has in hand; return when it is, or nothing will be any more."""
         written = trio.Event()

@@ -152,6 +152,7 @@ class Forgetting:
     async def _rewrite(self, source_id: str, events: Sequence[OfId]) -> Refusal | None:
         """Write all steps; return why not, if so."""
         for each in {source_id} | {event.source_id for event in events}:
+            self._engine.forget_error(each)
             try:
                 await self._forget_refusals(each)
             except OSError as error:

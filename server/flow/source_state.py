@@ -14,6 +14,7 @@ from server.base.source import Source
 from server.intake.rate_limit import Gcra
 from storage.deliveries import NumberedDeliveries
 from storage.frozen import frozen
+from storage.history import FORGOTTEN
 from storage.statuses import Totals
 
 
@@ -113,6 +114,11 @@ class SourceState:
             self.counts.processor_failures += 1
             self.last_error, self.last_error_at_ms = error, now_ms
             self._failures.warn(self.id, source=self.id, kind=kind_of(error), outage=outage)
+
+    def forget_error(self) -> None:
+        """Say no more what the last error was: it may be of an event that is forgotten."""
+        if self.last_error is not None:
+            self.last_error = FORGOTTEN
 
     def event_died(self, error: str) -> None:
         """Say that an event has failed too often, as `processor_failed` does."""

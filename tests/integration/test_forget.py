@@ -80,6 +80,7 @@ def test_forgotten_text_is_in_no_file(children: Children) -> None:
         traces = traces_of(child.store, numbers)
         assert left_in(child.store, texts)
         before = said(child, "event", "works", "other")
+        assert texts[3] in child.admin("/sources").body.decode()
         assert forget(child, "works", *ids) == {
             "forgotten": 4,
             "events": 5,
@@ -88,6 +89,7 @@ def test_forgotten_text_is_in_no_file(children: Children) -> None:
             "overwritten": True,
         }
         assert left_in(child.store, texts, traces) == []
+        assert texts[3] not in child.admin("/sources").body.decode()
         after = said(child, "event", "works", "other")
         assert after["payload"] == before["payload"]
         assert said(child, "event", "works", "other-7")["payload"]["note"] == secret(10_007)
