@@ -322,6 +322,10 @@ class Snapshot:
     def _read_one(self) -> None:
         self._records += 1
 
+    def close(self) -> None:
+        """Let go of what refers back to it: a cycle would keep its place among the readers until it is collected."""
+        self._index = None
+
     def front(self, kind: Kind) -> int:
         """Return the number before which all of this kind has left but what is kept; 0 if nothing has."""
         if kind not in self._fronts:
@@ -398,4 +402,8 @@ class Snapshots:
     @contextmanager
     def take(self) -> Iterator[Snapshot]:
         with self.store.read_transaction() as txn:
-            yield Snapshot(self.store, txn, self._decompressor)
+            snapshot = Snapshot(self.store, txn, self._decompressor)
+            try:
+                yield snapshot
+            finally:
+                snapshot.close()
