@@ -68,7 +68,7 @@ def run(
     if dry_run:
         print_json({"dry_run": True} | count.report())
         return 0
-    if not count.events or not (yes or _confirmed(source, count)):
+    if not count.ids or (count.events and not (yes or _confirmed(source, count))):
         done = {"forgotten": 0, "events": 0, "pending": [], "unknown": count.unknown, "overwritten": True}
     else:
         done = _forget(config, storage, source, found, pending=pending)

@@ -3,12 +3,16 @@
 Guarantees
 - One command at a time. While one plans and writes, nothing else changes or copies records that are there: retention,
   replays, and commands about dead events of the sources in question stand still.
-- A pending event is left alone, or ends dead first, once its source has finished the call in hand.
+- A pending event is left alone, or ends dead first, once its source has finished the call in hand. That is waited for
+  while nothing but the source stands still, and not for ever.
+- A store that is full is no reason for retention, which makes room, to stand still.
 - What was rewritten is overwritten in all files before the command ends, or later if a transaction somewhere still sees
   what was there. That is owed from the first transaction on: the next start goes on with it.
 """
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import partial
 from itertools import groupby
 
@@ -34,6 +38,8 @@ from storage.model import StatusChange
 from storage.read.snapshot import Snapshots
 from storage.rewrite import Erasure, Rewrite
 
+HAND_WAIT_SECONDS = 60.0
+"""The longest that a command waits for calls in hand: twice as long as a processor may take by default."""
 OVERWRITE_WAIT_SECONDS = 60.0
 """The longest that a command waits until all is overwritten; that goes on by itself."""
 POLL_SECONDS = 0.1
@@ -42,6 +48,9 @@ TELL_SECONDS = 10.0
 """So long that may last before it is told."""
 RETRY_SECONDS = 10.0
 """Between two tries to overwrite, if one failed."""
+
+ENDING = refuse("draining", "the server ends: some of it may be forgotten; send the command again")
+HAND_WORDS = "a call in hand does not end, or a requeue; send the command again, or without pending events. Of one of:"
 
 
 @frozen
@@ -81,7 +90,15 @@ class Forgetting:
         self._store = store
         self._now_ms = now_ms
         self._snapshots, self._worker = Snapshots(store), Worker("forget")
+        self._overwriting = Worker("overwrite")  # a large store takes it minutes, which no command waits for
         self._lock = trio.Lock()
+        self._step = trio.Lock()
+        """Held while a step is written: the committer takes one at a time. The note goes only if none came since."""
+        self._stopping = False
+        self._patience = trio.CancelScope()
+        """For calls in hand."""
+        self._at_work = trio.Lock()
+        """Held while it is overwritten."""
         self._log = log.get("tidegate.forget")
         self._wakeup = Wakeup()
         self._asked = self._done = 0
@@ -102,30 +119,36 @@ class Forgetting:
             return refuse("storage_failed", str(error))
         async with self._lock:
             await self._committer.flushed()
-            async with self._replays.standing_still(), self._committer.rewriting:
-                refusal, found = await self._forget(source_id, event_ids, pending=pending)
-        if refusal is not None:
-            return refusal
+            found = await self._forget(source_id, event_ids, pending=pending)
+            asked = self._asked
+        if isinstance(found, Refusal):
+            return found
         self._log.info("forgotten", source=source_id, ids=found.ids, events=found.events)
         with trio.move_on_after(OVERWRITE_WAIT_SECONDS if wait else 0):
-            await self._overwritten()
-        return Forgotten(found.ids, found.events, found.pending, found.unknown, self._done == self._asked)
+            await self._overwritten(asked)
+        return replace(found, overwritten=self._done >= asked)
 
-    async def _forget(
-        self, source_id: str, event_ids: Sequence[str], *, pending: bool
-    ) -> tuple[Refusal | None, Forgotten]:
+    async def _forget(self, source_id: str, event_ids: Sequence[str], *, pending: bool) -> Forgotten | Refusal:
+        if self._stopping:
+            return ENDING
+        if self._committer.failure is not None:
+            return self._refusal()
         found = await self._found(source_id, event_ids)
-        sources = {each.source_id for events in found.values() for each in events}
+        sources = {source_id} | {each.source_id for events in found.values() for each in events}
         waits = pending and any(each.is_pending for events in found.values() for each in events)
-        async with self._engine.standing_still(sources, pending=waits):
-            found = await self._found(source_id, event_ids)
-            left = [] if pending else [each for each, events in found.items() if any(e.is_pending for e in events)]
+        async with AsyncExitStack() as stack:
+            with trio.move_on_after(HAND_WAIT_SECONDS) as self._patience:
+                await stack.enter_async_context(self._engine.standing_still(sources, pending=waits))
+            if self._patience.cancelled_caught:
+                return refuse("overloaded", f"{HAND_WORDS} {', '.join(sorted(sources))}")
+            await stack.enter_async_context(self._replays.standing_still())
+            found = await self._found(source_id, event_ids)  # who came since is pending, and with a processor perhaps
+            left = [] if waits else [each for each, events in found.items() if any(e.is_pending for e in events)]
             taken = {each: events for each, events in found.items() if events and each not in left}
             events = [each for those in taken.values() for each in those if not each.is_forgotten]
             unknown = [each for each, those in found.items() if not those]
-            report = Forgotten(len(taken), len(events), left, unknown, False)
-            refusal = await self._rewrite(source_id, events) if events else None
-            return refusal, report
+            refusal = await self._take_out(source_id, events) if events else None
+            return Forgotten(len(taken), len(events), left, unknown, False) if refusal is None else refusal
 
     async def _found(self, source_id: str, event_ids: Sequence[str]) -> dict[str, list[OfId]]:
         sources = [state.id for state in self._engine.states]
@@ -134,8 +157,10 @@ class Forgetting:
             for each in dict.fromkeys(event_ids)
         }
 
-    async def _rewrite(self, source_id: str, events: Sequence[OfId]) -> Refusal | None:
-        """Write all steps; return why not, if so."""
+    async def _take_out(self, source_id: str, events: Sequence[OfId]) -> Refusal | None:
+        """Take what these events hold out of all records; return why not, if so."""
+        if self._stopping:
+            return ENDING
         for each in {source_id} | {event.source_id for event in events}:
             try:
                 await self._forget_refusals(each)
@@ -143,13 +168,21 @@ class Forgetting:
                 return refuse("storage_failed", f"the record of refused requests cannot be written: {error.strerror}")
         for status in (ended, discarded):
             await self._change(status, events)
+        async with self._committer.rewriting:
+            return await self._rewrite(events)
+
+    async def _rewrite(self, events: Sequence[OfId]) -> Refusal | None:
+        """Write all steps; return why not, if so."""
         plan = ForgetPlan(self._snapshots, [each.number for each in events], cut=without_items, now_ms=self._now_ms())
         steps = plan.steps()
         try:
             while (step := await self._worker.run(_next, steps)) is not None:
-                if not await self._committer.erase(Erasure(step), self._engine.counted):
-                    return self._refusal()
-                self._ask()
+                if self._stopping:
+                    return ENDING
+                async with self._step:
+                    if not await self._committer.erase(Erasure(step), self._engine.counted):
+                        return self._refusal()
+                    self._ask()
         except StoreError as error:
             return refuse("storage_failed", f"the store cannot be read: {error}")
         return None
@@ -178,19 +211,22 @@ class Forgetting:
         self._asked += 1
         self._wakeup.notify()
 
-    async def _overwritten(self) -> None:
-        while self._done < self._asked:
+    async def _overwritten(self, asked: int) -> None:
+        while self._done < asked:
             await self._progress.wait()
 
     async def run(self) -> None:
-        """Overwrite what is to be, for ever. Ends only by cancellation, or by an error that is our bug."""
+        """Overwrite what is to be, until `stop`. Ends otherwise by cancellation, or by an error that is our bug."""
         while True:
             await self._wakeup.wait()
             asked = self._asked
             try:
-                if not await self._overwrite():
-                    raise StoreError("it cannot be written now")
+                async with self._at_work:
+                    if not await self._overwrite():
+                        raise StoreError("it cannot be written now")
             except (StoreError, OSError) as error:
+                if self._stopping:
+                    return
                 self._log.warning("what was forgotten is not overwritten yet", error=str(error))
                 with trio.move_on_after(RETRY_SECONDS):
                     await trio.sleep_forever()
@@ -202,26 +238,42 @@ class Forgetting:
             if self._done == self._asked:
                 self._log.info("what was forgotten is overwritten")
 
+    async def stop(self) -> None:
+        """Begin no other step; return when nothing is in flight. What is owed is for the next start."""
+        self._stopping = True
+        self._patience.cancel()
+        async with self._lock, self._at_work:
+            await self._worker.idle()
+
+    def _go_on(self) -> None:
+        if self._stopping:
+            raise StoreError("the server ends")
+
     async def _overwrite(self) -> bool:
         """Overwrite it in all files; return whether that succeeded. Raises StoreError, OSError."""
-        asked, committer = self._asked, self._committer
+        self._go_on()
+        asked = self._asked
         if not await self._acknowledger.overwrite_journal():
             return False
-        await self._worker.run(self._store.renew)
-        free = await self._worker.run(clear_holes, self._store)
+        await self._overwriting.run(self._store.renew)
+        free = await self._overwriting.run(clear_holes, self._store, self._go_on)
         await self._not_seen(free)
         for stretch in free.stretches():
-            if not await committer.erase(Erasure(overwrite=stretch), self._engine.counted):
-                return False
-        await self._worker.run(flush_pages, self._store)
-        return asked != self._asked or await committer.erase(Erasure(erased=True), self._engine.counted)
+            self._go_on()
+            async with self._step:
+                if not await self._committer.erase(Erasure(overwrite=stretch), self._engine.counted):
+                    return False
+        await self._overwriting.run(flush_pages, self._store)
+        async with self._step:
+            return asked != self._asked or await self._committer.erase(Erasure(erased=True), self._engine.counted)
 
     async def _not_seen(self, free: Free) -> None:
         """Return when no transaction sees any more what was there."""
         tell_at = trio.current_time() + TELL_SECONDS
         while True:
+            self._go_on()
             await self._committer.write_time()
-            if await self._worker.run(may_overwrite, self._store, free):
+            if await self._overwriting.run(may_overwrite, self._store, free):
                 return
             if trio.current_time() >= tell_at:
                 self._log.warning("a process that reads the store keeps what was forgotten from being overwritten")

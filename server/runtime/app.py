@@ -235,6 +235,7 @@ class Server:
         await self._public_closed.wait()
         self.engine.stop()
         await self._engine_stopped.wait()
+        await self.forgetting.stop()
         await self.acknowledger.settled()
         await self.index_task.stop()
         await self.retention.stop()
