@@ -83,8 +83,8 @@ class DeadCommands:
 
     @asynccontextmanager
     async def standing_still(self) -> AsyncIterator[None]:
-        """Let no dead event of the source be given back or discarded meanwhile."""
-        async with self._lock:
+        """Let no dead event of the source be given back or discarded, and none leave, meanwhile."""
+        async with self._lock, self._dead_kept():
             while self._runner.state.returning and not self._committer.lost:
                 self._committer.flush()
                 await self._committer.group_ended()

@@ -8,8 +8,8 @@ from server.base.refusal import Refusal, refuse
 from server.config.capacity import size
 from server.flow.committer import Committer
 from server.flow.engine import Engine
-from server.flow.forgetting import Forgetting
 from server.flow.indexing import IndexingTask
+from server.flow.overwriting import Overwriting
 from server.flow.retention import RetentionTask
 from server.observe.outlook import Capacity
 from server.observe.progress import SourceProgress
@@ -51,7 +51,7 @@ class Health:
         watch: Watch,
         progress: SourceProgress,
         capacity: Capacity,
-        forgetting: Forgetting,
+        overwriting: Overwriting,
     ) -> None:
         """`retention_unset`: nothing leaves, since the store is from before there was retention, and nobody asked."""
         self._committer = committer
@@ -61,7 +61,7 @@ class Health:
         self._watch = watch
         self._progress = progress
         self._capacity = capacity
-        self._forgetting = forgetting
+        self._overwriting = overwriting
         self._journal = journal
         self._engine = engine
         self.started = False
@@ -114,7 +114,7 @@ class Health:
         if self._indexing.error is not None:
             message = f"nothing more is put into the look-up index; look-ups are slower: {self._indexing.error}"
             warnings.append({"warning": "index_stopped", "message": message})
-        if message := self._forgetting.warning():
+        if message := self._overwriting.warning():
             warnings.append({"warning": "erasing", "message": message})
         if self._index.spill_error is not None:
             error = self._index.spill_error

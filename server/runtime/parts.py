@@ -16,6 +16,7 @@ from server.flow.committer import Committer
 from server.flow.engine import Engine
 from server.flow.forgetting import Forgetting
 from server.flow.indexing import IndexingTask
+from server.flow.overwriting import Overwriting
 from server.flow.replaying import Replays
 from server.flow.retention import RetentionTask
 from server.flow.runner import Function, Shared
@@ -115,10 +116,13 @@ class Parts:
             retention=applies,
         )
         self.record = Refusals(config.storage.path, list(config.sources), Worker("refusals"), self.clock)
+        self.overwriting = Overwriting(
+            self.committer, self.acknowledger, store, counted=self.engine.counted, now_ms=self.clock.now_ms
+        )
         self.forgetting = Forgetting(
             self.engine,
             committer=self.committer,
-            acknowledger=self.acknowledger,
+            overwriting=self.overwriting,
             replays=self.replays,
             forget_refusals=self.record.forget,
             store=store,
@@ -136,7 +140,7 @@ class Parts:
             watch=self.watch,
             progress=self.progress,
             capacity=self.capacity,
-            forgetting=self.forgetting,
+            overwriting=self.overwriting,
         )
         self.requests = Requests()
         self.refusals = log.Throttled("tidegate.http", "refused")

@@ -45,25 +45,24 @@ class Free:
 
 
 @contextmanager
-def _opened(store: Store) -> Iterator[PageFile]:
+def _opened(store: Store, go_on: Callable[[], None] = lambda: None) -> Iterator[PageFile]:
     file = os.open(store.path / "data.mdb", os.O_RDWR | os.O_CLOEXEC)
     try:
-        yield PageFile(file, store.page_bytes)
+        yield PageFile(file, store.page_bytes, go_on)
     finally:
         os.close(file)
 
 
-def clear_holes(store: Store, progress: Callable[[int], None] = lambda _: None) -> Free:
-    """Overwrite what holds nothing inside the pages in use; return those that are free. `progress` gets how many holes
-    were overwritten so far."""
+def clear_holes(store: Store, go_on: Callable[[], None] = lambda: None) -> Free:
+    """Overwrite what holds nothing inside the pages in use; return those that are free. `go_on` is called again and
+    again: what it raises ends this."""
     while True:
-        with store.read_transaction() as txn, _opened(store) as pages:
+        with store.read_transaction() as txn, _opened(store, go_on) as pages:
             meta = pages.commit(txn.id())
             if meta is None:  # two commits since it began
                 continue
-            for count, (offset, size) in enumerate(pages.holes(meta), 1):
+            for offset, size in pages.holes(meta):
                 sync.write_at(pages.file, bytes(size), offset)
-                progress(count)
             free = pages.free_pages(meta, meta.txnid + 1)
             behind = numpy.arange(meta.last_page + 1, os.fstat(pages.file).st_size // store.page_bytes, dtype="u8")
             return Free(meta.txnid, _not_zero(pages, numpy.concatenate([free, behind])))

@@ -7,7 +7,7 @@ MDB_page, MDB_node, MDB_db, MDB_meta), in the byte order of the machine; the fun
 
 import os
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy
 from numpy.typing import NDArray
@@ -52,9 +52,11 @@ class Meta:
 class PageFile:
     """An open `data.mdb`. What is read holds while a transaction of the commit is open, of whichever kind."""
 
-    def __init__(self, file: int, page_bytes: int) -> None:
+    def __init__(self, file: int, page_bytes: int, go_on: Callable[[], None] = lambda: None) -> None:
+        """`go_on` is called before some pages are read, again and again; what it raises ends that."""
         self.file = file
         self.page_bytes = page_bytes
+        self._go_on = go_on
         self._columns = numpy.arange(page_bytes, dtype="u2")
 
     def newest(self) -> Meta:
@@ -99,6 +101,7 @@ class PageFile:
 
     def pages_in(self, first: int, count: int) -> Pages:
         """Return so many pages from this one on, as far as the file has them, one a row."""
+        self._go_on()
         content = os.pread(self.file, count * self.page_bytes, first * self.page_bytes)
         return numpy.frombuffer(content[: len(content) // self.page_bytes * self.page_bytes], "u1").reshape(
             -1, self.page_bytes

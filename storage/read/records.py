@@ -67,6 +67,10 @@ class RecordReader:
             self._index = IndexReader(self._txn, self._store, self._read_one)
         return self._index
 
+    def close(self) -> None:
+        """Let go of what refers back to it: a cycle would keep its place among the readers until it is collected."""
+        self._index = None
+
     def _read_one(self) -> None:
         self._records += 1
 

@@ -281,4 +281,8 @@ class Snapshots:
     @contextmanager
     def take(self) -> Iterator[Snapshot]:
         with self.store.read_transaction() as txn:
-            yield Snapshot(self.store, txn, self._decompressor)
+            snapshot = Snapshot(self.store, txn, self._decompressor)
+            try:
+                yield snapshot
+            finally:
+                snapshot.close()

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -184,6 +185,22 @@ def test_pending_events_are_forgotten_if_asked(children: Children) -> None:
         assert said(child, "verify")["ok"] is True
 
 
+def test_a_call_in_hand_holds_up_nobody_else(children: Children) -> None:
+    """While a pending event that is to be forgotten is with its processor, other sources' events are replayed."""
+    with children("\n".join((works(), works("others")))) as child:
+        child.post("others", item("a"))
+        through(child, "others")
+        with ThreadPoolExecutor(1) as pool:
+            with shut_gate(child):
+                child.post("works", item("held", do="hang"))
+                eventually(lambda: ["held"] in calls(child))
+                command = json.dumps({"source": "works", "event_ids": ["held"], "pending": True}).encode()
+                done = pool.submit(child.admin, "/forget", method="POST", body=command, headers=JSON)
+                assert said(child, "replay", "others")["replayed"] == 1
+            assert done.result().json["events"] == 1
+        assert said(child, "receipt", "works", "held")["archive"] == "forgotten"
+
+
 def test_replays_are_forgotten_with_their_originals(children: Children) -> None:
     """Whichever source they were given to; an event of that source that has the same id by chance stays."""
     text = secret(1)
@@ -285,6 +302,26 @@ def warning(child: Child) -> str | None:
     return next((each["message"] for each in found if each["warning"] == "erasing"), None)
 
 
+def test_a_command_sent_again_overwrites(children: Children) -> None:
+    """What was forgotten before and is not overwritten yet is, by a command for a stopped store that finds no more to
+    forget: it does not say so without having done it."""
+    text = secret(4)
+    child = children(works())
+    with child:
+        others(child)
+        child.post("works", item("a", value=text))
+        through(child)
+        traces = traces_of(child.store, [events(child)[0]["number"]])
+        with other_readers(child.store, 1):
+            body = json.dumps({"source": "works", "event_ids": ["a"], "wait": False}).encode()
+            assert child.admin("/forget", method="POST", body=body, headers=JSON).json["overwritten"] is False
+            child.kill()
+    assert left_in(child.store, [text], traces)
+    again = forget(child, "works", "a")
+    assert (again["forgotten"], again["events"], again["overwritten"]) == (1, 0, True)
+    assert left_in(child.store, [text], traces) == []
+
+
 def test_an_old_store_keeps_from_forgetting(children: Children) -> None:
     """It would still have everything: the refusal names the way out."""
     with children(works()) as child:
@@ -327,3 +364,37 @@ def test_a_discarded_event_has_no_body(children: Children) -> None:
         listed = child.admin("/events?source=works&payload=true").json["events"]
         assert listed[0]["payload"] is None
         assert said(child, "replay", "works", "--outcome", "discarded", "--dry-run")["events"] == 0
+
+
+def test_many_forget_at_once(children: Children) -> None:
+    """Commands of many clients go one after the other, beside the overwriting of those before: each is done as a whole,
+    and what the last of them waits for is everything."""
+    clients, each = 6, 5
+    with children(works()) as child:
+        texts = [secret(seed, 2000) for seed in range(clients * each)]
+        for number, text in enumerate(texts):
+            child.post("works", item(f"a{number}", do="result", value=text))
+            child.post("works", item(f"other-{number}", note=secret(10_000 + number)))
+        through(child)
+        traces = traces_of(child.store, [2 * at + 1 for at in range(len(texts))])
+
+        def forget_some(client: int) -> None:
+            for at in range(each):
+                command = {"source": "works", "event_ids": [f"a{client * each + at}"], "wait": at + 1 == each}
+                done = child.admin("/forget", method="POST", body=json.dumps(command).encode(), headers=JSON).json
+                assert done["forgotten"] == 1, done
+
+        with ThreadPoolExecutor(clients) as pool:
+            list(pool.map(forget_some, range(clients)))
+        assert forget(child, "works", "a0") == {
+            "forgotten": 1,
+            "events": 0,
+            "pending": [],
+            "unknown": [],
+            "overwritten": True,
+        }
+        assert left_in(child.store, texts, traces) == []
+        gone = [found["inbound_event_id"] for found in events(child) if found.get("archive") == "forgotten"]
+        assert len(gone) == len(texts)
+        assert said(child, "event", "works", "other-3")["payload"]["note"] == secret(10_003)
+        assert said(child, "verify")["ok"] is True

@@ -1,5 +1,6 @@
 """LMDB's table of readers, which all processes share: full of them, or of those that were killed."""
 
+import gc
 import subprocess
 import sys
 import threading
@@ -106,3 +107,17 @@ def test_a_table_in_use_keeps_its_size(tmp_path: Path) -> None:
         eventually(lambda: child.poll() is not None)
     disk.allocate_lock_file(path)
     assert (path / "lock.mdb").stat().st_size == disk.LOCK_FILE_BYTES
+
+
+def test_look_ups_give_their_places_back(tmp_path: Path) -> None:
+    """At once, and not when garbage is next collected: a thousand look-ups would take the places of all processes."""
+    path = tmp_path / "store"
+    with opened(path) as (store, writer):
+        writer.write(Group([numbered(1, 1)]))
+        gc.disable()
+        try:
+            for _ in range(PLACES_KEPT + 1):
+                assert Reader(store).find("demo", "none", bodies=False) == []
+        finally:
+            gc.enable()
+        assert places_taken(store) == PLACES_KEPT

@@ -64,6 +64,7 @@ ONLY: Mapping[str, frozenset[str]] = {
             "server.base.source",
             "server.base.refusal",
             "storage.deliveries",
+            "storage.delivery_id",
             "storage.model",
             "storage.frozen",
             "storage.statuses",
