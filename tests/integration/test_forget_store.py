@@ -201,3 +201,16 @@ def test_bodies_of_the_forgotten_are_counted_once(tmp_path: Path, order: str) ->
             assert verify(tmp_path).problems == []
         assert writer.totals["demo"].expired == 5
         assert (writer.totals["demo"].dead_now, writer.totals["demo"].discarded) == (0, 1)
+
+
+def test_results_of_the_forgotten_may_leave(tmp_path: Path) -> None:
+    """By retention, once their record has no body left: verify misses nothing then."""
+    with opened(tmp_path) as (store, writer):
+        for number in (1, 2):
+            body = b'{"n":%d}' % number
+            writer.write(Group([Append(delivery(number, [f"id-{number}"], body=body), 1, EventStatus.DEFERRED)]))
+            done = outcome(EventStatus.PROCESSED, [number], details={number: b'{"result":{"a":1}}'})
+            writer.write(Group(changes=[done]))
+        forget(store, writer, [1])
+        retain(store, writer)
+        assert verify(tmp_path).problems == []
