@@ -14,7 +14,7 @@ from storage.lmdb_store.environment import Store
 from storage.lmdb_store.making import FORMAT_KEY
 from storage.read.fronts import front
 from storage.read.snapshot import Snapshots
-from storage.statuses import EXPIRED_OF, OUTCOMES, RULES, EventStatus, Totals
+from storage.statuses import ENDED, EXPIRED_OF, GONE_OF, RULES, EventStatus, Totals
 
 OF_NUMBERS = ("facts", "bodies", "ids", "statuses", "body_digests")
 """The databases whose keys are numbers of events."""
@@ -94,20 +94,24 @@ def balance(store: Store) -> None:
 
     What came, and what became of it, is as the store has it. What has left is the rest: all that is not in the copy.
     """
-    events, expired = _recount(store)
+    events, expired, listed = _recount(store)
     with Snapshots(store).take() as snapshot:
         totals = snapshot.totals()
     with store.write_transaction() as txn:
         for source_id, found in totals.items():
             key = totals_key(source_id)
-            balanced = _balanced(source_id, found, events[source_id], expired[source_id])
+            balanced = replace(
+                _balanced(source_id, found, events[source_id], expired[source_id]), dead_now=listed[source_id]
+            )
             txn.put(key, encode_totals(key, balanced), db=store.meta)
 
 
-def _recount(store: Store) -> tuple[dict[str, list[int]], dict[str, int]]:
-    """Return, by source, how many events have each status, and of how many the bodies have left."""
+def _recount(store: Store) -> tuple[dict[str, list[int]], dict[str, int], dict[str, int]]:
+    """Return, by source, how many events have each status, of how many the bodies have left, and how many are dead and
+    have theirs."""
     events: dict[str, list[int]] = defaultdict(lambda: [0] * len(EventStatus))
     expired: dict[str, int] = defaultdict(int)
+    listed: dict[str, int] = defaultdict(int)
     snapshots, at, more = Snapshots(store), 0, True
     while more:
         with snapshots.take() as snapshot:
@@ -118,17 +122,18 @@ def _recount(store: Store) -> tuple[dict[str, list[int]], dict[str, int]]:
                         events[head.source_id][status] += count
                     if head.first < snapshot.front("bodies") and not snapshot.has_bodies(head.first):
                         expired[head.source_id] += head.count
+                    else:
+                        listed[head.source_id] += int((statuses == EventStatus.DEAD).sum())
                 at = block.end
             more = snapshot.exhausted
-    return events, expired
+    return events, expired, listed
 
 
 def _balanced(source_id: str, totals: Totals, events: list[int], expired: int) -> Totals:
     left = {}
-    for outcome in OUTCOMES:
-        rule = RULES[outcome]
-        reopened = getattr(totals, rule.reopened) if rule.reopened else 0
-        left[EXPIRED_OF[outcome]] = getattr(totals, rule.counted) - reopened - events[outcome]
+    for status in ENDED:
+        gone = sum(getattr(totals, name) for name in GONE_OF[status])
+        left[EXPIRED_OF[status]] = getattr(totals, RULES[status].counted) - gone - events[status]
     if min(left.values()) < 0:
         raise StoreDamaged(f"meta, totals of {source_id}: the records say more than {totals}")
     return replace(totals, expired=expired + sum(left.values()), **left)

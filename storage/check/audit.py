@@ -221,7 +221,8 @@ class Audit:
         detail = snapshot.detail(ref, number) if ref > 0 and snapshot.has_results(ref) else None
         if detail is None and status is EventStatus.PROCESSED:
             head = snapshot.head_of(number)
-            if head is not None and snapshot.bodies_left(head):
+            is_forgotten = head is not None and not head.bodies_bytes and number < snapshot.front("bodies")
+            if head is not None and (is_forgotten or snapshot.bodies_left(head)):
                 return
         try:
             json.loads(detail if detail is not None else b"")  # as look-ups do

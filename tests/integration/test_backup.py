@@ -115,8 +115,9 @@ class Life:
         if self._dead and random.random() < 0.3:
             back = [self._dead.pop(random.randrange(len(self._dead)))]
             if back == self._reader.dead_numbers("demo", back[0] - 1, 1)[:1]:  # else it has left
-                writer.write(Group([], [outcome(EventStatus.PENDING, back)]))
-                self._waiting += back
+                becomes = random.choice((EventStatus.PENDING, EventStatus.DISCARDED))
+                writer.write(Group([], [outcome(becomes, back)]))
+                self._waiting += back if becomes is EventStatus.PENDING else []
         if self._policy is not None:
             writer.write(Group(removal=self._planner.plan(self._policy, FAR_MS)))
 

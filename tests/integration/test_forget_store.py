@@ -227,3 +227,16 @@ def test_a_disk_that_refuses_ends_no_writer(tmp_path: Path, monkeypatch: pytest.
         monkeypatch.undo()
         overwrite(store, writer)
     assert verify(tmp_path).ok
+
+
+def test_results_of_the_forgotten_may_leave(tmp_path: Path) -> None:
+    """By retention, once their record has no body left: verify misses nothing then."""
+    with opened(tmp_path) as (store, writer):
+        for number in (1, 2):
+            body = b'{"n":%d}' % number
+            writer.write(Group([Append(delivery(number, [f"id-{number}"], body=body), 1, EventStatus.DEFERRED)]))
+            done = outcome(EventStatus.PROCESSED, [number], details={number: b'{"result":{"a":1}}'})
+            writer.write(Group(changes=[done]))
+        forget(store, writer, [1])
+        retain(store, writer)
+        assert verify(tmp_path).problems == []
