@@ -41,6 +41,7 @@ from bench.workload import SEED, WORKLOADS, Workload, pool, with_serial
 from server.config.settings import LimitsConfig
 from server.intake.decode import decode
 from server.intake.parse import Body, parse
+from tests.support.debian import install
 from tests.support.waiting import HANG_SECONDS
 
 SINGLE = next(each for each in WORKLOADS if each.name == "single Segment")
@@ -52,9 +53,8 @@ pytestmark = pytest.mark.xdist_group("bench")
 def _wrk() -> None:
     """The load generator, which no package of Python's brings: installed where it is missing."""
     if not wrk.installed():
-        for command in (["apt-get", "update"], ["apt-get", "install", "--yes", "--no-install-recommends", "wrk"]):
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            assert done.returncode == 0, f"wrk is missing, and {command} as root: {done.stdout} {done.stderr}"
+        complaint = install("wrk")
+        assert wrk.installed(), f"wrk is missing, and as root: {complaint}"
 
 
 NEEDS_WRK = pytest.mark.usefixtures("_wrk")

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,9 +13,8 @@ from typing import Any
 import pytest
 
 from tests.support import node
-from tests.support.installing import installing
+from tests.support.debian import install
 from tests.support.node import Answering
-from tests.support.pages import ROOT
 
 PROGRAM = "chromium"
 FLAGS = (
@@ -107,7 +105,5 @@ class _Files(SimpleHTTPRequestHandler):
 def _chromium() -> str:
     """Debian's, installed if need be and possible: unpacked alone it lacks the libraries that it needs."""
     if not shutil.which(PROGRAM) and shutil.which("apt-get") and os.geteuid() == 0:
-        with installing(ROOT / "build" / PROGRAM):
-            for command in (("update",), ("install", "--yes", "--no-install-recommends", PROGRAM)):
-                subprocess.run(["apt-get", *command], capture_output=True, check=False)
+        install(PROGRAM)
     return shutil.which(PROGRAM) or pytest.skip(f"takes Chromium, as `{PROGRAM}` on the path")

@@ -8,6 +8,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.debian import install
+
 CHUNK_BYTES = 2**20
 
 
@@ -79,9 +81,7 @@ def _image(kind: FileSystem, directory: Path) -> Path:
 def _bring(command: str) -> None:
     """Install what makes a file system, if it is missing and this user may."""
     if shutil.which(command) is None and shutil.which("apt-get") and os.geteuid() == 0 and command in PACKAGES:
-        install = ["apt-get", "install", "--yes", "--no-install-recommends", PACKAGES[command]]
-        for each in (["apt-get", "update"], install):
-            subprocess.run(each, capture_output=True, check=False)
+        install(PACKAGES[command])
 
 
 def _run(*command: str) -> None:
