@@ -116,7 +116,7 @@ def test_nothing_said_means_all_events() -> None:
         (["payload", "order", "id"], "payload.order.id"),
         (["payload", "0"], "payload.0"),
         (["payload", "a.b", "c/d~"], "/payload/a.b/c~1d~0"),
-        (["payload", "/x"], "/payload/~1x"),
+        (["payload", "/x"], "payload./x"),
     ],
 )
 def test_a_path_is_written_as_read(path: list[str], text: str) -> None:
