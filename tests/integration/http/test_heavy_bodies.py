@@ -94,9 +94,12 @@ def test_a_heavy_body_holds_its_bytes_until_read(children: Children) -> None:
         f"[limits]\nin_flight_bytes_max = {bytes_max}\nbody_bytes_max = {bytes_max // 2}\n" + source("heavy")
     )
     child.start()
-    with sent(child, HEAVY, DEEP) as heavy:
-        count = accepted(heavy)
-    assert 0 < count < HEAVY
+
+    def some_are_refused() -> bool:  # on a busy machine they may come one by one
+        with sent(child, HEAVY, DEEP) as heavy:
+            return 0 < accepted(heavy) < HEAVY
+
+    eventually(some_are_refused)
     with sent(child, 1, DEEP) as heavy:
         assert accepted(heavy) == 1
     assert child.stop() == 0
