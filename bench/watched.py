@@ -117,7 +117,7 @@ class _Watch:
             command = [sys.executable, "-m", "server", "export", str(target), "--config", str(self._config)]
             exporting = subprocess.Popen(command, stderr=subprocess.DEVNULL)
             while exporting.poll() is None and not self._done.wait(0.05):
-                pass
+                pass  # it is asked again, until it has ended or nobody looks on any more
             exporting.kill()
             self.seen["exports"] += exporting.wait() == 0
 

@@ -18,7 +18,7 @@ from server.cli.reading import open_store
 from server.config.load import StorageConfig, load_section
 from server.intake.forgetting import without_items
 from storage.errors import StoreError, StoreLocked
-from storage.forget.find import OfId, events_of_id
+from storage.forget.find import OfId, chosen, events_of_id
 from storage.forget.overwrite import check_no_old_store, clear_holes, flush_pages, may_overwrite
 from storage.forget.plan import ForgetPlan
 from storage.forget.statuses import discarded, ended
@@ -158,17 +158,15 @@ def _by_server(config: Path, source: str, event_ids: Sequence[str], *, pending: 
 def _in_store(store: Store, source: str, event_ids: Sequence[str], *, pending: bool) -> dict[str, object]:
     writer, snapshots = Writer(store), Snapshots(store)
     found = {each: events_of_id(snapshots, source, each, list(writer.totals)) for each in event_ids}
-    left = [each for each, events in found.items() if not pending and any(event.is_pending for event in events)]
-    taken = {each: events for each, events in found.items() if events and each not in left}
-    events = [event for those in taken.values() for event in those if not event.is_forgotten]
-    if events:
-        _rewrite(store, writer, snapshots, source, events)
+    those = chosen(found, pending=pending)
+    if those.events:
+        _rewrite(store, writer, snapshots, source, those.events)
     _overwrite(store, writer)
     return {
-        "forgotten": len(taken),
-        "events": len(events),
-        "pending": left,
-        "unknown": [each for each, those in found.items() if not those],
+        "forgotten": those.ids,
+        "events": len(those.events),
+        "pending": those.pending,
+        "unknown": those.unknown,
         "overwritten": True,
     }
 

@@ -27,7 +27,7 @@ from server.flow.overwriting import Overwriting
 from server.flow.replaying import Replays
 from server.intake.forgetting import without_items
 from storage.errors import StoreError, StoreFull
-from storage.forget.find import OfId, events_of_id
+from storage.forget.find import OfId, chosen, events_of_id
 from storage.forget.overwrite import check_no_old_store
 from storage.forget.plan import ForgetPlan
 from storage.forget.statuses import discarded, ended
@@ -123,12 +123,11 @@ class Forgetting:
                 return refuse("overloaded", f"{HAND_WORDS} {', '.join(sorted(sources))}")
             await stack.enter_async_context(self._replays.standing_still())
             found = await self._found(source_id, event_ids)  # who came since is pending, and with a processor perhaps
-            left = [] if waits else [each for each, events in found.items() if any(e.is_pending for e in events)]
-            taken = {each: events for each, events in found.items() if events and each not in left}
-            events = [each for those in taken.values() for each in those if not each.is_forgotten]
-            unknown = [each for each, those in found.items() if not those]
-            refusal = await self._take_out(source_id, events) if events else None
-            return Forgotten(len(taken), len(events), left, unknown, False) if refusal is None else refusal
+            those = chosen(found, pending=waits)
+            refusal = await self._take_out(source_id, those.events) if those.events else None
+            if refusal is not None:
+                return refusal
+            return Forgotten(those.ids, len(those.events), those.pending, those.unknown, False)
 
     async def _found(self, source_id: str, event_ids: Sequence[str]) -> dict[str, list[OfId]]:
         sources = [state.id for state in self._engine.states]

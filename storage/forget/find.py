@@ -1,6 +1,6 @@
 """Which events are forgotten with an id: all of its source that have it, and their replays, to whichever source."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from storage.codec.records import digest
 from storage.frozen import frozen
@@ -25,6 +25,26 @@ class OfId:
     @property
     def is_pending(self) -> bool:
         return self.status in PENDING_STATUSES
+
+
+@frozen
+class Chosen:
+    """What of some ids is forgotten, and what is not."""
+
+    ids: int
+    events: Sequence[OfId]
+    pending: Sequence[str]
+    """Ids that are left alone, since an event of theirs is pending."""
+    unknown: Sequence[str]
+    """Ids of which there is no event."""
+
+
+def chosen(found: Mapping[str, Sequence[OfId]], *, pending: bool) -> Chosen:
+    """Return what is forgotten of what was found by ids; if `pending`, what has no outcome yet too."""
+    left = [] if pending else [each for each, events in found.items() if any(event.is_pending for event in events)]
+    taken = [events for each, events in found.items() if events and each not in left]
+    events = [event for those in taken for event in those if not event.is_forgotten]
+    return Chosen(len(taken), events, left, [each for each, those in found.items() if not those])
 
 
 def events_of_id(snapshots: Snapshots, source_id: str, event_id: str, source_ids: Collection[str]) -> list[OfId]:

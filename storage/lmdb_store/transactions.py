@@ -143,8 +143,8 @@ class Transactions:
         with self._changed:
             while True:
                 try:
-                    while self._renewing and self._changed.wait(until - time.monotonic()):
-                        pass
+                    if self._renewing:
+                        self._changed.wait_for(lambda: not self._renewing, max(0, until - time.monotonic()))
                     if self._failed and not self._open:
                         self._start_over()
                     txn = begin()

@@ -76,8 +76,8 @@ def forgets(store: Store, fake: Committer, standing_still: Any) -> tuple[Forgett
         engine,
         committer=committer,
         overwriting=overwriting,
-        replays=SimpleNamespace(standing_still=nothing_stands),  # type: ignore[arg-type]  # the same
-        forget_refusals=done,  # type: ignore[arg-type]  # the same
+        replays=SimpleNamespace(standing_still=nothing_stands),  # type: ignore[arg-type]  # all that it uses of them
+        forget_refusals=done,  # type: ignore[arg-type]  # what it answers is not looked at
         store=store,
         now_ms=lambda: AT_MS,
     )
