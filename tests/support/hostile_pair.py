@@ -1,5 +1,6 @@
 """The same server twice, with either front end, told the same bytes: their answers are compared, and their books."""
 
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -28,6 +29,8 @@ class Pair(AbstractContextManager["Pair"]):
         self.servers: list[Child] = [self._children(CONFIG, fast=fast) for fast in (True, False)]
         self.taken = 0
         """How many events each has said that it took."""
+        self.refusals: Counter[str] = Counter()
+        """How often each has refused, by code."""
         for server in self.servers:
             server.start()
 
@@ -39,6 +42,7 @@ class Pair(AbstractContextManager["Pair"]):
         fast, complete = (answers_in(converse(server.port, pieces)) for server in self.servers)
         assert list(map(_comparable, fast)) == list(map(_comparable, complete))
         self.taken += sum(answer.taken for answer in fast)
+        self.refusals.update(answer.code for answer in fast if answer.code)
         return fast
 
     def check(self) -> None:
