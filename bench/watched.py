@@ -1,30 +1,33 @@
 """What whoever looks on costs those who send: latency alone, and with a page, a follower, a scrape and an export.
 
-    python -m bench.watched [--rate 1000] [--seconds 15] [--repeats 3] [--events 500000]
+    python -m bench.watched [--rate 1000] [--seconds 5] [--repeats 20] [--events 500000]
 
-An open loop as in `bench.latency`, on a store that holds so many events. In each repeat one server works alone, and one
-while the requests of the admin page come every two seconds, `/metrics` is scraped every second, a follower reads
-`/tail`, and exports of the whole store follow one another. They all share the generator's core, with the lowest
-priority, so that they do not delay the generator itself; the server's core is its own.
+An open loop as in `bench.latency`, on a store that holds so many events. One server works alone, then while the
+requests of the admin page come every two seconds, `/metrics` is scraped every second, a follower reads `/tail`, and
+exports of the whole store follow one another; and so on by turns, since a machine that others share is now fast and now
+slow. They all share the generator's core, with the lowest priority, so that they do not delay the generator itself; the
+server's core is its own.
 """
 
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from pathlib import Path
 
 from bench import admin, books, filled, report
 from bench.child import LOAD_CORE, SERVER_CORE, pin
 from bench.latency import FIGURES, WARM_SECONDS, Sender, load_at
+from bench.load import Load
 from bench.peers import PEERS
 from bench.workload import SEED
 
@@ -35,39 +38,57 @@ GENERATOR_NICE = -15
 PAGE_SECONDS, SCRAPE_SECONDS = 2.0, 1.0
 
 
-def run_once(store: Path, rate: float, seconds: float, watchers: Sequence[str]) -> dict[str, float]:
-    """One server, with figures of its deliveries, and of how often it was looked at."""
+@dataclass
+class Stretches:
+    """What was measured in all stretches of one kind."""
+
+    loads: list[Load] = field(default_factory=list)
+    cpu_seconds: float = 0.0
+
+    def figures(self) -> dict[str, float]:
+        """Of all their answers together."""
+        whole = Load(latencies=[each for load in self.loads for each in load.latencies])
+        found = {name: whole.percentile(share) for name, share in FIGURES}
+        return found | {"cpu_us_per_request": self.cpu_seconds / max(1, len(whole.latencies)) * 1e6}
+
+
+def run(store: Path, rate: float, seconds: float, repeats: int, watchers: Sequence[str]) -> dict[str, object]:
+    """One server, alone and looked at by turns; raise RuntimeError where an answer was no 200."""
+    found = {"alone": Stretches(), "watched": Stretches()}
+    seen: Counter[str] = Counter()
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         directory = Path(name)
         filled.copy(store, directory / "data")
         child, port = PEERS["tidegate"].start(directory, SERVER_CORE)
-        sender = Sender()
-        requests = sender.requests()
+        requests = Sender().requests()
         try:
             load_at(port, requests, WARM_SECONDS, rate)
-            with _watchers(directory, admin.port_of(child), watchers) if watchers else _nobody() as seen:
-                before = child.cpu_seconds()
-                load = load_at(port, requests, seconds, rate)
-                cpu = child.cpu_seconds() - before
+            for _ in range(repeats):
+                for title, stretches in found.items():
+                    names = watchers if title == "watched" else ()
+                    with _watchers(directory, admin.port_of(child), names) as looks:
+                        before = child.cpu_seconds()
+                        stretches.loads.append(load_at(port, requests, seconds, rate))
+                        stretches.cpu_seconds += child.cpu_seconds() - before
+                    seen.update(looks)
+                    report.say(f"{title}: p99 {stretches.loads[-1].percentile(0.99):.1f} ms")
             books.catch_up(directory / "data")
             child.stop()
         finally:
             child.kill()
-        if load.refused:
-            raise RuntimeError(f"{load.refused} answers were not 200")
-    found = {name: load.percentile(share) for name, share in FIGURES}
-    return found | {"cpu_us_per_request": cpu / max(1, load.answered) * 1e6} | seen
+    refused = sum(load.refused for each in found.values() for load in each.loads)
+    if refused:
+        raise RuntimeError(f"{refused} answers were not 200")
+    figures = {title: each.figures() for title, each in found.items()}
+    ratios = {key: round(figures["watched"][key] / figures["alone"][key], 3) for key in figures["alone"]}
+    p99s = {title: [round(load.percentile(0.99), 2) for load in each.loads] for title, each in found.items()}
+    return {"watched to alone": ratios, **figures, "p99_ms of each": p99s, "looked at": seen}
 
 
 @contextmanager
-def _nobody() -> Iterator[dict[str, float]]:
-    yield {}
-
-
-@contextmanager
-def _watchers(directory: Path, port: int, names: Sequence[str]) -> Iterator[dict[str, float]]:
+def _watchers(directory: Path, port: int, names: Sequence[str]) -> Iterator[dict[str, int]]:
     """Look on meanwhile; at the end say how often."""
-    seen: dict[str, float] = {}
+    seen: dict[str, int] = {}
     own = [sys.executable, "-m", "bench.watched", "--watch", str(port), str(directory / "tidegate.toml"), *names]
     command = ["nice", "-n", str(19 - GENERATOR_NICE), *own]
     watchers = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -135,8 +156,8 @@ class _Watch:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rate", type=report.above_zero, default=1000.0, help="requests a second (default: 1000)")
-    parser.add_argument("--seconds", type=report.above_zero, default=15.0, help="of load in each run (default: 15)")
-    parser.add_argument("--repeats", type=report.whole_above_zero, default=3, help="runs of each (default: 3)")
+    parser.add_argument("--seconds", type=report.above_zero, default=5.0, help="of each turn (default: 5)")
+    parser.add_argument("--repeats", type=report.whole_above_zero, default=20, help="turns of each (default: 20)")
     parser.add_argument("--events", type=report.whole_above_zero, default=500_000, help="in the store before")
     parser.add_argument(
         "--watchers", type=report.some_of(list(WATCHERS), ","), default=WATCHERS, help=f"some of {','.join(WATCHERS)}"
@@ -153,18 +174,8 @@ def main() -> None:
         pin(LOAD_CORE)
         with suppress(PermissionError):  # not root: then watchers delay the generator a little
             os.setpriority(os.PRIO_PROCESS, 0, GENERATOR_NICE)
-        runs: dict[str, list[dict[str, float]]] = {"alone": [], "watched": []}
-        for _ in range(arguments.repeats):
-            for title, each in runs.items():
-                each.append(
-                    run_once(store, arguments.rate, arguments.seconds, arguments.watchers if title == "watched" else ())
-                )
-                report.say(f"{title}: {each[-1]}")
-    medians = {
-        title: {key: statistics.median(run[key] for run in each) for key in each[0]} for title, each in runs.items()
-    }
-    ratio = {key: round(medians["watched"][key] / medians["alone"][key], 3) for key in medians["alone"]}
-    print(json.dumps({"watched to alone": ratio, "medians": medians, "runs": runs}, indent=2))
+        found = run(store, arguments.rate, arguments.seconds, arguments.repeats, arguments.watchers)
+    print(json.dumps(found, indent=2))
 
 
 if __name__ == "__main__":

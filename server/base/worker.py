@@ -17,7 +17,7 @@ import math
 import os
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from queue import SimpleQueue
 from typing import Any, TypeVar
@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 import trio
 
 from server.base import log
+from server.base.aside import giving_way
 
 THREAD_RETRY_SECONDS = 1.0
 """Between two tries to have a thread: soon after a limit was raised, or others have ended theirs."""
@@ -64,10 +65,12 @@ class Worker:
     """A named thread that runs plain functions for trio tasks. Made inside `trio.run`.
 
     Raises NoThread when it is made; with `at_once=False` it has no thread before `take_thread`, or the first `run`.
+    `aside`: nobody who sends waits for its jobs, so they give way.
     """
 
-    def __init__(self, name: str, *, at_once: bool = True) -> None:
+    def __init__(self, name: str, *, at_once: bool = True, aside: bool = False) -> None:
         self._name = name
+        self._way = giving_way if aside else nullcontext
         self._calls: SimpleQueue[_Call] = SimpleQueue()
         self._free = trio.Semaphore(1)
         self._trio_token = trio.lowlevel.current_trio_token()
@@ -132,7 +135,8 @@ class Worker:
     def _serve(self) -> None:
         while True:
             call = self._calls.get()
-            call.run()
+            with self._way():
+                call.run()
             try:
                 self._trio_token.run_sync_soon(self._finish, call)
             except (trio.RunFinishedError, OSError):  # an error: what wakes the loop was closed, which ends the server

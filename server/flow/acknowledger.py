@@ -56,6 +56,8 @@ class Acknowledger:
         self._waiting: list[PendingAppend] = []
         self._came = Wakeup()
         self._is_journaling = False
+        self._has_work = True
+        self._idle = trio.lowlevel.ParkingLot()
         self._journal_overwritten: trio.Event | None = None
         """Who waits until all that it held is overwritten."""
         self.journal_seconds = Histogram(SECONDS)
@@ -80,7 +82,11 @@ class Acknowledger:
         """Acknowledge for ever. Ends only by cancellation, or by an error that is our bug."""
         requests = 0
         while True:
+            self._has_work = bool(self._waiting)
+            if not self._has_work:
+                self._idle.unpark_all()
             await self._came.wait()
+            self._has_work = True
             if self._journal_overwritten is not None:
                 await self._overwrite_journal(self._journal_overwritten)
             if requests >= MANY_REQUESTS:
@@ -117,6 +123,11 @@ class Acknowledger:
         self._committer.flush()
         while (self._waiting or self._is_journaling or self._committer.is_busy) and not self._committer.lost:
             await self._committer.group_ended()
+
+    async def idle(self) -> None:
+        """Return when no delivery waits for its answer."""
+        while self._waiting or self._has_work:
+            await self._idle.park()
 
     async def overwrite_journal(self) -> bool:
         """Overwrite all that the journal has held until now, once that is in the store; return whether it was."""

@@ -81,7 +81,7 @@ class Forgetting:
         self._forget_refusals = forget_refusals
         self._store = store
         self._now_ms = now_ms
-        self._snapshots, self._worker = Snapshots(store), Worker("forget")
+        self._snapshots, self._worker = Snapshots(store), Worker("forget", aside=True)
         self._lock = trio.Lock()
         self._stopping = False
         self._patience = trio.CancelScope()

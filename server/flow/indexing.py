@@ -33,7 +33,7 @@ class IndexingTask:
 
     def __init__(self, committer: Committer, store: Store) -> None:
         self._committer = committer
-        self._planner, self._planning = IndexPlanner(store), Worker("indexing")
+        self._planner, self._planning = IndexPlanner(store), Worker("indexing", aside=True)
         self._log = log.get("tidegate.index")
         self._stopping, self._stopped = trio.Event(), trio.Event()
         self.error: Exception | None = None

@@ -102,7 +102,7 @@ class Replays:
         self._engine = engine
         self._acknowledger = acknowledger
         self._committer = committer
-        self._reader, self._reading = reader, Worker("replay")
+        self._reader, self._reading = reader, Worker("replay", aside=True)
         self._now_ms = now_ms
         self._backlog_events_max = backlog_events_max
         self._replays = {each.id: each for each in reader.replays()}

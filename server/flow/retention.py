@@ -46,7 +46,7 @@ class RetentionTask:
         """`requeueing` says whether dead events are being given back; `counted` gets the totals that a step changed."""
         self.policy = policy
         self._committer = committer
-        self._planner, self._planning = Planner(store), Worker("retention")
+        self._planner, self._planning = Planner(store), Worker("retention", aside=True)
         self._requeueing = requeueing
         self._counted = counted
         self._log = log.get("tidegate.retention")

@@ -233,10 +233,11 @@ class Server(Parts):
             worker=self.looking_up,
             finding=Finding(
                 (Reader(self.store), Reader(self.store)),
-                (Worker("find"), Worker("tail")),
+                (Worker("find", aside=True), Worker("tail", aside=True)),
                 self.clock.now_ms,
                 lambda: self.committer.stored_end,
                 self.committer.group_ended,
+                idle=self.acknowledger.idle,
             ),
             flushed=self.committer.flushed,
             observe=self.heard,

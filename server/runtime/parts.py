@@ -64,7 +64,7 @@ class Parts:
             longer_ms=ON_ITS_WAY_MS,
         )
         self.index_ready = trio.Event()
-        self.lookup, self.looking_up = Reader(store), Worker("look-ups")
+        self.lookup, self.looking_up = Reader(store), Worker("look-ups", aside=True)
         self.indexing, self.disk = Worker("index"), Worker("disk")
         self.suspects = find_suspects(store)
         shared = Shared(

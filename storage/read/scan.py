@@ -111,10 +111,9 @@ class _Page:
         query = self._query
         end = snapshot.end if query.before is None else min(query.before, snapshot.end)
         low, high = (place, end) if query.oldest_first else (query.after + 1, min(place, end))
-        sources = _sources(snapshot, query)
         if query.event_id is not None:
-            self._digests = [digest(each, query.event_id) for each in sources]
-        for stretch in _stretches(snapshot, query, sources, low, high):
+            self._digests = [digest(each, query.event_id) for each in _sources(snapshot, query)]
+        for stretch in _stretches(snapshot, query, low, high):
             for block in _blocks(snapshot, stretch, oldest_first=query.oldest_first):
                 numbers = range(max(stretch.start, block.first), min(stretch.stop, block.end))
                 self.looked += 1
@@ -134,8 +133,8 @@ class _Page:
             wanted &= _with_digests(snapshot, block, numbers, self._digests)
         if not wanted.any():
             return None
-        heads = list(snapshot.heads(numbers.start, numbers.stop))
-        for head in heads if query.oldest_first else reversed(heads):
+        heads = snapshot.heads(numbers.start, numbers.stop)
+        for head in heads if query.oldest_first else reversed(list(heads)):
             if query.source_id not in (None, head.source_id):
                 continue
             start, stop = max(numbers.start, head.first), min(numbers.stop, head.end)
@@ -199,15 +198,16 @@ def _sources(snapshot: Snapshot, query: EventQuery) -> Collection[str]:
     return snapshot.totals() if query.source_id is None else (query.source_id,)
 
 
-def _stretches(snapshot: Snapshot, query: EventQuery, sources: Collection[str], low: int, high: int) -> Iterator[range]:
+def _stretches(snapshot: Snapshot, query: EventQuery, low: int, high: int) -> Iterator[range]:
     """Yield the stretches of numbers that may hold something, in the order of the query."""
     index = snapshot.index
     if low >= high:
         return iter(())
     if query.event_id is not None:
-        wanted = [fingerprint(digest(each, query.event_id)) for each in sources]
+        wanted = [fingerprint(digest(each, query.event_id)) for each in _sources(snapshot, query)]
         return index.with_ids(wanted, low, high, oldest_first=query.oldest_first)
     if query.provider_id is not None:
+        sources = _sources(snapshot, query)
         wanted = [fingerprint(digest(each, query.provider_id)) for each in sources]
         wanted += [int(provider_fingerprints(each, [query.provider_id])[0]) for each in sources]
         return index.with_ids(wanted, low, high, oldest_first=query.oldest_first)

@@ -102,6 +102,20 @@ async def test_no_room_takes_no_deliveries(tmp_path: Path) -> None:
         assert (state.totals.received, state.totals.processed, writer.next_number) == (1, 1, 2)
 
 
+@pytest.mark.parametrize("journal", [Journal, NoJournal])
+async def test_it_is_idle_once_all_have_their_answers(tmp_path: Path, journal: type[Journal]) -> None:
+    """Whether they wait for the journal or for their transaction; and what comes in the same moment is waited for."""
+    async with committing(tmp_path, journal=journal) as (acknowledger, _, _, _):
+        state, results = SourceState("demo", Totals()), list[Any]()
+        await acknowledger.idle()
+        acknowledger.append(state, admission("a"), results.append)
+        await acknowledger.idle()
+        assert len(results) == 1
+        acknowledger.append(state, admission("b"), lambda _: acknowledger.append(state, admission("c"), results.append))
+        await acknowledger.idle()
+        assert len(results) == 2
+
+
 async def test_what_waits_during_a_commit_is_one_group(tmp_path: Path) -> None:
     """Numbers run source by source, and each delivery gets its own back."""
     async with committing(tmp_path) as (acknowledger, _, writer, _):

@@ -13,13 +13,19 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+import trio
 
+from server.base.worker import Worker
+from server.http.admin.event_routes import Finding
 from storage.codec.index_rows import GRANULE
 from storage.lmdb_store.environment import Store
+from storage.model import Group
+from storage.read.query import EventQuery
+from storage.read.reader import Reader
 from storage.read.snapshot import Snapshots
 from tests.support.config import source
 from tests.support.server import Child, Children
-from tests.support.store import opened
+from tests.support.store import numbered, opened
 from tests.support.waiting import HANG_SECONDS, eventually
 
 pytestmark = pytest.mark.xdist_group("find")  # one server for all of them
@@ -292,6 +298,19 @@ def test_a_follower_goes_on_without_a_gap(server: Child) -> None:
         assert [each["inbound_event_id"] for each in follower.events(2)] == ["gap-2", "while-away"]
     answer = server.admin("/tail", headers={"Last-Event-ID": "x"})
     assert (answer.status, answer.json["code"]) == (400, "invalid_request")
+
+
+async def test_followers_get_on_though_deliveries_never_rest(tmp_path: Path) -> None:
+    """A step waits only a little for them to have their answers."""
+    with opened(tmp_path / "store") as (store, writer):
+        writer.write(Group([numbered(1, 3)]))
+        reader, worker = Reader(store), Worker("tail")
+        finding = Finding(
+            (reader, reader), (worker, worker), lambda: 0, lambda: 4, trio.sleep_forever, idle=trio.sleep_forever
+        )
+        texts, following = await finding.follow_on(EventQuery(oldest_first=True), payloads=False)
+        assert [text.partition(b"\n")[0] for text in texts] == [b"id: 1", b"id: 2", b"id: 3"]
+        assert following is None
 
 
 def test_only_so_many_may_follow(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from storage.codec.log_record import LogHead, decode_log_head
 from storage.codec.records import digest, digests_of, key_of
 from storage.deliveries import NumberedDeliveries
 from storage.delivery_id import delivery_id
@@ -562,3 +563,20 @@ def test_a_large_delivery_is_one_page(tmp_path: Path, monkeypatch: pytest.Monkey
         for oldest_first, expected in ((True, [1, 2, 3]), (False, [3, 2, 1])):
             page = Reader(store).select(EventQuery(oldest_first=oldest_first), bodies=True)
             assert [record.number for record in page.records] == expected
+
+
+def test_a_page_reads_no_further_than_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who follows gets a few events at a time, and each time what is behind them is left alone."""
+    with opened(tmp_path / "store") as (store, writer):
+        for number in range(1, 31):
+            writer.write(Group([numbered(number, 1)]))
+        read: list[bytes] = []
+
+        def decode(key: bytes, value: bytes) -> LogHead:
+            read.append(key)
+            return decode_log_head(key, value)
+
+        monkeypatch.setattr(snapshot_module, "decode_log_head", decode)
+        page = Reader(store).select(EventQuery(oldest_first=True, after=3), events_max=2)
+        assert [record.number for record in page.records] == [4, 5]
+        assert max(read) <= key_of(6)

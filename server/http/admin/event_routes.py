@@ -36,11 +36,12 @@ LOOKS_MAX = 100_000
 LOOKS_AT_ONCE = 5_000
 """Of these, between two rests. A rest is as long as what it follows: so a scan takes no more than half of a core from
 what serves deliveries."""
-TAIL_RESTS = 9
-"""How many times as long as it read rests what reads for all followers together: they take a tenth of a core."""
-TAIL_EVENTS_AT_ONCE, TAIL_LOOKS_AT_ONCE = 10, 500
-"""Between two of these rests: about a millisecond. With 500 events at once a follower of everything made the 99th
-percentile of deliveries half as long again, at 1000 a second."""
+TAIL_RESTS = 4
+"""How many times as long as it read rests what reads for all followers together: they take a fifth of a core."""
+TAIL_EVENTS_AT_ONCE, TAIL_LOOKS_AT_ONCE = 100, 500
+"""Between two of these rests: one or two milliseconds, in which deliveries may have to wait."""
+IDLE_SECONDS_MAX = 0.1
+"""So long each of these steps waits until no delivery waits for its answer."""
 EVENTS_SHOWN = 100
 """In an answer, if nobody says how many."""
 FOLLOWERS_MAX = 16
@@ -91,14 +92,33 @@ class Finding:
         now_ms: Callable[[], int],
         end: Callable[[], int],
         committed: Callable[[], Awaitable[None]],
+        *,
+        idle: Callable[[], Awaitable[None]],
     ) -> None:
-        """`end` tells the number after the last event in the store; `committed` returns when it may have changed."""
+        """`end` tells the number after the last event in the store; `committed` returns when it may have changed,
+        `idle` when no delivery waits for its answer."""
         self.reader, self.tail_reader = readers
         self.find, self.tail = workers
         self.now_ms = now_ms
         self.end = end
         self.committed = committed
         self.followers = 0
+        self._idle = idle
+        self._turn = trio.Lock()
+        self._rests_until = 0.0
+
+    async def follow_on(self, query: EventQuery, *, payloads: bool) -> tuple[list[bytes], EventQuery | None]:
+        """Return the first few events of a query as followers get them, and the query for the rest. Followers take
+        turns, with rests between them; and each waits a little while deliveries wait for their answers."""
+        async with self._turn:
+            await trio.sleep_until(self._rests_until)
+            with trio.move_on_after(IDLE_SECONDS_MAX):
+                await self._idle()
+            started = trio.current_time()
+            found = await self.tail.run(_read_tail, self.tail_reader, query, payloads)
+            ended = trio.current_time()
+            self._rests_until = ended + TAIL_RESTS * (ended - started)
+            return found
 
 
 def add_events(app: QuartTrio, finding: Finding) -> None:
@@ -254,26 +274,20 @@ async def _follow(finding: Finding, query: EventQuery, *, payloads: bool) -> Asy
 async def _come(finding: Finding, query: EventQuery, payloads: bool) -> tuple[bytes, EventQuery]:
     """Return what has come after a number, a page of it, and the query for the rest."""
     end = finding.end()
-    text, following = await finding.tail.run(_read_tail, finding.tail_reader, replace(query, before=end), payloads)
-    return text, replace(query, after=end - 1 if following is None else following.after)
+    following: EventQuery | None = replace(query, before=end)
+    texts: list[bytes] = []
+    while following is not None and len(texts) < PAGE_EVENTS_MAX:
+        more, following = await finding.follow_on(following, payloads=payloads)
+        texts += more
+    return b"".join(texts), replace(query, after=end - 1 if following is None else following.after)
 
 
-def _read_tail(reader: Reader, query: EventQuery, payloads: bool) -> tuple[bytes, EventQuery | None]:
-    """In a worker: return a page as followers get it, and the query for the rest. It is read a few events at a time,
-    since the loop waits for the interpreter's lock meanwhile."""
-    found: list[Value] = []
-    following: EventQuery | None = query
-    while following is not None and len(found) < PAGE_EVENTS_MAX:
-        started = time.monotonic()
-        values, page = page_of(
-            reader, following, payloads=payloads, events_max=TAIL_EVENTS_AT_ONCE, looks_max=TAIL_LOOKS_AT_ONCE
-        )
-        found += values
-        following = page.following
-        time.sleep(TAIL_RESTS * (time.monotonic() - started))
-    return b"".join(
-        [b"id: %b\ndata: %b\n\n" % (str(each["number"]).encode(), json_text(each)) for each in found]
-    ), following
+def _read_tail(reader: Reader, query: EventQuery, payloads: bool) -> tuple[list[bytes], EventQuery | None]:
+    """In a worker: return a few events as followers get them, and the query for the rest."""
+    found, page = page_of(
+        reader, query, payloads=payloads, events_max=TAIL_EVENTS_AT_ONCE, looks_max=TAIL_LOOKS_AT_ONCE
+    )
+    return [b"id: %b\ndata: %b\n\n" % (str(each["number"]).encode(), json_text(each)) for each in found], page.following
 
 
 def _sign_of_life(number: int) -> bytes:
