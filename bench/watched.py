@@ -113,15 +113,19 @@ class _Watch:
         self.seen = {"pages": 0, "scrapes": 0, "followed_bytes": 0, "exports": 0}
 
     def page(self) -> None:
-        while not self._done.wait(PAGE_SECONDS):
-            for path in PAGE:
-                admin.get(self._port, path)
-            self.seen["pages"] += 1
+        self._ask(PAGE, PAGE_SECONDS, "pages")
 
     def scrape(self) -> None:
-        while not self._done.wait(SCRAPE_SECONDS):
-            admin.get(self._port, "/metrics")
-            self.seen["scrapes"] += 1
+        self._ask(("/metrics",), SCRAPE_SECONDS, "scrapes")
+
+    def _ask(self, paths: Sequence[str], seconds: float, what: str) -> None:
+        """Ask for these again and again on one connection, as browsers and Prometheus do."""
+        connection = HTTPConnection("127.0.0.1", self._port)
+        while not self._done.wait(seconds):
+            for path in paths:
+                connection.request("GET", path)
+                connection.getresponse().read()
+            self.seen[what] += 1
 
     def follow(self) -> None:
         connection = HTTPConnection("127.0.0.1", self._port)

@@ -1,10 +1,12 @@
 """Work that gives way: how soon others ask for the interpreter's lock."""
 
 import sys
+from types import SimpleNamespace
 
 import pytest
 
-from server.base.aside import GIVE_WAY_SECONDS, giving_way
+from server.base import aside as module
+from server.base.aside import GIVE_WAY_SECONDS, REST_SECONDS_MIN, Pace, giving_way
 from server.base.worker import Worker
 
 
@@ -30,3 +32,14 @@ async def test_only_workers_aside_give_way(usual_seconds: float) -> None:
     with pytest.raises(ZeroDivisionError):
         await aside.run(lambda: 1 / 0)
     assert await other.run(sys.getswitchinterval) == usual_seconds
+
+
+def test_short_steps_have_one_rest_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rests are so many times as long as the work before them, and none is shorter than is worth it."""
+    now, slept = [0.0], list[float]()
+    monkeypatch.setattr(module, "time", SimpleNamespace(sleep=slept.append, monotonic=lambda: now[0]))
+    pace = Pace(4)
+    for seconds in (REST_SECONDS_MIN / 8, REST_SECONDS_MIN / 8, REST_SECONDS_MIN, 0, 0):
+        with pace.step():
+            now[0] += seconds
+    assert slept == pytest.approx([REST_SECONDS_MIN, 4 * REST_SECONDS_MIN])

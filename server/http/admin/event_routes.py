@@ -5,7 +5,6 @@ way into it. A follower is woken when something was committed, reads what has co
 one that is slow has no queue that could grow, and one that does not read is disconnected.
 """
 
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -13,6 +12,7 @@ import trio
 from quart import Response
 from quart_trio import QuartTrio
 
+from server.base.aside import Pace
 from server.base.json_text import json_text
 from server.base.refusal import Refusal, refuse
 from server.base.worker import Worker
@@ -34,8 +34,9 @@ from storage.read.scan import PAGE_EVENTS_MAX
 LOOKS_MAX = 100_000
 """Events looked at for one request, if what it asks for is rare: it says where to go on."""
 LOOKS_AT_ONCE = 5_000
-"""Of these, between two rests. A rest is as long as what it follows: so a scan takes no more than half of a core from
-what serves deliveries."""
+"""Of these, between two rests."""
+FIND_RESTS = 1
+"""A rest is as long as what it follows: so a scan takes no more than half of a core from what serves deliveries."""
 TAIL_RESTS = 4
 """How many times as long as it read rests what reads for all followers together: they take a fifth of a core."""
 TAIL_EVENTS_AT_ONCE, TAIL_LOOKS_AT_ONCE = 100, 500
@@ -206,18 +207,17 @@ def _found(
 ) -> tuple[list[Value], EventQuery | None, int]:
     """In a worker: return what was found, the query to go on with, and how many events were looked at."""
     found: list[Value] = []
-    looked, rest = 0, 0.0
+    looked = 0
+    pace = Pace(FIND_RESTS)
     following: EventQuery | None = query
     while following is not None and len(found) < events_max and looked < LOOKS_MAX:
-        time.sleep(rest)
-        started = time.monotonic()
-        values, page = page_of(
-            reader, following, payloads=payloads, events_max=events_max - len(found), looks_max=LOOKS_AT_ONCE
-        )
+        with pace.step():
+            values, page = page_of(
+                reader, following, payloads=payloads, events_max=events_max - len(found), looks_max=LOOKS_AT_ONCE
+            )
         found += values
         looked += page.looked
         following = page.following
-        rest = time.monotonic() - started
     return found, following, looked
 
 
