@@ -82,7 +82,7 @@ def run(store: Path, rate: float, seconds: float, repeats: int, watchers: Sequen
     figures = {title: each.figures() for title, each in found.items()}
     ratios = {key: round(figures["watched"][key] / figures["alone"][key], 3) for key in figures["alone"]}
     p99s = {title: [round(load.percentile(0.99), 2) for load in each.loads] for title, each in found.items()}
-    return {"watched to alone": ratios, **figures, "p99_ms of each": p99s, "looked at": seen}
+    return {"per_second": rate, "watched to alone": ratios, **figures, "p99_ms of each": p99s, "looked at": seen}
 
 
 @contextmanager

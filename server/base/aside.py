@@ -1,12 +1,15 @@
-"""Work that nobody who sends waits for gives way to what they do wait for.
+"""Work that no sender waits for gives way to deliveries.
 
 While a thread computes, each other one waits for the interpreter's lock, by default up to 5 ms each time that it needs
 it. A delivery needs it some ten times, since each call into the system gives it away. So while there is such work,
-whoever waits asks for the lock much sooner. It is not always so, since that costs: with 0.5 ms at all times single
-webhooks lost 2 % of their rate, and batches of ten 7 % (medians of six pairs of runs of `bench.compare`, 2 cores of an
-AMD EPYC).
+whoever waits asks for the lock much sooner. It is not so at all times, since that costs: with 0.5 ms single webhooks
+lost 2 % of their rate, and batches of ten 7 % (medians of six pairs of runs of `bench.compare` on 2 cores of an AMD
+EPYC).
+
+Plain processors do not give way: under full load they work at all times.
 """
 
+import math
 import sys
 import threading
 import time
@@ -14,11 +17,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 GIVE_WAY_SECONDS = 0.0001
-"""A fiftieth of CPython's default. With the page, a scrape, a follower and an export beside 200 deliveries a second,
-the 99th percentile was 1.16 times the one without at a tenth, and 1.06 times with this (`bench.watched`, there too).
-"""
-
+"""With the page, a scrape, a follower and an export beside 200 deliveries a second, the 99th percentile was 1.16 times
+the one without at 0.5 ms, and 1.06 times at 0.1 ms (`bench.watched`, 2 cores of an AMD EPYC)."""
 REST_SECONDS_MIN = 0.004
+"""Shorter rests are put together: each costs, since what was in the caches is gone after it."""
 
 _lock = threading.Lock()
 _blocks = 0
@@ -44,19 +46,23 @@ def giving_way() -> Iterator[None]:
 
 
 class Pace:
-    """Of such work by one thread that is done in steps, with rests between them, `rests` times as long as the work.
-    None is shorter than REST_SECONDS_MIN, since each costs: what was in the caches is gone after it."""
+    """Of such work by one thread that is done in steps, with rests between them: `rests` times as long as the work, but
+    at most `rest_seconds_max` in all."""
 
-    def __init__(self, rests: float) -> None:
+    def __init__(self, rests: float, rest_seconds_max: float = math.inf) -> None:
         self._rests = rests
+        self._left_seconds = rest_seconds_max
         self._due_seconds = 0.0
 
     @contextmanager
     def step(self) -> Iterator[None]:
-        """Rest if it is time, then do the work of the block."""
+        """Rest if it is time, then do the work of the block, giving way."""
         if self._due_seconds >= REST_SECONDS_MIN:
-            time.sleep(self._due_seconds)
+            rest_seconds = min(self._due_seconds, self._left_seconds)
+            time.sleep(rest_seconds)
+            self._left_seconds -= rest_seconds
             self._due_seconds = 0.0
         started = time.monotonic()
-        yield
+        with giving_way():
+            yield
         self._due_seconds += self._rests * (time.monotonic() - started)

@@ -65,12 +65,12 @@ class Worker:
     """A named thread that runs plain functions for trio tasks. Made inside `trio.run`.
 
     Raises NoThread when it is made; with `at_once=False` it has no thread before `take_thread`, or the first `run`.
-    `aside`: nobody who sends waits for its jobs, so they give way.
+    `aside`: no sender waits for its jobs, so they give way, rests included.
     """
 
     def __init__(self, name: str, *, at_once: bool = True, aside: bool = False) -> None:
         self._name = name
-        self._way = giving_way if aside else nullcontext
+        self._around_job = giving_way if aside else nullcontext
         self._calls: SimpleQueue[_Call] = SimpleQueue()
         self._free = trio.Semaphore(1)
         self._trio_token = trio.lowlevel.current_trio_token()
@@ -135,7 +135,7 @@ class Worker:
     def _serve(self) -> None:
         while True:
             call = self._calls.get()
-            with self._way():
+            with self._around_job():
                 call.run()
             try:
                 self._trio_token.run_sync_soon(self._finish, call)

@@ -125,7 +125,7 @@ class Acknowledger:
             await self._committer.group_ended()
 
     async def idle(self) -> None:
-        """Return when no delivery waits for its answer."""
+        """Return when none of the deliveries that were handed over waits for its answer."""
         while self._waiting or self._has_work:
             await self._idle.park()
 

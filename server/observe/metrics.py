@@ -5,14 +5,15 @@ does in its `SourceState`, commits in `flow/committer.py`. What is to be known o
 `AdmittedRequest` of `http/admitted.py`, and into `Gate._submit_plain` for those that came together. To add one,
 count it there, give `Metrics` its owner in `runtime/app.py`, copy it into `Numbers`, and export it in `exposition.py`.
 
-The numbers are copied on the trio thread, all at one moment; the text is made in the look-ups' thread, since it takes
-about 16 ms per 1000 series, and family by family, with rests.
+The numbers are copied on the trio thread, all at one moment; the text is made in a thread of its own, since it takes
+about 16 ms per 1000 series, family by family, with rests.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import chain
 
+import trio
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.metrics_core import Metric
@@ -36,9 +37,12 @@ from storage.read.reader import Reader
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
-TEXT_RESTS = 4
-"""How many times as long as the text of a family took, the next one waits: a scrape is in no hurry, and in one go it
-takes as much of a core as what serves deliveries, for as long as ten of these take."""
+Ages = dict[str, float | None]
+"""By source, in seconds; None where it is not known."""
+
+TEXT_RESTS, TEXT_REST_SECONDS_MAX = 4, 0.5
+"""How many times as long as the text of some families took, the next ones wait; and how long in all. A scrape is in no
+hurry, and in one go its text delays what is delivered in these milliseconds."""
 
 OF_THE_ADMIN_SIDE = ("forbidden", "expired")
 """The codes that no answer of the public side has."""
@@ -86,14 +90,15 @@ class Metrics:
         log_lines_dropped: Callable[[], int],
         full_at_seconds: Callable[[], float | None],
     ) -> None:
-        """`full_at_seconds`: see `Capacity`; it is called where `reader` is."""
+        """`full_at_seconds`: see `Capacity`; it is called where `reader` is, in `worker`."""
         self._requests = requests
         self._engine = engine
         self._acknowledger = acknowledger
         self._committer = committer
         self._store = store
         self._reader = reader
-        self._worker = worker
+        self._worker, self._writing = worker, Worker("metrics")
+        self._turn = trio.Lock()
         self._clock = clock
         self._refusals = refusals
         self._watch = watch
@@ -108,7 +113,10 @@ class Metrics:
 
     async def render(self) -> bytes:
         """Return the text, of CONTENT_TYPE. Raises StoreError if the store cannot be read."""
-        return await self._worker.run(self._text, self._numbers())
+        async with self._turn:
+            numbers = self._numbers()
+            ages, full_at = await self._worker.run(self._read, numbers)
+            return await self._writing.run(self._text, numbers, ages, full_at)
 
     def _numbers(self) -> Numbers:
         return Numbers(
@@ -146,11 +154,18 @@ class Metrics:
             oldest=state.oldest_pending() or (state.totals.oldest, 0),
         )
 
-    def _text(self, numbers: Numbers) -> bytes:
+    def _read(self, numbers: Numbers) -> tuple[Ages, float | None]:
         ages = {source.id: self._oldest_seconds(source, numbers.now_ms) for source in numbers.sources}
-        full_at = full_at_family(self._full_at_seconds())
-        families = chain(server_families(numbers), [full_at], source_families(numbers, ages), self._process.collect())
-        return b"".join(_paced(families))
+        return ages, self._full_at_seconds()
+
+    def _text(self, numbers: Numbers, ages: Ages, full_at: float | None) -> bytes:
+        families = (
+            server_families(numbers),
+            [full_at_family(full_at)],
+            source_families(numbers, ages),
+            self._process.collect(),
+        )
+        return b"".join(_paced(chain.from_iterable(families)))
 
     def _oldest_seconds(self, source: SourceNumbers, now_ms: int) -> float | None:
         """Return the age of its oldest pending event; None if a bounded read does not tell."""
@@ -163,7 +178,7 @@ class Metrics:
 
 def _paced(families: Iterator[Metric]) -> Iterator[bytes]:
     """Yield the text of each family, which is made in this moment."""
-    pace = Pace(TEXT_RESTS)
+    pace = Pace(TEXT_RESTS, TEXT_REST_SECONDS_MAX)
     while True:
         with pace.step():
             family = next(families, None)

@@ -233,7 +233,7 @@ class Server(Parts):
             worker=self.looking_up,
             finding=Finding(
                 (Reader(self.store), Reader(self.store)),
-                (Worker("find", aside=True), Worker("tail", aside=True)),
+                (Worker("find"), Worker("tail", aside=True)),
                 self.clock.now_ms,
                 lambda: self.committer.stored_end,
                 self.committer.group_ended,

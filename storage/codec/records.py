@@ -59,13 +59,17 @@ def damaged(database: bytes, key: bytes, why: str) -> StoreDamaged:
 
 
 def seal(database: bytes, key: bytes, payload: bytes) -> bytes:
-    return CRC.pack(zlib.crc32(payload, zlib.crc32(key, zlib.crc32(database)))) + payload
+    return _checksum(database, key, payload) + payload
+
+
+def _checksum(database: bytes, key: bytes, payload: bytes) -> bytes:
+    return CRC.pack(zlib.crc32(payload, zlib.crc32(key, zlib.crc32(database))))
 
 
 def unseal(database: bytes, key: bytes, value: bytes) -> bytes:
     """Return the payload, once its checksum is found to be right."""
     payload = value[CRC.size :]
-    if len(value) <= CRC.size or seal(database, key, payload)[: CRC.size] != value[: CRC.size]:
+    if len(value) <= CRC.size or _checksum(database, key, payload) != value[: CRC.size]:
         raise damaged(database, key, "the checksum is wrong")
     return payload
 

@@ -113,7 +113,7 @@ class _Page:
         low, high = (place, end) if query.oldest_first else (query.after + 1, min(place, end))
         if query.event_id is not None:
             self._digests = [digest(each, query.event_id) for each in _sources(snapshot, query)]
-        for stretch in _stretches(snapshot, query, low, high):
+        for stretch in _stretches(snapshot, query, self._digests, low, high):
             for block in _blocks(snapshot, stretch, oldest_first=query.oldest_first):
                 numbers = range(max(stretch.start, block.first), min(stretch.stop, block.end))
                 self.looked += 1
@@ -198,14 +198,15 @@ def _sources(snapshot: Snapshot, query: EventQuery) -> Collection[str]:
     return snapshot.totals() if query.source_id is None else (query.source_id,)
 
 
-def _stretches(snapshot: Snapshot, query: EventQuery, low: int, high: int) -> Iterator[range]:
+def _stretches(
+    snapshot: Snapshot, query: EventQuery, digests: Collection[bytes] | None, low: int, high: int
+) -> Iterator[range]:
     """Yield the stretches of numbers that may hold something, in the order of the query."""
     index = snapshot.index
     if low >= high:
         return iter(())
-    if query.event_id is not None:
-        wanted = [fingerprint(digest(each, query.event_id)) for each in _sources(snapshot, query)]
-        return index.with_ids(wanted, low, high, oldest_first=query.oldest_first)
+    if digests is not None:
+        return index.with_ids(list(map(fingerprint, digests)), low, high, oldest_first=query.oldest_first)
     if query.provider_id is not None:
         sources = _sources(snapshot, query)
         wanted = [fingerprint(digest(each, query.provider_id)) for each in sources]

@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 
 import pytest
 import trio
+import trio.testing
 
 from server.base.worker import Worker
 from server.http.admin.event_routes import Finding
@@ -308,9 +309,35 @@ async def test_followers_get_on_though_deliveries_never_rest(tmp_path: Path) -> 
         finding = Finding(
             (reader, reader), (worker, worker), lambda: 0, lambda: 4, trio.sleep_forever, idle=trio.sleep_forever
         )
-        texts, following = await finding.follow_on(EventQuery(oldest_first=True), payloads=False)
+        texts, query = await finding.follow_on(EventQuery(oldest_first=True), 4, payloads=False)
         assert [text.partition(b"\n")[0] for text in texts] == [b"id: 1", b"id: 2", b"id: 3"]
-        assert following is None
+        assert query.after == 3
+
+
+async def test_followers_wait_until_deliveries_have_answers(autojump_clock: trio.testing.MockClock) -> None:
+    """No step begins before; after it all of them rest, four times as long, and a second at most."""
+    said: list[tuple[str, float]] = []
+
+    class Reading:
+        seconds = 0.1
+
+        async def run(self, *_: object) -> tuple[list[bytes], None]:
+            said.append(("reads", trio.current_time()))
+            await trio.sleep(self.seconds)
+            return [], None
+
+    async def idle() -> None:
+        await trio.sleep(0.01)
+        said.append(("idle", trio.current_time()))
+
+    reading: Any = Reading()
+    finding = Finding((reading, reading), (reading, reading), lambda: 0, lambda: 1, trio.sleep_forever, idle=idle)
+    began = trio.current_time()
+    for reading.seconds in (0.1, 10, 0):
+        await finding.follow_on(EventQuery(oldest_first=True), 1, payloads=False)
+    assert [what for what, _ in said] == ["idle", "reads"] * 3
+    starts = [at - began for what, at in said if what == "reads"]
+    assert starts == pytest.approx([0.01, 0.11 + 0.4 + 0.01, 10.52 + 1 + 0.01])
 
 
 def test_only_so_many_may_follow(tmp_path: Path) -> None:

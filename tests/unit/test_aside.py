@@ -35,11 +35,12 @@ async def test_only_workers_aside_give_way(usual_seconds: float) -> None:
 
 
 def test_short_steps_have_one_rest_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rests are so many times as long as the work before them, and none is shorter than is worth it."""
+    """Rests are so many times as long as the work before them, within bounds; and the work gives way."""
     now, slept = [0.0], list[float]()
     monkeypatch.setattr(module, "time", SimpleNamespace(sleep=slept.append, monotonic=lambda: now[0]))
-    pace = Pace(4)
-    for seconds in (REST_SECONDS_MIN / 8, REST_SECONDS_MIN / 8, REST_SECONDS_MIN, 0, 0):
+    pace = Pace(4, rest_seconds_max=1)
+    for seconds in (REST_SECONDS_MIN / 8, REST_SECONDS_MIN / 8, REST_SECONDS_MIN, 0, 10, 10, 0):
         with pace.step():
+            assert sys.getswitchinterval() == pytest.approx(GIVE_WAY_SECONDS)
             now[0] += seconds
-    assert slept == pytest.approx([REST_SECONDS_MIN, 4 * REST_SECONDS_MIN])
+    assert slept == pytest.approx([REST_SECONDS_MIN, 4 * REST_SECONDS_MIN, 1 - 5 * REST_SECONDS_MIN, 0])
