@@ -3,10 +3,10 @@
     python -m bench.watched [--rate 1000] [--seconds 5] [--repeats 20] [--events 500000]
 
 An open loop as in `bench.latency`, on a store that holds so many events. One server works alone, then while the
-requests of the admin page come every two seconds, `/metrics` is scraped every second, a follower reads `/tail`, and
-exports of the whole store follow one another; and so on by turns, since a machine that others share is now fast and now
-slow. They all share the generator's core, with the lowest priority, so that they do not delay the generator itself; the
-server's core is its own.
+requests of the admin page come every two seconds, `/metrics` is scraped every second, a follower reads `/tail`, and the
+whole store is exported, as far as a turn lasts; and so on by turns, since a machine that others share is now fast and
+now slow. They all share the generator's core, with the lowest priority, so that they do not delay the generator itself;
+the server's core is its own.
 """
 
 import argparse

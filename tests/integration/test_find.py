@@ -323,11 +323,11 @@ async def test_followers_wait_until_deliveries_have_answers(autojump_clock: trio
 
         async def run(self, *_: object) -> tuple[list[bytes], None]:
             said.append(("reads", trio.current_time()))
-            await trio.sleep(self.seconds)
+            await trio.sleep(self.seconds)  # of a clock that jumps
             return [], None
 
     async def idle() -> None:
-        await trio.sleep(0.01)
+        await trio.sleep(0.01)  # of a clock that jumps
         said.append(("idle", trio.current_time()))
 
     reading: Any = Reading()
