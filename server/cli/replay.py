@@ -12,7 +12,9 @@ from server.cli.interrupt import Interruptible
 from server.cli.output import Column, Row, print_json, print_rows
 from server.cli.progress import Progress
 from server.cli.reading import open_reader
+from server.config.toml_text import parse
 from server.flow.replaying import Count
+from server.intake.replays import target_refusal
 from server.observe.event_query import BadQuery
 from server.observe.replays import replay_query
 from storage.read.replays import DONE, RUNNING
@@ -96,11 +98,13 @@ def run(
     }
     given = {name: value for name, value in asked.items() if value is not None}
     if dry_run:
-        return _count(config, {"source": source} | given)
+        return _count(config, to or source or "", {"source": source} | given)
     return _replay(config, {"source": source} | ({} if to is None else {"to": to}) | given, detach=detach)
 
 
-def _count(config: Path, asked: Mapping[str, Any]) -> int:
+def _count(config: Path, to: str, asked: Mapping[str, Any]) -> int:
+    if (refusal := target_refusal(to, has_processor=_has_processor(config, to))) is not None:
+        raise CommandFailed(MISTAKE, refusal.why)
     try:
         found = Count(replay_query(wall_ms(), **asked))
     except BadQuery as error:
@@ -110,6 +114,13 @@ def _count(config: Path, asked: Mapping[str, Any]) -> int:
             progress.update(found.looked)
     print_json({"dry_run": True, "events": found.events, "gone": found.gone})
     return 0
+
+
+def _has_processor(config: Path, source_id: str) -> bool | None:
+    """Return whether the configuration gives the source one, whatever else is in it; None if it has no such source."""
+    sources = parse(config).get("sources")
+    found = sources.get(source_id) if isinstance(sources, dict) else None
+    return None if not isinstance(found, dict) else bool(found.get("processor"))
 
 
 def _replay(config: Path, asked: Mapping[str, Any], *, detach: bool) -> int:

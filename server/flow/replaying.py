@@ -27,7 +27,7 @@ from server.flow.engine import Engine
 from server.flow.source_state import SourceState
 from server.intake.events import build_events
 from server.intake.intake import Admission
-from server.intake.replays import again
+from server.intake.replays import again, target_refusal
 from storage.deliveries import Deliveries, NumberedDeliveries, merged
 from storage.errors import StoreError
 from storage.frozen import frozen
@@ -122,11 +122,8 @@ class Replays:
 
     async def begin(self, query: EventQuery, to: str) -> Replay | Refusal:
         """Put a replay on record, to be at work as soon as the ones before it have ended."""
-        state = self._engine.state(to)
-        if state is None or state.source is None:
-            return refuse("not_found", f"the configuration has no source {to!r}")
-        if state.source.archive_only:
-            return refuse("invalid_request", f"the source {to!r} has no processor to give the events to")
+        if (refusal := self._target_refusal(to)) is not None:
+            return refusal
         if sum(each.state == RUNNING for each in self._replays.values()) >= RUNNING_MAX:
             return refuse("overloaded", f"{RUNNING_MAX} replays have not ended yet")
         end = self._committer.stored_end
@@ -150,12 +147,19 @@ class Replays:
                 return refuse("storage_failed", "the store cannot be written now")
             return self._replays[identity]
 
-    async def count(self, query: EventQuery) -> Count:
+    async def count(self, query: EventQuery, to: str) -> Count | Refusal:
         """Return how many events a replay of this query would replay now."""
+        if (refusal := self._target_refusal(to)) is not None:
+            return refusal
         found = Count(query)
         while await self._reading.run(found.step, self._reader):
             pass  # each step counts one page
         return found
+
+    def _target_refusal(self, to: str) -> Refusal | None:
+        state = self._engine.state(to)
+        source = None if state is None else state.source
+        return target_refusal(to, has_processor=None if source is None else not source.archive_only)
 
     async def run(self) -> None:
         """Work for ever. Ends only by cancellation, or by an error that is our bug."""

@@ -1,9 +1,10 @@
-"""Deliveries of archived events that are to be processed anew. No I/O, no clock."""
+"""What is received when archived events are to be processed anew, and by whom. No I/O, no clock."""
 
 from collections.abc import Sequence
 
 import orjson
 
+from server.base.refusal import Refusal, refuse
 from server.intake.batches import stored_items, with_items
 from storage.deliveries import Deliveries, NumberedDeliveries
 
@@ -46,3 +47,13 @@ def _cut(found: Deliveries, positions: Sequence[int]) -> bytes:
     items = stored_items(found.source_type, parsed)
     chosen = [items[found.indexes[position]] for position in positions]
     return orjson.dumps(with_items(found.source_type, parsed, chosen))
+
+
+def target_refusal(to: str, *, has_processor: bool | None) -> Refusal | None:
+    """Return why nothing can be replayed to this source, None if it can. `has_processor`: None if there is no such
+    source."""
+    if has_processor is None:
+        return refuse("not_found", f"the configuration has no source {to!r}")
+    if not has_processor:
+        return refuse("invalid_request", f"the source {to!r} has no processor to give the events to")
+    return None

@@ -175,6 +175,7 @@ def test_unclear_replays_are_refused(children: Children) -> None:
             ({"source": "nobody"}, 404, "not_found"),
             ({"source": "works", "to": "nobody"}, 404, "not_found"),
             ({"source": "works", "to": "archive"}, 400, "invalid_request"),
+            ({"source": "works", "to": "archive", "dry_run": True}, 400, "invalid_request"),
             ({"source": "works", "outcome": "pending"}, 400, "invalid_request"),
             ({"source": "works", "limit": 0}, 400, "invalid_request"),
             ({"source": "works", "where": "a=b"}, 400, "invalid_request"),
@@ -186,6 +187,9 @@ def test_unclear_replays_are_refused(children: Children) -> None:
             assert (found.status, found.json["code"]) == (status, code), body
         dry = json.dumps({"source": "works", "dry_run": True}).encode()
         assert child.admin("/replay", method="POST", body=dry, headers=JSON).json["events"] == 0
+        for to, error in (("nobody", "no source 'nobody'"), ("archive", "'archive' has no processor")):
+            refused = child.cli("replay", "works", "--to", to, "--dry-run")
+            assert (refused.returncode, error in refused.stderr) == (2, True)
         assert replays(child) == []
         assert child.stop() == 0
         done = child.cli("replay", "works")

@@ -96,7 +96,7 @@ class Replaying(Protocol):
     def report(self) -> Sequence[Replay]: ...
     async def begin(self, query: EventQuery, to: str) -> Replay | Refusal: ...
     async def stop(self, identity: str) -> Replay | Refusal: ...
-    async def count(self, query: EventQuery) -> ReplayCount: ...
+    async def count(self, query: EventQuery, to: str) -> ReplayCount | Refusal: ...
 
 
 DoToDead = Callable[[str, DeadQuery], Awaitable[DeadReport | Refusal]]
@@ -207,7 +207,7 @@ def add_commands(app: QuartTrio, commands: Commands, is_source: Callable[[str], 
             known(source_id)
         if not command.is_dry_run:
             return describe_replay(unwrap(await commands.replays.begin(query, command.to)))
-        found = await commands.replays.count(query)
+        found = unwrap(await commands.replays.count(query, command.to))
         return {"dry_run": True, "events": found.events, "gone": found.gone}
 
     @operation("Every replay on record, and how far it is.", {200: json_of("Replays")}, [])
