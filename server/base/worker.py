@@ -17,7 +17,7 @@ import math
 import os
 import threading
 from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from functools import partial
 from queue import SimpleQueue
 from typing import Any, TypeVar
@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 import trio
 
 from server.base import log
-from server.base.aside import giving_way
+from server.base.aside import begin_giving_way, end_giving_way
 
 THREAD_RETRY_SECONDS = 1.0
 """Between two tries to have a thread: soon after a limit was raised, or others have ended theirs."""
@@ -70,7 +70,7 @@ class Worker:
 
     def __init__(self, name: str, *, at_once: bool = True, aside: bool = False) -> None:
         self._name = name
-        self._around_job = giving_way if aside else nullcontext
+        self._aside = aside
         self._calls: SimpleQueue[_Call] = SimpleQueue()
         self._free = trio.Semaphore(1)
         self._trio_token = trio.lowlevel.current_trio_token()
@@ -110,6 +110,8 @@ class Worker:
         except trio.WouldBlock:
             await self._free.acquire()
         call = _Call(partial(function, *args))
+        if self._aside:
+            begin_giving_way()
         self._calls.put(call)
         with trio.fail_after(timeout_seconds):
             await call.done.wait()
@@ -135,8 +137,9 @@ class Worker:
     def _serve(self) -> None:
         while True:
             call = self._calls.get()
-            with self._around_job():
-                call.run()
+            call.run()
+            if self._aside:
+                end_giving_way()
             try:
                 self._trio_token.run_sync_soon(self._finish, call)
             except (trio.RunFinishedError, OSError):  # an error: what wakes the loop was closed, which ends the server

@@ -53,6 +53,8 @@ class Numbers:
     refusals_lost: int
     is_ready: bool
     reload_succeeded: bool
+    full_at_seconds: float | None
+    """See `Capacity`."""
 
 
 def server_families(numbers: Numbers) -> Iterator[Metric]:
@@ -100,20 +102,16 @@ def server_families(numbers: Numbers) -> Iterator[Metric]:
         "1 if the last reload was taken over, or there was none since the start; 0 if it was refused.",
         numbers.reload_succeeded,
     )
-    build = GaugeMetricFamily("tidegate_build_info", "Always 1; the versions are labels.", labels=["version", "python"])
-    build.add_metric([__version__, platform.python_version()], 1)
-    yield build
-
-
-def full_at_family(seconds: float | None) -> Metric:
-    """Without a sample while it is not known."""
-    family = GaugeMetricFamily(
+    full_at = GaugeMetricFamily(
         "tidegate_store_full_timestamp_seconds",
         "When the store will be full at the rate of the last day, since the epoch; +Inf if never.",
     )
-    if seconds is not None:
-        family.add_metric([], seconds)
-    return family
+    if numbers.full_at_seconds is not None:
+        full_at.add_metric([], numbers.full_at_seconds)
+    yield full_at
+    build = GaugeMetricFamily("tidegate_build_info", "Always 1; the versions are labels.", labels=["version", "python"])
+    build.add_metric([__version__, platform.python_version()], 1)
+    yield build
 
 
 def source_families(numbers: Numbers, ages: dict[str, float | None]) -> Iterator[Metric]:

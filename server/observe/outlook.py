@@ -37,7 +37,9 @@ class Capacity:
         self._room = room
         self._clock = clock
         self._retention = retention
-        self._full_at_seconds: float | None = None
+        self.full_at_seconds: float | None = None
+        """When the store is full at the measured rate, since the epoch, as `look_ahead` found last: infinite if never,
+        None if that is not known yet, or if the store could not be read."""
 
     def outlook(self) -> Outlook:
         """Return it as of now. Reads the store, so call it in the thread of the reader. Raises StoreError."""
@@ -45,20 +47,18 @@ class Capacity:
         config = replace(self._config, sources=self._sources())
         return outlook(config, usage, self._room.bytes_left, retention=self._retention)
 
-    def full_at_seconds(self) -> float | None:
-        """Return when the store is full at the measured rate, in seconds since the epoch: infinite if never, None if
-        that is not known yet, or if the store cannot be read: all other metrics are there. For the reader's thread."""
+    def look_ahead(self) -> None:
+        """Find out when the store is full. For the reader's thread."""
         try:
             found = self.outlook().measured
         except StoreError:
-            return None
-        self._full_at_seconds = None if found is None else self._clock.now_ms() / 1000 + found.full_in_seconds
-        return self._full_at_seconds
+            found = None
+        self.full_at_seconds = None if found is None else self._clock.now_ms() / 1000 + found.full_in_seconds
 
     def warning(self) -> str:
-        """Return what to say of a store with less than WEEK_SECONDS left, as `full_at_seconds` found last; "" of any
-        other. For any thread."""
-        at_seconds, now_seconds = self._full_at_seconds, self._clock.now_ms() / 1000
+        """Return what to say of a store with less than WEEK_SECONDS left, as `look_ahead` found last; "" of any other.
+        For any thread."""
+        at_seconds, now_seconds = self.full_at_seconds, self._clock.now_ms() / 1000
         if at_seconds is None or at_seconds - now_seconds >= WEEK_SECONDS:
             return ""
         days = max(0.0, at_seconds - now_seconds) / DAY_SECONDS

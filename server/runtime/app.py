@@ -204,6 +204,7 @@ class Server(Parts):
             store=self.store,
             reader=self.lookup,
             worker=self.looking_up,
+            idle=self.acknowledger.idle,
             clock=self.clock,
             refusals=self.record,
             watch=self.watch,
@@ -211,7 +212,7 @@ class Server(Parts):
             is_ready=lambda: self.health.refusal() is None,
             reload_succeeded=lambda: self.reload.succeeded,
             log_lines_dropped=self.log_lines_dropped,
-            full_at_seconds=self.capacity.full_at_seconds,
+            full_at_seconds=lambda: self.capacity.full_at_seconds,
         )
         app = build_admin_app(
             health=self.health,
@@ -233,7 +234,7 @@ class Server(Parts):
             worker=self.looking_up,
             finding=Finding(
                 (Reader(self.store), Reader(self.store)),
-                (Worker("find"), Worker("tail", aside=True)),
+                (Worker("find", aside=True), Worker("tail", aside=True)),
                 self.clock.now_ms,
                 lambda: self.committer.stored_end,
                 self.committer.group_ended,

@@ -119,7 +119,7 @@ async def keep_progress(progress: SourceProgress) -> None:
 async def look_ahead(capacity: Capacity, worker: Worker) -> None:
     """Find out how long the store holds."""
     while True:
-        await worker.run(capacity.full_at_seconds)
+        await worker.run(capacity.look_ahead)
         await trio.sleep(LOOK_AHEAD_SECONDS)
 
 

@@ -1,12 +1,11 @@
 """Work that gives way: how soon others ask for the interpreter's lock."""
 
 import sys
-from types import SimpleNamespace
+import threading
 
 import pytest
 
-from server.base import aside as module
-from server.base.aside import GIVE_WAY_SECONDS, REST_SECONDS_MIN, Pace, giving_way
+from server.base.aside import GIVE_WAY_SECONDS, begin_giving_way, end_giving_way
 from server.base.worker import Worker
 
 
@@ -16,13 +15,15 @@ def usual_seconds() -> float:
 
 
 def test_others_get_the_lock_sooner_meanwhile(usual_seconds: float) -> None:
-    """Blocks may lie in one another or overlap, and may raise; after them it is as it was."""
-    with giving_way():
-        assert sys.getswitchinterval() == pytest.approx(GIVE_WAY_SECONDS)
-        with pytest.raises(ZeroDivisionError), giving_way():
-            _ = 1 / 0
-        assert sys.getswitchinterval() == pytest.approx(GIVE_WAY_SECONDS)
-    assert sys.getswitchinterval() == usual_seconds
+    """Until each that was begun has ended, in whatever order."""
+    for expected, change in (
+        (GIVE_WAY_SECONDS, begin_giving_way),
+        (GIVE_WAY_SECONDS, begin_giving_way),
+        (GIVE_WAY_SECONDS, end_giving_way),
+        (usual_seconds, end_giving_way),
+    ):
+        change()
+        assert sys.getswitchinterval() == pytest.approx(expected)
 
 
 async def test_only_workers_aside_give_way(usual_seconds: float) -> None:
@@ -34,13 +35,10 @@ async def test_only_workers_aside_give_way(usual_seconds: float) -> None:
     assert await other.run(sys.getswitchinterval) == usual_seconds
 
 
-def test_short_steps_have_one_rest_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rests are so many times as long as the work before them, within bounds; and the work gives way."""
-    now, slept = [0.0], list[float]()
-    monkeypatch.setattr(module, "time", SimpleNamespace(sleep=slept.append, monotonic=lambda: now[0]))
-    pace = Pace(4, rest_seconds_max=1)
-    for seconds in (REST_SECONDS_MIN / 8, REST_SECONDS_MIN / 8, REST_SECONDS_MIN, 0, 10, 10, 0):
-        with pace.step():
-            assert sys.getswitchinterval() == pytest.approx(GIVE_WAY_SECONDS)
-            now[0] += seconds
-    assert slept == pytest.approx([REST_SECONDS_MIN, 4 * REST_SECONDS_MIN, 1 - 5 * REST_SECONDS_MIN, 0])
+async def test_they_give_way_before_they_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who begins to wait for the lock while the thread is only about to have it asks for it as soon."""
+    begun_in = list[threading.Thread]()
+    monkeypatch.setattr("server.base.worker.begin_giving_way", lambda: begun_in.append(threading.current_thread()))
+    monkeypatch.setattr("server.base.worker.end_giving_way", lambda: None)
+    await Worker("aside", aside=True).run(lambda: None)
+    assert begun_in == [threading.current_thread()]

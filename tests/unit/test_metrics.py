@@ -99,6 +99,7 @@ class World:
             store=store,
             reader=fake,
             worker=Worker("test"),
+            idle=trio.lowlevel.checkpoint,
             clock=clock,
             refusals=refusals,
             watch=watch,

@@ -64,7 +64,8 @@ def test_both_rates_are_shown(tmp_path: Path) -> None:
             "full_at": "2023-11-19T22:13:20.000Z",
         },
     }
-    assert found.full_at_seconds() == (NOW_MS + 10 * DAY_MS) / 1000
+    found.look_ahead()
+    assert found.full_at_seconds == (NOW_MS + 10 * DAY_MS) / 1000
 
 
 def test_a_store_that_is_never_full(tmp_path: Path) -> None:
@@ -73,7 +74,8 @@ def test_a_store_that_is_never_full(tmp_path: Path) -> None:
     measured: Any = found.describe()["measured"]
     assert (measured["days_left"], measured["full_at"]) == (None, None)
     assert measured["steady_bytes"] == 86_400 * (7 * 300 + 30 * 100)
-    assert found.full_at_seconds() == math.inf
+    found.look_ahead()
+    assert found.full_at_seconds == math.inf
 
 
 @pytest.mark.parametrize("bytes_left", [1e30, 1e12])
@@ -89,7 +91,8 @@ def test_what_was_not_measured_is_not_said(tmp_path: Path) -> None:
     """Without events, or in too little time, there is nothing but what is left."""
     found = capacity(tmp_path, replace(USAGE, measured_ms=0), 10)
     assert found.describe()["measured"] is None
-    assert found.full_at_seconds() is None
+    found.look_ahead()
+    assert found.full_at_seconds is None
     empty = capacity(tmp_path, Usage(0, 0, 0, 0, 0, 0), 10).describe()
     assert (empty["bytes_per_event"], empty["measured"], empty["configured"]) == (None, None, None)
 
@@ -97,7 +100,8 @@ def test_what_was_not_measured_is_not_said(tmp_path: Path) -> None:
 def test_damage_hides_only_the_outlook(tmp_path: Path) -> None:
     """Where the look at the store meets damage, the metric is left out and `/sources` says why; the rest is shown."""
     found = capacity(tmp_path, StoreDamaged("facts, key 1: the checksum is wrong"), 10)
-    assert found.full_at_seconds() is None
+    found.look_ahead()
+    assert found.full_at_seconds is None
     assert found.describe() == {"error": "facts, key 1: the checksum is wrong"}
 
 
@@ -107,7 +111,7 @@ def test_less_than_a_week_warns(tmp_path: Path) -> None:
     short, enough = (capacity(tmp_path, USAGE, day_bytes * days) for days in (6.9, 7))
     assert short.warning() == ""
     for each in (short, enough):
-        each.full_at_seconds()
+        each.look_ahead()
     assert short.warning() == "at the rate of the last day the store is full in 6.9 days: 2023-11-21T19:49:20.000Z"
     assert enough.warning() == ""
 
@@ -120,5 +124,5 @@ def test_no_forecast_gives_no_warning(tmp_path: Path) -> None:
         capacity(tmp_path, nothing, 10),
         capacity(tmp_path, StoreDamaged("damaged"), 10),
     ):
-        found.full_at_seconds()
+        found.look_ahead()
         assert found.warning() == ""

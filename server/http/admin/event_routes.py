@@ -7,13 +7,14 @@ one that is slow has no queue that could grow, and one that does not read is dis
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import trio
 from quart import Response
 from quart_trio import QuartTrio
 
-from server.base.aside import Pace
 from server.base.json_text import json_text
+from server.base.pace import Pace
 from server.base.refusal import Refusal, refuse
 from server.base.worker import Worker
 from server.http.admin import params
@@ -34,17 +35,16 @@ from storage.read.scan import PAGE_EVENTS_MAX
 LOOKS_MAX = 100_000
 """Events looked at for one request, if what it asks for is rare: it says where to go on."""
 LOOKS_AT_ONCE = 5_000
-"""Of these, between two rests."""
-FIND_RESTS = 1
-"""A rest is as long as what it follows: so a scan takes no more than half of a core from what serves deliveries."""
-TAIL_RESTS, TAIL_REST_SECONDS_MAX = 4, 1.0
-"""How many times as long as it read rests what reads for all followers together, and how long at most: they take a
-fifth of a core, and less while deliveries never rest."""
+"""Of these, in one step."""
+FIND_RESTS, FIND_IDLE_SECONDS_MAX = 1, 0.02
+"""A rest is as long as what it follows: so scans take no more than half of a core from what serves deliveries. Somebody
+waits for the answer, so a step waits no longer than this for deliveries."""
+TAIL_RESTS, TAIL_IDLE_SECONDS_MAX = 4, 0.1
+"""All followers together take a fifth of a core, and less while deliveries never rest."""
+REST_SECONDS_MAX = 1.0
 TAIL_EVENTS_AT_ONCE, TAIL_LOOKS_AT_ONCE = 100, 500
-"""Between two of these rests: mostly some milliseconds. Fewer cost more each, since nothing of theirs is in the caches
-after a rest: of twenty at once an event took twice the CPU of one of a hundred."""
-IDLE_SECONDS_MAX = 0.1
-"""So long at most each of these steps waits until no delivery waits for its answer."""
+"""In one step: mostly some milliseconds. Fewer cost more each, since nothing of theirs is in the caches after a rest:
+with twenty at once an event took twice the CPU."""
 EVENTS_SHOWN = 100
 """In an answer, if nobody says how many."""
 FOLLOWERS_MAX = 16
@@ -86,7 +86,7 @@ NO_OR_YES = ("false", "true")
 
 
 class Finding:
-    """What the two routes need. The reader is used in the worker `find`, another one in `tail`."""
+    """What the two routes need. The first reader is used in the worker `find`, the second one in `tail`."""
 
     def __init__(
         self,
@@ -100,32 +100,41 @@ class Finding:
     ) -> None:
         """`end` tells the number after the last event in the store; `committed` returns when it may have changed,
         `idle` when no delivery waits for its answer."""
-        self.reader, self.tail_reader = readers
-        self.find, self.tail = workers
+        self._reader, self._tail_reader = readers
+        find, tail = workers
+        self._finding = Pace(
+            find, idle, idle_seconds_max=FIND_IDLE_SECONDS_MAX, rests=FIND_RESTS, rest_seconds_max=REST_SECONDS_MAX
+        )
+        self._following = Pace(
+            tail, idle, idle_seconds_max=TAIL_IDLE_SECONDS_MAX, rests=TAIL_RESTS, rest_seconds_max=REST_SECONDS_MAX
+        )
         self.now_ms = now_ms
         self.end = end
         self.committed = committed
         self.followers = 0
-        self._idle = idle
-        self._turn = trio.Lock()
-        self._rests_until = 0.0
+
+    async def find(
+        self, query: EventQuery, events_max: int, *, payloads: bool
+    ) -> tuple[list[Value], EventQuery | None, int]:
+        """Return what was found, the query to go on with, and how many events were looked at."""
+        found: list[Value] = []
+        looked = 0
+        following: EventQuery | None = query
+        while following is not None and len(found) < events_max and looked < LOOKS_MAX:
+            left = events_max - len(found)
+            values, page = await self._finding.step(
+                partial(page_of, self._reader, following, payloads=payloads, events_max=left, looks_max=LOOKS_AT_ONCE)
+            )
+            found += values
+            looked += page.looked
+            following = page.following
+        return found, following, looked
 
     async def follow_on(self, query: EventQuery, end: int, *, payloads: bool) -> tuple[list[bytes], EventQuery]:
-        """Return the first few events before `end` as followers get them, and the query for what comes after them.
-        Followers take turns, with rests between them; and each waits a little while deliveries wait for their answers.
-        """
-        async with self._turn:
-            await trio.sleep_until(self._rests_until)
-            with trio.move_on_after(IDLE_SECONDS_MAX):
-                await self._idle()
-            started = trio.current_time()
-            try:
-                texts, following = await self.tail.run(
-                    _read_tail, self.tail_reader, replace(query, before=end), payloads
-                )
-            finally:
-                ended = trio.current_time()
-                self._rests_until = ended + min(TAIL_RESTS * (ended - started), TAIL_REST_SECONDS_MAX)
+        """Return the first few events before `end` as followers get them, and the query for what comes after them."""
+        texts, following = await self._following.step(
+            _read_tail, self._tail_reader, replace(query, before=end), payloads
+        )
         return texts, replace(query, after=end - 1 if following is None else following.after)
 
 
@@ -144,7 +153,7 @@ def add_events(app: QuartTrio, finding: Finding) -> None:
         payloads = unwrap(_choice(given, "payload", NO_OR_YES)) == "true"
         shown = unwrap(params.limit(query_string(), PAGE_EVENTS_MAX)) if "limit" in given else EVENTS_SHOWN
         query = unwrap(_described(given, finding.now_ms()))
-        found = await finding.find.run(_found, finding.reader, query, payloads, shown)
+        found = await finding.find(query, shown, payloads=payloads)
         return response(_answer(*found, form))
 
     @operation(
@@ -207,25 +216,6 @@ def _described(given: Mapping[str, Sequence[str]], now_ms: int) -> EventQuery | 
         )
     except BadQuery as error:
         return refuse("invalid_request", str(error))
-
-
-def _found(
-    reader: Reader, query: EventQuery, payloads: bool, events_max: int
-) -> tuple[list[Value], EventQuery | None, int]:
-    """In a worker: return what was found, the query to go on with, and how many events were looked at."""
-    found: list[Value] = []
-    looked = 0
-    pace = Pace(FIND_RESTS)
-    following: EventQuery | None = query
-    while following is not None and len(found) < events_max and looked < LOOKS_MAX:
-        with pace.step():
-            values, page = page_of(
-                reader, following, payloads=payloads, events_max=events_max - len(found), looks_max=LOOKS_AT_ONCE
-            )
-        found += values
-        looked += page.looked
-        following = page.following
-    return found, following, looked
 
 
 def _answer(values: Sequence[Value], query: EventQuery | None, looked: int, form: str) -> Answer:
