@@ -78,7 +78,9 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         config = Path(name) / "tidegate.toml"
-        sources = "".join(f'[sources.source-{each}]\ntype = "webhook"\ntokens = ["t"]\n' for each in range(4))
+        sources = "".join(
+            f'[sources.source-{each}]\ntype = "webhook"\ntokens = ["t"]\nprocessor = "a:b"\n' for each in range(4)
+        )
         config.write_text(f'[storage]\npath = "{arguments.store.resolve()}"\nmap_size_bytes = {64 << 30}\n{sources}')
         for question, command in questions(arguments.store, scan=arguments.scan):
             once = command[0] == "forget" or "ever" in question

@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Pace:
-    """Steps of such work by a worker, whoever asks for them. Made inside `trio.run`."""
+    """Steps of such work by a worker that does nothing else, whoever asks for them. Made inside `trio.run`."""
 
     def __init__(
         self,
@@ -29,17 +29,23 @@ class Pace:
         self._idle_seconds_max = idle_seconds_max
         self._rests, self._rest_seconds_max = rests, rest_seconds_max
         self._turn = trio.Lock()
-        self._rests_until = 0.0
+        self._began = self._rests_until = 0.0
 
     async def step(self, function: Callable[..., T], *args: Any) -> T:
         """Run `function(*args)` when it is time; return or raise what it does."""
         async with self._turn:
+            if self._worker.busy:  # with a step whose caller has left
+                await self._worker.idle()
+                self._rest()
             await trio.sleep_until(self._rests_until)
             with trio.move_on_after(self._idle_seconds_max):
                 await self._idle()
-            started = trio.current_time()
+            self._began = trio.current_time()
             try:
                 return await self._worker.run(function, *args)
             finally:
-                ended = trio.current_time()
-                self._rests_until = ended + min(self._rests * (ended - started), self._rest_seconds_max)
+                self._rest()
+
+    def _rest(self) -> None:
+        ended = trio.current_time()
+        self._rests_until = ended + min(self._rests * (ended - self._began), self._rest_seconds_max)

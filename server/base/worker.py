@@ -65,7 +65,7 @@ class Worker:
     """A named thread that runs plain functions for trio tasks. Made inside `trio.run`.
 
     Raises NoThread when it is made; with `at_once=False` it has no thread before `take_thread`, or the first `run`.
-    `aside`: no sender waits for its jobs, so they give way, rests included.
+    `aside`: no sender waits for its jobs, so they give way.
     """
 
     def __init__(self, name: str, *, at_once: bool = True, aside: bool = False) -> None:

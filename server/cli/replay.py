@@ -8,6 +8,7 @@ from server.base.clock import wall_ms
 from server.cli.client import AdminClient
 from server.cli.exit_codes import ERROR, INTERRUPTED, MISTAKE
 from server.cli.failure import CommandFailed, say
+from server.cli.inspect import check_known
 from server.cli.interrupt import Interruptible
 from server.cli.output import Column, Row, print_json, print_rows
 from server.cli.progress import Progress
@@ -110,6 +111,7 @@ def _count(config: Path, to: str, asked: Mapping[str, Any]) -> int:
     except BadQuery as error:
         raise CommandFailed(MISTAKE, str(error)) from None
     with open_reader(config) as reader, Progress("events looked at") as progress:
+        check_known(config, str(asked["source"]), reader)
         while found.step(reader):
             progress.update(found.looked)
     print_json({"dry_run": True, "events": found.events, "gone": found.gone})

@@ -39,7 +39,7 @@ class Capacity:
         self._retention = retention
         self.full_at_seconds: float | None = None
         """When the store is full at the measured rate, since the epoch, as `look_ahead` found last: infinite if never,
-        None if that is not known yet, or if the store could not be read."""
+        None if that is not known yet."""
 
     def outlook(self) -> Outlook:
         """Return it as of now. Reads the store, so call it in the thread of the reader. Raises StoreError."""
@@ -52,7 +52,7 @@ class Capacity:
         try:
             found = self.outlook().measured
         except StoreError:
-            found = None
+            return  # others say so; what was found before holds for days
         self.full_at_seconds = None if found is None else self._clock.now_ms() / 1000 + found.full_in_seconds
 
     def warning(self) -> str:

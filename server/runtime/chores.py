@@ -27,7 +27,7 @@ PROGRESS_SECONDS = 5.0
 """How exactly it is known since when a processor only fails, and how old an event is that waits on disk."""
 
 LOOK_AHEAD_SECONDS = 60.0
-"""How soon readiness knows that the store has less than a week left; a scrape of the metrics finds it out, too."""
+"""How soon readiness and the metrics know that the store has less than a week left."""
 
 TELL_SECONDS = RETRY_SECONDS / 2
 """Between two looks whether the store refuses: sooner than it could take again without being seen."""

@@ -190,6 +190,8 @@ def test_unclear_replays_are_refused(children: Children) -> None:
         for to, error in (("nobody", "no source 'nobody'"), ("archive", "'archive' has no processor")):
             refused = child.cli("replay", "works", "--to", to, "--dry-run")
             assert (refused.returncode, error in refused.stderr) == (2, True)
+        refused = child.cli("replay", "nobody", "--to", "works", "--dry-run")
+        assert (refused.returncode, "has a source 'nobody'" in refused.stderr) == (1, True)
         assert replays(child) == []
         assert child.stop() == 0
         done = child.cli("replay", "works")

@@ -1,8 +1,9 @@
 """Families of metrics in Prometheus' text format, against what the client library makes of them."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
@@ -41,9 +42,21 @@ class One(Collector):
         return [self._family]
 
 
+def by_the_client(family: Metric) -> bytes:
+    registry = CollectorRegistry()
+    registry.register(One(family))
+    return generate_latest(registry)
+
+
 @given(families())
 def test_the_text_is_the_client_librarys(family: Metric) -> None:
     """Byte for byte, whatever stands in words, labels and values."""
-    registry = CollectorRegistry()
-    registry.register(One(family))
-    assert text_of(family) == generate_latest(registry)
+    assert text_of(family) == by_the_client(family)
+
+
+@pytest.mark.parametrize("collector", [ProcessCollector, PlatformCollector])
+def test_so_is_that_of_its_own_families(collector: type[ProcessCollector | PlatformCollector]) -> None:
+    """What the library says of the process and of Python."""
+    found = list(collector(registry=None).collect())
+    assert found
+    assert [text_of(each) for each in found] == [by_the_client(each) for each in found]

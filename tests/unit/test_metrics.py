@@ -2,18 +2,21 @@
 
 import math
 import threading
+from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 import trio
 import trio.testing
+from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from server.base.histogram import EVENTS, SECONDS, Histogram
 from server.base.refusal import SDK_LATER, STATUS
 from server.base.worker import Worker
 from server.flow.source_state import SourceState
-from server.observe.metrics import Metrics, Requests
+from server.observe.metrics import TEXT_IDLE_SECONDS_MAX, Metrics, Requests
 from storage.statuses import Totals
 from tests.support.waiting import HANG_SECONDS
 
@@ -72,6 +75,7 @@ class World:
         self.stuck: bool | None = None
         self.is_ready = self.reload_succeeded = True
         self.waiting: dict[tuple[str, int], int | None] = {}
+        self.idle: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
 
     def received_at(self, source_id: str, number: int) -> int | None:
         return self.waiting[source_id, number]
@@ -99,7 +103,7 @@ class World:
             store=store,
             reader=fake,
             worker=Worker("test"),
-            idle=trio.lowlevel.checkpoint,
+            idle=self.idle,
             clock=clock,
             refusals=refusals,
             watch=watch,
@@ -244,8 +248,23 @@ async def test_age_of_the_oldest() -> None:
     assert found == {"memory": 2.5, "disk": 60, "future": 0, "removed": 1, "idle": 0}
 
 
-async def test_text_is_made_outside_the_loop() -> None:
+async def test_text_is_made_outside_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """The loop goes on while the text is made: here the text waits for what only the loop does."""
+    has_turned = threading.Event()
+
+    def text_of(_: Metric) -> bytes:
+        assert has_turned.wait(HANG_SECONDS)
+        return b""
+
+    monkeypatch.setattr("server.observe.metrics.text_of", text_of)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(World().text)
+        await trio.testing.wait_all_tasks_blocked()
+        has_turned.set()
+
+
+async def test_ages_are_read_outside_the_loop() -> None:
+    """The loop goes on while the store is read for what only it knows."""
     has_turned = threading.Event()
 
     class Waiting(World):
@@ -260,6 +279,14 @@ async def test_text_is_made_outside_the_loop() -> None:
         nursery.start_soon(Waiting(state).text)
         await trio.testing.wait_all_tasks_blocked()
         has_turned.set()
+
+
+async def test_a_scrape_waits_briefly_for_deliveries(autojump_clock: trio.testing.MockClock) -> None:
+    """Each step begins once no delivery waits, or a moment later where they never cease to."""
+    world, started = World(), trio.current_time()
+    world.idle = trio.sleep_forever
+    assert await world.text()
+    assert trio.current_time() - started >= TEXT_IDLE_SECONDS_MAX
 
 
 async def test_readiness_and_reloads_are_gauges() -> None:

@@ -1,11 +1,14 @@
 """The pace of work that no sender waits for: when its steps begin."""
 
+import threading
+
 import pytest
 import trio
 import trio.testing
 
 from server.base.pace import Pace
 from server.base.worker import Worker
+from tests.support.waiting import HANG_SECONDS
 
 
 class Clocked:
@@ -60,3 +63,27 @@ async def test_a_failed_step_rests_too(autojump_clock: trio.testing.MockClock) -
         await steps.pace.step(fail)
     await steps.step(0)
     assert steps.begun == pytest.approx([10])
+
+
+async def test_a_step_left_alone_is_waited_for(autojump_clock: trio.testing.MockClock) -> None:
+    """Where its caller has left, the next one rests for as long as it really took."""
+    steps = Clocked(autojump_clock, idle_seconds_max=3, rests=1, rest_seconds_max=10)
+    may_end = threading.Event()
+
+    def work() -> None:
+        assert may_end.wait(HANG_SECONDS)
+        autojump_clock.jump(4)
+
+    async with trio.open_nursery() as nursery:
+        with trio.CancelScope() as leaving:
+            nursery.start_soon(_leave, leaving)
+            await steps.pace.step(work)
+        nursery.start_soon(steps.step, 0)
+        await trio.testing.wait_all_tasks_blocked()
+        may_end.set()
+    assert steps.begun == pytest.approx([8])
+
+
+async def _leave(scope: trio.CancelScope) -> None:
+    await trio.testing.wait_all_tasks_blocked()
+    scope.cancel()
