@@ -320,6 +320,7 @@ async def test_followers_wait_until_deliveries_have_answers(autojump_clock: trio
 
     class Reading:
         seconds = 0.1
+        busy = False
 
         async def run(self, *_: object) -> tuple[list[bytes], None]:
             said.append(("reads", trio.current_time()))
