@@ -13,7 +13,7 @@ import sys
 import threading
 
 GIVE_WAY_SECONDS = 0.0001
-"""So a delivery loses about a millisecond to a thread that computes meanwhile."""
+"""Ten times this is what a delivery then waits for the lock."""
 
 _lock = threading.Lock()
 _begun = 0
