@@ -11,6 +11,8 @@ which there may be many, come with their first call.
 
 A `SoleWorker` is the same for a single task that waits for each of its jobs, as the committer does: without a queue, a
 call costs 36 µs of CPU less.
+
+All but the journal's take long slices of the processor: who answers deliveries goes first (`slices.py`).
 """
 
 import math
@@ -26,6 +28,7 @@ import trio
 
 from server.base import log
 from server.base.aside import begin_giving_way, end_giving_way
+from server.base.slices import take_long_slices
 
 THREAD_RETRY_SECONDS = 1.0
 """Between two tries to have a thread: soon after a limit was raised, or others have ended theirs."""
@@ -135,6 +138,7 @@ class Worker:
             self.has_thread = True
 
     def _serve(self) -> None:
+        take_long_slices()
         while True:
             call = self._calls.get()
             call.run()
@@ -153,13 +157,14 @@ class Worker:
 class SoleWorker:
     """A named thread that runs plain functions for one task, one at a time. Lives as long as the process.
 
-    Raises NoThread when it is made.
+    Raises NoThread when it is made. `answers`: deliveries wait for what it does.
 
     The thread wakes the task through a descriptor of its own, without the queue and the tasks of `run_sync_soon`.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, answers: bool = False) -> None:
         self._name = name
+        self._answers = answers
         self._job: Callable[[], Any] | None = None
         self._value: Any = None
         self._error: BaseException | None = None
@@ -185,6 +190,8 @@ class SoleWorker:
         return result
 
     def _serve(self) -> None:
+        if not self._answers:
+            take_long_slices()
         while self._job_ready.acquire():
             assert self._job is not None
             try:

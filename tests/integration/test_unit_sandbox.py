@@ -21,13 +21,15 @@ from tests.support.waiting import HANG_SECONDS, eventually
 
 pytestmark = pytest.mark.xdist_group("bench")
 
-EXPOSURE_MAX = 1.3
-"""Of 10, as `systemd-analyze security` counts. What is left: it has a network, and processors may connect anywhere."""
+EXPOSURE_MAX = 1.5
+"""Of 10, as `systemd-analyze security` counts. What is left: it has a network, processors may connect anywhere, and
+threads choose their slices of the processor."""
 
 PROCESSOR = """
 import ctypes, os, socket, subprocess, threading
 from pathlib import Path
 import numpy
+from server.base.slices import take_long_slices
 
 def refused(action):
     try:
@@ -48,7 +50,7 @@ def work(events):
         "a namespace": libc.unshare(0x20000) and ctypes.get_errno(),
         "code that is written": refused(lambda: __import__("mmap").mmap(-1, 4096, prot=7)),
     }
-    return [{"said": said, "tried": tried} for _ in events]
+    return [{"said": said, "tried": tried, "lets others go first": take_long_slices()} for _ in events]
 """
 EPERM, EROFS = 1, 30
 
@@ -95,6 +97,6 @@ def test_a_server_lives_in_the_sandbox(tmp_path: Path) -> None:
     assert [line for line in child.lines if line["level"] == "error"] == []
     assert child.cli("verify").returncode == 0
     tried = event["result"].pop("tried")
-    assert event["result"] == {"said": "hello\n"}
+    assert event["result"] == {"said": "hello\n", "lets others go first": True}
     assert tried.pop("a file elsewhere") == EROFS
     assert set(tried.values()) == {EPERM}

@@ -57,7 +57,9 @@ def allowed_calls() -> set[str]:
     """Return what SystemCallFilter leaves."""
     calls: set[str] = set(group("@default"))
     for line in values("SystemCallFilter"):
-        named = {call for word in line.removeprefix("~").split() for call in group(word)}
+        named = {
+            call for word in line.removeprefix("~").split() for call in (group(word) if word[0] == "@" else {word})
+        }
         calls = calls - named if line.startswith("~") else calls | named
     return calls
 

@@ -19,7 +19,9 @@ def service() -> configparser.SectionProxy:
     what comes before the signal of a reload."""
     parser = configparser.ConfigParser(interpolation=None, delimiters=("=",), comment_prefixes=("#",))
     parser.optionxform = str  # type: ignore[method-assign,assignment]  # systemd's keys have capitals
-    parser.read_string(re.sub(r"^(SystemCallFilter=~|ExecReload=/opt).*\n", "", UNIT.read_text(), flags=re.MULTILINE))
+    parser.read_string(
+        re.sub(r"^(SystemCallFilter=[~a-z]|ExecReload=/opt).*\n", "", UNIT.read_text(), flags=re.MULTILINE)
+    )
     assert set(parser) == {"DEFAULT", "Unit", "Service", "Install"}
     return parser["Service"]
 

@@ -7,7 +7,9 @@ import trio
 import trio.testing
 
 from server.base import worker as workers
+from server.base.slices import LONG_SLICE_SECONDS
 from server.base.worker import NoThread, SoleWorker, Worker
+from tests.support.slices import needs_slices, slice_seconds
 from tests.support.waiting import HANG_SECONDS, until
 
 Kind = type[Worker] | type[SoleWorker]
@@ -33,6 +35,14 @@ async def test_every_job_runs_on_the_same_thread(kind: Kind) -> None:
     """LMDB demands it of a writer."""
     worker = kind("test")
     assert len({await worker.run(threading.get_ident) for _ in range(5)}) == 1
+
+
+@needs_slices
+async def test_who_answers_goes_before_others() -> None:
+    """All workers take long slices of the processor but the one that deliveries wait for."""
+    for worker in (Worker("test"), SoleWorker("test")):
+        assert await worker.run(slice_seconds) == LONG_SLICE_SECONDS
+    assert await SoleWorker("test", answers=True).run(slice_seconds) < LONG_SLICE_SECONDS
 
 
 @KINDS
