@@ -11,8 +11,6 @@ which there may be many, come with their first call.
 
 A `SoleWorker` is the same for a single task that waits for each of its jobs, as the committer does: without a queue, a
 call costs 36 µs of CPU less.
-
-All but the journal's take long slices of the processor: who answers deliveries goes first (`slices.py`).
 """
 
 import math
@@ -138,7 +136,8 @@ class Worker:
             self.has_thread = True
 
     def _serve(self) -> None:
-        take_long_slices()
+        if self._aside:
+            take_long_slices()
         while True:
             call = self._calls.get()
             call.run()
@@ -157,14 +156,13 @@ class Worker:
 class SoleWorker:
     """A named thread that runs plain functions for one task, one at a time. Lives as long as the process.
 
-    Raises NoThread when it is made. `answers`: deliveries wait for what it does.
+    Raises NoThread when it is made.
 
     The thread wakes the task through a descriptor of its own, without the queue and the tasks of `run_sync_soon`.
     """
 
-    def __init__(self, name: str, *, answers: bool = False) -> None:
+    def __init__(self, name: str) -> None:
         self._name = name
-        self._answers = answers
         self._job: Callable[[], Any] | None = None
         self._value: Any = None
         self._error: BaseException | None = None
@@ -190,8 +188,6 @@ class SoleWorker:
         return result
 
     def _serve(self) -> None:
-        if not self._answers:
-            take_long_slices()
         while self._job_ready.acquire():
             assert self._job is not None
             try:

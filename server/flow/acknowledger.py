@@ -51,7 +51,7 @@ class Acknowledger:
 
     def __init__(self, committer: Committer, journal: Journal) -> None:
         self._committer = committer
-        self._journal, self._journaling = journal, SoleWorker("journal", answers=True)
+        self._journal, self._journaling = journal, SoleWorker("journal")
         self._suffix = "".join(secrets.choice(DELIVERY_SUFFIX_ALPHABET) for _ in range(6))
         self._waiting: list[PendingAppend] = []
         self._came = Wakeup()

@@ -1,27 +1,32 @@
-"""How long a slice of the processor the calling thread gets."""
+"""How long a slice of the processor a thread gets, and whether it may choose."""
 
-import ctypes
-import platform
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import pytest
 
-from server.base.slices import Attributes
+from server.base import slices
 
-SCHED_GETATTR = {"x86_64": 315, "aarch64": 275, "riscv64": 275}
-FIRST_KERNEL = (6, 12)
-"""Which lets threads choose."""
+T = TypeVar("T")
 
-needs_slices = pytest.mark.skipif(
-    platform.machine() not in SCHED_GETATTR or tuple(map(int, platform.release().split(".")[:2])) < FIRST_KERNEL,
-    reason="the kernel does not let threads choose their slices",
-)
+
+def in_thread(function: Callable[[], T]) -> T:
+    """Call it in a thread of its own, since all of this holds for threads."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function).result()
 
 
 def slice_seconds() -> float:
-    """Raises OSError where the system does not tell."""
-    found = Attributes()
-    number = ctypes.c_long(SCHED_GETATTR[platform.machine()])
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.syscall(number, 0, ctypes.byref(found), ctypes.sizeof(found), 0) != 0:
-        raise OSError(ctypes.get_errno(), "sched_getattr")
-    return float(found.runtime_ns) / 1e9
+    """Of the calling thread; 0 where it cannot choose."""
+    found = slices.read()
+    return 0.0 if found is None else float(found.runtime_ns) / 1e9
+
+
+def _may_choose() -> bool:
+    found = slices.read()
+    return found is not None and found.runtime_ns > 0 and found.policy == 0 and slices.write(found)
+
+
+MAY_CHOOSE = in_thread(_may_choose)
+needs_slices = pytest.mark.skipif(not MAY_CHOOSE, reason="threads may not choose their slices here")

@@ -1,64 +1,82 @@
 """Slices of the processor: threads that nobody waits for let others go first."""
 
+import ctypes
 import os
 import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
 
 import pytest
 
-from server.base.slices import LONG_SLICE_SECONDS, take_long_slices
-from tests.support.slices import needs_slices, slice_seconds
-
-T = TypeVar("T")
-
-
-def in_thread(function: Callable[[], T]) -> T:
-    """Call it in a thread of its own, since all of this holds for threads."""
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(function).result()
+from server.base import slices
+from server.base.slices import LONG_SLICE_SECONDS, Attributes, take_long_slices
+from tests.support.slices import in_thread, needs_slices, slice_seconds
 
 
 @needs_slices
 def test_a_thread_takes_long_slices_alone() -> None:
-    """It does; a thread that it starts has the usual ones."""
+    """Others keep the usual ones, which are shorter."""
 
-    def slices() -> tuple[float, float]:
+    def taken() -> float:
         assert take_long_slices()
-        return slice_seconds(), in_thread(slice_seconds)
+        return slice_seconds()
 
     usual = in_thread(slice_seconds)
-    assert in_thread(slices) == (LONG_SLICE_SECONDS, usual)
-    assert usual < LONG_SLICE_SECONDS
+    assert in_thread(taken) == LONG_SLICE_SECONDS
+    assert in_thread(slice_seconds) == usual < LONG_SLICE_SECONDS
 
 
-@pytest.mark.parametrize("policy", [os.SCHED_OTHER, os.SCHED_BATCH])
-def test_priorities_stay_as_they_were(policy: int) -> None:
-    """The operator may have set them."""
+@needs_slices
+@pytest.mark.parametrize("flag", [0, os.SCHED_RESET_ON_FORK])
+def test_what_the_operator_chose_stays(flag: int) -> None:
+    """The priority, and whether it holds for children."""
 
     def priorities() -> tuple[int, int]:
         thread = threading.get_native_id()
-        os.sched_setscheduler(thread, policy | os.SCHED_RESET_ON_FORK, os.sched_param(0))
-        os.setpriority(os.PRIO_PROCESS, thread, 7)
+        os.sched_setscheduler(thread, os.SCHED_OTHER | flag, os.sched_param(0))
+        os.setpriority(os.PRIO_PROCESS, thread, 19)
         assert take_long_slices()
-        return os.sched_getscheduler(thread) & ~os.SCHED_RESET_ON_FORK, os.getpriority(os.PRIO_PROCESS, thread)
+        return os.sched_getscheduler(thread), os.getpriority(os.PRIO_PROCESS, thread)
 
-    assert in_thread(priorities) == (policy, 7)
+    assert in_thread(priorities) == (os.SCHED_OTHER | flag, 19)
 
 
-def test_other_policies_are_left_alone() -> None:
+@needs_slices
+@pytest.mark.parametrize("policy", [os.SCHED_BATCH, os.SCHED_IDLE])
+def test_other_policies_are_left_alone(policy: int) -> None:
     """Theirs are other rules."""
 
-    def idle() -> tuple[bool, int]:
-        thread = threading.get_native_id()
-        os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
-        return take_long_slices(), os.sched_getscheduler(thread)
+    def other() -> tuple[bool, int]:
+        os.sched_setscheduler(threading.get_native_id(), policy, os.sched_param(0))
+        return take_long_slices(), os.sched_getscheduler(threading.get_native_id())
 
-    assert in_thread(idle) == (False, os.SCHED_IDLE)
+    assert in_thread(other) == (False, policy)
 
 
-def test_unknown_machines_have_usual_slices(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is called where the number of the call is not known."""
-    monkeypatch.setattr("platform.machine", lambda: "pdp11")
-    assert in_thread(take_long_slices) is False
+def test_no_slices_where_the_system_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is said, and nothing is raised: a sandbox, a machine whose numbers are not known, no C library, 32 bits."""
+    with monkeypatch.context() as patch:
+        patch.setattr(slices, "write", lambda _: False)
+        assert in_thread(take_long_slices) is False
+    with monkeypatch.context() as patch:
+        patch.setattr("platform.machine", lambda: "pdp11")
+        assert in_thread(take_long_slices) is False
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            slices, "SCHED_SETATTR_AND_GETATTR", dict.fromkeys(slices.SCHED_SETATTR_AND_GETATTR, (9999, 9999))
+        )
+        assert in_thread(take_long_slices) is False
+    with monkeypatch.context() as patch:
+        patch.setattr(ctypes, "CDLL", _no_library)
+        assert in_thread(take_long_slices) is False
+    with monkeypatch.context() as patch:
+        patch.setattr(ctypes, "c_long", ctypes.c_int32)
+        assert in_thread(take_long_slices) is False
+
+
+def _no_library(_: object) -> None:
+    raise OSError("this Python has none")
+
+
+def test_the_structure_is_the_kernels() -> None:
+    """Its first version, without padding."""
+    assert ctypes.sizeof(Attributes) == 48
+    assert Attributes.runtime_ns.offset == 24
