@@ -5,8 +5,8 @@
 An open loop as in `bench.latency`, on a store that holds so many events. One server works alone, then while the
 requests of the admin page come every two seconds, `/metrics` is scraped every second, a follower reads `/tail`, and the
 whole store is exported, as far as a turn lasts; and so on by turns, since a machine that others share is now fast and
-now slow. They all share the generator's core, with the lowest priority, so that they do not delay the generator itself;
-the server's core is its own.
+now slow. They all share the generator's core, and work while it is idle: a low priority alone would let them end a slice
+before the generator has its turn. The server's core is its own.
 """
 
 import argparse
@@ -19,7 +19,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from pathlib import Path
@@ -34,7 +34,6 @@ from bench.workload import SEED
 PAGE = ("/metrics", "/sources")
 """What the page asks for, every PAGE_SECONDS."""
 WATCHERS = ("page", "scrape", "follow", "export")
-GENERATOR_NICE = -15
 PAGE_SECONDS, SCRAPE_SECONDS = 2.0, 1.0
 
 
@@ -89,8 +88,7 @@ def run(store: Path, rate: float, seconds: float, repeats: int, watchers: Sequen
 def _watchers(directory: Path, port: int, names: Sequence[str]) -> Iterator[dict[str, int]]:
     """Look on meanwhile; at the end say how often."""
     seen: dict[str, int] = {}
-    own = [sys.executable, "-m", "bench.watched", "--watch", str(port), str(directory / "tidegate.toml"), *names]
-    command = ["nice", "-n", str(19 - GENERATOR_NICE), *own]
+    command = [sys.executable, "-m", "bench.watched", "--watch", str(port), str(directory / "tidegate.toml"), *names]
     watchers = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert watchers.stdin is not None
     assert watchers.stdout is not None
@@ -169,6 +167,7 @@ def main() -> None:
     parser.add_argument("--watch", nargs="+", metavar="PORT CONFIG WATCHER", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.watch is not None:
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
         port, config, *names = arguments.watch
         _Watch(int(port), Path(config)).run(names)
         os._exit(0)
@@ -176,8 +175,6 @@ def main() -> None:
         store = Path(name) / "store"
         filled.fill(store, arguments.events, SEED)
         pin(LOAD_CORE)
-        with suppress(PermissionError):  # not root: then watchers delay the generator a little
-            os.setpriority(os.PRIO_PROCESS, 0, GENERATOR_NICE)
         found = run(store, arguments.rate, arguments.seconds, arguments.repeats, arguments.watchers)
     print(json.dumps(found, indent=2))
 
