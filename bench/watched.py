@@ -5,8 +5,8 @@
 An open loop as in `bench.latency`, on a store that holds so many events. One server works alone, then while the
 requests of the admin page come every two seconds, `/metrics` is scraped every second, a follower reads `/tail`, and the
 whole store is exported, as far as a turn lasts; and so on by turns, since a machine that others share is now fast and
-now slow. They all share the generator's core, and work while it is idle: a low priority alone would let them end a slice
-before the generator has its turn. The server's core is its own.
+now slow. They all share the generator's core, and work while it is idle: with a low priority alone they might end a
+slice before the generator has its turn. The server's core is its own.
 """
 
 import argparse
