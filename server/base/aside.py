@@ -6,7 +6,7 @@ whoever waits asks for the lock much sooner. It is not so at all times, since th
 lost 2 % of their rate, and batches of ten 7 % (medians of six pairs of runs of `bench.compare` on 2 cores of an AMD
 EPYC).
 
-On one core its threads also let others interrupt them sooner (`slices.py`).
+Threads of such work also let others interrupt them sooner, which counts where cores are few (`slices.py`).
 
 Plain processors do not give way: under full load they work at all times.
 """
