@@ -11,7 +11,7 @@ import os
 import platform
 
 LONG_SLICE_SECONDS = 0.006
-"""Longer than any usual slice, and no longer than it must be: Linux 6.12 to 6.16 may let it end even so."""
+"""Longer than any usual slice, and little more: a kernel may let one end even so, and a delivery waits that long."""
 SCHED_SETATTR_AND_GETATTR = {"x86_64": (314, 315), "aarch64": (274, 275), "riscv64": (274, 275)}
 """Numbers of the two calls, of 64-bit programs; the C library has no functions for them before glibc 2.41."""
 

@@ -30,3 +30,4 @@ def _may_choose() -> bool:
 
 MAY_CHOOSE = in_thread(_may_choose)
 needs_slices = pytest.mark.skipif(not MAY_CHOOSE, reason="threads may not choose their slices here")
+"""Not before Linux 6.12, on machines whose numbers of the calls are not known, and where a sandbox refuses them."""
