@@ -5,7 +5,7 @@ done to each event is one step of C over a list, and what is alike for all is wr
 """
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate, chain
 from operator import attrgetter
 from typing import Any
@@ -196,8 +196,6 @@ def merged(parts: Sequence[NumberedDeliveries]) -> NumberedDeliveries:
     if len(parts) == 1:
         return one
     source_id, source_type = one.deliveries.source_id, one.deliveries.source_type
-    joined: list[list[Any]] = list(map(list, _read_all(one.deliveries)[2:]))
-    for part in parts[1:]:
-        for column, more in zip(joined, _read_all(part.deliveries)[2:], strict=True):
-            column.extend(more)
+    columns: Iterator[Sequence[Sequence[Any]]] = zip(*[_read_all(part.deliveries)[2:] for part in parts], strict=True)
+    joined: Iterator[list[Any]] = map(list, map(chain.from_iterable, columns))
     return NumberedDeliveries(one.first, one.suffix, Deliveries(source_id, source_type, *joined))

@@ -32,6 +32,7 @@ from server.base.wakeup import Wakeup
 from server.base.worker import SoleWorker
 from server.flow.batch import Batch
 from server.flow.group import Counted, GroupSteps, OnDisk, PendingChange, PendingGroup, StepKind
+from server.flow.recent import Recent
 from server.flow.source_state import SourceState
 from storage.errors import StoreError, StoreFailed, StoreFull
 from storage.index_step import IndexStep
@@ -61,6 +62,7 @@ class Committer:
         self._writer, self._writing = writer, SoleWorker("writer")
         self.room = room
         self.store_clock = writer.clock
+        self.recent = Recent()
         self._batches: list[Batch] = []
         """Not in the store yet. All but the last are answered."""
         self._changes: list[PendingChange] = []
@@ -242,6 +244,7 @@ class Committer:
                 self._changes_max = self._changes_max * 2 if self._changes else None
             self.commit_seconds.observe(trio.current_time() - started)
             self._count(taken, written)
+            self.recent.written(group)
             taken.settle(group, written)
             for event in awaited:
                 event.set()

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from server.base.json_text import json_text
 from server.intake.events import build_events, rfc3339
 from server.observe.receipts import Value, archive, discarded
+from storage.deliveries import NumberedDeliveries
 from storage.model import EventRecord
 from storage.read.query import EventQuery
 from storage.read.reader import Reader
@@ -36,9 +37,13 @@ def page_of(
     payloads: bool = False,
     events_max: int = PAGE_EVENTS_MAX,
     looks_max: int = PAGE_LOOKS_MAX,
+    known: Sequence[NumberedDeliveries] = (),
 ) -> tuple[list[Value], EventPage]:
-    """Return the next page of a query as values, and as it was read. `payloads`: they are among the values."""
-    page = reader.select(query, build=build_events, bodies=payloads, events_max=events_max, looks_max=looks_max)
+    """Return the next page of a query as values, and as it was read. `payloads`: they are among the values. `known`: as
+    `Reader.select` takes it."""
+    page = reader.select(
+        query, build=build_events, bodies=payloads, events_max=events_max, looks_max=looks_max, known=known
+    )
     return [event_value(record, payload=payloads) for record in page.records], page
 
 

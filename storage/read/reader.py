@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from storage.codec.records import DIGEST_BYTES
 from storage.codec.status_rows import Rows, is_pending
+from storage.deliveries import NumberedDeliveries
 from storage.history import DeadEvent
 from storage.lmdb_store.environment import Store
 from storage.model import EventRecord, Page, Span
@@ -170,10 +171,14 @@ class Reader:
         bodies: bool = False,
         events_max: int = PAGE_EVENTS_MAX,
         looks_max: int = PAGE_LOOKS_MAX,
+        known: Sequence[NumberedDeliveries] = (),
     ) -> EventPage:
         """Return the next page of what a query describes. `build` builds events for its `where`; the bodies of their
-        deliveries are empty unless `bodies`."""
-        return select(self._snapshots, query, build=build, bodies=bodies, events_max=events_max, looks_max=looks_max)
+        deliveries are empty unless `bodies`. `known`: deliveries of the store that are at hand, with their bodies; each
+        follows the one before."""
+        return select(
+            self._snapshots, query, build=build, bodies=bodies, events_max=events_max, looks_max=looks_max, known=known
+        )
 
     def delivery(self, delivery_id: str) -> list[EventRecord] | None:
         """Return all events of a delivery, in order; None if there is no such delivery."""

@@ -5,10 +5,9 @@ was found at intake, and last, of what is left, the events themselves. What is g
 has the status that it has when its page is read. No page repeats or skips a number, whatever came or left meanwhile.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
 
 import numpy
 from numpy.typing import NDArray
@@ -19,8 +18,9 @@ from storage.codec.records import digest
 from storage.deliveries import NumberedDeliveries
 from storage.frozen import frozen
 from storage.model import EventRecord
+from storage.read.conditions import conditions, has
 from storage.read.lookup import event_records, places_of
-from storage.read.query import EventQuery, Where
+from storage.read.query import EventQuery
 from storage.read.snapshot import Block, Snapshot, Snapshots
 
 PAGE_EVENTS_MAX = 500
@@ -32,6 +32,8 @@ PAGE_LOOKS_MAX = 20_000
 
 Build = Callable[[NumberedDeliveries, Sequence[int]], Sequence[Mapping[str, object]]]
 """Builds the normalised events at these positions."""
+Record = LogHead | NumberedDeliveries
+"""Deliveries that follow one another, as they are stored or as they are known."""
 
 
 @frozen
@@ -53,9 +55,12 @@ def select(
     bodies: bool = False,
     events_max: int = PAGE_EVENTS_MAX,
     looks_max: int = PAGE_LOOKS_MAX,
+    known: Sequence[NumberedDeliveries] = (),
 ) -> EventPage:
-    """Return the next page of a query. `build` is needed if it has `where`; `bodies`: of the deliveries found."""
-    page = _Page(query, build, bodies, min(events_max, events_max if query.limit is None else query.limit), looks_max)
+    """Return the next page of a query. `build` is needed if it has `where`; `bodies`: of the deliveries found. `known`:
+    a stretch of the log that is at hand, whose records need not be read."""
+    events_max = events_max if query.limit is None else min(events_max, query.limit)
+    page = _Page(query, build, bodies=bodies, events_max=events_max, looks_max=looks_max, known=known)
     place: int | None = page.begin
     while place is not None and not page.is_full:
         with snapshots.take() as snapshot:
@@ -66,12 +71,22 @@ def select(
 class _Page:
     """Collects a page. A place is the number to look at next; if the newest come first, the one after that."""
 
-    def __init__(self, query: EventQuery, build: Build | None, bodies: bool, events_max: int, looks_max: int) -> None:
+    def __init__(
+        self,
+        query: EventQuery,
+        build: Build | None,
+        *,
+        bodies: bool,
+        events_max: int,
+        looks_max: int,
+        known: Sequence[NumberedDeliveries],
+    ) -> None:
         self._query = query
         self._build = build
         self._bodies = bodies
         self._events_max = events_max
         self._looks_max = looks_max
+        self._known = known
         self._body_bytes = 0
         self._digests: Collection[bytes] | None = None
         """Of the whole id that is asked for, in each source."""
@@ -133,33 +148,40 @@ class _Page:
             wanted &= _with_digests(snapshot, block, numbers, self._digests)
         if not wanted.any():
             return None
-        heads = snapshot.heads(numbers.start, numbers.stop)
-        for head in heads if query.oldest_first else reversed(list(heads)):
-            if query.source_id not in (None, head.source_id):
+        records = self._records(snapshot, numbers)
+        for record in records if query.oldest_first else reversed(list(records)):
+            if query.source_id not in (None, record.source_id):
                 continue
-            start, stop = max(numbers.start, head.first), min(numbers.stop, head.end)
+            start, stop = max(numbers.start, record.first), min(numbers.stop, record.end)
             mine = numpy.flatnonzero(wanted[start - numbers.start : stop - numbers.start]) + start
             if len(mine):
-                self._add(snapshot, block, head, self._in_record(snapshot, head, mine.tolist()))
+                self._add(snapshot, block, record, self._in_record(snapshot, record, mine.tolist()))
             if self._has_enough:
                 last = self.records[-1].number
                 return last + 1 if query.oldest_first else last
         return None
 
-    def _in_record(self, snapshot: Snapshot, head: LogHead, numbers: Sequence[int]) -> Sequence[int]:
+    def _records(self, snapshot: Snapshot, numbers: range) -> Iterable[Record]:
+        """Return what holds these events of a block: what is known, if that is all of them, else what is stored."""
+        known = self._known
+        if known and known[0].first <= numbers.start and numbers.stop <= known[-1].end:
+            return [each for each in known if each.first < numbers.stop and numbers.start < each.end]
+        return snapshot.heads(numbers.start, numbers.stop)
+
+    def _in_record(self, snapshot: Snapshot, record: Record, numbers: Sequence[int]) -> Sequence[int]:
         """Return those of these ascending events of a record that are wanted."""
         query = self._query
         if query.looks_into_facts:
             self.looked += len(numbers)
-            numbered = snapshot.deliveries(head, bodies=False)
-            positions = [number - head.first for number in numbers]
-            for matching in _conditions(query):
+            numbered = _deliveries(snapshot, record, bodies=False)
+            positions = [number - record.first for number in numbers]
+            for matching in conditions(query):
                 positions = matching(numbered, positions)
-            if query.where and positions and not snapshot.bodies_left(head):
-                positions = self._built(snapshot.deliveries(head, bodies=True), positions)
+            if query.where and positions and not (isinstance(record, LogHead) and snapshot.bodies_left(record)):
+                positions = self._built(_deliveries(snapshot, record, bodies=True), positions)
             elif query.where:
                 positions = []
-            numbers = [head.first + position for position in positions]
+            numbers = [record.first + position for position in positions]
         return numbers
 
     def _built(self, numbered: NumberedDeliveries, positions: Sequence[int]) -> list[int]:
@@ -168,22 +190,26 @@ class _Page:
         events = self._build(numbered, positions)
         where = self._query.where
         return [
-            position for position, event in zip(positions, events, strict=True) if all(_has(event, w) for w in where)
+            position for position, event in zip(positions, events, strict=True) if all(has(event, w) for w in where)
         ]
 
-    def _add(self, snapshot: Snapshot, block: Block, head: LogHead, numbers: Sequence[int]) -> None:
+    def _add(self, snapshot: Snapshot, block: Block, record: Record, numbers: Sequence[int]) -> None:
         """Add these ascending events of a record, or as many as the page has room for."""
         room = self._events_max - len(self.records)
         chosen = numbers[:room] if self._query.oldest_first else numbers[-room:]
         if not chosen:
             return
-        whole = snapshot.deliveries(head, bodies=self._bodies)
+        whole = _deliveries(snapshot, record, bodies=self._bodies)
         found: list[EventRecord] = []
         for numbered, run in _runs(whole, chosen):
             self._body_bytes += numbered.deliveries.size
             found += event_records(snapshot, block, numbered, run)
         self.looked += len(found)
         self.records += found if self._query.oldest_first else reversed(found)
+
+
+def _deliveries(snapshot: Snapshot, record: Record, *, bodies: bool) -> NumberedDeliveries:
+    return snapshot.deliveries(record, bodies=bodies) if isinstance(record, LogHead) else record
 
 
 def _runs(whole: NumberedDeliveries, numbers: Sequence[int]) -> Iterator[tuple[NumberedDeliveries, Sequence[int]]]:
@@ -231,54 +257,3 @@ def _blocks(snapshot: Snapshot, stretch: range, *, oldest_first: bool) -> Iterat
         if block.first >= stretch.stop or block.end <= stretch.start:
             return
         yield block
-
-
-# Conditions on what was found at intake.
-
-Matching = Callable[[NumberedDeliveries, Sequence[int]], list[int]]
-
-
-def _conditions(query: EventQuery) -> Iterator[Matching]:
-    """Yield what takes out those of some positions that do not match, the cheapest first."""
-    if query.event_type is not None:
-        yield lambda numbered, found: _equal(numbered.deliveries.types, query.event_type, found)
-    if query.provider_id is not None:
-        yield lambda numbered, found: _equal(numbered.deliveries.provider_ids, query.provider_id, found)
-    if query.event_id is not None:
-        yield lambda numbered, found: _equal(numbered.event_ids(), query.event_id, found)
-    if query.id_prefix is not None:
-        yield lambda numbered, found: _beginning(numbered.event_ids(), query.id_prefix or "", found)
-    if query.since_ms is not None or query.until_ms is not None:
-        yield lambda numbered, found: _received(numbered, query.since_ms, query.until_ms, found)
-
-
-def _equal(column: Sequence[str | None], wanted: str | None, positions: Sequence[int]) -> list[int]:
-    return [position for position in positions if column[position] == wanted]
-
-
-def _beginning(column: Sequence[str], prefix: str, positions: Sequence[int]) -> list[int]:
-    return [position for position in positions if column[position].startswith(prefix)]
-
-
-def _received(
-    numbered: NumberedDeliveries, since_ms: int | None, until_ms: int | None, positions: Sequence[int]
-) -> list[int]:
-    deliveries = numbered.deliveries
-    times = numpy.repeat(deliveries.received_at_ms, deliveries.counts)[list(positions)]
-    fits = (times >= (since_ms or 0)) & (times < (2**63 if until_ms is None else until_ms))
-    return [position for position, each in zip(positions, fits.tolist(), strict=True) if each]
-
-
-def _has(event: Mapping[str, object], where: Where) -> bool:
-    """Return whether the event has one of the wanted values at the path."""
-    found: Any = event
-    for key in where.path:
-        if isinstance(found, Mapping):
-            if key not in found:
-                return False
-            found = found[key]
-        elif isinstance(found, list) and key.isascii() and key.isdecimal() and int(key) < len(found):
-            found = found[int(key)]
-        else:
-            return False
-    return any(type(found) is type(each) and found == each for each in where.values)

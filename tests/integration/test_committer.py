@@ -177,6 +177,20 @@ async def test_a_failed_group_leaves_no_trace(tmp_path: Path, autojump_clock: tr
         assert results[1].first == 1
 
 
+async def test_followers_are_told_what_was_written(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
+    """What a group brought is kept for them if it was written, and no longer once anything leaves the store."""
+    async with committing(tmp_path) as (acknowledger, committer, writer, _):
+        state = SourceState("demo", Totals())
+        with committer.recent.following():
+            writer.failures = [StoreError("no")]
+            for event_id in ("lost", "kept"):
+                acknowledger.append(state, admission(event_id), lambda result: None)
+                await acknowledger.settled()
+            assert [list(each.deliveries.ids) for each in committer.recent.since(1)] == [["kept"]]
+            assert await committer.remove(Removal(bodies_front=1), lambda totals: None)
+            assert not committer.recent.since(1)
+
+
 async def test_outcomes_outlive_a_failed_group(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
     """They wait, deliveries are refused meanwhile, and a group of outcomes alone is tried until it succeeds."""
     async with committing(tmp_path) as (acknowledger, committer, writer, _):

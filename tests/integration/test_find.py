@@ -6,7 +6,7 @@ import io
 import json
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import trio
 import trio.testing
 
 from server.base.worker import Worker
+from server.flow.recent import Recent
 from server.http.admin.event_routes import Finding
 from storage.codec.index_rows import GRANULE
 from storage.lmdb_store.environment import Store
@@ -24,9 +25,10 @@ from storage.model import Group
 from storage.read.query import EventQuery
 from storage.read.reader import Reader
 from storage.read.snapshot import Snapshots
+from storage.statuses import EventStatus
 from tests.support.config import source
 from tests.support.server import Child, Children
-from tests.support.store import numbered, opened
+from tests.support.store import numbered, opened, outcome
 from tests.support.waiting import HANG_SECONDS, eventually
 
 pytestmark = pytest.mark.xdist_group("find")  # one server for all of them
@@ -301,17 +303,50 @@ def test_a_follower_goes_on_without_a_gap(server: Child) -> None:
     assert (answer.status, answer.json["code"]) == (400, "invalid_request")
 
 
+def following_to(
+    end: int,
+    readers: tuple[Any, Any],
+    workers: tuple[Any, Any],
+    *,
+    recent: Recent | None = None,
+    idle: Callable[[], Awaitable[None]],
+) -> Finding:
+    """What followers need, where the store ends at this number and nothing more comes."""
+    recent = recent or Recent()
+    return Finding(readers, workers, lambda: 0, end=lambda: end, committed=trio.sleep_forever, recent=recent, idle=idle)
+
+
 async def test_followers_get_on_though_deliveries_never_rest(tmp_path: Path) -> None:
     """A step waits only a little for them to have their answers."""
     with opened(tmp_path / "store") as (store, writer):
         writer.write(Group([numbered(1, 3)]))
         reader, worker = Reader(store), Worker("tail")
-        finding = Finding(
-            (reader, reader), (worker, worker), lambda: 0, lambda: 4, trio.sleep_forever, idle=trio.sleep_forever
-        )
+        finding = following_to(4, (reader, reader), (worker, worker), idle=trio.sleep_forever)
         texts, query = await finding.follow_on(EventQuery(oldest_first=True), 4, payloads=False)
         assert [text.partition(b"\n")[0] for text in texts] == [b"id: 1", b"id: 2", b"id: 3"]
         assert query.after == 3
+
+
+async def test_who_keeps_up_reads_no_records(tmp_path: Path) -> None:
+    """What came last is told from memory: without its record in the store it is told all the same, with its status."""
+    with opened(tmp_path / "store") as (store, writer):
+        reader, worker, recent = Reader(store), Worker("tail"), Recent()
+        finding = following_to(4, (reader, reader), (worker, worker), recent=recent, idle=trio.lowlevel.checkpoint)
+        first, later = Group([numbered(1, 2)]), Group([numbered(3, 1)], [outcome(EventStatus.PROCESSED, [1])])
+        with recent.following():
+            for group in (first, later):
+                writer.write(group)
+                recent.written(group)
+            with store.env.begin(write=True) as txn:
+                txn.drop(store.facts, delete=False)
+            texts, _ = await finding.follow_on(EventQuery(oldest_first=True), 4, payloads=False)
+        told = [json.loads(text.partition(b"data: ")[2]) for text in texts]
+        assert [(each["number"], each["outcome"]) for each in told] == [
+            (1, "processed"),
+            (2, "pending"),
+            (3, "pending"),
+        ]
+        assert (await finding.follow_on(EventQuery(oldest_first=True), 4, payloads=False))[0] == []
 
 
 async def test_followers_wait_until_deliveries_have_answers(autojump_clock: trio.testing.MockClock) -> None:
@@ -332,7 +367,7 @@ async def test_followers_wait_until_deliveries_have_answers(autojump_clock: trio
         said.append(("idle", trio.current_time()))
 
     reading: Any = Reading()
-    finding = Finding((reading, reading), (reading, reading), lambda: 0, lambda: 1, trio.sleep_forever, idle=idle)
+    finding = following_to(1, (reading, reading), (reading, reading), idle=idle)
     began = trio.current_time()
     for reading.seconds in (0.1, 10, 0):
         await finding.follow_on(EventQuery(oldest_first=True), 1, payloads=False)

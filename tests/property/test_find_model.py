@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.intake.events import build_events
+from server.observe.events import page_of
 from storage.codec.index_rows import GRANULE, span
 from storage.deliveries import NumberedDeliveries
 from storage.index.planner import IndexPlanner
@@ -61,10 +62,11 @@ def some_delivery(random: Random, first: int) -> tuple[NumberedDeliveries, Seque
     return changed(found, provider_ids=providers, types=[random.choice(TYPES) for _ in ids]), values
 
 
-def fill(writer: Writer, seed: int) -> list[Known]:
-    """Write events of all kinds; return them."""
+def fill(writer: Writer, seed: int) -> tuple[list[Known], list[NumberedDeliveries]]:
+    """Write events of all kinds; return them, and the deliveries that brought them."""
     random = Random(seed)
     known: list[Known] = []
+    deliveries: list[NumberedDeliveries] = []
     while writer.next_number <= EVENTS:
         appends, changes = [], []
         first = writer.next_number
@@ -75,6 +77,7 @@ def fill(writer: Writer, seed: int) -> list[Known]:
             status = random.choice([EventStatus.PROCESSED, EventStatus.DEAD, EventStatus.PENDING])
             if status is not EventStatus.PENDING:
                 changes.append(outcome(status, range(numbered.first, first), source_id=numbered.source_id))
+            deliveries.append(numbered)
             found = numbered.deliveries
             known += [
                 Known(number, numbered.source_id, event_id, provider_id, kind, found.received_at_ms[0], status, value)
@@ -89,7 +92,7 @@ def fill(writer: Writer, seed: int) -> list[Known]:
             ]
         writer.write(Group(appends))
         writer.write(Group([], changes))
-    return known
+    return known, deliveries
 
 
 def index(store: Store, writer: Writer, steps: int) -> None:
@@ -99,20 +102,28 @@ def index(store: Store, writer: Writer, steps: int) -> None:
         writer.write(Group(index=step))
 
 
-@pytest.fixture(scope="module")
-def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[str, Reader], list[Known]]]:
+@dataclass(frozen=True)
+class Stores:
     """The same events in a store for each stage of the index."""
+
+    readers: dict[str, Reader]
+    known: list[Known]
+    deliveries: list[NumberedDeliveries]
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stores]:
     with ExitStack() as stack:
         filled = tmp_path_factory.mktemp("store")
         with opened(filled) as (_, writer):
-            known = fill(writer, 7)
+            known, deliveries = fill(writer, 7)
         readers = {}
         for stage, steps in STAGES.items():
             path = Path(shutil.copytree(filled, tmp_path_factory.mktemp("stage") / "store"))
             store, writer = stack.enter_context(opened(path))
             index(store, writer, steps)
             readers[stage] = Reader(store)
-        yield readers, known
+        yield Stores(readers, known, deliveries)
 
 
 TIMES = st.none() | st.integers(AT_MS - 60_000, AT_MS + 10 * EVENTS + 60_000)
@@ -169,21 +180,31 @@ def selected(reader: Reader, query: EventQuery | None) -> list[int]:
 @pytest.mark.parametrize("stage", STAGES)
 @given(query=QUERIES)
 @settings(max_examples=20, deadline=None)
-def test_a_query_finds_what_it_describes(
-    stores: tuple[dict[str, Reader], list[Known]], stage: str, query: EventQuery
-) -> None:
+def test_a_query_finds_what_it_describes(stores: Stores, stage: str, query: EventQuery) -> None:
     """Every page together is what meets the conditions, in order, whatever the index reaches."""
-    readers, known = stores
-    assert selected(readers[stage], query) == expected(known, query)
+    assert selected(stores.readers[stage], query) == expected(stores.known, query)
 
 
 @pytest.mark.parametrize("stage", STAGES)
 @given(source_id=st.sampled_from(SOURCES), number=ID_NUMBERS)
 @settings(max_examples=20, deadline=None)
-def test_an_id_is_found_by_every_index(
-    stores: tuple[dict[str, Reader], list[Known]], stage: str, source_id: str, number: int
-) -> None:
+def test_an_id_is_found_by_every_index(stores: Stores, stage: str, source_id: str, number: int) -> None:
     """All events of an id are found, the newest first, whatever the index reaches."""
-    readers, known = stores
-    found = [record.number for record in readers[stage].find_each(source_id, f"id-{number}")]
-    assert found == expected(known, EventQuery(source_id, event_id=f"id-{number}"))
+    found = [record.number for record in stores.readers[stage].find_each(source_id, f"id-{number}")]
+    assert found == expected(stores.known, EventQuery(source_id, event_id=f"id-{number}"))
+
+
+@given(query=QUERIES, start=st.integers(0, 1000), count=st.integers(1, 300))
+@settings(max_examples=40, deadline=None)
+def test_what_is_known_is_found_as_it_is_stored(stores: Stores, query: EventQuery, start: int, count: int) -> None:
+    """A stretch of the log that is at hand, wherever it begins and ends, changes no page and nothing in it."""
+    reader = stores.readers["a part"]
+    known = stores.deliveries[start : start + count]
+    near = replace(query, after=max(0, known[0].first - 50), before=known[-1].end + 50)
+    assert shown(reader, near, known) == shown(reader, near, ())
+
+
+def shown(reader: Reader, query: EventQuery, known: Sequence[NumberedDeliveries]) -> object:
+    """All that a page says."""
+    values, page = page_of(reader, query, payloads=True, known=known)
+    return values, page.following, page.looked

@@ -2,7 +2,8 @@
 
 Both read the store by number in threads of their own, a bounded piece at a time: they take nothing from what is on its
 way into it. A follower is woken when something was committed, reads what has come since its number, and sends that; so
-one that is slow has no queue that could grow, and one that does not read is disconnected.
+one that is slow has no queue that could grow, and one that does not read is disconnected. Who keeps up finds the last
+deliveries in memory: their statuses alone are read.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -17,6 +18,7 @@ from server.base.json_text import json_text
 from server.base.pace import Pace
 from server.base.refusal import Refusal, refuse
 from server.base.worker import Worker
+from server.flow.recent import Recent
 from server.http.admin import params
 from server.http.admin.view import Refused, query_string, scope, unwrap
 from server.http.answer import Answer
@@ -27,6 +29,8 @@ from server.observe.event_query import BadQuery, number_of, query_of
 from server.observe.events import as_lines, page_of
 from server.observe.json_schema import COUNT, TEXT, one_of
 from server.observe.receipts import Value
+from storage.codec.log_record import split_log
+from storage.deliveries import NumberedDeliveries
 from storage.errors import StoreError
 from storage.read.query import EventQuery
 from storage.read.reader import Reader
@@ -93,13 +97,14 @@ class Finding:
         readers: tuple[Reader, Reader],
         workers: tuple[Worker, Worker],
         now_ms: Callable[[], int],
+        *,
         end: Callable[[], int],
         committed: Callable[[], Awaitable[None]],
-        *,
+        recent: Recent,
         idle: Callable[[], Awaitable[None]],
     ) -> None:
         """`end` tells the number after the last event in the store; `committed` returns when it may have changed,
-        `idle` when no delivery waits for its answer."""
+        `idle` when no delivery waits for its answer. `recent`: what came into the store last."""
         self._reader, self._tail_reader = readers
         find, tail = workers
         self._finding = Pace(
@@ -111,7 +116,7 @@ class Finding:
         self.now_ms = now_ms
         self.end = end
         self.committed = committed
-        self.followers = 0
+        self.recent = recent
 
     async def find(
         self, query: EventQuery, events_max: int, *, payloads: bool
@@ -132,8 +137,9 @@ class Finding:
 
     async def follow_on(self, query: EventQuery, end: int, *, payloads: bool) -> tuple[list[bytes], EventQuery]:
         """Return the first few events before `end` as followers get them, and the query for what comes after them."""
+        recent = self.recent.since(query.after + 1)
         texts, following = await self._following.step(
-            _read_tail, self._tail_reader, replace(query, before=end), payloads
+            _read_tail, self._tail_reader, replace(query, before=end), payloads, recent
         )
         return texts, replace(query, after=end - 1 if following is None else following.after)
 
@@ -165,7 +171,7 @@ def add_events(app: QuartTrio, finding: Finding) -> None:
         given = unwrap(_given(_FILTERS))
         payloads = unwrap(_choice(given, "payload", NO_OR_YES)) == "true"
         query = unwrap(_followed(given, finding))
-        if finding.followers >= FOLLOWERS_MAX:
+        if finding.recent.followers >= FOLLOWERS_MAX:
             raise Refused(refuse("overloaded", f"{FOLLOWERS_MAX} follow already"))
         return Response(
             _follow(finding, query, payloads=payloads),
@@ -249,31 +255,36 @@ def _followed(given: Mapping[str, Sequence[str]], finding: Finding) -> EventQuer
 
 async def _follow(finding: Finding, query: EventQuery, *, payloads: bool) -> AsyncIterator[bytes]:
     """Yield what comes, each event with its number as its id, and a sign of life now and then."""
-    finding.followers += 1
     try:
-        yield _sign_of_life(query.after)
-        while True:
-            with trio.move_on_after(HEARTBEAT_SECONDS) as quiet:
-                while finding.end() <= query.after + 1:
-                    await finding.committed()
-            if quiet.cancelled_caught:
-                yield _sign_of_life(query.after)
-                continue
-            end = finding.end()
-            texts, query = await finding.follow_on(query, end, payloads=payloads)
-            yield b"".join(texts) or _sign_of_life(query.after)
-            if query.after == end - 1:
-                await trio.sleep(FOLLOW_SECONDS)
+        with finding.recent.following():
+            yield _sign_of_life(query.after)
+            while True:
+                with trio.move_on_after(HEARTBEAT_SECONDS) as quiet:
+                    while finding.end() <= query.after + 1:
+                        await finding.committed()
+                if quiet.cancelled_caught:
+                    yield _sign_of_life(query.after)
+                    continue
+                end = finding.end()
+                texts, query = await finding.follow_on(query, end, payloads=payloads)
+                yield b"".join(texts) or _sign_of_life(query.after)
+                if query.after == end - 1:
+                    await trio.sleep(FOLLOW_SECONDS)
     except StoreError as error:  # nothing else can be answered any more
         yield b"event: error\ndata: %b\n\n" % json_text({"code": "storage_failed", "message": str(error)})
-    finally:
-        finding.followers -= 1
 
 
-def _read_tail(reader: Reader, query: EventQuery, payloads: bool) -> tuple[list[bytes], EventQuery | None]:
+def _read_tail(
+    reader: Reader, query: EventQuery, payloads: bool, recent: Sequence[NumberedDeliveries]
+) -> tuple[list[bytes], EventQuery | None]:
     """In a worker: return a few events as followers get them, and the query for the rest."""
     found, page = page_of(
-        reader, query, payloads=payloads, events_max=TAIL_EVENTS_AT_ONCE, looks_max=TAIL_LOOKS_AT_ONCE
+        reader,
+        query,
+        payloads=payloads,
+        events_max=TAIL_EVENTS_AT_ONCE,
+        looks_max=TAIL_LOOKS_AT_ONCE,
+        known=list(split_log(recent)),
     )
     return [b"id: %b\ndata: %b\n\n" % (str(each["number"]).encode(), json_text(each)) for each in found], page.following
 
