@@ -9,8 +9,8 @@ Guarantees
 
 Order of operations
 1. `commit` and `change_status` only put things on a list.
-2. *Write*: a moment later, or at once where somebody waits, all batches and all changes are one *group*, which the
-   storage's writer puts into one transaction, in a thread of its own.
+2. *Write*: a moment later and when the writer has rested, or at once where somebody waits, all batches and all changes
+   are one *group*, which the storage's writer puts into one transaction, in a thread of its own.
 3. *Settle* (`group.py`), on the trio thread: new totals, then the queues, then the callbacks that have not run yet.
 
 When a group fails, the batch that is not answered yet (it is the last) is refused and forgotten; what was answered, and
@@ -49,6 +49,10 @@ GROUP_WAIT_SECONDS = 0.005
 """How long what nobody waits for, acknowledged deliveries and changes, waits for more to go with it. At a thousand
 deliveries a second that makes one transaction of five; when nothing comes, a receipt is that much later."""
 
+GROUP_RESTS, GROUP_REST_SECONDS_MAX = 8, 0.05
+"""Nor does what nobody waits for go before the writer has rested: so many times as long as the last group took, at most
+so long. Else at a few hundred deliveries a second most groups would be of one or two, each with its own flush."""
+
 FLUSHED_SECONDS_MAX = 5.0
 """How long a look-up waits for what was acknowledged before it. On a disk that hangs, what there is says more."""
 
@@ -74,6 +78,8 @@ class Committer:
         self._awaited: list[trio.Event] = []
         """Who waits for a group that begins from here on."""
         self._changes_max: int | None = None  # in a group; None: all
+        self._rests_until = 0.0
+        """By trio's clock."""
         self._work = Wakeup()
         self._urgent = Wakeup()
         self._group_ended = trio.lowlevel.ParkingLot()
@@ -224,7 +230,8 @@ class Committer:
     async def _wait_for_more(self) -> None:
         """Give more a moment to come and go with the group, unless somebody waits for it."""
         if not self._urgent.is_notified:
-            with trio.move_on_after(GROUP_WAIT_SECONDS):
+            soonest = trio.current_time() + GROUP_WAIT_SECONDS
+            with trio.move_on_at(max(soonest, self._rests_until)):
                 await self._urgent.wait()
         self._urgent.clear()
 
@@ -242,7 +249,9 @@ class Committer:
             del self._batches[: len(taken.batches)], self._changes[: len(taken.changes)]
             if self._changes_max is not None:
                 self._changes_max = self._changes_max * 2 if self._changes else None
-            self.commit_seconds.observe(trio.current_time() - started)
+            took = trio.current_time() - started
+            self._rests_until = started + took + min(GROUP_RESTS * took, GROUP_REST_SECONDS_MAX)
+            self.commit_seconds.observe(took)
             self._count(taken, written)
             self.recent.written(group)
             taken.settle(group, written)

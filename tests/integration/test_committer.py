@@ -15,7 +15,13 @@ from server.base.clock import Clock
 from server.base.worker import Worker
 from server.flow.acknowledger import MANY_REQUESTS, Acknowledger
 from server.flow.batch import BATCH_EVENTS
-from server.flow.committer import FLUSHED_SECONDS_MAX, GROUP_WAIT_SECONDS, RETRY_SECONDS, Committer
+from server.flow.committer import (
+    FLUSHED_SECONDS_MAX,
+    GROUP_REST_SECONDS_MAX,
+    GROUP_WAIT_SECONDS,
+    RETRY_SECONDS,
+    Committer,
+)
 from server.flow.digests import Digests
 from server.flow.horizon import Horizon
 from server.flow.outcome_writer import OutcomeWriter
@@ -365,6 +371,39 @@ class Gated(Writing):
     def write(self, group: Group) -> Written:
         assert self.gate.acquire(timeout=HANG_SECONDS)
         return super().write(group)
+
+
+@pytest.mark.parametrize(
+    ("took", "rest"), [(0.001, 0.008), (0.004, 0.032), (10, GROUP_REST_SECONDS_MAX)], ids=["short", "usual", "long"]
+)
+async def test_the_writer_rests_after_a_group(
+    tmp_path: Path, mock_clock: trio.testing.MockClock, took: float, rest: float
+) -> None:
+    """What nobody waits for is written when it has rested in proportion; what somebody waits for, at once."""
+    async with committing(tmp_path, Gated, journal=Journal) as (acknowledger, committer, writer, _):
+        assert isinstance(writer, Gated)
+        results = list[Any]()
+        acknowledger.append(SourceState("demo", Totals()), admission("1"), results.append)
+        await until(lambda: len(results) == 1)
+        committer.flush()
+        await trio.testing.wait_all_tasks_blocked()
+        mock_clock.jump(took)
+        writer.gate.release(3)
+        await until(lambda: len(writer.groups) == 1)
+        await until(lambda: committer.is_settled)
+        acknowledger.append(SourceState("demo", Totals()), admission("2"), results.append)
+        await until(lambda: len(results) == 2)
+        mock_clock.jump(rest - 0.0001)
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(writer.groups) == 1
+        mock_clock.jump(0.0002)
+        await until(lambda: committer.is_settled)
+        acknowledger.append(SourceState("demo", Totals()), admission("3"), results.append)
+        await until(lambda: len(results) == 3)
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(writer.groups) == 2
+        committer.flush()
+        await until(lambda: committer.is_settled)
 
 
 async def test_a_few_deliveries_are_answered_before_their_transaction(tmp_path: Path) -> None:
