@@ -1,7 +1,8 @@
 """Events as lists show them: the same facts for the commands and the admin side, as JSON-able values."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from server.base.aside import give_way
 from server.base.json_text import json_text
 from server.intake.events import build_events, rfc3339
 from server.observe.receipts import Value, archive, discarded
@@ -44,7 +45,13 @@ def page_of(
     page = reader.select(
         query, build=build_events, bodies=payloads, events_max=events_max, looks_max=looks_max, known=known
     )
-    return [event_value(record, payload=payloads) for record in page.records], page
+    return [event_value(record, payload=payloads) for record in _giving_way(page.records)], page
+
+
+def _giving_way(records: Iterable[EventRecord]) -> Iterator[EventRecord]:
+    for record in records:
+        give_way()
+        yield record
 
 
 def event_value(record: EventRecord, *, payload: bool = False) -> Value:

@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry, PlatformCollector, ProcessColle
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.metrics_core import Metric
 
+from server.base.aside import give_way
 from server.base.clock import Clock
 from server.base.histogram import SECONDS, Histogram
 from server.base.pace import Pace
@@ -181,6 +182,7 @@ def _write_some(families: Iterator[Metric], texts: list[bytes]) -> bool:
     all."""
     ends_at = time.monotonic() + TEXT_STEP_SECONDS
     for family in families:
+        give_way()
         texts.append(text_of(family))
         if time.monotonic() >= ends_at:
             return False

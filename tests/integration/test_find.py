@@ -6,8 +6,10 @@ import io
 import json
 import signal
 import subprocess
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -347,6 +349,19 @@ async def test_who_keeps_up_reads_no_records(tmp_path: Path) -> None:
             (3, "pending"),
         ]
         assert (await finding.follow_on(EventQuery(oldest_first=True), 4, payloads=False))[0] == []
+
+
+async def test_a_step_of_followers_gives_way_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At each event that is read, and at each that is written for them."""
+    given = list[str]()
+    for name in ("observe.events", "http.admin.event_routes"):
+        monkeypatch.setattr(f"server.{name}.give_way", partial(given.append, name))
+    with opened(tmp_path / "store") as (store, writer):
+        writer.write(Group([numbered(1, 3)]))
+        reader, worker = Reader(store), Worker("tail")
+        finding = following_to(4, (reader, reader), (worker, worker), idle=trio.lowlevel.checkpoint)
+        await finding.follow_on(EventQuery(oldest_first=True), 4, payloads=False)
+    assert Counter(given) == {"observe.events": 3, "http.admin.event_routes": 3}
 
 
 async def test_followers_wait_until_deliveries_have_answers(autojump_clock: trio.testing.MockClock) -> None:

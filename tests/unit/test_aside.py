@@ -5,8 +5,9 @@ import threading
 
 import pytest
 
-from server.base.aside import GIVE_WAY_SECONDS, begin_giving_way, end_giving_way
+from server.base.aside import GIVE_WAY_SECONDS, begin_giving_way, end_giving_way, give_way
 from server.base.worker import Worker
+from tests.support.waiting import NEVER_SECONDS
 
 
 @pytest.fixture(autouse=True)
@@ -42,3 +43,27 @@ async def test_they_give_way_before_they_begin(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("server.base.worker.end_giving_way", lambda: None)
     await Worker("aside", aside=True).run(lambda: None)
     assert begun_in == [threading.current_thread()]
+
+
+def test_who_gives_way_lets_go_of_the_lock(usual_seconds: float) -> None:
+    """A thread that waits for it has its turn, though it may not ask for it within the time that the test takes."""
+    gate, turns = threading.Lock(), list[int]()
+    gate.acquire()
+
+    def wait_for_turn() -> None:
+        with gate:
+            turns.append(1)
+
+    waiting = threading.Thread(target=wait_for_turn, daemon=True)
+    waiting.start()
+    sys.setswitchinterval(NEVER_SECONDS)
+    try:
+        gate.release()
+        for _ in range(1_000_000):
+            give_way()
+            if turns:
+                break
+        assert turns
+    finally:
+        sys.setswitchinterval(usual_seconds)
+        waiting.join()

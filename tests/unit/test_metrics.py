@@ -263,6 +263,21 @@ async def test_text_is_made_outside_the_loop(monkeypatch: pytest.MonkeyPatch) ->
         has_turned.set()
 
 
+async def test_a_scrape_gives_way_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At each family of metrics, as long as its text may be."""
+    said = list[str]()
+
+    def text_of(_: Metric) -> bytes:
+        said.append("text")
+        return b""
+
+    monkeypatch.setattr("server.observe.metrics.give_way", lambda: said.append("gives way"))
+    monkeypatch.setattr("server.observe.metrics.text_of", text_of)
+    await World().text()
+    assert said == ["gives way", "text"] * (len(said) // 2)
+    assert len(said) > len(NAMES)
+
+
 async def test_ages_are_read_outside_the_loop() -> None:
     """The loop goes on while the store is read for what only it knows."""
     has_turned = threading.Event()

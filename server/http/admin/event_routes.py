@@ -14,6 +14,7 @@ import trio
 from quart import Response
 from quart_trio import QuartTrio
 
+from server.base.aside import give_way
 from server.base.json_text import json_text
 from server.base.pace import Pace
 from server.base.refusal import Refusal, refuse
@@ -286,7 +287,12 @@ def _read_tail(
         looks_max=TAIL_LOOKS_AT_ONCE,
         known=list(split_log(recent)),
     )
-    return [b"id: %b\ndata: %b\n\n" % (str(each["number"]).encode(), json_text(each)) for each in found], page.following
+    return list(map(_as_told, found)), page.following
+
+
+def _as_told(value: Value) -> bytes:
+    give_way()
+    return b"id: %b\ndata: %b\n\n" % (str(value["number"]).encode(), json_text(value))
 
 
 def _sign_of_life(number: int) -> bytes:
