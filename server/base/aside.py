@@ -7,27 +7,18 @@ lost 2 % of their rate, and batches of ten 7 % (medians of six pairs of runs of 
 EPYC).
 
 Threads of such work also let others interrupt them sooner, which counts where cores are few (`slices.py`). That is not
-enough where the thread of the deliveries has worked more than its share of late, so loops of such work also offer both,
-lock and processor, each time round (`give_way`).
+enough where the thread of the deliveries has worked more than its share of late, so what followers and scrapes get is
+made in loops that also offer both, lock and processor, each time round (`give_way`).
 
 Plain processors do not give way: under full load they work at all times.
 """
 
-import ctypes
+import os
 import sys
 import threading
-import time
-from collections.abc import Callable
-from functools import partial
 
 GIVE_WAY_SECONDS = 0.0001
 """Ten times this is what a delivery then waits for the lock."""
-
-_yield: Callable[[], object]
-try:
-    _yield = ctypes.CDLL(None).sched_yield  # without the interpreter's lock, which os.sched_yield kept before 3.13
-except (OSError, AttributeError):  # a Python without a C library that can be loaded
-    _yield = partial(time.sleep, 0)
 
 _lock = threading.Lock()
 _begun = 0
@@ -56,6 +47,5 @@ def end_giving_way() -> None:
 
 
 def give_way() -> None:
-    """Let whoever waits for the interpreter's lock or for the processor go first. Takes 1 µs if nobody does; for loops
-    whose rounds take some ten."""
-    _yield()
+    """Offer the interpreter's lock and the processor to whoever waits for them. Takes 1 µs if nobody does."""
+    os.sched_yield()

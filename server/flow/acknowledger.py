@@ -120,8 +120,8 @@ class Acknowledger:
 
     async def settled(self) -> None:
         """Return when nothing waits to be written, or when nothing will be written any more."""
-        self._committer.flush()
         while (self._waiting or self._is_journaling or self._committer.is_busy) and not self._committer.lost:
+            self._committer.flush()
             await self._committer.group_ended()
 
     async def idle(self) -> None:

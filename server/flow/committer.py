@@ -110,11 +110,14 @@ class Committer:
         """Write a step of retention with the next group; return whether that succeeded. One at a time."""
         self._steps.removal = removal, counted
         self._work.notify()
-        await self.removal_ended()
+        if self.full:
+            self.flush()
+        await self._step_ended("removal")
         return self.failure is None
 
     async def removal_ended(self) -> None:
         """Return when no step of retention is on its way to the disk."""
+        self.flush()
         await self._step_ended("removal")
 
     async def put_index(self, step: IndexStep) -> bool:
@@ -253,7 +256,7 @@ class Committer:
             self._rests_until = started + took + min(GROUP_RESTS * took, GROUP_REST_SECONDS_MAX)
             self.commit_seconds.observe(took)
             self._count(taken, written)
-            self.recent.written(group)
+            self.recent.take_over(group)
             taken.settle(group, written)
             for event in awaited:
                 event.set()

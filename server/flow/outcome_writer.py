@@ -88,8 +88,8 @@ class OutcomeWriter:
 
     async def flushed(self) -> None:
         """Return when every outcome is on disk, or when nothing will be written any more."""
-        self.flush()
         while self._waiting and not self._committer.lost:
+            self.flush()
             await self._committer.group_ended()
 
     def processed(

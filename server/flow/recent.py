@@ -1,4 +1,4 @@
-"""What came into the store last, in memory, for those who follow: who keeps up reads none of it from the store.
+"""What came into the store last, in memory, for those who follow: who keeps up reads none of its records there.
 
 Kept only while somebody follows.
 """
@@ -12,7 +12,8 @@ from storage.deliveries import NumberedDeliveries
 from storage.model import Group
 
 RECENT_EVENTS_MAX = 500
-"""As many as a follower looks at in one step. When more come together, they are few records, which are soon read."""
+"""About as many as a follower looks at in one step. When more come together, they are few records, which are soon
+read."""
 RECENT_BODY_BYTES_MAX = 4 * 2**20
 
 
@@ -21,6 +22,8 @@ class Recent:
 
     def __init__(self) -> None:
         self.followers = 0
+        self.forgettings = 0
+        """How often something has left the store, or was forgotten."""
         self._kept: deque[NumberedDeliveries] = deque()
         self._events = self._body_bytes = 0
 
@@ -35,9 +38,10 @@ class Recent:
             if not self.followers:
                 self._forget()
 
-    def written(self, group: Group) -> None:
-        """Take over what is in the store now. What something has left or was forgotten of is not kept."""
+    def take_over(self, group: Group) -> None:
+        """Keep what came into the store with this group. Where something left it, keep nothing that came before."""
         if group.removal is not None or group.erasure is not None:
+            self.forgettings += 1
             self._forget()
         if not self.followers:
             return
@@ -51,10 +55,12 @@ class Recent:
             self._body_bytes -= oldest.deliveries.size
 
     def since(self, number: int) -> Sequence[NumberedDeliveries]:
-        """Return the deliveries that have events from this number on; nothing if one of them is not kept."""
-        if not self._kept or self._kept[0].first > number:
+        """Return the deliveries that have events from this number on; nothing if one of them is not kept. May be called
+        in any thread."""
+        kept = list(self._kept)  # in one step of the interpreter
+        if not kept or kept[0].first > number:
             return ()
-        return [*takewhile(lambda each: each.end > number, reversed(self._kept))][::-1]
+        return [*takewhile(lambda each: each.end > number, reversed(kept))][::-1]
 
     def _forget(self) -> None:
         self._kept.clear()

@@ -162,9 +162,11 @@ class _Page:
         return None
 
     def _records(self, snapshot: Snapshot, numbers: range) -> Iterable[Record]:
-        """Return what holds these events of a block: what is known, if that is all of them, else what is stored."""
+        """Return what holds these events of a block: what is known, if that is all of them and their bodies are there,
+        else what is stored."""
         known = self._known
-        if known and known[0].first <= numbers.start and numbers.stop <= known[-1].end:
+        is_known = known and known[0].first <= numbers.start and numbers.stop <= known[-1].end
+        if is_known and snapshot.front("bodies") <= known[0].first:
             return [each for each in known if each.first < numbers.stop and numbers.start < each.end]
         return snapshot.heads(numbers.start, numbers.stop)
 

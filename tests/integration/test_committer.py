@@ -12,7 +12,7 @@ import trio
 import trio.testing
 
 from server.base.clock import Clock
-from server.base.worker import Worker
+from server.base.worker import SoleWorker, Worker
 from server.flow.acknowledger import MANY_REQUESTS, Acknowledger
 from server.flow.batch import BATCH_EVENTS
 from server.flow.committer import (
@@ -377,33 +377,48 @@ class Gated(Writing):
     ("took", "rest"), [(0.001, 0.008), (0.004, 0.032), (10, GROUP_REST_SECONDS_MAX)], ids=["short", "usual", "long"]
 )
 async def test_the_writer_rests_after_a_group(
-    tmp_path: Path, mock_clock: trio.testing.MockClock, took: float, rest: float
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mock_clock: trio.testing.MockClock, took: float, rest: float
 ) -> None:
     """What nobody waits for is written when it has rested in proportion; what somebody waits for, at once."""
+    begun = list[float]()
+    run = SoleWorker.run
+
+    async def noting_run(worker: SoleWorker, job: partial[Any]) -> Any:
+        if job.func.__name__ == "write":
+            begun.append(trio.current_time())
+        return await run(worker, job)
+
+    monkeypatch.setattr(SoleWorker, "run", noting_run)
     async with committing(tmp_path, Gated, journal=Journal) as (acknowledger, committer, writer, _):
         assert isinstance(writer, Gated)
         results = list[Any]()
-        acknowledger.append(SourceState("demo", Totals()), admission("1"), results.append)
-        await until(lambda: len(results) == 1)
+
+        async def answered(event_id: str) -> None:
+            acknowledger.append(SourceState("demo", Totals()), admission(event_id), results.append)
+            await until(lambda: len(results) == int(event_id))
+            await trio.testing.wait_all_tasks_blocked()
+
+        async def written() -> float:
+            writer.gate.release()
+            await until(lambda: committer.is_settled)
+            return trio.current_time()
+
+        await answered("1")
         committer.flush()
         await trio.testing.wait_all_tasks_blocked()
         mock_clock.jump(took)
-        writer.gate.release(3)
-        await until(lambda: len(writer.groups) == 1)
-        await until(lambda: committer.is_settled)
-        acknowledger.append(SourceState("demo", Totals()), admission("2"), results.append)
-        await until(lambda: len(results) == 2)
-        mock_clock.jump(rest - 0.0001)
-        await trio.testing.wait_all_tasks_blocked()
-        assert len(writer.groups) == 1
-        mock_clock.jump(0.0002)
-        await until(lambda: committer.is_settled)
-        acknowledger.append(SourceState("demo", Totals()), admission("3"), results.append)
-        await until(lambda: len(results) == 3)
-        await trio.testing.wait_all_tasks_blocked()
-        assert len(writer.groups) == 2
+        ended = await written()
+        await answered("2")
+        for part in (rest - 0.0001, 0.0002):
+            mock_clock.jump(part)
+            await trio.testing.wait_all_tasks_blocked()
+        assert begun == [0, pytest.approx(ended + rest + 0.0001)]
+        ended = await written()
+        await answered("3")
         committer.flush()
-        await until(lambda: committer.is_settled)
+        await trio.testing.wait_all_tasks_blocked()
+        assert begun[2] == ended
+        await written()
 
 
 async def test_a_few_deliveries_are_answered_before_their_transaction(tmp_path: Path) -> None:

@@ -338,7 +338,7 @@ async def test_who_keeps_up_reads_no_records(tmp_path: Path) -> None:
         with recent.following():
             for group in (first, later):
                 writer.write(group)
-                recent.written(group)
+                recent.take_over(group)
             with store.env.begin(write=True) as txn:
                 txn.drop(store.facts, delete=False)
             texts, _ = await finding.follow_on(EventQuery(oldest_first=True), 4, payloads=False)
@@ -349,6 +349,25 @@ async def test_who_keeps_up_reads_no_records(tmp_path: Path) -> None:
             (3, "pending"),
         ]
         assert (await finding.follow_on(EventQuery(oldest_first=True), 4, payloads=False))[0] == []
+
+
+async def test_followers_are_not_told_what_left_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is forgotten while a step has it from memory is read anew, and told as the store has it then."""
+    with opened(tmp_path / "store") as (store, writer):
+        reader, worker, recent = Reader(store), Worker("tail"), Recent()
+        finding = following_to(2, (reader, reader), (worker, worker), recent=recent, idle=trio.lowlevel.checkpoint)
+        anything: Any = object()
+
+        def forget() -> None:
+            recent.take_over(Group(erasure=anything))
+            with store.env.begin(write=True) as txn:
+                txn.drop(store.facts, delete=False)
+
+        monkeypatch.setattr("server.observe.events.give_way", forget)
+        with recent.following():
+            writer.write(Group([numbered(1, 1)]))
+            recent.take_over(Group([numbered(1, 1)]))
+            assert (await finding.follow_on(EventQuery(oldest_first=True), 2, payloads=True))[0] == []
 
 
 async def test_a_step_of_followers_gives_way_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -194,13 +194,17 @@ def test_an_id_is_found_by_every_index(stores: Stores, stage: str, source_id: st
     assert found == expected(stores.known, EventQuery(source_id, event_id=f"id-{number}"))
 
 
-@given(query=QUERIES, start=st.integers(0, 1000), count=st.integers(1, 300))
+@given(query=QUERIES, data=st.data())
 @settings(max_examples=40, deadline=None)
-def test_what_is_known_is_found_as_it_is_stored(stores: Stores, query: EventQuery, start: int, count: int) -> None:
-    """A stretch of the log that is at hand, wherever it begins and ends, changes no page and nothing in it."""
+def test_what_is_known_is_found_as_it_is_stored(stores: Stores, query: EventQuery, data: st.DataObject) -> None:
+    """A stretch of the log that is at hand, wherever it and what is asked for begin and end, changes no page and
+    nothing in it."""
     reader = stores.readers["a part"]
-    known = stores.deliveries[start : start + count]
-    near = replace(query, after=max(0, known[0].first - 50), before=known[-1].end + 50)
+    start = data.draw(st.integers(0, len(stores.deliveries) - 1))
+    known = stores.deliveries[start : start + data.draw(st.integers(1, 300))]
+    around = st.integers(known[0].first - 50, known[-1].end + 50)
+    after, before = sorted((data.draw(around), data.draw(around)))
+    near = replace(query, after=max(0, after), before=before)
     assert shown(reader, near, known) == shown(reader, near, ())
 
 

@@ -3,7 +3,7 @@
 Both read the store by number in threads of their own, a bounded piece at a time: they take nothing from what is on its
 way into it. A follower is woken when something was committed, reads what has come since its number, and sends that; so
 one that is slow has no queue that could grow, and one that does not read is disconnected. Who keeps up finds the last
-deliveries in memory: their statuses alone are read.
+deliveries in memory: what became of them is read, and not their records.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -31,7 +31,6 @@ from server.observe.events import as_lines, page_of
 from server.observe.json_schema import COUNT, TEXT, one_of
 from server.observe.receipts import Value
 from storage.codec.log_record import split_log
-from storage.deliveries import NumberedDeliveries
 from storage.errors import StoreError
 from storage.read.query import EventQuery
 from storage.read.reader import Reader
@@ -138,10 +137,10 @@ class Finding:
 
     async def follow_on(self, query: EventQuery, end: int, *, payloads: bool) -> tuple[list[bytes], EventQuery]:
         """Return the first few events before `end` as followers get them, and the query for what comes after them."""
-        recent = self.recent.since(query.after + 1)
-        texts, following = await self._following.step(
-            _read_tail, self._tail_reader, replace(query, before=end), payloads, recent
-        )
+        forgettings, some = self.recent.forgettings, replace(query, before=end)
+        texts, following = await self._following.step(_read_tail, self._tail_reader, some, payloads, self.recent)
+        if forgettings != self.recent.forgettings:  # memory may have told what has left meanwhile
+            texts, following = await self._following.step(_read_tail, self._tail_reader, some, payloads, Recent())
         return texts, replace(query, after=end - 1 if following is None else following.after)
 
 
@@ -276,7 +275,7 @@ async def _follow(finding: Finding, query: EventQuery, *, payloads: bool) -> Asy
 
 
 def _read_tail(
-    reader: Reader, query: EventQuery, payloads: bool, recent: Sequence[NumberedDeliveries]
+    reader: Reader, query: EventQuery, payloads: bool, recent: Recent
 ) -> tuple[list[bytes], EventQuery | None]:
     """In a worker: return a few events as followers get them, and the query for the rest."""
     found, page = page_of(
@@ -285,7 +284,7 @@ def _read_tail(
         payloads=payloads,
         events_max=TAIL_EVENTS_AT_ONCE,
         looks_max=TAIL_LOOKS_AT_ONCE,
-        known=list(split_log(recent)),
+        known=list(split_log(recent.since(query.after + 1))),
     )
     return list(map(_as_told, found)), page.following
 
