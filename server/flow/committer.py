@@ -32,12 +32,12 @@ from server.base.wakeup import Wakeup
 from server.base.worker import SoleWorker
 from server.flow.batch import Batch
 from server.flow.group import Counted, GroupSteps, OnDisk, PendingChange, PendingGroup, StepKind
-from server.flow.recent import Recent
 from server.flow.source_state import SourceState
 from storage.errors import StoreError, StoreFailed, StoreFull
 from storage.index_step import IndexStep
 from storage.lmdb_store.room import Room
 from storage.model import StatusChange, Written
+from storage.read.recent import Recent
 from storage.removal import Removal
 from storage.rewrite import Erasure
 from storage.write.writer import Writer

@@ -19,13 +19,13 @@ import trio
 import trio.testing
 
 from server.base.worker import Worker
-from server.flow.recent import Recent
 from server.http.admin.event_routes import Finding
 from storage.codec.index_rows import GRANULE
 from storage.lmdb_store.environment import Store
 from storage.model import Group
 from storage.read.query import EventQuery
 from storage.read.reader import Reader
+from storage.read.recent import Recent
 from storage.read.snapshot import Snapshots
 from storage.statuses import EventStatus
 from tests.support.config import source

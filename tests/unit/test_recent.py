@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from server.flow.recent import RECENT_BODY_BYTES_MAX, RECENT_EVENTS_MAX, Recent
 from storage.model import Group
+from storage.read.recent import RECENT_BODY_BYTES_MAX, RECENT_EVENTS_MAX, Recent
 from tests.support.store import numbered
 
 SOMETHING: Any = SimpleNamespace()

@@ -19,7 +19,6 @@ from server.base.json_text import json_text
 from server.base.pace import Pace
 from server.base.refusal import Refusal, refuse
 from server.base.worker import Worker
-from server.flow.recent import Recent
 from server.http.admin import params
 from server.http.admin.view import Refused, query_string, scope, unwrap
 from server.http.answer import Answer
@@ -34,6 +33,7 @@ from storage.codec.log_record import split_log
 from storage.errors import StoreError
 from storage.read.query import EventQuery
 from storage.read.reader import Reader
+from storage.read.recent import Recent
 from storage.read.scan import PAGE_EVENTS_MAX
 
 LOOKS_MAX = 100_000
