@@ -46,8 +46,8 @@ RETRY_SECONDS = 1.0
 """Between two tries of a group after a failed commit: soon after somebody made room on the disk."""
 
 GROUP_WAIT_SECONDS = 0.005
-"""How long what nobody waits for, acknowledged deliveries and changes, waits for more to go with it. At a thousand
-deliveries a second that makes one transaction of five; when nothing comes, a receipt is that much later."""
+"""How long what nobody waits for, acknowledged deliveries and changes, waits for more to go with it. When nothing
+comes, a receipt is so much later."""
 
 GROUP_RESTS, GROUP_REST_SECONDS_MAX = 8, 0.05
 """Nor does what nobody waits for go before the writer has rested: so many times as long as the last group took, at most

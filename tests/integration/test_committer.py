@@ -421,6 +421,26 @@ async def test_the_writer_rests_after_a_group(
         await written()
 
 
+@pytest.mark.parametrize("who", ["retention of a full store", "who waits for retention"])
+async def test_no_rest_keeps_anybody_waiting(tmp_path: Path, mock_clock: trio.testing.MockClock, who: str) -> None:
+    """Retention that makes room for deliveries, and what follows a step of it, do not wait for the writer's rest."""
+    async with committing(tmp_path, Gated) as (_, committer, writer, _):
+        assert isinstance(writer, Gated)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(committer.write_time)
+            await trio.testing.wait_all_tasks_blocked()
+            mock_clock.jump(1)
+            writer.gate.release(2)
+            await until(lambda: len(writer.groups) == 1)
+        committer.room.is_full = who == "retention of a full store"
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(committer.remove, Removal(bodies_front=1), lambda totals: None)
+            await trio.testing.wait_all_tasks_blocked()
+            if not committer.full:
+                nursery.start_soon(committer.removal_ended)
+            await until(lambda: len(writer.groups) == 2)
+
+
 async def test_a_few_deliveries_are_answered_before_their_transaction(tmp_path: Path) -> None:
     """From the journal, in the order of their numbers; nothing is in a queue or in totals before the transaction."""
     async with committing(tmp_path, Gated, journal=Journal) as (acknowledger, committer, writer, store):
