@@ -67,9 +67,9 @@ class Screen:
         return found.columns or COLUMNS, found.lines or ROWS
 
     def take(self) -> None:
-        """Also after somebody else changed it, while this process was stopped."""
+        """Also after somebody else changed it, while this process was stopped. What was typed already is kept."""
         with suppress(termios.error):
-            tty.setcbreak(self._keys)
+            tty.setcbreak(self._keys, termios.TCSANOW)
         self._write(ENTER)
 
     def give_back(self) -> None:

@@ -90,6 +90,14 @@ def test_q_ends_it_and_restores_all(top: Open) -> None:
     assert is_given_back(there)
 
 
+def test_what_is_typed_ahead_is_heard(top: Open) -> None:
+    """Taking the terminal throws no key away, neither at the start nor when a shell brings it to the front again."""
+    there = top()
+    there.type("q")
+    assert there.wait() == 0
+    assert is_given_back(there)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP])
 def test_signals_restore_the_terminal(top: Open, number: signal.Signals) -> None:
     """Ctrl-C and other ends give it back too; the exit code is as a shell reports the signal."""
