@@ -1,17 +1,30 @@
 """What whoever looks on costs those who send: latency alone, and with a page, a follower, a scrape and an export.
 
-    python -m bench.watched [--rate 1000] [--seconds 5] [--repeats 20] [--events 500000]
+    python -m bench.watched [--rate 400] [--seconds 5] [--repeats 20] [--events 500000]
 
-An open loop as in `bench.latency`, on a store that holds so many events. One server works alone, then while the
-requests of the admin page come every two seconds, `/metrics` is scraped every second, a follower reads `/tail`, and the
-whole store is exported, as far as a turn lasts; and so on by turns, since a machine that others share is now fast and
-now slow. They all share the generator's core, and work while it is idle: with a low priority alone they might end a
-slice before the generator has its turn. The server's core is its own.
+An open loop as in `bench.latency`, on a store that holds so many events. One server works by turns, since a machine
+that others share is now fast and now slow:
+
+`alone`
+    Nobody looks on.
+`beside another`
+    The store of a server that is not there is exported meanwhile: what any program costs that computes and reads as
+    much beside it, through caches, memory and disk that the cores share.
+`watched`
+    The requests of the admin page come every two seconds, `/metrics` is scraped every second, a follower reads `/tail`,
+    and the server's whole store is exported, as far as a turn lasts.
+
+What they do shares the generator's core, and works while that is idle: with a low priority alone they might end a slice
+before the generator has its turn. The server's core is its own. A ratio is the median over the rounds, between the 5th
+and 95th percentile of such medians if rounds are drawn anew from those that there were.
 """
 
 import argparse
 import json
 import os
+import random
+import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -35,6 +48,9 @@ PAGE = ("/metrics", "/sources")
 """What the page asks for, every PAGE_SECONDS."""
 WATCHERS = ("page", "scrape", "follow", "export")
 PAGE_SECONDS, SCRAPE_SECONDS = 2.0, 1.0
+COMPARED = (("watched", "alone"), ("watched", "beside another"), ("beside another", "alone"))
+DRAWS = 1000
+CONFIG = "tidegate.toml"
 
 
 @dataclass
@@ -44,6 +60,11 @@ class Stretches:
     loads: list[Load] = field(default_factory=list)
     cpu_seconds: float = 0.0
 
+    @property
+    def p99s_ms(self) -> list[float]:
+        """Of each."""
+        return [round(load.percentile(0.99), 3) for load in self.loads]
+
     def figures(self) -> dict[str, float]:
         """Of all their answers together."""
         whole = Load(latencies=[each for load in self.loads for each in load.latencies])
@@ -52,25 +73,29 @@ class Stretches:
 
 
 def run(store: Path, rate: float, seconds: float, repeats: int, watchers: Sequence[str]) -> dict[str, object]:
-    """One server, alone and looked at by turns; raise RuntimeError where an answer was no 200."""
-    found = {"alone": Stretches(), "watched": Stretches()}
+    """One server, looked at and not, by turns; raise RuntimeError where an answer was no 200."""
+    found = {title: Stretches() for title in ("alone", "beside another", "watched")}
     seen: Counter[str] = Counter()
+    rng = random.Random(SEED)
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
-        directory = Path(name)
+        directory, another = Path(name), Path(name) / "another"
         filled.copy(store, directory / "data")
         child, port = PEERS["tidegate"].start(directory, SERVER_CORE)
+        filled.copy(store, another / "data")
+        shutil.copy(directory / CONFIG, another)
+        at_work = {"alone": (directory, ()), "beside another": (another, ("export",)), "watched": (directory, watchers)}
         requests = Sender().requests()
         try:
             load_at(port, requests, WARM_SECONDS, rate)
             for _ in range(repeats):
-                for title, stretches in found.items():
-                    names = watchers if title == "watched" else ()
-                    with _watchers(directory, admin.port_of(child), names) as looks:
+                for title in rng.sample(list(found), len(found)):
+                    with _watchers(admin.port_of(child), *at_work[title]) as looks:
                         before = child.cpu_seconds()
-                        stretches.loads.append(load_at(port, requests, seconds, rate))
-                        stretches.cpu_seconds += child.cpu_seconds() - before
-                    seen.update(looks)
-                    report.say(f"{title}: p99 {stretches.loads[-1].percentile(0.99):.1f} ms")
+                        found[title].loads.append(load_at(port, requests, seconds, rate))
+                        found[title].cpu_seconds += child.cpu_seconds() - before
+                    if title == "watched":
+                        seen.update(looks)
+                    report.say(f"{title}: p99 {found[title].p99s_ms[-1]:.1f} ms")
             books.catch_up(directory / "data")
             child.stop()
         finally:
@@ -78,17 +103,26 @@ def run(store: Path, rate: float, seconds: float, repeats: int, watchers: Sequen
     refused = sum(load.refused for each in found.values() for load in each.loads)
     if refused:
         raise RuntimeError(f"{refused} answers were not 200")
+    ratios = {f"{one} to {other}": _ratio(found[one].p99s_ms, found[other].p99s_ms, rng) for one, other in COMPARED}
     figures = {title: each.figures() for title, each in found.items()}
-    ratios = {key: round(figures["watched"][key] / figures["alone"][key], 3) for key in figures["alone"]}
-    p99s = {title: [round(load.percentile(0.99), 2) for load in each.loads] for title, each in found.items()}
-    return {"per_second": rate, "watched to alone": ratios, **figures, "p99_ms of each": p99s, "looked at": seen}
+    p99s = {title: each.p99s_ms for title, each in found.items()}
+    return {"per_second": rate, "p99": ratios, **figures, "p99_ms of each turn": p99s, "looked at": seen}
+
+
+def _ratio(ones: Sequence[float], others: Sequence[float], rng: random.Random) -> dict[str, float]:
+    """See the module."""
+    ratios = [one / other for one, other in zip(ones, others, strict=True)]
+    drawn = [statistics.median(rng.choices(ratios, k=len(ratios))) for _ in range(DRAWS)]
+    low, *_, high = statistics.quantiles(drawn, n=20)
+    return {"ratio": round(statistics.median(ratios), 3), "from": round(low, 3), "to": round(high, 3)}
 
 
 @contextmanager
-def _watchers(directory: Path, port: int, names: Sequence[str]) -> Iterator[dict[str, int]]:
-    """Look on meanwhile; at the end say how often."""
+def _watchers(port: int, directory: Path, names: Sequence[str]) -> Iterator[dict[str, int]]:
+    """Look on meanwhile, at the server with this admin port and the store in this directory; at the end say how
+    often."""
     seen: dict[str, int] = {}
-    command = [sys.executable, "-m", "bench.watched", "--watch", str(port), str(directory / "tidegate.toml"), *names]
+    command = [sys.executable, "-m", "bench.watched", "--watch", str(port), str(directory / CONFIG), *names]
     watchers = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert watchers.stdin is not None
     assert watchers.stdout is not None
@@ -157,7 +191,7 @@ class _Watch:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rate", type=report.above_zero, default=1000.0, help="requests a second (default: 1000)")
+    parser.add_argument("--rate", type=report.above_zero, default=400.0, help="requests a second (default: 400)")
     parser.add_argument("--seconds", type=report.above_zero, default=5.0, help="of each turn (default: 5)")
     parser.add_argument("--repeats", type=report.whole_above_zero, default=20, help="turns of each (default: 20)")
     parser.add_argument("--events", type=report.whole_above_zero, default=500_000, help="in the store before")
