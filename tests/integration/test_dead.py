@@ -170,6 +170,7 @@ def test_a_pending_event_says_why_it_waits(children: Children) -> None:
         assert receipt(child, "held", "slow")["reason"] == "deferred"
         assert receipt(child, "paused", "still")["reason"] == "paused"
         assert said(child, "receipt", "still", "paused", code=1)["reason"] == "paused"
+        eventually(lambda: "pending" not in receipt(child, "first", "slow"))
         [held] = [
             each
             for each in child.admin(f"/deliveries/{receipt(child, 'held', 'slow')['delivery']}").json["items"]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.child import free_port
 from storage.errors import StoreLocked
 from storage.lmdb_store import lock
 from storage.lmdb_store.environment import Store
@@ -68,7 +69,8 @@ sys.exit(with_a_free_number(run))
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
     """A configuration, and a store `data` with three events."""
-    (tmp_path / "tidegate.toml").write_text('[sources.demo]\ntype = "webhook"\ntokens = ["hunter2hunter2"]\n')
+    server = f'[server]\nadmin_bind = "127.0.0.1:{free_port()}"\n'  # where no other server of this machine answers
+    (tmp_path / "tidegate.toml").write_text(server + '[sources.demo]\ntype = "webhook"\ntokens = ["hunter2hunter2"]\n')
     filled(tmp_path / "data", [Group([numbered(1, 3)])])
     return tmp_path
 
