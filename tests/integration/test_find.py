@@ -301,8 +301,9 @@ def test_a_follower_goes_on_without_a_gap(server: Child) -> None:
     server.post("later", {"inbound_event_id": "while-away"})
     with following(server, "?source=later&after=1", last) as follower:
         assert [each["inbound_event_id"] for each in follower.events(2)] == ["gap-2", "while-away"]
-    answer = server.admin("/tail", headers={"Last-Event-ID": "x"})
-    assert (answer.status, answer.json["code"]) == (400, "invalid_request")
+    for wrong in ({"Last-Event-ID": "x"}, {"Last-Event-ID": "5", "last-event-id": "7"}):
+        answer = server.admin("/tail", headers=wrong)
+        assert (answer.status, answer.json["code"]) == (400, "invalid_request")
 
 
 def following_to(

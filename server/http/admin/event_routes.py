@@ -242,7 +242,7 @@ def next_header(following: Mapping[str, int | None] | None) -> Sequence[tuple[by
 def _followed(given: Mapping[str, Sequence[str]], finding: Finding) -> EventQuery | Refusal:
     """Return what a follower asks for: what comes after the number that it names, else from now on."""
     query = _described({"order": ["oldest"]} | dict(given), finding.now_ms())
-    last = Fields(scope()["headers"]).only(b"last-event-id")
+    last = b",".join(Fields(scope()["headers"]).all(b"last-event-id"))
     if isinstance(query, Refusal):
         return query
     try:
