@@ -91,7 +91,7 @@ def test_q_ends_it_and_restores_all(top: Open) -> None:
 
 
 def test_what_is_typed_ahead_is_heard(top: Open) -> None:
-    """Taking the terminal throws no key away, neither at the start nor when a shell brings it to the front again."""
+    """Taking the terminal throws no key away that was typed before."""
     there = top()
     there.type("q")
     assert there.wait() == 0
