@@ -55,7 +55,7 @@ def _serves(arguments: Sequence[str]) -> bool:
         if word == "--config":
             next(words, None)
         elif not word.startswith("-"):
-            return word == "serve" and not {"--help", "--version"} & {*arguments}
+            return word == "serve" and not {"-h", "--help", "--version"} & {*arguments}
     return False
 
 

@@ -150,12 +150,12 @@ def everywhere(*, takes_config: bool = True) -> list[click.Parameter]:
             help="the configuration, in TOML; default: what TIDEGATE_CONFIG names, else ./tidegate.toml, else "
             "/etc/tidegate/tidegate.toml",
         ),
-        _printing("--version", "print the version and exit", lambda _: VERSION),
-        _printing("--help", "print this and exit", click.Context.get_help),
+        _printing(["--version"], "print the version and exit", lambda _: VERSION),
+        _printing(["-h", "--help"], "print this and exit", click.Context.get_help),
     ]
 
 
-def _printing(name: str, words: str, text: Callable[[click.Context], str]) -> click.Option:
+def _printing(names: list[str], words: str, text: Callable[[click.Context], str]) -> click.Option:
     """Return an option that prints something in place of all else."""
 
     def print_it(ctx: click.Context, _: click.Parameter, value: bool) -> None:
@@ -163,7 +163,7 @@ def _printing(name: str, words: str, text: Callable[[click.Context], str]) -> cl
             click.echo(text(ctx).encode())  # whatever the locale
             ctx.exit()
 
-    return click.Option([name], is_flag=True, is_eager=True, expose_value=False, callback=print_it, help=words)
+    return click.Option(names, is_flag=True, is_eager=True, expose_value=False, callback=print_it, help=words)
 
 
 def _note_config(ctx: click.Context, _: click.Parameter, value: Path | None) -> None:

@@ -21,6 +21,9 @@ from server.base import log
 from server.base.terminal import Terminal
 from server.base.worker import start_thread
 
+SAME_SECONDS = 0.2
+"""A signal that comes once more so soon is the same one: who ends a whole group, as GNU timeout does, sends it to the
+server and to its group."""
 TERMINAL_SECONDS = 1.0
 """How often a server in the foreground of a terminal looks whether that is still there."""
 
@@ -36,11 +39,11 @@ def drain_on_signals(
     """Within the block, SIGTERM or SIGINT calls `ending` in the handler, and `drain` on the trio thread.
 
     When that has not ended the process after `timeout_seconds`, it exits 0 all the same: what is left is on disk.
-    `in_hand` tells what that is, for a last line by `say_last`. A second signal says so and exits 1 at once. Made
-    inside `trio.run`, on the main thread. Raises NoThread.
+    `in_hand` tells what that is, for a last line by `say_last`. A second signal says so and exits 1 at once, unless it
+    is the first one again (SAME_SECONDS). Made inside `trio.run`, on the main thread. Raises NoThread.
     """
     token = trio.lowlevel.current_trio_token()
-    signalled: list[int] = []
+    signalled: list[tuple[int, float]] = []
     begun: SimpleQueue[int] = SimpleQueue()  # a handler may interrupt another one's `put`
 
     def give_up() -> None:
@@ -51,10 +54,13 @@ def drain_on_signals(
 
     def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  # the signature of a handler
         ending()
+        now = time.monotonic()
+        if signalled and signalled[0][0] == number and now - signalled[0][1] < SAME_SECONDS:
+            return
         if signalled:
             say_last(f"a second signal ends the drain; left in hand: {in_hand()}")
             os._exit(1)
-        signalled.append(number)
+        signalled.append((number, now))
         begun.put(number)
         token.run_sync_soon(drain)
 

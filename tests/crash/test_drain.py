@@ -15,7 +15,7 @@ from tests.support.client import item
 from tests.support.config import TOKEN, source
 from tests.support.ledger import calls, check_identity, pending, read_books, shut_gate, statuses, totals
 from tests.support.load import SECTIONS, SOURCES, Load, check_books, check_calls
-from tests.support.server import Children
+from tests.support.server import Child, Children
 from tests.support.waiting import HANG_SECONDS, eventually
 
 SHORT_DEADLINE = "[limits]\ndrain_timeout_seconds = 1\n"
@@ -86,10 +86,16 @@ def test_a_second_signal_ends_the_drain(children: Children, second: signal.Signa
         eventually(lambda: calls(child))
         child.signal(signal.SIGTERM)
         child.wait_for_line("draining")
-        child.signal(second)
+        eventually(lambda: _signalled_until_ended(child, second))
         assert child.wait() == 1
     [line] = child.errors
     assert line.startswith("a second signal ends the drain; left in hand: processors of worked")
+
+
+def _signalled_until_ended(child: Child, number: signal.Signals) -> bool:
+    """Signal a server that has not ended; return whether it has. What comes at once after the first signal is that."""
+    child.signal(number)
+    return child.has_ended
 
 
 @pytest.mark.parametrize(("signals", "status"), [(1, 0), (2, 1)])

@@ -94,10 +94,11 @@ def called(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
 def test_help_and_version_everywhere(command: str, capsys: Capture) -> None:
-    """Every command has --help and --version, on stdout, with exit code 0."""
+    """Every command has --help, or -h, and --version, on stdout, with exit code 0."""
     before = [command] if command else []
-    assert main([*before, "--help"]) == 0
-    assert capsys.readouterr().out.startswith("Usage: tidegate")
+    for name in ("--help", "-h"):
+        assert main([*before, name]) == 0
+        assert capsys.readouterr().out.startswith("Usage: tidegate")
     assert main([*before, "--version"]) == 0
     assert capsys.readouterr() == (f"tidegate {server.__version__}\n", "")
 

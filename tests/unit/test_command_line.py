@@ -305,6 +305,7 @@ def test_every_declaration_imports_only_grammar() -> None:
         ("--config=x serve", True),
         ("serve --config x --log-format json", True),
         ("serve --help", False),
+        ("serve -h", False),
         ("--config serve check", False),
         ("check --config serve", False),
         ("send serve", False),
