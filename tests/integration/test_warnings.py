@@ -1,11 +1,14 @@
 """What a real server tells of its state: warnings of readiness, gauges, and the log of a store that refuses."""
 
+import random
 from pathlib import Path
 
 import pytest
 
 from tests.support.client import item
+from tests.support.clocks import Clocks
 from tests.support.config import source
+from tests.support.ledger import pending
 from tests.support.server import Child, Children
 from tests.support.waiting import eventually
 
@@ -44,6 +47,25 @@ def test_a_stuck_source_is_told(children: Children) -> None:
         found = child.metrics()
         assert found['tidegate_source_stuck{source="fails"}'] == 1
         assert found['tidegate_source_stuck{source="works"}'] == 0
+
+
+def test_a_week_left_is_told(children: Children, tmp_path: Path) -> None:
+    """A store that is full within a week at the rate of the last hour: a warning, and a gauge that says when; not
+    before the rate is known."""
+    gauge, clocks = "tidegate_store_full_timestamp_seconds", Clocks(tmp_path / "clocks")
+    storage = f"[storage]\nmap_size_bytes = {64 * 2**20}\n"
+    with children(storage + source("demo"), launch=["--clocks", str(clocks.path)]) as child:
+        for number in range(8):
+            large = random.Random(number).randbytes(500_000).hex()
+            assert child.post("demo", item(f"id-{number}", text=large)).status == 200
+        eventually(lambda: pending(child, "demo") == 0)
+        assert "store_week_left" not in warnings(child)
+        assert gauge not in child.metrics()
+        assert child.stop() == 0
+        clocks.pass_hours(1)
+        child.start()  # it looks ahead at once, and then every minute
+        eventually(lambda: "store_week_left" in warnings(child))
+        assert 0 < child.metrics()[gauge] - clocks.wall_ms / 1000 < 7 * 86_400
 
 
 def test_a_refused_reload_is_told(children: Children) -> None:

@@ -51,6 +51,20 @@ async def test_steps_rest_as_they_worked(autojump_clock: trio.testing.MockClock)
     assert steps.begun == pytest.approx([0, 10, 20, 35])
 
 
+async def test_callers_take_turns(autojump_clock: trio.testing.MockClock) -> None:
+    """Of two who ask for step after step neither waits for more than one of the other's."""
+    pace, order = Pace(Worker("steps"), trio.lowlevel.checkpoint, idle_seconds_max=3, rests=1), list[str]()
+
+    async def go_on(name: str) -> None:
+        for _ in range(3):
+            await pace.step(order.append, name)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(go_on, "a")
+        nursery.start_soon(go_on, "b")
+    assert order in (["a", "b"] * 3, ["b", "a"] * 3)
+
+
 async def test_a_failed_step_rests_too(autojump_clock: trio.testing.MockClock) -> None:
     """Its error is raised, and the next one begins as if it had been done."""
     steps = Clocked(autojump_clock, idle_seconds_max=3, rests=1, rest_seconds_max=10)
