@@ -99,10 +99,10 @@ class Listing:
             while query is not None and not self._interrupt.is_interrupted:
                 values, page = page_of(self._reader, query, payloads=self._payloads)
                 looked += page.looked
-                if values:
+                if page.records:
                     progress.clear()
                     yield from values
-                    self._place = int(str(values[-1]["number"]))
+                    self._place = page.records[-1].number
                 query = page.following
                 if query is not None:
                     self._place = query.after if query.oldest_first else query.before

@@ -19,7 +19,7 @@ from server.cli.interrupt import Interruptible
 from server.cli.output import print_json
 from server.cli.progress import Progress
 from server.cli.reading import open_store
-from server.intake.events import build_events, rfc3339
+from server.intake.events import each_event, rfc3339
 from server.observe.exports import export_rows
 from storage.frozen import frozen
 from storage.read.query import EventQuery
@@ -148,7 +148,7 @@ def _export(reader: Reader, query: EventQuery, writer: RowWriter, interrupt: Int
     with Progress("events looked through", max(query.before - 1 - start, 0)) as progress:
         more = True
         while more and not interrupt.is_interrupted:
-            page = reader.select(following, build=build_events, bodies=True)
+            page = reader.select(following, build=each_event, bodies=True)
             writer.write(list(export_rows(page.records)))
             for record in page.records:
                 counts.setdefault(record.numbered.deliveries.source_id, Counter())[record.status.label] += 1

@@ -1,7 +1,7 @@
 """`tail`: the newest events, and with `-f` what comes, as it comes. It reads the store, and asks no server."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,7 @@ class Tail:
         self.after = end - 1
         return found[::-1]
 
-    def show_what_came(self, show: Callable[[Sequence[Value]], None]) -> None:
+    def show_what_came(self, show: Callable[[Iterable[Value]], None]) -> None:
         """Show all that has come."""
         end = self._reader.end()
         query: EventQuery | None = replace(self._query, after=self.after, before=end, oldest_first=True)
@@ -88,12 +88,12 @@ class Tail:
             self.after = end - 1 if query is None else query.after
 
 
-def _print_lines(values: Sequence[Value]) -> None:
+def _print_lines(values: Iterable[Value]) -> None:
     print_bytes(as_lines(values))
     sys.stdout.buffer.flush()
 
 
-def _print_table(values: Sequence[Value]) -> None:
+def _print_table(values: Iterable[Value]) -> None:
     """Print a line for each, in columns that do not wait for what comes."""
     print_bytes(b"".join(_line(value) for value in values))
     sys.stdout.buffer.flush()

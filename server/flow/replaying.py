@@ -25,7 +25,7 @@ from server.flow.committer import Committer
 from server.flow.consumer import REQUEUED_EVENTS_MAX
 from server.flow.engine import Engine
 from server.flow.source_state import SourceState
-from server.intake.events import build_events
+from server.intake.events import each_event
 from server.intake.intake import Admission
 from server.intake.replays import again, target_refusal
 from storage.deliveries import Deliveries, NumberedDeliveries, merged
@@ -75,7 +75,7 @@ class Count:
         """Count a page; return whether there is another."""
         if self._following is None or self.events == self._limit:
             return False
-        page = reader.select(self._following, build=build_events, bodies=True)
+        page = reader.select(self._following, build=each_event, bodies=True)
         for record in page.records:
             if self.events != self._limit:
                 self.gone += is_gone(record)
@@ -245,7 +245,7 @@ def next_step(reader: Reader, found: Replay, now_ms: int) -> Step:
         return Step(None, replace(found, state=DONE))
     page = reader.select(
         replace(found.query, after=found.after, limit=None),
-        build=build_events,
+        build=each_event,
         bodies=True,
         events_max=STEP_EVENTS_MAX if left is None else min(left, STEP_EVENTS_MAX),
         looks_max=STEP_LOOKS_MAX,

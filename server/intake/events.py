@@ -1,9 +1,9 @@
 """The reading side: builds normalised events from stored facts and archived bodies. Decides nothing anew."""
 
-from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import groupby
 from types import MappingProxyType
 from typing import Any
 
@@ -22,15 +22,22 @@ SHARED_KEYS = ("context", "integrations")
 def build_events(
     numbered: NumberedDeliveries, positions: Sequence[int], results: Mapping[int, object] = NO_RESULTS
 ) -> list[dict[str, object]]:
-    """Return the events at these ascending positions, each with the contract's nine fields in order.
+    """Return the events at these positions, ascending or descending, each with the contract's nine fields in order.
 
     A position in `results` gives its event a tenth field, `result`. All objects are new, and no two events of one call
     share any. `payload` is None if no body was kept, or the event was forgotten: there is null in its place.
     """
+    return list(each_event(numbered, positions, results))
+
+
+def each_event(
+    numbered: NumberedDeliveries, positions: Sequence[int], results: Mapping[int, object] = NO_RESULTS
+) -> Iterator[dict[str, object]]:
+    """Yield what `build_events` returns, built one by one: who keeps none of them needs the memory of one, though many
+    have a large part in common."""
     deliveries = numbered.deliveries
     event_ids = numbered.event_ids()
     places = numbered.places_of([numbered.first + position for position in positions])
-    events = []
     for place, mine in _by_delivery(places, positions):
         received_at = rfc3339(deliveries.received_at_ms[place])
         own_id = delivery_id(numbered.first_of(place), numbered.suffix)
@@ -48,16 +55,15 @@ def build_events(
             }
             if position in results:
                 event["result"] = results[position]
-            events.append(event)
-    return events
+            yield event
 
 
 def _by_delivery(places: Sequence[int], positions: Sequence[int]) -> Iterator[tuple[int, Sequence[int]]]:
     """Yield each delivery's place, and those of these positions that are in it."""
     start = 0
-    while start < len(places):
-        stop = bisect_right(places, places[start], start)
-        yield places[start], positions[start:stop]
+    for place, same in groupby(places):
+        stop = start + len(list(same))
+        yield place, positions[start:stop]
         start = stop
 
 
@@ -92,34 +98,34 @@ def _meta(numbered: NumberedDeliveries, place: int, delivery_id: str, position: 
     return meta
 
 
-def _payloads(deliveries: Deliveries, place: int, positions: Sequence[int]) -> list[object]:
-    """Parse the body of one delivery; return the payloads of its events at these positions."""
+def _payloads(deliveries: Deliveries, place: int, positions: Sequence[int]) -> Iterator[Any]:
+    """Parse the body of one delivery; yield the payloads of its events at these positions. An item is filled in when
+    its turn comes, and let go of then."""
     body = deliveries.bodies[place]
     if not body:
-        return [None] * len(positions)
+        yield from [None] * len(positions)
+        return
     parsed = orjson.loads(body)
-    chosen = _of_batch(deliveries, parsed, positions) if deliveries.batched[place] else [parsed]
-    return [
-        item["payload"] if item is not None and deliveries.payload_from[position] == PAYLOAD_KEY else item
-        for item, position in zip(chosen, positions, strict=True)
-    ]
+    is_batch, shared = deliveries.batched[place], {}
+    if is_batch and deliveries.source_type == "segment":
+        shared = _shared(parsed)
+    items = stored_items(deliveries.source_type, parsed) if is_batch else [parsed]
+    payload_from, indexes = deliveries.payload_from, deliveries.indexes
+    for position in positions:
+        index = indexes[position] if is_batch else 0
+        item, items[index] = items[index], None
+        if item is None:  # the event was forgotten
+            yield None
+            continue
+        for name, written in shared.items():
+            _fill_in(item, name, written)
+        yield item["payload"] if payload_from[position] == PAYLOAD_KEY else item
 
 
-def _of_batch(deliveries: Deliveries, parsed: Any, positions: Sequence[int]) -> list[Any]:
-    items = stored_items(deliveries.source_type, parsed)
-    chosen = [items[deliveries.indexes[position]] for position in positions]
-    if deliveries.source_type == "segment":
-        _fill_in_all([item for item in chosen if item is not None], parsed)
-    return chosen
-
-
-def _fill_in_all(items: list[dict[str, object]], batch: dict[str, object]) -> None:
-    for name in SHARED_KEYS:
-        common = batch.get(name)
-        if isinstance(common, dict):
-            written = orjson.dumps(common)
-            for item in items:
-                _fill_in(item, name, written)
+def _shared(batch: Mapping[str, object]) -> dict[str, bytes]:
+    """Return, as JSON, what a batch gives for all of its items."""
+    given = {name: batch.get(name) for name in SHARED_KEYS}
+    return {name: orjson.dumps(common) for name, common in given.items() if isinstance(common, dict)}
 
 
 def _fill_in(item: dict[str, object], name: str, written: bytes) -> None:

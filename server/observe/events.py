@@ -1,10 +1,11 @@
 """Events as lists show them: the same facts for the commands and the admin side, as JSON-able values."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby, repeat
 
 from server.base.aside import give_way
 from server.base.json_text import json_text
-from server.intake.events import build_events, rfc3339
+from server.intake.events import each_event, rfc3339
 from server.observe.receipts import Value, archive, discarded
 from storage.deliveries import NumberedDeliveries
 from storage.model import EventRecord
@@ -12,6 +13,9 @@ from storage.read.query import EventQuery
 from storage.read.reader import Reader
 from storage.read.scan import PAGE_EVENTS_MAX, PAGE_LOOKS_MAX, EventPage
 from storage.statuses import PENDING_STATUSES, EventStatus, outcome_of
+
+Text = tuple[int, bytes]
+"""An event's number, and what lists show of it as JSON."""
 
 COLUMNS = (
     "number",
@@ -39,23 +43,59 @@ def page_of(
     events_max: int = PAGE_EVENTS_MAX,
     looks_max: int = PAGE_LOOKS_MAX,
     known: Sequence[NumberedDeliveries] = (),
-) -> tuple[list[Value], EventPage]:
-    """Return the next page of a query as values, and as it was read. `payloads`: they are among the values. `known`: as
-    `Reader.select` takes it."""
+) -> tuple[Iterator[Value], EventPage]:
+    """Return the next page of a query: its values, each made when it is asked for, and the page as it was read.
+    `payloads`: they are among the values. `known`: as `Reader.select` takes it."""
     page = reader.select(
-        query, build=build_events, bodies=payloads, events_max=events_max, looks_max=looks_max, known=known
+        query, build=each_event, bodies=payloads, events_max=events_max, looks_max=looks_max, known=known
     )
-    return [event_value(record, payload=payloads) for record in _giving_way(page.records)], page
+    return _values(page.records, payloads=payloads), page
 
 
-def _giving_way(records: Iterable[EventRecord]) -> Iterator[EventRecord]:
-    for record in records:
+def texts_of(
+    reader: Reader,
+    query: EventQuery,
+    *,
+    payloads: bool,
+    events_max: int,
+    looks_max: int,
+    bytes_max: int,
+    known: Sequence[NumberedDeliveries] = (),
+) -> tuple[list[Text], EventQuery | None, int]:
+    """Return the next page of a query, each event with its number and as JSON, the query for what comes next, and how
+    many events were looked at. A page ends behind the event whose text is the first that exceeds `bytes_max`."""
+    values, page = page_of(reader, query, payloads=payloads, events_max=events_max, looks_max=looks_max, known=known)
+    found: list[Text] = []
+    size = 0
+    for record, value in zip(page.records, values, strict=True):
+        text = json_text(value)
+        found.append((record.number, text))
+        size += len(text)
+        if size > bytes_max and len(found) < len(page.records):
+            return found, query.behind(record.number), page.looked
+    return found, page.following, page.looked
+
+
+def _values(records: Sequence[EventRecord], *, payloads: bool) -> Iterator[Value]:
+    for record, payload in _with_payloads(records) if payloads else zip(records, repeat(None), strict=False):
         give_way()
-        yield record
+        value = event_value(record)
+        yield value | {"payload": payload} if payloads else value
 
 
-def event_value(record: EventRecord, *, payload: bool = False) -> Value:
-    """Return what lists show of an event. `outcome` is `pending` or `deferred` while there is none."""
+def _with_payloads(records: Iterable[EventRecord]) -> Iterator[tuple[EventRecord, object]]:
+    """Yield each with its payload, None where its body has left. A body is parsed once for all neighbours of its
+    delivery."""
+    for _, group in groupby(records, key=lambda record: id(record.numbered)):
+        those = list(group)
+        events = each_event(those[0].numbered, [record.position for record in those])
+        for record, event in zip(those, events, strict=True):
+            yield record, event["payload"] if record.has_body else None
+
+
+def event_value(record: EventRecord) -> Value:
+    """Return what lists show of an event, without its payload. `outcome` is `pending` or `deferred` while there is
+    none."""
     numbered, position = record.numbered, record.position
     delivery = numbered.deliveries
     found: Value = {
@@ -77,8 +117,6 @@ def event_value(record: EventRecord, *, payload: bool = False) -> Value:
         found |= {"error": record.detail.get("error")} | discarded(record)
     if delivery.replay_of:
         found["replay_of"] = delivery.replay_of[position]
-    if payload:
-        found["payload"] = build_events(numbered, [position])[0]["payload"] if record.has_body else None
     return found | archive(record)
 
 

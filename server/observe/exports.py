@@ -5,7 +5,7 @@ from itertools import groupby
 from typing import Any
 
 from server.base.json_text import json_text
-from server.intake.events import build_events, rfc3339
+from server.intake.events import each_event, rfc3339
 from server.observe.receipts import Value, archive
 from storage.model import EventRecord
 from storage.statuses import PENDING_STATUSES, EventStatus
@@ -50,7 +50,7 @@ def export_rows(records: Sequence[EventRecord]) -> Iterator[Value]:
     for _, group in groupby(records, key=lambda record: id(record.numbered)):
         those = list(group)
         results = {each.position: each.detail["result"] for each in those if "result" in each.detail}
-        events = build_events(those[0].numbered, [each.position for each in those], results)
+        events = each_event(those[0].numbered, [each.position for each in those], results)
         for record, event in zip(those, events, strict=True):
             yield _row(record, event)
 

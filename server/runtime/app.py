@@ -14,7 +14,7 @@ from server.config.load import Config
 from server.flow.runner import Function
 from server.flow.trust import foreseen
 from server.http.admin.command_routes import Commands
-from server.http.admin.event_routes import Finding
+from server.http.admin.finding import Finding
 from server.http.admin.routes import build_admin_app
 from server.http.asgi.routes import build_public_app
 from server.http.fast.event_loop import FastIntake

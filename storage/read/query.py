@@ -1,6 +1,7 @@
 """What is looked for among all events: a pure description, for whoever lists, exports or changes many of them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from storage.frozen import frozen
 from storage.statuses import EventStatus
@@ -51,3 +52,7 @@ class EventQuery:
         """Whether more is asked than what heads and statuses tell."""
         asked = (self.event_type, self.event_id, self.id_prefix, self.provider_id, self.since_ms, self.until_ms)
         return bool(self.where) or any(each is not None for each in asked)
+
+    def behind(self, number: int) -> "EventQuery":
+        """Return the query for what comes behind this event, in its order; as many of it as of this one."""
+        return replace(self, after=number) if self.oldest_first else replace(self, before=number)

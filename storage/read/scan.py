@@ -30,7 +30,7 @@ PAGE_BODY_BYTES_MAX = 8 * 2**20
 PAGE_LOOKS_MAX = 20_000
 """Events and blocks that are looked at for one page: some tenths of a second, if all of them must be built."""
 
-Build = Callable[[NumberedDeliveries, Sequence[int]], Sequence[Mapping[str, object]]]
+Build = Callable[[NumberedDeliveries, Sequence[int]], Iterable[Mapping[str, object]]]
 """Builds the normalised events at these positions."""
 Record = LogHead | NumberedDeliveries
 """Deliveries that follow one another, as they are stored or as they are known."""

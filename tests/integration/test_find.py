@@ -6,20 +6,22 @@ import io
 import json
 import signal
 import subprocess
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing, contextmanager
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode
 
+import orjson
 import pytest
 import trio
 import trio.testing
 
 from server.base.worker import Worker
-from server.http.admin.event_routes import Finding
+from server.http.admin.finding import ANSWER_BYTES_MAX, Finding
+from server.observe.events import page_of
 from storage.codec.index_rows import GRANULE
 from storage.lmdb_store.environment import Store
 from storage.model import Group
@@ -30,7 +32,7 @@ from storage.read.snapshot import Snapshots
 from storage.statuses import EventStatus
 from tests.support.config import source
 from tests.support.server import Child, Children
-from tests.support.store import numbered, opened, outcome
+from tests.support.store import changed, numbered, opened, outcome
 from tests.support.waiting import HANG_SECONDS, eventually
 
 pytestmark = pytest.mark.xdist_group("find")  # one server for all of them
@@ -120,6 +122,41 @@ def test_payloads_come_when_asked_for(server: Child) -> None:
     assert "payload" not in listed(server, event_id="id-3")["events"][0]
     assert listed(server, event_id="id-3", payload="true")["events"][0]["payload"] == {"n": 3, "t": "3"}
     assert listed(server, outcome="dead", limit=1)["events"][0]["error"]
+
+
+@pytest.mark.parametrize("order", ["newest", "oldest"])
+async def test_large_payloads_come_in_short_pages(tmp_path: Path, order: str) -> None:
+    """A page ends with the event that exceeds the bytes of an answer, and the pages together have every event once."""
+    body = b'{"t":"%b"}' % (b"x" * (ANSWER_BYTES_MAX * 2 // 5))
+    with opened(tmp_path / "store") as (store, writer):
+        writer.write(Group([numbered(number, 1, body=body) for number in range(1, 8)]))
+        reader, worker = Reader(store), Worker("find")
+        finding = following_to(8, (reader, reader), (worker, worker), idle=trio.lowlevel.checkpoint)
+        query: EventQuery | None = EventQuery(oldest_first=order == "oldest")
+        pages: list[list[int]] = []
+        while query is not None:
+            texts, query, _ = await finding.find(query, 500, payloads=True)
+            pages.append([json.loads(text)["number"] for text in texts])
+    numbers = range(1, 8) if order == "oldest" else range(7, 0, -1)
+    assert pages == [[*numbers[:3]], [*numbers[3:6]], [*numbers[6:]]]
+
+
+def test_a_list_parses_a_body_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many events of a delivery are listed, newest or oldest first, with the payload of each."""
+    body, parsed = b'[{"n":0},{"n":1},{"n":2}]', list[bytes]()
+
+    def loads(text: bytes) -> Any:
+        parsed.append(text)
+        return json.loads(text)
+
+    with opened(tmp_path / "store") as (store, writer):
+        append = numbered(1, 3, body=body)
+        writer.write(Group([replace(append, numbered=changed(append.numbered, batched=[True], indexes=[0, 1, 2]))]))
+        monkeypatch.setattr("server.intake.events.orjson", SimpleNamespace(loads=loads, dumps=orjson.dumps))
+        for oldest_first, order in ((True, [0, 1, 2]), (False, [2, 1, 0])):
+            values, _ = page_of(Reader(store), EventQuery(oldest_first=oldest_first), payloads=True)
+            assert [value["payload"] for value in values] == [{"n": each} for each in order]
+    assert parsed == [body, body]
 
 
 @pytest.mark.parametrize(
@@ -372,16 +409,15 @@ async def test_followers_are_not_told_what_left_meanwhile(tmp_path: Path, monkey
 
 
 async def test_a_step_of_followers_gives_way_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At each event that is read, and at each that is written for them."""
+    """At each event that is told."""
     given = list[str]()
-    for name in ("observe.events", "http.admin.event_routes"):
-        monkeypatch.setattr(f"server.{name}.give_way", partial(given.append, name))
+    monkeypatch.setattr("server.observe.events.give_way", lambda: given.append("way"))
     with opened(tmp_path / "store") as (store, writer):
         writer.write(Group([numbered(1, 3)]))
         reader, worker = Reader(store), Worker("tail")
         finding = following_to(4, (reader, reader), (worker, worker), idle=trio.lowlevel.checkpoint)
         await finding.follow_on(EventQuery(oldest_first=True), 4, payloads=False)
-    assert Counter(given) == {"observe.events": 3, "http.admin.event_routes": 3}
+    assert given == ["way"] * 3
 
 
 async def test_followers_wait_until_deliveries_have_answers(autojump_clock: trio.testing.MockClock) -> None:

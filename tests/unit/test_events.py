@@ -1,12 +1,14 @@
 """The reading side: payloads, what a batch fills in, and that no two events share anything."""
 
+import tracemalloc
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import orjson
 
 from server.base.source import Source
-from server.intake.events import build_events, rfc3339
+from server.intake.events import build_events, each_event, rfc3339
 from server.intake.headers import scan
 from server.intake.intake import DeliveryHead, IntakeLimits, read
 from storage.deliveries import PAYLOAD_KEY, WHOLE_ITEM, Deliveries, NumberedDeliveries, merged
@@ -114,3 +116,18 @@ def test_times_are_utc_with_milliseconds() -> None:
     assert rfc3339(0) == "1970-01-01T00:00:00.000Z"
     assert rfc3339(NOW_MS) == "2026-07-01T12:00:00.123Z"
     assert rfc3339(1_782_907_199_999) == "2026-07-01T11:59:59.999Z"
+
+
+def test_events_need_no_memory_of_one_another() -> None:
+    """Who takes them one by one needs no more for a hundred, each with a large context of its own, than for a few."""
+    context = {"context": {"text": "x" * 300_000}}
+    kept = stored(SEGMENT, {"batch": [{"type": "page", "messageId": str(at)} for at in range(100)]} | context)
+    tracemalloc.start()
+    try:
+        events: Iterator[Any] = each_event(kept, range(kept.count))
+        sizes = [len(event["payload"]["context"]["text"]) for event in events]
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert sizes == [300_000] * 100
+    assert peak < 15_000_000

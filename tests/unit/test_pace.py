@@ -51,7 +51,7 @@ async def test_steps_rest_as_they_worked(autojump_clock: trio.testing.MockClock)
     assert steps.begun == pytest.approx([0, 10, 20, 35])
 
 
-async def test_callers_take_turns(autojump_clock: trio.testing.MockClock) -> None:
+async def test_callers_take_turns_by_steps(autojump_clock: trio.testing.MockClock) -> None:
     """Of two who ask for step after step neither waits for more than one of the other's."""
     pace, order = Pace(Worker("steps"), trio.lowlevel.checkpoint, idle_seconds_max=3, rests=1), list[str]()
 

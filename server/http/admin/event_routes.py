@@ -1,54 +1,31 @@
 """`/events` and `/tail`: what there is, page by page, and what comes, as it comes.
 
-Both read the store by number in threads of their own, a bounded piece at a time: they take nothing from what is on its
-way into it. A follower is woken when something was committed, reads what has come since its number, and sends that; so
-one that is slow has no queue that could grow, and one that does not read is disconnected. Who keeps up finds the last
-deliveries in memory: what became of them is read, and not their records.
+A follower is woken when something was committed, reads what has come since its number, and sends that; so one that is
+slow has no queue that could grow, and one that does not read is disconnected.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 
 import trio
 from quart import Response
 from quart_trio import QuartTrio
 
-from server.base.aside import give_way
 from server.base.json_text import json_text
-from server.base.pace import Pace
 from server.base.refusal import Refusal, refuse
-from server.base.worker import Worker
 from server.http.admin import params
+from server.http.admin.finding import Finding
 from server.http.admin.view import Refused, query_string, scope, unwrap
 from server.http.answer import Answer
 from server.http.asgi.routes import response
 from server.http.head import Fields
 from server.http.operation import Content, Parameter, json_of, operation
 from server.observe.event_query import BadQuery, number_of, query_of
-from server.observe.events import as_lines, page_of
 from server.observe.json_schema import COUNT, TEXT, one_of
-from server.observe.receipts import Value
-from storage.codec.log_record import split_log
 from storage.errors import StoreError
 from storage.read.query import EventQuery
-from storage.read.reader import Reader
-from storage.read.recent import Recent
 from storage.read.scan import PAGE_EVENTS_MAX
 
-LOOKS_MAX = 100_000
-"""Events looked at for one request, if what it asks for is rare: it says where to go on."""
-LOOKS_AT_ONCE = 5_000
-"""Of these, in one step."""
-FIND_RESTS, FIND_IDLE_SECONDS_MAX = 1, 0.02
-"""A rest is as long as what it follows: so scans take no more than half of a core from what serves deliveries. Somebody
-waits for the answer, so a step waits no longer than this for deliveries."""
-TAIL_RESTS, TAIL_IDLE_SECONDS_MAX = 4, 0.1
-"""All followers together take a fifth of a core, and less while deliveries never rest."""
-REST_SECONDS_MAX = 1.0
-TAIL_EVENTS_AT_ONCE, TAIL_LOOKS_AT_ONCE = 100, 500
-"""In one step: mostly some milliseconds. Fewer cost more each, since nothing of theirs is in the caches after a rest:
-with twenty at once an event took twice the CPU."""
 EVENTS_SHOWN = 100
 """In an answer, if nobody says how many."""
 FOLLOWERS_MAX = 16
@@ -87,61 +64,6 @@ LIST_OPTIONS = (
 """What the two routes take, as the document says it."""
 FORMATS = ("json", "ndjson")
 NO_OR_YES = ("false", "true")
-
-
-class Finding:
-    """What the two routes need. The first reader is used in the worker `find`, the second one in `tail`."""
-
-    def __init__(
-        self,
-        readers: tuple[Reader, Reader],
-        workers: tuple[Worker, Worker],
-        now_ms: Callable[[], int],
-        *,
-        end: Callable[[], int],
-        committed: Callable[[], Awaitable[None]],
-        recent: Recent,
-        idle: Callable[[], Awaitable[None]],
-    ) -> None:
-        """`end` tells the number after the last event in the store; `committed` returns when it may have changed,
-        `idle` when no delivery waits for its answer. `recent`: what came into the store last."""
-        self._reader, self._tail_reader = readers
-        find, tail = workers
-        self._finding = Pace(
-            find, idle, idle_seconds_max=FIND_IDLE_SECONDS_MAX, rests=FIND_RESTS, rest_seconds_max=REST_SECONDS_MAX
-        )
-        self._following = Pace(
-            tail, idle, idle_seconds_max=TAIL_IDLE_SECONDS_MAX, rests=TAIL_RESTS, rest_seconds_max=REST_SECONDS_MAX
-        )
-        self.now_ms = now_ms
-        self.end = end
-        self.committed = committed
-        self.recent = recent
-
-    async def find(
-        self, query: EventQuery, events_max: int, *, payloads: bool
-    ) -> tuple[list[Value], EventQuery | None, int]:
-        """Return what was found, the query to go on with, and how many events were looked at."""
-        found: list[Value] = []
-        looked = 0
-        following: EventQuery | None = query
-        while following is not None and len(found) < events_max and looked < LOOKS_MAX:
-            left = events_max - len(found)
-            values, page = await self._finding.step(
-                partial(page_of, self._reader, following, payloads=payloads, events_max=left, looks_max=LOOKS_AT_ONCE)
-            )
-            found += values
-            looked += page.looked
-            following = page.following
-        return found, following, looked
-
-    async def follow_on(self, query: EventQuery, end: int, *, payloads: bool) -> tuple[list[bytes], EventQuery]:
-        """Return the first few events before `end` as followers get them, and the query for what comes after them."""
-        forgettings, some = self.recent.forgettings, replace(query, before=end)
-        texts, following = await self._following.step(_read_tail, self._tail_reader, some, payloads, self.recent)
-        if forgettings != self.recent.forgettings:  # memory may have told what has left meanwhile
-            texts, following = await self._following.step(_read_tail, self._tail_reader, some, payloads, Recent())
-        return texts, replace(query, after=end - 1 if following is None else following.after)
 
 
 def add_events(app: QuartTrio, finding: Finding) -> None:
@@ -224,11 +146,13 @@ def _described(given: Mapping[str, Sequence[str]], now_ms: int) -> EventQuery | 
         return refuse("invalid_request", str(error))
 
 
-def _answer(values: Sequence[Value], query: EventQuery | None, looked: int, form: str) -> Answer:
+def _answer(texts: Sequence[bytes], query: EventQuery | None, looked: int, form: str) -> Answer:
     following = None if query is None else {"after": query.after} if query.oldest_first else {"before": query.before}
     if form == "json":
-        return Answer(200, json_text({"events": values, "next": following, "looked_at": looked}))
-    return Answer(200, as_lines(values), headers=((b"content-type", b"application/x-ndjson"), *next_header(following)))
+        rest = json_text({"next": following, "looked_at": looked})
+        return Answer(200, b'{"events":[%b],%b' % (b",".join(texts), rest[1:]))
+    lines = b"".join(b"%b\n" % text for text in texts)
+    return Answer(200, lines, headers=((b"content-type", b"application/x-ndjson"), *next_header(following)))
 
 
 def next_header(following: Mapping[str, int | None] | None) -> Sequence[tuple[bytes, bytes]]:
@@ -272,26 +196,6 @@ async def _follow(finding: Finding, query: EventQuery, *, payloads: bool) -> Asy
                     await trio.sleep(FOLLOW_SECONDS)
     except StoreError as error:  # nothing else can be answered any more
         yield b"event: error\ndata: %b\n\n" % json_text({"code": "storage_failed", "message": str(error)})
-
-
-def _read_tail(
-    reader: Reader, query: EventQuery, payloads: bool, recent: Recent
-) -> tuple[list[bytes], EventQuery | None]:
-    """In a worker: return a few events as followers get them, and the query for the rest."""
-    found, page = page_of(
-        reader,
-        query,
-        payloads=payloads,
-        events_max=TAIL_EVENTS_AT_ONCE,
-        looks_max=TAIL_LOOKS_AT_ONCE,
-        known=list(split_log(recent.since(query.after + 1))),
-    )
-    return list(map(_as_told, found)), page.following
-
-
-def _as_told(value: Value) -> bytes:
-    give_way()
-    return b"id: %b\ndata: %b\n\n" % (str(value["number"]).encode(), json_text(value))
 
 
 def _sign_of_life(number: int) -> bytes:

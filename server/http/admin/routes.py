@@ -14,7 +14,8 @@ from server.http.admin import guard as admin_guard
 from server.http.admin import params
 from server.http.admin.command_routes import NO_SOURCE, Commands, add_commands
 from server.http.admin.dead_routes import add_dead
-from server.http.admin.event_routes import Finding, add_events
+from server.http.admin.event_routes import add_events
+from server.http.admin.finding import Finding
 from server.http.admin.lookup_routes import ReasonsOf, add_lookups
 from server.http.admin.openapi import document, shown_path
 from server.http.admin.page_routes import add_page
