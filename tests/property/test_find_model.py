@@ -216,4 +216,4 @@ def test_what_is_known_is_found_as_stored(
 def shown(reader: Reader, query: EventQuery, known: Sequence[NumberedDeliveries]) -> object:
     """All that a page says."""
     values, page = page_of(reader, query, payloads=True, known=known)
-    return values, page.following, page.looked
+    return list(values), page.following, page.looked
