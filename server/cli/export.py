@@ -149,7 +149,7 @@ def _export(reader: Reader, query: EventQuery, writer: RowWriter, interrupt: Int
         more = True
         while more and not interrupt.is_interrupted:
             page = reader.select(following, build=each_event, bodies=True)
-            writer.write(list(export_rows(page.records)))
+            writer.write(export_rows(page.records))
             for record in page.records:
                 counts.setdefault(record.numbered.deliveries.source_id, Counter())[record.status.label] += 1
             if page.records:

@@ -1,12 +1,13 @@
 """The formats of an export: each a writer of rows into a stream, and a reader of what `verify` compares.
 
-A writer takes rows page by page and keeps little of them; `close` writes what is left, not the stream's end.
+A writer takes rows one by one, page by page, and keeps little of them; `close` writes what is left, not the stream's
+end.
 """
 
 import csv
 import io
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -21,6 +22,9 @@ from server.cli.failure import CommandFailed
 from server.observe.exports import COLUMNS, Key, cells
 from server.observe.receipts import Value
 
+PORTION_BYTES = 2**20
+"""Of text that is written at once: a page of large events may have gigabytes."""
+
 PYARROW = "pyarrow>=25,<26"
 """What the extra `parquet` is."""
 
@@ -28,7 +32,7 @@ PYARROW = "pyarrow>=25,<26"
 class RowWriter(Protocol):
     """Writes rows in one format."""
 
-    def write(self, rows: Sequence[Value]) -> None: ...
+    def write(self, rows: Iterable[Value]) -> None: ...
 
     def close(self) -> None: ...
 
@@ -46,8 +50,9 @@ class JsonLines:
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
 
-    def write(self, rows: Sequence[Value]) -> None:
-        self._stream.write(b"".join(json_text(row) + b"\n" for row in rows))
+    def write(self, rows: Iterable[Value]) -> None:
+        for portion in _portions(json_text(row) + b"\n" for row in rows):
+            self._stream.write(portion)
 
     def close(self) -> None:
         pass  # every line is written
@@ -60,8 +65,9 @@ class PackedLines:
         self._packer = zstandard.ZstdCompressor().compressobj()
         self._stream = stream
 
-    def write(self, rows: Sequence[Value]) -> None:
-        self._stream.write(self._packer.compress(b"".join(json_text(row) + b"\n" for row in rows)))
+    def write(self, rows: Iterable[Value]) -> None:
+        for portion in _portions(json_text(row) + b"\n" for row in rows):
+            self._stream.write(self._packer.compress(portion))
 
     def close(self) -> None:
         self._stream.write(self._packer.flush())
@@ -74,11 +80,26 @@ class CsvTable:
         self._stream = stream
         self._stream.write(as_csv([COLUMNS]))
 
-    def write(self, rows: Sequence[Value]) -> None:
-        self._stream.write(as_csv(map(cells, rows)))
+    def write(self, rows: Iterable[Value]) -> None:
+        for portion in _portions(as_csv([cells(row)]) for row in rows):
+            self._stream.write(portion)
 
     def close(self) -> None:
         pass  # every line is written
+
+
+def _portions(texts: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield these joined, PORTION_BYTES and one text at most at a time."""
+    held: list[bytes] = []
+    size = 0
+    for text in texts:
+        held.append(text)
+        size += len(text)
+        if size >= PORTION_BYTES:
+            yield b"".join(held)
+            held.clear()
+            size = 0
+    yield b"".join(held)
 
 
 # What `verify` reads.

@@ -1,6 +1,6 @@
 """Parquet, with pyarrow: the one file that imports it, where that is asked for."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from server.observe.receipts import Value
 
 GROUP_ROWS_MAX = 10_000
 GROUP_BYTES_MAX = 16 * 2**20
-"""A row group ends with the page of rows that reaches either; the bytes are those of payloads as text."""
+"""A row group ends with the row that reaches either; the bytes are those of payloads as text."""
 
 
 def _type(column: str) -> Any:
@@ -35,13 +35,13 @@ class ParquetTable:
         self._rows: list[Sequence[Any]] = []
         self._bytes = 0
 
-    def write(self, rows: Sequence[Value]) -> None:
+    def write(self, rows: Iterable[Value]) -> None:
         for row in rows:
             values = cells(row)
             self._bytes += len(values[_PAYLOAD] or "")
             self._rows.append(values)
-        if len(self._rows) >= GROUP_ROWS_MAX or self._bytes >= GROUP_BYTES_MAX:
-            self._write_group()
+            if len(self._rows) >= GROUP_ROWS_MAX or self._bytes >= GROUP_BYTES_MAX:
+                self._write_group()
 
     def close(self) -> None:
         if self._rows:

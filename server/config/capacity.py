@@ -14,6 +14,7 @@ from server.base.source import Source
 from server.config.cgroup import memory_limits
 from server.config.forecast import DAY_SECONDS, TYPICAL
 from server.config.load import Config
+from server.intake.events import SHARED_BYTES_MAX
 from server.intake.intake import UNKNOWN_SHARE
 from storage.dedup.index import MEMORY_RUNS_MIN, RUN_EVENTS_MAX
 from storage.dedup.runs import ENTRY_BYTES
@@ -152,7 +153,9 @@ def _memory(config: Config, dedup_bytes: int) -> tuple[Part, ...]:
             "queue.events_max a source of each",
         ),
         Part(
-            "with processors", PARSED_TIMES * queue.bytes_max if processed else 0, "events built from queue.bytes_max"
+            "with processors",
+            PARSED_TIMES * (queue.bytes_max + len(processed) * SHARED_BYTES_MAX) if processed else 0,
+            "events built from queue.bytes_max, and what batches give to theirs",
         ),
         Part("dedup", dedup_bytes, "dedup.window_hours at the configured rates, at most dedup.memory_ids_max"),
     )

@@ -93,11 +93,11 @@ class Attempts:
         """Nothing was waited for since an event was set aside: another one says whether the world is away."""
 
     async def process(self, items: Sequence[Item]) -> None:
-        """Bring each of these events, whose ids are held, to an outcome, or park it.
-
-        Raises `Stopped`; events without an outcome stay pending then.
-        """
-        if not await self._try(items):
+        """Bring each of these events, whose ids are held, to an outcome, or park it. Raises `Stopped`; those without an
+        outcome stay pending then."""
+        while items and (tried := await self._try(items)):
+            items = items[tried:]
+        if items:
             self._delay(self._state.last_error or "")
             for item in items:
                 await self._try([item])
@@ -150,21 +150,22 @@ class Attempts:
                 await self._stop.wait()
                 raise Stopped
 
-    async def _try(self, items: Sequence[Item]) -> bool:
-        """Settle what the processor says about these events; return False if it says nothing, as a batch failed."""
+    async def _try(self, items: Sequence[Item]) -> int:
+        """Settle what the processor says about the first of these; return of how many that was, 0 if a batch failed."""
         try:
             entries = await self._call(items)
         except BatchFailed as failure:
             if len(items) > 1:
-                return False
+                return 0
             entries = [Failed(failure.error, outage=failure.outage)]
-        away = self._settle(items, entries)
-        if len(items) > 1:
+        tried = len(entries)
+        away = self._settle(items[:tried], entries)
+        if tried > 1:
             self._go_on_alone([item for item, _ in away])
         else:
             for item, error in away:
                 self._set_aside(item, error)
-        return True
+        return tried
 
     async def give_turn(self, suspect: Item) -> bool:
         """Call the processor once with a suspect, whose id is held; return whether its source's next may have its turn.
@@ -192,13 +193,12 @@ class Attempts:
             await self._unless_stopped(self._processor.until_ready)
         if self._stop.is_set():
             raise Stopped
+        events = await events_of(items)
+        numbers = [item.number for item in items[: len(events)]]
         started = trio.current_time()
         try:
             entries = await self._processor(
-                await events_of(items),
-                [item.number for item in items],
-                self.source.processor_timeout_seconds,
-                self.source.processor_outages,
+                events, numbers, self.source.processor_timeout_seconds, self.source.processor_outages
             )
         except BatchFailed as failure:
             self._state.processor_failed([failure.error], self._clock.now_ms(), outage=failure.outage)

@@ -8,7 +8,7 @@ import trio
 
 from server.flow.digests import Digests, bodies_of
 from server.flow.parked import ParkedEvent
-from server.intake.events import build_events
+from server.intake.events import SHARED_BYTES_MAX, first_events
 from storage.codec.records import split_digests
 from storage.deliveries import NumberedDeliveries
 from storage.frozen import frozen
@@ -58,17 +58,23 @@ def digests_of_items(items: Sequence[Item]) -> Digests:
 
 
 async def events_of(items: Sequence[Item]) -> list[dict[str, Any]]:
-    """Return fresh normalised events; a body is parsed once for all of its items that stand together.
+    """Return fresh normalised events of the first of these, of all unless their batches give them too much
+    (SHARED_BYTES_MAX). A body is parsed once for all of its items that stand together.
 
     After what may take long the loop serves others: a batch may hold the events of many large bodies.
     """
     events: list[dict[str, Any]] = []
+    left = SHARED_BYTES_MAX
     for _, neighbours in groupby(items, key=lambda item: id(item.numbered)):
         together = list(neighbours)
         numbered = together[0].numbered
         if numbered is None:
             raise AssertionError("an event was read without its body")
-        events += build_events(numbered, [item.number - numbered.first for item in together])
+        found, given = first_events(numbered, [item.number - numbered.first for item in together], left)
+        events += found
+        left -= given
+        if left < 0:
+            break
         if numbered.deliveries.size > AT_ONCE_BYTES:
             await trio.lowlevel.checkpoint()
     return events

@@ -18,6 +18,10 @@ NO_RESULTS: Mapping[int, object] = MappingProxyType({})
 SHARED_KEYS = ("context", "integrations")
 """The keys that a Segment batch gives once for all its items."""
 
+SHARED_BYTES_MAX = 2 * 2**20
+"""Of JSON, in a call of a processor, that events are given by what their batches have in common: each has it for
+itself, so that a body of a megabyte may make gigabytes."""
+
 
 def build_events(
     numbered: NumberedDeliveries, positions: Sequence[int], results: Mapping[int, object] = NO_RESULTS
@@ -27,7 +31,7 @@ def build_events(
     A position in `results` gives its event a tenth field, `result`. All objects are new, and no two events of one call
     share any. `payload` is None if no body was kept, or the event was forgotten: there is null in its place.
     """
-    return list(each_event(numbered, positions, results))
+    return [event for event, _ in _built(numbered, positions, results)]
 
 
 def each_event(
@@ -35,13 +39,36 @@ def each_event(
 ) -> Iterator[dict[str, object]]:
     """Yield what `build_events` returns, built one by one: who keeps none of them needs the memory of one, though many
     have a large part in common."""
+    for event, _ in _built(numbered, positions, results):
+        yield event
+
+
+def first_events(
+    numbered: NumberedDeliveries, positions: Sequence[int], shared_bytes_max: int
+) -> tuple[list[dict[str, object]], int]:
+    """Return what `build_events` does, up to the event with which more than so many bytes of JSON were given to events
+    by what their batches have in common; and how many were."""
+    events = []
+    given = 0
+    for event, shared_bytes in _built(numbered, positions, NO_RESULTS):
+        events.append(event)
+        given += shared_bytes
+        if given > shared_bytes_max:
+            break
+    return events, given
+
+
+def _built(
+    numbered: NumberedDeliveries, positions: Sequence[int], results: Mapping[int, object]
+) -> Iterator[tuple[dict[str, object], int]]:
+    """Yield each event, and how many bytes of JSON it has of what its batch gives to all."""
     deliveries = numbered.deliveries
     event_ids = numbered.event_ids()
     places = numbered.places_of([numbered.first + position for position in positions])
     for place, mine in _by_delivery(places, positions):
         received_at = rfc3339(deliveries.received_at_ms[place])
         own_id = delivery_id(numbered.first_of(place), numbered.suffix)
-        for position, payload in zip(mine, _payloads(deliveries, place, mine), strict=True):
+        for position, (payload, shared_bytes) in zip(mine, _payloads(deliveries, place, mine), strict=True):
             event: dict[str, object] = {
                 "inbound_event_id": event_ids[position],
                 "source_config_id": deliveries.source_id,
@@ -55,7 +82,7 @@ def each_event(
             }
             if position in results:
                 event["result"] = results[position]
-            yield event
+            yield event, shared_bytes
 
 
 def _by_delivery(places: Sequence[int], positions: Sequence[int]) -> Iterator[tuple[int, Sequence[int]]]:
@@ -98,28 +125,29 @@ def _meta(numbered: NumberedDeliveries, place: int, delivery_id: str, position: 
     return meta
 
 
-def _payloads(deliveries: Deliveries, place: int, positions: Sequence[int]) -> Iterator[Any]:
-    """Parse the body of one delivery; yield the payloads of its events at these positions. An item is filled in when
-    its turn comes, and let go of then."""
+def _payloads(deliveries: Deliveries, place: int, positions: Sequence[int]) -> Iterator[tuple[Any, int]]:
+    """Parse the body of one delivery; yield the payloads of its events at these positions, and how many bytes of JSON
+    each was given. An item is filled in when its turn comes, and let go of then."""
     body = deliveries.bodies[place]
     if not body:
-        yield from [None] * len(positions)
+        yield from [(None, 0)] * len(positions)
         return
     parsed = orjson.loads(body)
     is_batch, shared = deliveries.batched[place], {}
     if is_batch and deliveries.source_type == "segment":
         shared = _shared(parsed)
+    shared_bytes = sum(map(len, shared.values()))
     items = stored_items(deliveries.source_type, parsed) if is_batch else [parsed]
     payload_from, indexes = deliveries.payload_from, deliveries.indexes
     for position in positions:
         index = indexes[position] if is_batch else 0
         item, items[index] = items[index], None
         if item is None:  # the event was forgotten
-            yield None
+            yield None, 0
             continue
         for name, written in shared.items():
             _fill_in(item, name, written)
-        yield item["payload"] if payload_from[position] == PAYLOAD_KEY else item
+        yield item["payload"] if payload_from[position] == PAYLOAD_KEY else item, shared_bytes
 
 
 def _shared(batch: Mapping[str, object]) -> dict[str, bytes]:

@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import tomllib
+import tracemalloc
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -107,6 +108,30 @@ def test_every_event_is_there_once(place: Path, shape: str, capsys: Capture) -> 
     }
     assert tidegate(place, "verify", "--export", str(place / "file")) == 0
     assert json.loads(capsys.readouterr().out)["count"] == 9
+
+
+@pytest.mark.parametrize("shape", FORMATS)
+def test_an_export_takes_little_memory(tmp_path: Path, shape: str) -> None:
+    """Though a body of 300 kB makes 60 MB of events, since its batch gives to each of 200 what they have in common."""
+    (tmp_path / "tidegate.toml").write_text(source("demo", type="segment"))
+    listed = ",".join(['{"type":"page"}'] * 200)
+    body = f'{{"context":{{"text":"{"x" * 300_000}"}},"batch":[{listed}]}}'.encode()
+    events = delivery(1, [None] * 200, source_type="segment", body=body)
+    filled(tmp_path / "data", [Group([Append(events, 200, EventStatus.DEFERRED)])])
+    tracemalloc.start()
+    try:
+        assert tidegate(tmp_path, "export", str(tmp_path / "file"), "--format", shape) == 0
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 40_000_000
+    assert [len(payload["context"]["text"]) for payload in payloads(tmp_path / "file", shape)] == [300_000] * 200
+
+
+def payloads(file: Path, shape: str) -> list[Any]:
+    """The payloads of an export, which has them as JSON where each has a cell."""
+    found = [row["payload"] for row in read(file, shape)]
+    return [json.loads(each) if isinstance(each, str) else each for each in found]
 
 
 def test_lines_are_events_as_the_command_has_them(place: Path, capsys: Capture) -> None:

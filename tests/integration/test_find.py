@@ -8,7 +8,6 @@ import signal
 import subprocess
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -32,7 +31,7 @@ from storage.read.snapshot import Snapshots
 from storage.statuses import EventStatus
 from tests.support.config import source
 from tests.support.server import Child, Children
-from tests.support.store import changed, numbered, opened, outcome
+from tests.support.store import numbered, opened, outcome
 from tests.support.waiting import HANG_SECONDS, eventually
 
 pytestmark = pytest.mark.xdist_group("find")  # one server for all of them
@@ -150,8 +149,7 @@ def test_a_list_parses_a_body_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         return json.loads(text)
 
     with opened(tmp_path / "store") as (store, writer):
-        append = numbered(1, 3, body=body)
-        writer.write(Group([replace(append, numbered=changed(append.numbered, batched=[True], indexes=[0, 1, 2]))]))
+        writer.write(Group([numbered(1, 3, body=body)]))
         monkeypatch.setattr("server.intake.events.orjson", SimpleNamespace(loads=loads, dumps=orjson.dumps))
         for oldest_first, order in ((True, [0, 1, 2]), (False, [2, 1, 0])):
             values, _ = page_of(Reader(store), EventQuery(oldest_first=oldest_first), payloads=True)

@@ -154,6 +154,22 @@ def test_a_poisonous_event_dies_alone(children: Children) -> None:
     check_identity(child)
 
 
+def test_a_large_context_makes_small_calls(children: Children) -> None:
+    """A batch that gives each of its events much goes to the processor in several calls, in order, each event once; of
+    a call that fails, and of those behind it, each goes alone."""
+    child = children(source("worked", type="segment", processor="processors:plain"), launch=QUICK)
+    child.start()
+    context = {"text": "x" * 900_000}
+    for first, do in (("a", {}), ("b", {"do": "raise", "times": 2})):
+        ids = [f"{first}{at}" for at in range(6)]
+        batch = [{"type": "page", "messageId": each, **(do if each.endswith("4") else {})} for each in ids]
+        assert child.post("worked", {"batch": batch, "context": context}).status == 200
+        settle(child)
+    assert calls(child)[:2] == [["a0", "a1", "a2"], ["a3", "a4", "a5"]]
+    assert calls(child)[2:] == [["b0", "b1", "b2"], ["b3", "b4", "b5"], ["b3"], ["b4"], ["b5"], ["b4"]]
+    check_identity(child)
+
+
 def test_an_outage_counts_no_attempt(children: Children) -> None:
     """While the world behind the processor is away, what waits is tried again and nothing is counted."""
     child = children(worked(processor_attempts_max=1), launch=QUICK)
