@@ -3,19 +3,19 @@
 from pathlib import Path
 
 from server.cli.failure import say
-from server.cli.output import print_json
+from server.cli.output import print_record
 from server.cli.progress import Steps
 from server.config.capacity import size
 from server.config.load import StorageConfig, load_section
 from storage.backup.backup import back_up
 
 
-def run(config: Path, dest: Path) -> int:
+def run(config: Path, dest: Path, *, shape: str | None) -> int:
     """Make a backup, and print what is in it."""
     with Steps() as steps:
         made = back_up(load_section(config, StorageConfig).path, dest, steps.update)
     say(f"{dest} has {made.report.events:,} events, in {size(made.size)}")
-    print_json(
+    print_record(
         {
             "ok": True,
             "path": str(dest),
@@ -27,6 +27,7 @@ def run(config: Path, dest: Path) -> int:
             "events": made.report.events,
             "deliveries": made.report.deliveries,
             "sources": made.report.sources,
-        }
+        },
+        shape,
     )
     return 0

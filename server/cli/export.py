@@ -16,7 +16,7 @@ from server.cli.export_formats import FORMATS, RowWriter
 from server.cli.failure import CommandFailed, say
 from server.cli.inspect import check_known
 from server.cli.interrupt import Interruptible
-from server.cli.output import print_json
+from server.cli.output import print_record
 from server.cli.progress import Progress
 from server.cli.reading import open_store
 from server.intake.events import each_event, rfc3339
@@ -93,7 +93,7 @@ def _ending(file: Path) -> str:
 def _tell(said: dict[str, Any], beside: Path | None, *, is_printed: bool) -> None:
     """Print the manifest: on stderr where the events are on stdout, unless it has a file."""
     if not is_printed:
-        print_json(said)
+        print_record(said)
     elif beside is None:
         sys.stderr.write(json_text(said).decode() + "\n")
 

@@ -24,6 +24,13 @@ def say(words: str) -> None:
         lead_nowhere(sys.stderr)
 
 
+def agreed(question: str) -> bool:
+    """Ask on the terminal; return whether the answer is yes."""
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
 def lead_nowhere(stream: TextIO) -> None:
     """Lead stdout or stderr to /dev/null: Python flushes at exit what could not be written, and would fail again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

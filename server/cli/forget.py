@@ -9,10 +9,10 @@ from server.base.clock import Clock
 from server.cli.client import AdminClient
 from server.cli.events import Listing, described
 from server.cli.exit_codes import ERROR, INTERRUPTED, MISTAKE
-from server.cli.failure import CommandFailed, say
+from server.cli.failure import CommandFailed, agreed, say
 from server.cli.inspect import check_known
 from server.cli.interrupt import Interruptible
-from server.cli.output import print_json
+from server.cli.output import print_record
 from server.cli.progress import Progress
 from server.cli.reading import open_store
 from server.config.load import StorageConfig, load_section
@@ -48,6 +48,7 @@ def run(
     pending: bool,
     dry_run: bool,
     yes: bool,
+    shape: str | None,
 ) -> int:
     """Say how many events there are, ask, and forget them."""
     if bool(event_ids) == bool(where):
@@ -66,13 +67,13 @@ def run(
             return INTERRUPTED
         count = _Count(store, source, found)
     if dry_run:
-        print_json({"dry_run": True} | count.report())
+        print_record({"dry_run": True} | count.report(), shape)
         return 0
     if not count.ids or (count.events and not (yes or _confirmed(source, count))):
         done = {"forgotten": 0, "events": 0, "pending": [], "unknown": count.unknown, "overwritten": True}
     else:
         done = _forget(config, storage, source, found, pending=pending)
-    print_json(done)
+    print_record(done, shape)
     return ERROR if done["unknown"] or done["pending"] or not done["forgotten"] or not done["overwritten"] else 0
 
 
@@ -113,9 +114,7 @@ class _Count:
 def _confirmed(source: str, count: _Count) -> bool:
     waits = f", {count.pending} of them pending" if count.pending else ""
     say(f"{count.events} events of {count.ids} ids of source {source!r}{waits}: what they held will be gone for good")
-    sys.stderr.write("forget them? [y/N] ")
-    sys.stderr.flush()
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+    return agreed("forget them?")
 
 
 def _forget(

@@ -42,6 +42,9 @@ LAST_COLUMN_MIN = 40
 
 GAP = "  "
 
+DEPTH_MAX = 3
+"""Of objects in a record that have lines of their own."""
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
@@ -72,12 +75,12 @@ def print_rows(rows: Iterable[Row], columns: Sequence[Column], shape: str | None
 
 
 def print_record(value: Row, shape: str | None = None) -> None:
-    """Print one value: a line for each of its keys, or as JSON."""
+    """Print one value: a line for each of its keys, those of objects in it below theirs, or as JSON."""
     if is_table(shape):
-        rows = [{"key": key, "value": _shown(each)} for key, each in value.items()]
-        width = max((len(row["key"]) for row in rows), default=0)
-        for row in rows:
-            _print_line(f"{paint(row['key'].ljust(width), DIM)}{GAP}{row['value']}".rstrip())
+        lines = list(_lines(value))
+        width = max((len(key) for key, _ in lines), default=0)
+        for key, text in lines:
+            _print_line(f"{paint(key.ljust(width), DIM)}{GAP}{text}".rstrip())
     elif shape == "ndjson":
         print_bytes(json_text(value) + b"\n")
     else:
@@ -146,6 +149,16 @@ def _print_lines(rows: Iterator[Row]) -> int:
         print_bytes(json_text(row) + b"\n")
         count += 1
     return count
+
+
+def _lines(record: Row, depth: int = 0) -> Iterator[tuple[str, str]]:
+    """Yield the keys of a record and what stands beside them: nothing beside that of an object, whose keys follow, as
+    deep as is read with ease."""
+    for key, value in record.items():
+        has_lines = isinstance(value, Mapping) and bool(value) and depth < DEPTH_MAX
+        yield f"{GAP * depth}{printable(key)}", "" if has_lines else _shown(value)
+        if has_lines:
+            yield from _lines(value, depth + 1)
 
 
 def _shown(value: object) -> str:

@@ -10,7 +10,7 @@ from server.cli.exit_codes import ERROR, INTERRUPTED, MISTAKE
 from server.cli.failure import CommandFailed, say
 from server.cli.inspect import check_known
 from server.cli.interrupt import Interruptible
-from server.cli.output import Column, Row, print_json, print_rows
+from server.cli.output import Column, Row, print_record, print_rows
 from server.cli.progress import Progress
 from server.cli.reading import open_reader
 from server.config.toml_text import parse
@@ -74,17 +74,18 @@ def run(
     provider_id: str | None,
     where: tuple[str, ...],
     limit: int | None,
+    shape: str | None,
 ) -> int:
     """Begin a replay and wait for its end, count what it would replay, stop one, or list all."""
     if [source is not None, stop is not None, listing].count(True) != 1:
         raise CommandFailed(MISTAKE, "say which SOURCE is to be replayed, or --stop ID, or --list")
     if listing:
         with AdminClient(config, why=BY_SERVER) as client:
-            print_rows(client.get("/replay", ("replays",))["replays"], COLUMNS)
+            print_rows(client.get("/replay", ("replays",))["replays"], COLUMNS, shape)
         return 0
     if stop is not None:
         with AdminClient(config, why=BY_SERVER) as client:
-            print_json(client.post("/replay", {"stop": stop}, ("replay",)))
+            print_record(client.post("/replay", {"stop": stop}, ("replay",)), shape)
         return 0
     asked = {
         "since": since,
@@ -99,11 +100,11 @@ def run(
     }
     given = {name: value for name, value in asked.items() if value is not None}
     if dry_run:
-        return _count(config, to or source or "", {"source": source} | given)
-    return _replay(config, {"source": source} | ({} if to is None else {"to": to}) | given, detach=detach)
+        return _count(config, to or source or "", {"source": source} | given, shape)
+    return _replay(config, {"source": source} | ({} if to is None else {"to": to}) | given, detach=detach, shape=shape)
 
 
-def _count(config: Path, to: str, asked: Mapping[str, Any]) -> int:
+def _count(config: Path, to: str, asked: Mapping[str, Any], shape: str | None) -> int:
     if (refusal := target_refusal(to, has_processor=_has_processor(config, to))) is not None:
         raise CommandFailed(MISTAKE, refusal.why)
     try:
@@ -114,7 +115,7 @@ def _count(config: Path, to: str, asked: Mapping[str, Any]) -> int:
         check_known(config, str(asked["source"]), reader)
         while found.step(reader):
             progress.update(found.looked)
-    print_json({"dry_run": True, "events": found.events, "gone": found.gone})
+    print_record({"dry_run": True, "events": found.events, "gone": found.gone}, shape)
     return 0
 
 
@@ -125,7 +126,7 @@ def _has_processor(config: Path, source_id: str) -> bool | None:
     return None if not isinstance(found, dict) else bool(found.get("processor"))
 
 
-def _replay(config: Path, asked: Mapping[str, Any], *, detach: bool) -> int:
+def _replay(config: Path, asked: Mapping[str, Any], *, detach: bool, shape: str | None) -> int:
     command = {
         _NAMES.get(name, name): list(value) if isinstance(value, tuple) else value for name, value in asked.items()
     }
@@ -137,7 +138,7 @@ def _replay(config: Path, asked: Mapping[str, Any], *, detach: bool) -> int:
                 interrupt.wait(POLL_SECONDS)
                 found = _of(client, identity)
                 progress.update(found["replayed"])
-    print_json(found)
+    print_record(found, shape)
     if interrupt.is_interrupted:
         say(f"the server goes on with it; to end it, say tidegate replay --stop {identity}")
         return INTERRUPTED

@@ -10,8 +10,8 @@ from pathlib import Path
 from server.base.clock import Clock
 from server.cli.client import AdminClient
 from server.cli.exit_codes import ERROR, MISTAKE
-from server.cli.failure import CommandFailed
-from server.cli.output import print_json
+from server.cli.failure import CommandFailed, agreed, say
+from server.cli.output import print_record
 from server.cli.progress import Progress
 from server.config.load import StorageConfig, load_section
 from server.flow.requeue import REQUEUE_EVENTS_MAX, SAID, acted_upon, found_dead
@@ -45,6 +45,12 @@ class Options:
     since: str | None
     error: str | None
     limit: int | None
+    shape: str | None
+
+    @property
+    def is_of_some(self) -> bool:
+        """Whether it is said which of all are meant, or that all are."""
+        return self.every or bool(self.filters)
 
     @property
     def filters(self) -> dict[str, object]:
@@ -62,9 +68,10 @@ def run_requeue(
     since: str | None,
     error: str | None,
     limit: int | None,
+    shape: str | None,
 ) -> int:
     """Give dead events back to the processor."""
-    return _run(config, source, event_ids, REQUEUED, Options(every, since, error, limit))
+    return _run(config, source, event_ids, REQUEUED, Options(every, since, error, limit, shape))
 
 
 def run_discard(
@@ -76,13 +83,20 @@ def run_discard(
     since: str | None,
     error: str | None,
     limit: int | None,
+    yes: bool,
+    shape: str | None,
 ) -> int:
-    """Let dead events be dead for good."""
-    return _run(config, source, event_ids, DISCARDED, Options(every, since, error, limit))
+    """Let dead events be dead for good; ask on a terminal, if they are not named."""
+    options = Options(every, since, error, limit, shape)
+    is_to_ask = options.is_of_some and not event_ids and not yes and sys.stdin.isatty()
+    if is_to_ask and not agreed(f"discard {'all' if every else 'such'} dead events of source {source!r} for good?"):
+        say("nothing was discarded")
+        return ERROR
+    return _run(config, source, event_ids, DISCARDED, options)
 
 
 def _run(config: Path, source_id: str, event_ids: Sequence[str], change: str, options: Options) -> int:
-    some = options.every or bool(options.filters)
+    some = options.is_of_some
     if some and event_ids:
         raise CommandFailed(MISTAKE, f"name the events to be {change}, or say which with options; not both")
     if not some and not event_ids:
@@ -102,7 +116,7 @@ def _run(config: Path, source_id: str, event_ids: Sequence[str], change: str, op
             count, unknown = _in_store(store, source_id, change, wanted)
         finally:
             store.close()
-    print_json({change: count, "unknown": unknown})
+    print_record({change: count, "unknown": unknown}, options.shape)
     return ERROR if unknown else 0
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from server.cli.client import AdminClient
-from server.cli.output import print_json
+from server.cli.output import print_record
 from server.config.load import DedupConfig, RetentionConfig, StorageConfig, has_section, load_section
 from server.config.retention import policy_of
 from server.flow.trust import foreseen
@@ -16,7 +16,7 @@ from storage.write.writer import Writer
 EXPECTED = ("dry_run", "withheld_seconds", "ids_expiring", "bodies_expiring", "receipts_expiring")
 
 
-def run(config: Path, *, dry_run: bool) -> int:
+def run(config: Path, *, dry_run: bool, shape: str | None) -> int:
     storage = load_section(config, StorageConfig)
     retention = load_section(config, RetentionConfig)
     dedup = load_section(config, DedupConfig)
@@ -27,11 +27,11 @@ def run(config: Path, *, dry_run: bool) -> int:
     except StoreLocked:
         with AdminClient(config) as client:
             command = {"dry_run": dry_run}
-            print_json(client.post("/trust-clock", command, EXPECTED))
+            print_record(client.post("/trust-clock", command, EXPECTED), shape)
     else:
         try:
             policy = policy_of(retention, dedup, applies=store.has_defaults or is_configured)
-            print_json(_in_store(store, policy, dry_run=dry_run))
+            print_record(_in_store(store, policy, dry_run=dry_run), shape)
         finally:
             store.close()
     return 0

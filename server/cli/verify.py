@@ -7,7 +7,7 @@ from pathlib import Path
 from server.cli.exit_codes import ERROR, MISTAKE
 from server.cli.export_check import ExportReport, check_export, read_manifest
 from server.cli.failure import CommandFailed, say
-from server.cli.output import print_json
+from server.cli.output import print_record
 from server.cli.progress import Progress
 from server.cli.reading import open_store, store_path
 from server.intake.events import rfc3339
@@ -16,7 +16,9 @@ from storage.check.verify import Report, verify
 GOES_ON = "the server goes on with it, a stopped one at its next start"
 
 
-def run(config: Path | None, store: Path | None, export: Path | None, manifest: Path | None) -> int:
+def run(
+    config: Path | None, store: Path | None, export: Path | None, manifest: Path | None, *, shape: str | None
+) -> int:
     """Check a store: that of the configuration, or the one in the directory `store`; or a file that was exported from
     it."""
     if export is None and manifest is not None:
@@ -25,7 +27,7 @@ def run(config: Path | None, store: Path | None, export: Path | None, manifest: 
         said = read_manifest(export, manifest)
         with open_store(config, store) as opened:
             exported = check_export(export, said, opened)
-        return _told(exported, asdict(exported))
+        return _told(exported, asdict(exported), shape)
     with Progress("events read") as progress:
         report = verify(store_path(config, store), lambda database, number: progress.update(number, database))
     found = asdict(report)
@@ -33,11 +35,11 @@ def run(config: Path | None, store: Path | None, export: Path | None, manifest: 
     found["erasure_since"] = rfc3339(since_ms) if since_ms else None
     if since_ms:
         say(f"what was forgotten at {found['erasure_since']} is not overwritten in its files yet: {GOES_ON}")
-    return _told(report, found)
+    return _told(report, found, shape)
 
 
-def _told(report: Report | ExportReport, found: Mapping[str, object]) -> int:
+def _told(report: Report | ExportReport, found: Mapping[str, object], shape: str | None) -> int:
     for problem in report.problems:
         say(problem)
-    print_json({"ok": report.ok, **found})
+    print_record({"ok": report.ok, **found}, shape)
     return 0 if report.ok else ERROR

@@ -6,6 +6,7 @@ from typing import Any
 from tests.support.client import item
 from tests.support.config import source
 from tests.support.ledger import check_identity, pending, statuses, totals
+from tests.support.on_terminal import STYLE, OnTerminal
 from tests.support.server import Child, Children
 from tests.support.waiting import eventually
 
@@ -121,6 +122,28 @@ def test_a_discarded_event_stays_dead(children: Children) -> None:
         died(child, 0)
         assert receipt(child, "d")["discarded_at"]
         check_identity(child)
+
+
+def test_a_terminal_is_asked_before_discarding(children: Children) -> None:
+    """Where the events are not named, nor is `--yes`: without a yes nothing is done. What was done is said in lines."""
+    with children(fails()) as child:
+        child.post("fails", [item(each) for each in "abcd"])
+        died(child, 4)
+        assert child.stop() == 0
+        command = [*child.command, "discard", "fails", "--config", str(child.config)]
+        for more, typed, code, discarded in (
+            (["--all"], "n\n", 1, None),
+            (["--limit", "1"], "y\n", 0, 1),
+            (["b"], "", 0, 1),
+            (["--all", "--yes"], "", 0, 2),
+        ):
+            terminal = OnTerminal([*command, *more], child.environment, child.directory)
+            terminal.type(typed)
+            assert terminal.wait() == code
+            shown = terminal.drawn.decode()
+            assert ("[y/N]" in shown) is bool(typed)
+            assert discarded is None or f"discarded  {discarded}" in STYLE.sub("", shown)
+            terminal.close()
 
 
 def test_unclear_commands_are_refused(children: Children) -> None:

@@ -10,6 +10,9 @@ import pytest
 from server.base.colours import has_colours
 from server.cli.output import BLOCK_ROWS, RED, Column, paint, print_record, print_rows
 
+DEPTH = 1000
+"""More than Python calls into itself."""
+
 Capture = pytest.CaptureFixture[str]
 
 COLUMNS = (
@@ -103,11 +106,32 @@ def test_colours_can_be_turned_off(
 
 
 def test_a_record_has_a_line_for_each_key(capsys: Capture) -> None:
-    """A record is a line for each key, what is nested as JSON; in a pipe it is one line of JSON."""
-    value = {"id": "a\n", "attempts": 0, "error": None, "headers": {"x": 1}}
+    """A record is a line for each key, those of objects below theirs, and lists as JSON; in a pipe it is one line of
+    JSON."""
+    value = {"id": "a\n", "attempts": 0, "error": None, "headers": {"x": 1, "y\n": {}}, "list": [{"a": 1}]}
     print_record(value, "table")
-    assert capsys.readouterr().out.splitlines() == [r"id        a\n", "attempts  0", "error", 'headers   {"x":1}']
+    assert capsys.readouterr().out.splitlines() == [
+        r"id        a\n",
+        "attempts  0",
+        "error",
+        "headers",
+        "  x       1",
+        r"  y\n     {}",
+        'list      [{"a":1}]',
+    ]
     for shape in (None, "json", "ndjson"):
         print_record(value, shape)
         out = capsys.readouterr().out
         assert (len(out.splitlines()), orjson.loads(out)) == (1, value)
+
+
+def test_a_deep_record_is_shown_all_the_same(capsys: Capture) -> None:
+    """However deep it is: what is below the first few objects is JSON."""
+    value: dict[str, object] = {"x": 1}
+    for _ in range(DEPTH):
+        value = {"x": value}
+    print_record(value, "table")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == ["x", "  x", "    x"]
+    assert lines[3].startswith('      x  {"x":{"x":')
+    assert len(lines) == 4

@@ -1,7 +1,7 @@
 """`tidegate discard`."""
 
 from server.cli.grammar import Command
-from server.cli.parameters import argument, flag, number_option, option, source_argument
+from server.cli.parameters import argument, flag, format_option, number_option, option, source_argument
 
 COMMAND = Command(
     "server.cli.requeue:run_discard",
@@ -11,6 +11,8 @@ COMMAND = Command(
     option("--since", "those that died then or later: a time, or how long ago, as 24h", metavar="TIME"),
     option("--error", "those with this text in their error"),
     number_option("--limit", "at most so many, the first that came"),
+    flag("--yes", "do not ask on a terminal"),
+    format_option(),
     about="A discarded event stays dead, with its receipt, is not listed any more, and cannot be requeued. Its body "
     "cannot be looked up any more; it leaves the disk by retention with those of its time, or at once with tidegate "
     "forget. Through the admin side of the running server, or directly if none runs. Exits 1 if an id has no dead "

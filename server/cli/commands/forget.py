@@ -1,7 +1,7 @@
 """`tidegate forget`."""
 
 from server.cli.grammar import Command
-from server.cli.parameters import argument, flag, option, source_argument
+from server.cli.parameters import argument, flag, format_option, option, source_argument
 
 COMMAND = Command(
     "server.cli.forget:run",
@@ -17,6 +17,7 @@ COMMAND = Command(
     flag("--pending", "those too that have no outcome yet: they end dead"),
     flag("--dry-run", "say how many there are, and do nothing"),
     flag("--yes", "do not ask"),
+    format_option(),
     about="Takes bodies, headers, results and error texts of every event of these ids out of the store, the journal "
     "and the record of refused requests, with those of their replays, and overwrites where they were. Ids, types, "
     "times and outcomes stay. It cannot be undone, and it does not reach backups, exports and logs. Through the admin "

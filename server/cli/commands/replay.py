@@ -1,7 +1,7 @@
 """`tidegate replay`."""
 
 from server.cli.grammar import Command
-from server.cli.parameters import FILTERS, PERIOD, flag, number_option, option, source_argument
+from server.cli.parameters import FILTERS, PERIOD, flag, format_option, number_option, option, source_argument
 
 COMMAND = Command(
     "server.cli.replay:run",
@@ -15,6 +15,7 @@ COMMAND = Command(
     flag("--detach", "do not wait for the end"),
     option("--stop", "end this replay where it is", metavar="ID"),
     flag("--list", "all replays, and how far they are", into="listing"),
+    format_option(),
     about="Each is a new event with a number of its own and meta.replay, beside deduplication. The running server does "
     "it, paced apart from what comes; whenever it is killed it goes on where it was. --dry-run reads the store itself. "
     "Exits 1 if the replay was stopped.",

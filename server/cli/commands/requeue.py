@@ -1,7 +1,7 @@
 """`tidegate requeue`."""
 
 from server.cli.grammar import Command
-from server.cli.parameters import argument, flag, number_option, option, source_argument
+from server.cli.parameters import argument, flag, format_option, number_option, option, source_argument
 
 COMMAND = Command(
     "server.cli.requeue:run_requeue",
@@ -11,6 +11,7 @@ COMMAND = Command(
     option("--since", "those that died then or later: a time, or how long ago, as 24h", metavar="TIME"),
     option("--error", "those with this text in their error"),
     number_option("--limit", "at most so many, the first that came"),
+    format_option(),
     about="Through the admin side of the running server, or directly if none runs. Exits 1 if an id has no dead event. "
     "An id that starts with - goes after --.",
     examples=(
