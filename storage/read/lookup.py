@@ -1,6 +1,7 @@
 """Look-ups for people and programs: events by id, and events of a delivery."""
 
 import json
+from bisect import bisect_left
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
@@ -168,17 +169,23 @@ def places_of(digests: bytes, wanted: bytes, first: int) -> Iterator[tuple[int, 
 
 
 def events_of(snapshots: Snapshots, numbers: list[int], *, bodies: bool) -> Iterator[EventRecord]:
-    left = sorted(numbers)
-    while left:
+    """Yield these events, ascending, delivery by delivery; those whose receipts have left are left out."""
+    ordered = sorted(numbers)
+    at = 0
+    while at < len(ordered):
         with snapshots.take() as snapshot:
-            while left and not snapshot.exhausted:
-                number = left.pop(0)
+            while at < len(ordered) and not snapshot.exhausted:
+                number = ordered[at]
                 block = snapshot.block_of(number)
                 if block is None and number < snapshot.front("receipts"):
+                    at += 1
                     continue
                 if block is None:
                     raise damaged(b"statuses", key_of(number), "there is no such event")
-                yield from event_records(snapshot, block, delivery_of(snapshot, number, bodies=bodies), [number])
+                numbered = delivery_of(snapshot, number, bodies=bodies)
+                stop = bisect_left(ordered, min(block.end, numbered.end), at)
+                yield from event_records(snapshot, block, numbered, ordered[at:stop])
+                at = stop
 
 
 def delivery_of(snapshot: Snapshot, number: int, *, bodies: bool = False) -> NumberedDeliveries:
@@ -205,7 +212,7 @@ def _event_record(
     code, attempts, at_ms, _, ref, key = row
     status = EventStatus(code)
     is_duplicate = status is EventStatus.DUPLICATE
-    original = snapshot.delivery_of(number - ref) if is_duplicate and ref != number else None
+    original = snapshot.delivery_id_of(number - ref) if is_duplicate and ref != number else None
     return EventRecord(
         numbered=numbered,
         place=place,
@@ -213,7 +220,7 @@ def _event_record(
         status=status,
         attempts=attempts,
         at_ms=at_ms,
-        duplicate_of=original.delivery_ids()[0] if original else None,
+        duplicate_of=original,
         detail=detail_of(snapshot, ref, number, status) if ref and not is_duplicate else {},
         left_at_ms=snapshot.bodies_left_at(numbered)[place],
         history=history(snapshot, key, number),

@@ -55,6 +55,8 @@ class Snapshot(RecordReader):
         self._decompressor = decompressor
         self._unpacked: tuple[int, bool, NumberedDeliveries | None] = (0, False, None)
         self._delivery: NumberedDeliveries | None = None
+        self._last_block: Block | None = None
+        self._delivery_ids: dict[int, str | None] = {}
         self._ids: tuple[int, bytes] = (0, b"")
         self._bodies: tuple[int, bytes] = (0, b"")
         self._results: dict[int, dict[int, bytes]] = {}
@@ -91,12 +93,13 @@ class Snapshot(RecordReader):
         return Block(first, decode_statuses(key_of(first), self._value(b"statuses", self._store.statuses, first)))
 
     def block_of(self, number: int) -> Block | None:
-        """Return the block that holds the number; None if there is no such event."""
-        cursor = self._txn.cursor(db=self._store.statuses)
-        if not seek(cursor, number):
-            return None
-        block = self._block(cursor)
-        return block if block.first <= number < block.end else None
+        """Return the block that holds the number; None if there is no such event. Kept until another one is asked
+        for."""
+        kept = self._last_block
+        if kept is None or not kept.first <= number < kept.end:
+            cursor = self._txn.cursor(db=self._store.statuses)
+            kept = self._last_block = self._block(cursor) if seek(cursor, number) else None
+        return kept if kept is not None and kept.first <= number < kept.end else None
 
     def _block(self, cursor: Any) -> Block:
         self._records += 1
@@ -246,6 +249,14 @@ class Snapshot(RecordReader):
         if head is not None:
             self._delivery = self.deliveries(head, bodies=bodies).holding(number, number)
         return self._delivery if head is not None else None
+
+    def delivery_id_of(self, number: int) -> str | None:
+        """Return the id of the delivery that holds the event with this number; None if there is no such event. Each is
+        looked up once: many may be duplicates of the same event."""
+        if number not in self._delivery_ids:
+            found = self.delivery_of(number)
+            self._delivery_ids[number] = None if found is None else found.delivery_ids()[0]
+        return self._delivery_ids[number]
 
     # Details.
 
