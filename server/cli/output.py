@@ -22,7 +22,6 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, TextIO
 
 from server.base.colours import has_colours
@@ -30,12 +29,15 @@ from server.base.json_text import json_text
 from server.base.printable import printable
 
 Row = Mapping[str, Any]
+Cells = tuple[Sequence[str], Sequence[str]]
+"""The texts of a row of a table, and their styles."""
 
 RED, GREEN, YELLOW, BOLD, DIM, PLAIN = "31", "32", "33", "1", "2", ""
 """Styles, as terminals number them."""
 
-BLOCK_ROWS = 1000
-"""Columns are as wide as so many rows together need: a long list begins at once, and takes bounded memory."""
+BLOCK_ROWS, BLOCK_CHARACTERS = 1000, 2**20
+"""Columns are as wide as so many rows together need, fewer where they have so much text: a long list begins at once,
+and takes bounded memory."""
 
 LAST_COLUMN_MIN = 40
 """Characters that the last column of a table keeps, however narrow the terminal is."""
@@ -105,22 +107,37 @@ def paint(text: str, style: str, stream: TextIO | None = None) -> str:
 
 def _print_table(rows: Iterator[Row], columns: Sequence[Column]) -> int:
     count, widths = 0, [len(column.title) for column in columns]
-    while block := list(islice(rows, BLOCK_ROWS)):
-        cells = [[column.text(row) for column in columns] for row in block]
-        widths = [max(width, *map(len, column)) for width, column in zip(widths, zip(*cells, strict=True), strict=True)]
+    for block in _blocks(rows, columns):
+        lengths = zip(*([len(text) for text in texts] for texts, _ in block), strict=True)
+        widths = [max(width, *column) for width, column in zip(widths, lengths, strict=True)]
         if not count:
             head = _padded([column.title for column in columns], widths, columns)
             _print_line(paint(GAP.join(head).rstrip(), BOLD))
-        for row, texts in zip(block, cells, strict=True):
-            styles = [column.style(row) for column in columns]
+        for texts, styles in block:
             padded = _padded(texts, widths, columns)
             _print_line(GAP.join(map(paint, padded, styles)).rstrip())
         count += len(block)
     return count
 
 
+def _blocks(rows: Iterator[Row], columns: Sequence[Column]) -> Iterator[list[Cells]]:
+    """Yield the rows as cells, BLOCK_ROWS or some more than BLOCK_CHARACTERS together."""
+    block: list[Cells] = []
+    characters = 0
+    for row in rows:
+        texts = [column.text(row) for column in columns]
+        block.append((texts, [column.style(row) for column in columns]))
+        characters += sum(map(len, texts))
+        if len(block) == BLOCK_ROWS or characters > BLOCK_CHARACTERS:
+            yield block
+            block, characters = [], 0
+    if block:
+        yield block
+
+
 def _padded(texts: Sequence[str], widths: Sequence[int], columns: Sequence[Column]) -> list[str]:
     """Return the cells of a line as wide as their columns; on a terminal the last one is cut where the line ends."""
+    widths = widths if columns[-1].is_number else [*widths[:-1], 0]
     pairs = zip(texts, widths, columns, strict=True)
     cells = [text.rjust(width) if column.is_number else text.ljust(width) for text, width, column in pairs]
     if sys.stdout.isatty():

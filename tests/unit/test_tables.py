@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from server.base.colours import has_colours
-from server.cli.output import BLOCK_ROWS, RED, Column, paint, print_record, print_rows
+from server.cli.output import BLOCK_CHARACTERS, BLOCK_ROWS, RED, Column, paint, print_record, print_rows
 
 DEPTH = 1000
 """More than Python calls into itself."""
@@ -80,6 +80,21 @@ def test_a_long_list_is_printed_in_blocks(capsys: Capture) -> None:
     rest = capsys.readouterr().out.splitlines()
     assert len(rest) == 2 * BLOCK_ROWS
     assert rest[-1] == "xxx    2999"
+
+
+def test_large_cells_end_a_block_sooner(capsys: Capture) -> None:
+    """Of rows with large texts no more are held than a few, and none is made longer by another one."""
+    seen: list[str] = []
+
+    def rows() -> Iterator[dict[str, object]]:
+        for number in range(4):
+            seen.append(capsys.readouterr().out)
+            yield {"count": number, "text": "x" * (1 if number % 2 else BLOCK_CHARACTERS)}
+
+    columns = [Column("COUNT", "count", is_number=True), Column("TEXT", "text")]
+    assert print_rows(rows(), columns, "table") == 4
+    assert [len(each.splitlines()) for each in seen] == [0, 2, 0, 2]
+    assert [len(each) < 20 for each in seen[3].splitlines()] == [True, False]
 
 
 def test_terminals_get_tables_in_colour(terminal: Callable[[int], None], capsys: Capture) -> None:
