@@ -48,23 +48,26 @@ class FileName(click.ParamType[Path, "str | Path"]):
         return [CompletionItem(incomplete, type="file")]
 
 
-class Positive(click.ParamType[int, "str | int"]):
-    """An integer of at least 1."""
+class Number(click.ParamType[int, "str | int"]):
+    """An integer from `least` on."""
 
     name = "number"
+
+    def __init__(self, least: int) -> None:
+        self.least = least
 
     def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
         text = str(value).removeprefix(POSITIONAL_MARK)
         try:
             number = int(text)
         except ValueError:
-            number = 0
-        if number < 1:
-            self.fail(f"must be an integer from 1 on, not {text!r}", param, ctx)
+            number = self.least - 1
+        if number < self.least:
+            self.fail(f"must be an integer from {self.least} on, not {text!r}", param, ctx)
         return number
 
 
-TEXT, FILE_NAME, POSITIVE = Text(), FileName(), Positive()
+TEXT, FILE_NAME = Text(), FileName()
 
 
 def argument(name: str, words: str, *, metavar: str = "", many: bool = False, required: bool = True) -> click.Argument:
@@ -104,9 +107,9 @@ def option(
     return click.Option(names, help=words, type=TEXT, metavar=metavar, required=required, multiple=many)
 
 
-def number_option(name: str, words: str, *, default: int | None = None, into: str = "") -> click.Option:
-    """Return an option with an integer from 1 on."""
-    return click.Option([name, *filter(None, [into])], help=words, type=POSITIVE, metavar="N", default=default)
+def number_option(name: str, words: str, *, default: int | None = None, into: str = "", least: int = 1) -> click.Option:
+    """Return an option with an integer from `least` on."""
+    return click.Option([name, *filter(None, [into])], help=words, type=Number(least), metavar="N", default=default)
 
 
 def choice_option(

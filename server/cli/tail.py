@@ -44,8 +44,9 @@ def run(
         check_known(config, source, reader)
         tail = Tail(reader, query, interrupt, payloads=payload)
         if after is None:
-            show(tail.newest(last or EVENTS_SHOWN))
-        tail.show_what_came(show)
+            show(tail.newest(EVENTS_SHOWN if last is None else last))
+        else:
+            tail.show_what_came(show)
         while follow and not interrupt.is_interrupted:
             interrupt.wait(POLL_SECONDS)
             tail.show_what_came(show)

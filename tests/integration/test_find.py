@@ -19,6 +19,8 @@ import trio
 import trio.testing
 
 from server.base.worker import Worker
+from server.cli import tail
+from server.cli.interrupt import Interruptible
 from server.http.admin.finding import ANSWER_BYTES_MAX, Finding
 from server.observe.events import page_of
 from storage.codec.index_rows import GRANULE
@@ -273,6 +275,31 @@ def test_tail_follows_until_ctrl_c(server: Child) -> None:
         rest, words = child.communicate()
     assert ([each["inbound_event_id"] for each in shown], rest) == ([f"followed-{at}" for at in range(3)], b"")
     assert (child.returncode, f"--after {shown[-1]['number']}" in words.decode()) == (130, True)
+
+
+def test_the_last_0_show_what_comes(server: Child, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--last 0` shows nothing of what is there: with -f only what comes; fewer than none are a mistake."""
+    assert server.cli("tail", "--last", "0", check=True).stdout == ""
+
+    class Once(Interruptible):
+        """Something comes while it waits; then Ctrl-C is pressed."""
+
+        waits = 0
+
+        @property
+        def is_interrupted(self) -> bool:
+            return self.waits > 1
+
+        def wait(self, seconds: float) -> None:
+            self.waits += 1
+            server.post("later", {"inbound_event_id": f"came-{self.waits}"})
+            eventually(lambda: listed(server, event_id=f"came-{self.waits}", outcome="processed")["events"])
+
+    monkeypatch.setattr(tail, "Interruptible", Once)
+    shown = server.cli("tail", "--last", "0", "-f").stdout.splitlines()
+    assert [json.loads(line)["inbound_event_id"] for line in shown] == ["came-1"]
+    refused = server.cli("tail", "--last", "-1")
+    assert (refused.returncode, "--last: must be an integer from 0 on, not '-1'" in refused.stderr) == (2, True)
 
 
 # Following.

@@ -9,7 +9,7 @@ COMMAND = Command(
     "server.cli.tail:run",
     source_argument("of this source only", required=False),
     click.Option(["-f", "--follow"], is_flag=True, help="go on with what comes, until Ctrl-C"),
-    number_option("--last", "begin with the newest N; default: 10"),
+    number_option("--last", "begin with the newest N; default: 10; 0: with what comes", least=0),
     number_option("--after", "begin after this number instead: nothing is shown twice, and nothing left out"),
     *FILTERS,
     flag("--payload", "with their payloads"),
