@@ -70,7 +70,7 @@ def run(
         print_record({"dry_run": True} | count.report(), shape)
         return 0
     if not count.ids or (count.events and not (yes or _confirmed(source, count))):
-        done = {"forgotten": 0, "events": 0, "pending": [], "unknown": count.unknown, "overwritten": True}
+        done = {"forgotten": 0, "events": 0, "pending": [], "unknown": count.unknown, "overwritten": False}
     else:
         done = _forget(config, storage, source, found, pending=pending)
     print_record(done, shape)
@@ -114,7 +114,10 @@ class _Count:
 def _confirmed(source: str, count: _Count) -> bool:
     waits = f", {count.pending} of them pending" if count.pending else ""
     say(f"{count.events} events of {count.ids} ids of source {source!r}{waits}: what they held will be gone for good")
-    return agreed("forget them?")
+    if agreed("forget them?"):
+        return True
+    say("nothing was forgotten")
+    return False
 
 
 def _forget(

@@ -1,5 +1,6 @@
 """The commands as functions: what they print where, and their exit codes. No server runs."""
 
+import io
 import os
 import subprocess
 import sys
@@ -320,6 +321,29 @@ def test_requeue_needs_to_know_what(config: Path, capsys: Capture) -> None:
     assert "not both" in capsys.readouterr().err
     assert run("requeue", config, "oops", "--all") == 1
     assert capsys.readouterr() == ("", "tidegate: the store has no event of source 'oops'\n")
+
+
+class Answering(io.StringIO):
+    """A terminal on which somebody has typed."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("ids", "words"), [(["done"], "nothing was forgotten\n"), (["nobody"], "")])
+def test_nothing_forgotten_is_nothing_overwritten(
+    ids: list[str], words: str, config: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    """Where the question is answered with no, and where there is no such event, the result does not say that anything
+    was overwritten."""
+    fill(config)
+    monkeypatch.setattr(sys, "stdin", Answering("n\n"))
+    assert run("forget", config, "demo", *ids) == 1
+    out, err = capsys.readouterr()
+    result = orjson.loads(out)
+    assert (result["forgotten"], result["events"], result["overwritten"]) == (0, 0, False)
+    assert err.endswith(words)
+    assert run("event", config, "demo", "done") == 0
 
 
 def test_trust_clock_without_a_server(config: Path, tmp_path: Path, capsys: Capture) -> None:
