@@ -56,9 +56,10 @@ class Client:
         """
         return self._ask("POST", path, body, headers, keys)
 
-    def fetch(self, path: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
-        """Return status and body of whatever answers. Raises NoAnswer, as `post`."""
-        return self._exchange("GET", path, None, headers)
+    def fetch(self, path: str, headers: Mapping[str, str], answer_seconds: float | None = None) -> tuple[int, bytes]:
+        """Return status and body of whatever answers. `answer_seconds`: the longest that this answer may take, if it is
+        another time than the client's. Raises NoAnswer, as `post`."""
+        return self._exchange("GET", path, None, headers, answer_seconds)
 
     def _ask(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], keys: Collection[str]
@@ -74,14 +75,27 @@ class Client:
             raise NoAnswer(f"what answers {status} on {self._address} is not a Tidegate")
         return ServerAnswer(status, value)
 
-    def _exchange(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> tuple[int, bytes]:
+    def _exchange(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        answer_seconds: float | None = None,
+    ) -> tuple[int, bytes]:
         if self._connection is None or self._connection.sock is None:  # the first request, or the server closed it
             self._connection = self._connect()
         connection = self._connection
+        seconds = self._timeout_seconds if answer_seconds is None else answer_seconds
+        connection.sock.settimeout(seconds)
         try:
             connection.request(method, path, body, {"user-agent": f"tidegate/{__version__}"} | dict(headers))
             response = connection.getresponse()
             return response.status, response.read()
+        except TimeoutError as error:
+            self.close()
+            within = "" if seconds is None else f" within {seconds:g} s"
+            raise NoAnswer(f"{self._address} does not answer{within}") from error
         except (OSError, HTTPException) as error:
             self.close()
             raise NoAnswer(f"{type(error).__name__}: {error}") from error
@@ -110,8 +124,8 @@ class AdminClient:
     """A context manager that asks the process which writes to the store, through the admin side of that server."""
 
     def __init__(self, config: Path, timeout_seconds: float | None = None, *, why: str = "") -> None:
-        """`timeout_seconds`: the longest that an answer may take; None: as long as it needs. `why` it must answer: by
-        default since the store is in use."""
+        """`timeout_seconds`: the longest that connecting, or an answer, may take; None: as long as it needs. `why` it
+        must answer: by default since the store is in use."""
         self._why = why or "another process writes to the store, and it"
         server = load_section(config, ServerConfig)
         self._headers = {"content-type": "application/json"}
@@ -129,9 +143,9 @@ class AdminClient:
         """End the connection; the next request opens another."""
         self._client.close()
 
-    def fetch(self, path: str) -> tuple[int, bytes]:
-        """Return status and body of whatever answers. Raises NoAnswer."""
-        return self._client.fetch(path, self._headers)
+    def fetch(self, path: str, answer_seconds: float | None = None) -> tuple[int, bytes]:
+        """Return status and body of whatever answers, as `Client` does. Raises NoAnswer."""
+        return self._client.fetch(path, self._headers, answer_seconds)
 
     def get(self, path: str, keys: Collection[str]) -> Mapping[str, Any]:
         """Return its answer. Raises CommandFailed."""

@@ -15,8 +15,11 @@ from server.cli.client import AdminClient, NoAnswer
 from storage.frozen import frozen
 from storage.read.reader import Reader
 
+FIRST_ANSWER_SECONDS = 5
+"""The longest that connecting and the first answer, which costs next to nothing, may take before the server hangs."""
+
 ANSWER_SECONDS = 30
-"""The longest that one answer of the server may take."""
+"""The longest that another answer may take: a thousand sources are much to say for a server that has much to do."""
 
 COUNTED = ("received", "processed", "duplicate", "dropped", "dead")
 """What of the totals of a source goes on, and has a rate."""
@@ -123,7 +126,8 @@ class Scrape:
 
 
 def scrape(client: AdminClient) -> Scrape:
-    """Ask the server. Raises NoAnswer. What it refuses to say is among the troubles."""
+    """Ask the server, whose first answer may take as long as the client says. Raises NoAnswer. What the server refuses
+    to say is among the troubles."""
     try:
         return _scrape(client)
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -167,7 +171,7 @@ def _scrape(client: AdminClient) -> Scrape:
     troubles += [Trouble(each["warning"], each["message"]) for each in readiness["warnings"]]
     answers = []
     for path in ("/metrics", "/sources"):
-        code, text = client.fetch(path)
+        code, text = client.fetch(path, ANSWER_SECONDS)
         if code != 200:
             words = f"GET {path} is answered with {code} {_message(text)}"
             troubles.append(Trouble("refused", words))

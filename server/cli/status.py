@@ -12,7 +12,7 @@ from server.cli.output import is_table, paint, print_bytes, print_json
 from server.cli.overview import Overview, described, wrong
 from server.cli.panel import lines
 from server.cli.reading import open_reader
-from server.cli.scrape import ANSWER_SECONDS, Scrape, Trouble, of_store, scrape
+from server.cli.scrape import FIRST_ANSWER_SECONDS, Scrape, Trouble, of_store, scrape
 from storage.errors import StoreError
 
 MEASURED_SECONDS = 1.0
@@ -29,7 +29,7 @@ def run(config: Path, *, allow_dead: bool, quiet: bool, shape: str | None) -> in
 
 
 def _look(config: Path) -> Overview:
-    client = AdminClient(config, ANSWER_SECONDS)
+    client = AdminClient(config, FIRST_ANSWER_SECONDS)
     try:
         before = scrape(client)
         time.sleep(MEASURED_SECONDS if before.sources else 0)

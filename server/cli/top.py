@@ -9,14 +9,14 @@ from server.cli.client import AdminClient, NoAnswer
 from server.cli.output import paint
 from server.cli.overview import Overview, wrong
 from server.cli.panel import lines
-from server.cli.scrape import ANSWER_SECONDS, scrape
+from server.cli.scrape import FIRST_ANSWER_SECONDS, scrape
 from server.cli.screen import Screen, screen
 
 ENDING_KEYS = b"qQ"
 
 
 def run(config: Path, interval: int) -> int:
-    client = AdminClient(config, ANSWER_SECONDS)
+    client = AdminClient(config, FIRST_ANSWER_SECONDS)
     with screen("elsewhere: tidegate status") as shown:
         return _show(shown, Watcher(client, interval, shown.tell), f"every {interval} s, q ends")
 

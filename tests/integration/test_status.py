@@ -2,15 +2,22 @@
 
 import json
 import signal
+import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from server.cli import status as command
+from server.cli.main import main
+from server.cli.scrape import FIRST_ANSWER_SECONDS
+from storage.model import Group
 from tests.support.client import item
 from tests.support.config import source
 from tests.support.ledger import calls, pending, shut_gate
 from tests.support.server import Child, Children
+from tests.support.store import filled, numbered
 from tests.support.waiting import eventually
 
 
@@ -107,6 +114,23 @@ def test_a_stopped_server_leaves_its_store(child: Child) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert "is the server running?" in done.stderr
     assert "there is no store in" in done.stderr
+
+
+def test_a_server_that_hangs_is_no_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that takes the connection and says nothing is not waited for longer than FIRST_ANSWER_SECONDS; what the store
+    tells follows."""
+    assert FIRST_ANSWER_SECONDS <= 5
+    monkeypatch.setattr(command, "FIRST_ANSWER_SECONDS", 0.05)
+    filled(tmp_path / "data", [Group([numbered(1, 3)])])
+    with socket.create_server(("127.0.0.1", 0)) as hanging:
+        address = f"127.0.0.1:{hanging.getsockname()[1]}"
+        (tmp_path / "tidegate.toml").write_text(f'[server]\nadmin_bind = "{address}"\n')
+        assert main(["status", "--config", str(tmp_path / "tidegate.toml")]) == 1
+    value = json.loads(capsys.readouterr().out)
+    assert value["wrong"] == [{"name": "no_answer", "message": f"{address} does not answer within 0.05 s"}]
+    assert (value["server"], value["pending"]) == ("no answer", 3)
 
 
 def test_a_killed_server_leaves_its_journal(child: Child) -> None:

@@ -25,6 +25,13 @@ top.scrape = lambda client: 1 / 0
 sys.exit(main.main(sys.argv[1:]))
 """
 
+IMPATIENT = """
+import sys
+from server.cli import main, top
+top.FIRST_ANSWER_SECONDS = 0.05
+sys.exit(main.main(sys.argv[1:]))
+"""
+
 GIVEN_BACK = b"\x1b[?7h\x1b[?25h\x1b[?1049l"
 
 LOCAL_MODES = 3
@@ -195,6 +202,17 @@ def test_q_is_heard_while_nothing_answers(children: Children, top: Open) -> None
         there.type("q")
         assert there.wait() == 0
         assert is_given_back(there)
+
+
+def test_a_server_that_hangs_is_no_answer(children: Children, top: Open) -> None:
+    """One that takes the connection and says nothing is not waited for longer than FIRST_ANSWER_SECONDS."""
+    with children(source("orders")) as child:
+        child.signal(signal.SIGSTOP)
+        there = top(child, command=[sys.executable, "-c", IMPATIENT, *line(child)[1:]])
+        shown = there.wait_for_frame(lambda frame: "  no answer  " in frame)
+        assert f"127.0.0.1:{child.admin_port} does not answer within 0.05 s" in shown
+        there.type("q")
+        assert there.wait() == 0
 
 
 def test_ctrl_z_gives_it_back_meanwhile(server: Child, top: Open) -> None:

@@ -10,7 +10,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from server.cli.client import AdminClient, NoAnswer
-from server.cli.scrape import samples, scrape
+from server.cli.scrape import ANSWER_SECONDS, samples, scrape
 
 ODD = 'a"b\\c\nd\\n {x="y"} 7'
 
@@ -24,7 +24,8 @@ class Told:
         self.answers = answers
         self.is_closed = False
 
-    def fetch(self, path: str) -> tuple[int, bytes]:
+    def fetch(self, path: str, answer_seconds: float | None = None) -> tuple[int, bytes]:
+        assert answer_seconds == (None if path == "/readyz" else ANSWER_SECONDS)
         return self.answers[path]
 
     def close(self) -> None:
