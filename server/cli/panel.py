@@ -182,6 +182,7 @@ def _failed(failures: Failures, now_ms: int) -> str:
 FIELDS = (
     _Field("SOURCE", lambda row: row.source.id, is_text=True),
     _Field("IN/S", _rate("received")),
+    _Field("REPLAY/S", _rate("replayed"), 7),
     _Field("DONE/S", _rate("processed"), 1),
     _Field("DUP/S", _rate("duplicate"), 5),
     _Field("DROP/S", _rate("dropped"), 4),
@@ -197,6 +198,7 @@ FIELDS = (
 STORED = (
     FIELDS[0],
     _Field("RECEIVED", _total("received")),
+    _Field("REPLAYED", _total("replayed"), 4),
     _Field("PROCESSED", _total("processed"), 1),
     _Field("DUPLICATE", _total("duplicate"), 3),
     _Field("DROPPED", _total("dropped"), 2),

@@ -21,7 +21,7 @@ FIRST_ANSWER_SECONDS = 5
 ANSWER_SECONDS = 30
 """The longest that another answer may take: a thousand sources are much to say for a server that has much to do."""
 
-COUNTED = ("received", "processed", "duplicate", "dropped", "dead")
+COUNTED = ("received", "processed", "duplicate", "dropped", "dead", "replayed")
 """What of the totals of a source goes on, and has a rate."""
 
 WANTED = frozenset(

@@ -11,7 +11,7 @@ ESCAPE = "\x1b[2J"
 
 
 def totals(**counts: int) -> dict[str, int]:
-    return dict.fromkeys(("received", "processed", "duplicate", "dropped", "dead"), 0) | counts
+    return dict.fromkeys(("received", "processed", "duplicate", "dropped", "dead", "replayed"), 0) | counts
 
 
 def one(source_id: str = "orders", **facts: object) -> SourceScrape:
@@ -39,9 +39,10 @@ def shown(overview: Overview, *, width: int | None = None, height: int | None = 
 
 def test_a_quiet_server_is_one_screen() -> None:
     """Rates are differences over the time between; all that the operator's page says is there."""
-    before = one(totals=totals(received=100, processed=90), pending=10)
+    before = one(totals=totals(received=100, processed=90, replayed=5), pending=10)
     after = one(
-        totals=totals(received=300, processed=280, dead=2), pending=18, deferred=3, dead=2, oldest_seconds=3.2,
+        totals=totals(received=300, processed=280, dead=2, replayed=20),
+        pending=18, deferred=3, dead=2, oldest_seconds=3.2,
         refused={"unauthorized": 4, "invalid_json": 1}, limit="500/s defer",
     )  # fmt: skip
     overview = Overview(at(12, after), at(2, before))
@@ -49,13 +50,13 @@ def test_a_quiet_server_is_one_screen() -> None:
         shown(overview)
         == """\
 tidegate 1.2.3  ready  2027-01-15T08:00:00Z
-events  in 20/s  processed 19/s  duplicate 0/s  dropped 0/s  dead 0.2/s
+events  in 20/s  processed 19/s  duplicate 0/s  dropped 0/s  dead 0.2/s  replayed 1.5/s
 pending 18, the oldest for 3.2 s; 3 deferred; 2 dead
 disk    journal 2 ms, commit 8 ms a write
 store   1 GiB of 64 GiB; full in 34 d at the rate of the last day
 
-SOURCE  IN/S  DONE/S  DUP/S  DROP/S  DIED/S  PENDING  OLDEST  DEAD  REFUSED  LIMIT        STATE
-orders    20      19      0       0     0.2       18   3.2 s     2        5  500/s defer  ok"""
+SOURCE  IN/S  REPLAY/S  DONE/S  DUP/S  DROP/S  DIED/S  PENDING  OLDEST  DEAD  REFUSED  LIMIT        STATE
+orders    20       1.5      19      0       0     0.2       18   3.2 s     2        5  500/s defer  ok"""
     )
 
 
@@ -169,8 +170,8 @@ def test_a_silent_server_leaves_the_last() -> None:
 
 
 def test_the_store_alone_has_no_rates() -> None:
-    """Without a server there are totals, what is pending and what is dead; no rate, disk or state."""
-    stored = one(totals=totals(received=9, processed=7), pending=2, oldest_seconds=7200.0, refused=None)
+    """Without a server there are totals, which add up, what is pending and what is dead; no rate, disk or state."""
+    stored = one(totals=totals(received=9, replayed=3, processed=10), pending=2, oldest_seconds=7200.0, refused=None)
     now = Scrape(1, NOW_MS, None, (Trouble("no_answer", "nobody listens", keeps_out=True),), (stored,))
     said = shown(Overview(now)).splitlines()
     assert said == [
@@ -179,8 +180,8 @@ def test_the_store_alone_has_no_rates() -> None:
         "",
         "no_answer: nobody listens",
         "",
-        "SOURCE  RECEIVED  PROCESSED  DUPLICATE  DROPPED  PENDING  OLDEST  DEAD",
-        "orders         9          7          0        0        2     2 h     0",
+        "SOURCE  RECEIVED  REPLAYED  PROCESSED  DUPLICATE  DROPPED  PENDING  OLDEST  DEAD",
+        "orders         9         3         10          0        0        2     2 h     0",
     ]
     value = described(Overview(now), now.troubles)
     assert (value["server"], value["ok"], value["per_second"], value["store"]) == ("no answer", False, None, None)
