@@ -9,8 +9,8 @@ from server.base.json_text import json_text
 from server.cli.csv_text import as_csv
 from server.cli.exit_codes import INTERRUPTED, MISTAKE
 from server.cli.failure import CommandFailed, say
-from server.cli.inspect import check_known
 from server.cli.interrupt import Interruptible
+from server.cli.known_source import check_known
 from server.cli.output import GREEN, RED, YELLOW, Column, Row, is_table, print_bytes, print_rows
 from server.cli.progress import Progress
 from server.cli.reading import open_reader

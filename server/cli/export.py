@@ -14,8 +14,8 @@ from server.cli.exit_codes import INTERRUPTED, MISTAKE
 from server.cli.export_file import STDOUT, Hashed, check_free, manifest_path, unfinished, write_manifest
 from server.cli.export_formats import FORMATS, RowWriter
 from server.cli.failure import CommandFailed, say
-from server.cli.inspect import check_known
 from server.cli.interrupt import Interruptible
+from server.cli.known_source import check_known
 from server.cli.output import print_record
 from server.cli.progress import Progress
 from server.cli.reading import open_store

@@ -10,8 +10,8 @@ from server.cli.client import AdminClient
 from server.cli.events import Listing, described
 from server.cli.exit_codes import ERROR, INTERRUPTED, MISTAKE
 from server.cli.failure import CommandFailed, agreed, say
-from server.cli.inspect import check_known
 from server.cli.interrupt import Interruptible
+from server.cli.known_source import check_known
 from server.cli.output import print_record
 from server.cli.progress import Progress
 from server.cli.reading import open_store

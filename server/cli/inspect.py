@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 from server.cli.client import AdminClient
 from server.cli.exit_codes import ERROR
 from server.cli.failure import CommandFailed, say
+from server.cli.known_source import check_known
 from server.cli.output import (
     GREEN,
     PLAIN,
@@ -23,7 +24,6 @@ from server.cli.output import (
     print_rows,
 )
 from server.cli.reading import open_reader
-from server.config.load import source_ids
 from server.config.toml_text import ConfigError
 from server.observe import receipts
 from storage.read.reader import Reader
@@ -175,23 +175,7 @@ def run_dead(config: Path, source: str | None, group: str | None, shape: str | N
     return 0
 
 
-def check_known(config: Path, source: str | None, reader: Reader) -> None:
-    """Raise CommandFailed if neither the configuration nor the store has this source. None: all of them."""
-    if source is not None and not _is_known(config, source, reader):
-        raise _no_source(source)
-
-
 def _no_event(config: Path, source: str, event_id: str, reader: Reader) -> CommandFailed:
-    """Return the failure for an unknown event; for an unknown source instead if that may be mistyped."""
-    if not _is_known(config, source, reader):
-        return _no_source(source)
+    """Return the failure for an unknown event. Raises that for an unknown source, which may be mistyped."""
+    check_known(config, source, reader)
     return CommandFailed(ERROR, f"there is no event {event_id!r} of source {source!r}")
-
-
-def _no_source(source: str) -> CommandFailed:
-    return CommandFailed(ERROR, f"neither the configuration nor the store has a source {source!r}")
-
-
-def _is_known(config: Path, source: str, reader: Reader) -> bool:
-    """Return whether the source is configured or has events in the store."""
-    return source in (*source_ids(config), *reader.totals())

@@ -8,8 +8,8 @@ from server.base.clock import wall_ms
 from server.cli.client import AdminClient
 from server.cli.exit_codes import ERROR, INTERRUPTED, MISTAKE
 from server.cli.failure import CommandFailed, say
-from server.cli.inspect import check_known
 from server.cli.interrupt import Interruptible
+from server.cli.known_source import check_known
 from server.cli.output import Column, Row, print_record, print_rows
 from server.cli.progress import Progress
 from server.cli.reading import open_reader

@@ -11,6 +11,7 @@ from server.base.clock import Clock
 from server.cli.client import AdminClient
 from server.cli.exit_codes import ERROR, MISTAKE
 from server.cli.failure import CommandFailed, agreed, say
+from server.cli.known_source import check_known_in_store
 from server.cli.output import print_record
 from server.cli.progress import Progress
 from server.config.load import StorageConfig, load_section
@@ -107,7 +108,7 @@ def _run(config: Path, source_id: str, event_ids: Sequence[str], change: str, op
     wanted = _wanted(ids, options)
     storage = load_section(config, StorageConfig)
     try:
-        Store.open(storage.path, mode="read").close()  # opening for writing would create a store
+        check_known_in_store(config, source_id)  # opening for writing would create a store
         store = Store.open(storage.path, map_size_bytes=storage.map_size_bytes, mode="write")
     except StoreLocked:
         count, unknown = _by_server(config, source_id, change, _commands(ids, options))

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from server.cli.client import AdminClient
 from server.cli.failure import say
+from server.cli.known_source import check_known_in_store
 from server.cli.output import print_record
 from server.config.load import StorageConfig, load_section
 from storage.errors import StoreLocked
@@ -13,7 +14,7 @@ from storage.lmdb_store.environment import Store
 def run(config: Path, source: str, *, shape: str | None) -> int:
     storage = load_section(config, StorageConfig)
     try:
-        Store.open(storage.path, mode="read").close()  # opening for writing would create a store
+        check_known_in_store(config, source)  # opening for writing would create a store
         Store.open(storage.path, map_size_bytes=storage.map_size_bytes, mode="write").close()
     except StoreLocked:
         with AdminClient(config) as client:

@@ -13,6 +13,7 @@ from server.cli.client import Client, NoAnswer, NoServer, ServerAnswer
 from server.cli.credentials import read_secret
 from server.cli.exit_codes import ERROR, INTERRUPTED, MISTAKE
 from server.cli.failure import CommandFailed, say
+from server.cli.known_source import configured
 from server.cli.output import print_json
 from server.cli.progress import Progress
 from server.cli.samples import SAMPLE_TYPE, sample
@@ -89,10 +90,7 @@ def run(
     *, config: Path, source: str, files: Sequence[Path], count: int, batch: int | None, token_from: str | None
 ) -> int:
     found = load(config)
-    target = found.sources.get(source)
-    if target is None:
-        known = ", ".join(found.sources) or "none"
-        raise CommandFailed(MISTAKE, f"there is no source {source!r} in {found.path}; there are: {known}")
+    target = configured(found, source)
     if files and batch:
         raise CommandFailed(MISTAKE, "--batch is for sample events; a FILE is sent as it is")
     headers = _headers(found, target, token_from)

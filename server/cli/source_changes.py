@@ -16,6 +16,7 @@ from server.cli.check import processors
 from server.cli.credentials import FOLDER, ask_secret, hashed, keep, new_credential, read_secret
 from server.cli.exit_codes import ERROR, MISTAKE
 from server.cli.failure import CommandFailed, say
+from server.cli.known_source import configured
 from server.cli.output import print_bytes, print_json
 from server.cli.paste import RELOAD, steps
 from server.cli.providers import BEARER, PROVIDERS, Provider
@@ -109,7 +110,7 @@ def run_add(
 def run_rotate(config: Path, name: str, *, token: bool, secret: bool, secret_from: str | None, url: str | None) -> int:
     wanted = Wanted(config, name, secret_from, url)
     with _making(wanted) as made:
-        source = _known(made.config, name)
+        source = configured(made.config, name)
         key = _which(source, token=token, secret=secret)
         if key == "tokens" and secret_from is not None:
             raise CommandFailed(MISTAKE, "--secret-from: a token is made anew, and not read from anywhere")
@@ -124,7 +125,7 @@ def run_rotate(config: Path, name: str, *, token: bool, secret: bool, secret_fro
 
 def run_retire(config: Path, name: str, *, token: bool, secret: bool) -> int:
     found = judged(config)
-    source = _known(found, name)
+    source = configured(found, name)
     key = _which(source, token=token, secret=secret)
     entries = parse(found.path)["sources"][source.id][key]
     if len(entries) < 2:
@@ -197,13 +198,6 @@ def _secret(wanted: Wanted, provider: Provider, made: Made, source: Source | Non
     if source is not None and secret in source.signing_secrets:
         raise CommandFailed(MISTAKE, f"sources.{source.id}.signing_secrets has this secret already")
     return made.keep(f"{wanted.name}-signing", secret)
-
-
-def _known(config: Config, name: str) -> Source:
-    if name not in config.sources:
-        known = ", ".join(config.sources) or "none"
-        raise CommandFailed(MISTAKE, f"there is no source {name!r} in {config.path}; there are: {known}")
-    return config.sources[name]
 
 
 def _which(source: Source, *, token: bool, secret: bool) -> str:

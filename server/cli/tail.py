@@ -10,8 +10,8 @@ from server.base.printable import printable
 from server.cli.events import described
 from server.cli.exit_codes import INTERRUPTED
 from server.cli.failure import say
-from server.cli.inspect import check_known
 from server.cli.interrupt import Interruptible
+from server.cli.known_source import check_known
 from server.cli.output import is_table, print_bytes
 from server.cli.reading import open_reader
 from server.observe.events import as_lines, page_of

@@ -6,6 +6,7 @@ from pathlib import Path
 from server.base.printable import printable
 from server.cli.exit_codes import ERROR
 from server.cli.failure import CommandFailed, say
+from server.cli.known_source import with_probable
 from server.cli.output import is_table, print_bytes, print_rows
 from server.config.load import StorageConfig, load_section, source_ids
 from server.observe.refusals import REFUSALS_MAX, Value, describe
@@ -15,7 +16,8 @@ from storage.refusals.ring_file import read
 def run(config: Path, source: str, limit: int | None, shape: str | None) -> int:
     found = read(load_section(config, StorageConfig).path, source, limit or REFUSALS_MAX)
     if not found and source not in source_ids(config):
-        raise CommandFailed(ERROR, f"the configuration has no source {source!r}, and no refusal of it is on record")
+        words = f"the configuration has no source {source!r}, and no refusal of it is on record"
+        raise CommandFailed(ERROR, with_probable(words, source, source_ids(config)))
     if not found:
         say(f"no refused request of source {source!r} is on record")
     values = map(describe, found)

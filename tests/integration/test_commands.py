@@ -202,7 +202,7 @@ def test_requeue_by_the_server(server: Child) -> None:
     eventually(lambda: server.metrics()[dead] == 7)
     done = server.cli("requeue", "nobody", "--all")
     assert (done.returncode, done.stdout) == (1, "")
-    assert "404" in done.stderr
+    assert "has a source 'nobody'" in done.stderr
     assert json.loads(server.cli("verify").stdout)["ok"] is True
 
 

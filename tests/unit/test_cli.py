@@ -231,6 +231,37 @@ def test_a_source_that_nobody_knows(words: str, config: Path, capsys: Capture) -
     assert (out != "", err) == (True, "")
 
 
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("receipt demmo done", 1),
+        ("event demmo done", 1),
+        ("events demmo", 1),
+        ("tail demmo", 1),
+        ("dead demmo", 1),
+        ("why demmo", 1),
+        ("requeue demmo dead", 1),
+        ("discard demmo --all", 1),
+        ("forget demmo done --yes", 1),
+        ("retry demmo", 1),
+        ("export - --format ndjson --source demmo", 1),
+        ("send demmo", 2),
+    ],
+)
+def test_a_mistyped_source_is_answered_by_another(words: str, code: int, config: Path, capsys: Capture) -> None:
+    """Every command that is told a source which is not there says which was probably meant; if nothing is like it,
+    nothing is offered."""
+    fill(config)
+    command, *arguments = words.split()
+    assert run(command, config, *arguments) == code
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert "'demmo'" in err
+    assert err.endswith("; did you mean demo?\n")
+    assert run(command, config, *(each.replace("demmo", "xyz") for each in arguments)) == code
+    assert "did you mean" not in capsys.readouterr().err
+
+
 def test_all_receipts_are_one_list(config: Path, capsys: Capture) -> None:
     """--all prints every receipt as one list, the newest first."""
     fill(config)
@@ -319,6 +350,9 @@ def test_requeue_needs_to_know_what(config: Path, capsys: Capture) -> None:
     assert capsys.readouterr().err.endswith("or say --all\n")
     assert run("requeue", config, "demo", "dead", "--all") == 2
     assert "not both" in capsys.readouterr().err
+    assert run("requeue", config, "oops", "--all") == 1
+    assert capsys.readouterr() == ("", "tidegate: neither the configuration nor the store has a source 'oops'\n")
+    config.write_text(config.read_text() + source("oops"))
     assert run("requeue", config, "oops", "--all") == 1
     assert capsys.readouterr() == ("", "tidegate: the store has no event of source 'oops'\n")
 

@@ -214,6 +214,7 @@ def test_people_are_told_what_to_enter(
         ("rotate old --secret", "source 'old' has no signing_secrets"),
         ("rotate old --secret-from env:GIVEN", "--secret-from: a token is made anew"),
         ("retire new", "there is no source 'new'"),
+        ("retire odl", "did you mean old?"),
     ],
 )
 def test_what_makes_no_sense_changes_nothing(arguments: str, words: str, config: Path, capsys: Capture) -> None:
