@@ -26,6 +26,11 @@ class ServerAnswer:
     value: Mapping[str, Any]
 
 
+def refused_code(status: int) -> int:
+    """Return the exit code of a command that the server refuses so: whether its arguments cannot be used at all."""
+    return MISTAKE if status == 400 else ERROR
+
+
 class NoAnswer(Exception):
     """The connection broke, or the answer was not a Tidegate's."""
 
@@ -163,5 +168,6 @@ class AdminClient:
         except NoAnswer as error:
             raise CommandFailed(ERROR, f"{self._why} cannot be asked: {error}") from None
         if answer.status != 200:
-            raise CommandFailed(ERROR, f"the server refused: {answer.status} {answer.value['message']}{so_far}")
+            words = f"the server refused: {answer.status} {answer.value['message']}{so_far}"
+            raise CommandFailed(refused_code(answer.status), words)
         return answer.value

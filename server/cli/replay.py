@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from server.base.clock import wall_ms
-from server.cli.client import AdminClient
+from server.cli.client import AdminClient, refused_code
 from server.cli.exit_codes import ERROR, INTERRUPTED, MISTAKE
 from server.cli.failure import CommandFailed, say
 from server.cli.interrupt import Interruptible
-from server.cli.known_source import check_known
+from server.cli.known_source import check_known_in_store
 from server.cli.output import Column, Row, print_record, print_rows
 from server.cli.progress import Progress
 from server.cli.reading import open_reader
@@ -98,21 +98,23 @@ def run(
         "where": where or None,
         "limit": limit,
     }
-    given = {name: value for name, value in asked.items() if value is not None}
+    assert source is not None  # since neither of the others was said
+    given: dict[str, Any] = {"source": source} | {name: value for name, value in asked.items() if value is not None}
+    to = to or source
+    check_known_in_store(config, source, to)
     if dry_run:
-        return _count(config, to or source or "", {"source": source} | given, shape)
-    return _replay(config, {"source": source} | ({} if to is None else {"to": to}) | given, detach=detach, shape=shape)
+        return _count(config, to, given, shape)
+    return _replay(config, given | {"to": to}, detach=detach, shape=shape)
 
 
 def _count(config: Path, to: str, asked: Mapping[str, Any], shape: str | None) -> int:
     if (refusal := target_refusal(to, has_processor=_has_processor(config, to))) is not None:
-        raise CommandFailed(MISTAKE, refusal.why)
+        raise CommandFailed(refused_code(refusal.status), refusal.why)
     try:
         found = Count(replay_query(wall_ms(), **asked))
     except BadQuery as error:
         raise CommandFailed(MISTAKE, str(error)) from None
     with open_reader(config) as reader, Progress("events looked at") as progress:
-        check_known(config, str(asked["source"]), reader)
         while found.step(reader):
             progress.update(found.looked)
     print_record({"dry_run": True, "events": found.events, "gone": found.gone}, shape)

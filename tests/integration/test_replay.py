@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+import pytest
+
 from tests.support.client import item
 from tests.support.config import source
 from tests.support.ledger import calls, check_identity, pending, totals
@@ -169,7 +171,7 @@ def test_a_part_of_a_batch_is_replayed_alone(children: Children) -> None:
 def test_unclear_replays_are_refused(children: Children) -> None:
     """A replay that could mean more than was meant is not begun."""
     with children(works() + source("archive")) as child:
-        for arguments in ((), ("works", "--list"), ("works", "--outcome", "pending", "--dry-run")):
+        for arguments in ((), ("works", "--list")):
             assert child.cli("replay", *arguments).returncode == 2
         for body, status, code in (
             ({"source": "nobody"}, 404, "not_found"),
@@ -187,14 +189,34 @@ def test_unclear_replays_are_refused(children: Children) -> None:
             assert (found.status, found.json["code"]) == (status, code), body
         dry = json.dumps({"source": "works", "dry_run": True}).encode()
         assert child.admin("/replay", method="POST", body=dry, headers=JSON).json["events"] == 0
-        for to, error in (("nobody", "no source 'nobody'"), ("archive", "'archive' has no processor")):
-            refused = child.cli("replay", "works", "--to", to, "--dry-run")
-            assert (refused.returncode, error in refused.stderr) == (2, True)
-        refused = child.cli("replay", "nobody", "--to", "works", "--dry-run")
-        assert (refused.returncode, "has a source 'nobody'" in refused.stderr) == (1, True)
         assert replays(child) == []
         assert child.stop() == 0
         done = child.cli("replay", "works")
         assert (done.returncode, "another process" in done.stderr) == (1, False)
         assert "the running server replays, and it cannot be asked: nobody listens" in done.stderr
         assert replay(child, "works", "--dry-run")["events"] == 0
+
+
+@pytest.mark.parametrize("dry_run", [(), ("--dry-run",)], ids=["done", "counted"])
+def test_a_dry_run_is_refused_alike(children: Children, dry_run: tuple[str, ...]) -> None:
+    """What cannot be replayed cannot be counted either, with the same exit code: 1 if there is no such source, 2 if the
+    arguments cannot be used, or the source has no processor."""
+    child = children(works() + source("archive"))
+    with child:
+        child.post("archive", item("a"))
+        for arguments, code, words in (
+            (("nobody",), 1, "has a source 'nobody'"),
+            (("nobody", "--to", "works"), 1, "has a source 'nobody'"),
+            (("works", "--to", "nobody"), 1, "has a source 'nobody'"),
+            (("archive",), 2, "'archive' has no processor"),
+            (("works", "--to", "archive"), 2, "'archive' has no processor"),
+            (("works", "--outcome", "pending"), 2, "outcome"),
+            (("works", "--since", "soon"), 2, "neither a time"),
+        ):
+            refused = child.cli("replay", *arguments, *dry_run)
+            assert (refused.returncode, words in refused.stderr) == (code, True), refused
+        child.write(works())
+        child.reload()
+        refused = child.cli("replay", "archive", *dry_run)
+        assert (refused.returncode, refused.stderr.count("source")) == (1, 1), refused
+        assert replays(child) == []
