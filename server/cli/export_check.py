@@ -1,7 +1,8 @@
 """`verify --export`: is a file what its manifest says, and is what it says in the store?
 
 The store has gone on meanwhile: outcomes came, and events have left by retention. So an event that is not there any
-more is one before the front of receipts, and an outcome may have changed if it was not the last.
+more is one before the front of receipts, and an outcome may have changed if it was not the last. An event may have been
+forgotten too: then the file is as it was written, and nobody may want to keep it.
 """
 
 import hashlib
@@ -45,6 +46,8 @@ class ExportReport:
     last_number: int | None = None
     left: int = 0
     """Events of the file that have left the store by retention."""
+    forgotten: int = 0
+    """Events that were forgotten after the file was made, which has what they held."""
 
     @property
     def ok(self) -> bool:
@@ -108,35 +111,38 @@ def _check_rows(file: Path, said: Mapping[str, Any], store: Store, report: Expor
     here = next(stored, None)
     with Progress("events compared", said["count"]) as progress:
         for key in FORMATS[said["format"]].keys(file):
-            while here is not None and here[0] < key[0]:
+            while here is not None and here.number < key.number:
                 if not any(changes):
-                    report.complain(f"the event {here[0]} of the store is not in the file")
+                    report.complain(f"the event {here.number} of the store is not in the file")
                 here = next(stored, None)
             _check_event(key, here, front, report)
-            if here is not None and here[0] == key[0]:
+            if here is not None and here.number == key.number:
                 here = next(stored, None)
             progress.update(report.count)
     while here is not None and not any(changes):
-        report.complain(f"the event {here[0]} of the store is not in the file")
+        report.complain(f"the event {here.number} of the store is not in the file")
         here = next(stored, None)
 
 
 def _check_event(key: Key, here: Key | None, front: int, report: ExportReport) -> None:
-    number = key[0]
+    number = key.number
     if report.last_number is not None and number <= report.last_number:
         report.complain(f"the event {number} stands behind the event {report.last_number}")
     report.count += 1
     report.first_number = number if report.first_number is None else report.first_number
     report.last_number = number
-    if here is None or here[0] != number:
+    if here is None or here.number != number:
         if number < front:
             report.left += 1
         else:
             report.complain(f"the event {number} of the file is not in the store")
-    elif here[1:3] != key[1:3]:
-        report.complain(f"the event {number} is {key[2]!r} of {key[1]}; in the store it is {here[2]!r} of {here[1]}")
-    elif key[3] in LAST and here[3] != key[3]:
-        report.complain(f"the event {number} is {key[3]}; in the store it is {here[3]}")
+        return
+    report.forgotten += here.is_forgotten and not key.is_forgotten
+    if (here.source_id, here.event_id) != (key.source_id, key.event_id):
+        found, stored = f"{key.event_id!r} of {key.source_id}", f"{here.event_id!r} of {here.source_id}"
+        report.complain(f"the event {number} is {found}; in the store it is {stored}")
+    elif key.outcome in LAST and here.outcome != key.outcome:
+        report.complain(f"the event {number} is {key.outcome}; in the store it is {here.outcome}")
 
 
 def _stored(reader: Reader, query: EventQuery) -> Iterator[Key]:
@@ -146,5 +152,6 @@ def _stored(reader: Reader, query: EventQuery) -> Iterator[Key]:
         for record in page.records:
             numbered = record.numbered
             source_id = numbered.deliveries.source_id
-            yield record.number, source_id, numbered.event_id(record.position), record.status.label
+            event_id, is_forgotten = numbered.event_id(record.position), record.forgotten_at_ms > 0
+            yield Key(record.number, source_id, event_id, record.status.label, is_forgotten)
         following = page.following

@@ -108,7 +108,8 @@ def _portions(texts: Iterable[bytes]) -> Iterator[bytes]:
 def _keys_of_lines(lines: Iterable[bytes]) -> Iterator[Key]:
     for line in lines:
         row = orjson.loads(line)
-        yield row["number"], row["source_config_id"], row["inbound_event_id"], row["outcome"]
+        is_forgotten = "forgotten_at" in row
+        yield Key(row["number"], row["source_config_id"], row["inbound_event_id"], row["outcome"], is_forgotten)
 
 
 def _lines_keys(path: Path) -> Iterator[Key]:
@@ -126,7 +127,7 @@ def _csv_keys(path: Path) -> Iterator[Key]:
     with path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             source_id, event_id = unguarded(row["source_config_id"]), unguarded(row["inbound_event_id"])
-            yield int(row["number"]), source_id, event_id, row["outcome"]
+            yield Key(int(row["number"]), source_id, event_id, row["outcome"], bool(row["forgotten_at"]))
 
 
 def _parquet_keys(path: Path) -> Iterator[Key]:

@@ -96,6 +96,8 @@ def _array(field: Any, values: Sequence[Any]) -> Any:
 def keys(path: Path) -> Iterator[Key]:
     """Yield the keys of the rows of a file."""
     file = pyarrow.parquet.ParquetFile(path)
-    wanted = ["number", "source_config_id", "inbound_event_id", "outcome"]
+    wanted = ["number", "source_config_id", "inbound_event_id", "outcome", "forgotten_at"]
     for batch in file.iter_batches(columns=wanted):
-        yield from zip(*(batch.column(name).to_pylist() for name in wanted), strict=True)
+        rows = zip(*(batch.column(name).to_pylist() for name in wanted), strict=True)
+        for number, source_id, event_id, outcome, forgotten_at in rows:
+            yield Key(number, source_id, event_id, outcome, forgotten_at is not None)

@@ -27,6 +27,9 @@ def run(
         said = read_manifest(export, manifest)
         with open_store(config, store) as opened:
             exported = check_export(export, said, opened)
+        if exported.forgotten:
+            held = f"has what was forgotten after it was made (events: {exported.forgotten})"
+            say(f"{export} {held}: remove it, or make it anew")
         return _told(exported, asdict(exported), shape)
     with Progress("events read") as progress:
         report = verify(store_path(config, store), lambda database, number: progress.update(number, database))

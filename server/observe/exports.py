@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 from server.base.json_text import json_text
 from server.intake.events import each_event, rfc3339
@@ -38,8 +38,15 @@ TIMES = ("finished_at", "received_at", "archive_expired_at", "forgotten_at")
 JSON_TEXTS = ("payload", "headers", "meta", "result")
 """The columns that are JSON in a text where there is a place for each; the others are text."""
 
-Key = tuple[int, str, str, str]
-"""Of a row, for comparing: its number, source, event id and outcome."""
+
+class Key(NamedTuple):
+    """What of a row is compared."""
+
+    number: int
+    source_id: str
+    event_id: str
+    outcome: str
+    is_forgotten: bool
 
 
 def export_rows(records: Sequence[EventRecord]) -> Iterator[Value]:

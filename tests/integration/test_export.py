@@ -428,6 +428,22 @@ def test_verify_knows_that_a_store_goes_on(place: Path) -> None:
     assert main(["verify", "--export", str(place / "file"), "--store", str(place / "data")]) == 0
 
 
+@pytest.mark.parametrize("shape", FORMATS)
+def test_verify_counts_what_was_forgotten_since(place: Path, shape: str, capsys: Capture) -> None:
+    """A file from before a forget still has what the events held: it is as it was written, so exit 0, and that is said;
+    one that was made afterwards has nothing of them."""
+    exported(place, "before", shape)
+    assert tidegate(place, "forget", "demo", "a", "--yes") == 0
+    exported(place, "after", shape)
+    for name, count in (("before", 2), ("after", 0)):
+        capsys.readouterr()
+        assert tidegate(place, "verify", "--export", str(place / name)) == 0
+        out, err = capsys.readouterr()
+        assert (json.loads(out)["ok"], json.loads(out)["forgotten"]) == (True, count)
+        words = f"{place / name} has what was forgotten after it was made (events: 2): remove it, or make it anew"
+        assert err == (f"tidegate: {words}\n" if count else "")
+
+
 def test_parquet_names_its_extra(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     """Without pyarrow the other formats go on, and parquet says what to install."""
     monkeypatch.setitem(sys.modules, "pyarrow", None)
