@@ -24,7 +24,7 @@ from server.observe.exports import export_rows
 from storage.frozen import frozen
 from storage.read.query import EventQuery
 from storage.read.reader import Reader
-from storage.statuses import PENDING_STATUSES
+from storage.statuses import PENDING_STATUSES, outcome_of
 
 MANIFEST_VERSION = 1
 
@@ -151,7 +151,7 @@ def _export(reader: Reader, query: EventQuery, writer: RowWriter, interrupt: Int
             page = reader.select(following, build=each_event, bodies=True)
             writer.write(export_rows(page.records))
             for record in page.records:
-                counts.setdefault(record.numbered.deliveries.source_id, Counter())[record.status.label] += 1
+                counts.setdefault(record.numbered.deliveries.source_id, Counter())[outcome_of(record.status).label] += 1
             if page.records:
                 numbers = [*(numbers[:1] or [page.records[0].number]), page.records[-1].number]
             more = page.following is not None

@@ -24,7 +24,7 @@ from storage.lmdb_store.environment import Store
 from storage.read.query import EventQuery
 from storage.read.reader import Reader
 from storage.read.snapshot import Snapshots
-from storage.statuses import EventStatus
+from storage.statuses import EventStatus, outcome_of
 
 PROBLEMS_MAX = 100
 """So many are told; the others are counted."""
@@ -153,5 +153,5 @@ def _stored(reader: Reader, query: EventQuery) -> Iterator[Key]:
             numbered = record.numbered
             source_id = numbered.deliveries.source_id
             event_id, is_forgotten = numbered.event_id(record.position), record.forgotten_at_ms > 0
-            yield Key(record.number, source_id, event_id, record.status.label, is_forgotten)
+            yield Key(record.number, source_id, event_id, outcome_of(record.status).label, is_forgotten)
         following = page.following

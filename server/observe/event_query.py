@@ -8,12 +8,19 @@ import orjson
 
 from server.base.clock import WALL_MS_MAX
 from storage.read.query import EventQuery, Where
-from storage.statuses import PENDING_STATUSES, EventStatus
+from storage.statuses import PENDING_STATUSES, EventStatus, outcome_of
 
-OUTCOMES: Mapping[str, Sequence[EventStatus]] = {
-    status.label: PENDING_STATUSES if status is EventStatus.PENDING else (status,) for status in EventStatus
-}
-"""By what is written: which events are meant. `pending` are all without an outcome, the deferred ones too."""
+
+def _meant_by(named: EventStatus) -> Sequence[EventStatus]:
+    """Return the statuses of which somebody says this one."""
+    if named is EventStatus.PENDING:
+        return PENDING_STATUSES
+    return [each for each in EventStatus if outcome_of(each) is named] or (named,)
+
+
+OUTCOMES: Mapping[str, Sequence[EventStatus]] = {status.label: _meant_by(status) for status in EventStatus}
+"""By what is written: which events are meant. `pending` are all without an outcome, the deferred ones too; `dead` are
+the discarded ones too, which have a word of their own beside that."""
 
 EVENT_FIELDS = (
     "inbound_event_id",

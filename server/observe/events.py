@@ -105,7 +105,7 @@ def event_value(record: EventRecord) -> Value:
         "inbound_event_id": numbered.event_id(position),
         "provider_event_id": delivery.provider_ids[position],
         "event_type": delivery.types[position],
-        "outcome": record.status.label if record.status in PENDING_STATUSES else outcome_of(record.status).label,
+        "outcome": outcome_of(record.status).label,
         "finished_at": None if record.status in PENDING_STATUSES else rfc3339(record.at_ms),
         "attempts": record.attempts,
         "delivery": record.delivery_id,

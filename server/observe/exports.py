@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 from server.base.json_text import json_text
 from server.intake.events import each_event, rfc3339
-from server.observe.receipts import Value, archive
+from server.observe.receipts import Value, archive, discarded
 from storage.model import EventRecord
-from storage.statuses import PENDING_STATUSES, EventStatus
+from storage.statuses import PENDING_STATUSES, EventStatus, outcome_of
 
 COLUMNS = (
     "number",
@@ -27,6 +27,7 @@ COLUMNS = (
     "result",
     "duplicate_of",
     "error",
+    "discarded_at",
     "archive",
     "archive_expired_at",
     "forgotten_at",
@@ -34,7 +35,7 @@ COLUMNS = (
 """Of formats that have a place for each."""
 
 NUMBERS = ("number", "attempts")
-TIMES = ("finished_at", "received_at", "archive_expired_at", "forgotten_at")
+TIMES = ("finished_at", "received_at", "discarded_at", "archive_expired_at", "forgotten_at")
 JSON_TEXTS = ("payload", "headers", "meta", "result")
 """The columns that are JSON in a text where there is a place for each; the others are text."""
 
@@ -65,7 +66,7 @@ def export_rows(records: Sequence[EventRecord]) -> Iterator[Value]:
 def _row(record: EventRecord, event: Mapping[str, object]) -> Value:
     row: Value = {
         "number": record.number,
-        "outcome": record.status.label,
+        "outcome": outcome_of(record.status).label,
         "finished_at": None if record.status in PENDING_STATUSES else rfc3339(record.at_ms),
         "attempts": record.attempts,
         **event,
@@ -74,8 +75,8 @@ def _row(record: EventRecord, event: Mapping[str, object]) -> Value:
         row["payload"] = None
     if record.status is EventStatus.DUPLICATE:
         row["duplicate_of"] = record.duplicate_of
-    if record.status is EventStatus.DEAD:
-        row["error"] = record.detail.get("error")
+    if outcome_of(record.status) is EventStatus.DEAD:
+        row |= {"error": record.detail.get("error")} | discarded(record)
     row.update(archive(record))
     return row
 

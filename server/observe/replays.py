@@ -7,7 +7,7 @@ from server.observe.event_query import BadQuery, path_text, query_of
 from server.observe.receipts import Value
 from storage.read.query import EventQuery
 from storage.read.replays import Replay
-from storage.statuses import PENDING_STATUSES, EventStatus
+from storage.statuses import PENDING_STATUSES, EventStatus, outcome_of
 
 
 def replay_query(now_ms: int, **asked: Any) -> EventQuery:
@@ -29,7 +29,7 @@ def describe_replay(replay: Replay) -> Value:
         "replayed": replay.replayed,
         "gone": replay.gone,
         "limit": query.limit,
-        "outcome": [status.label for status in query.statuses],
+        "outcome": list(dict.fromkeys(outcome_of(status).label for status in query.statuses)),
         "type": query.event_type,
         "event_id": query.event_id,
         "id": query.id_prefix,

@@ -27,7 +27,7 @@ from server.observe.json_schema import (
 )
 from server.observe.sources import SHOWN_SETTINGS
 from storage.history import DIED, DISCARDED, REQUEUED
-from storage.statuses import COUNTERS, GAUGES, OUTCOMES, EventStatus
+from storage.statuses import COUNTERS, GAUGES, OUTCOMES, EventStatus, outcome_of
 
 _SOURCE_TYPE = one_of("webhook", "segment")
 
@@ -122,7 +122,7 @@ _LISTED = closed(
         **_WHERE,
         "number": COUNT,
         "provider_event_id": or_null(TEXT),
-        "outcome": one_of(*(status.label for status in EventStatus)),
+        "outcome": one_of(*dict.fromkeys(outcome_of(status).label for status in EventStatus)),
         "finished_at": or_null(TIME),
     },
     {

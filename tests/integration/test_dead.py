@@ -124,6 +124,26 @@ def test_a_discarded_event_stays_dead(children: Children) -> None:
         check_identity(child)
 
 
+def test_a_discarded_event_is_dead_everywhere(children: Children) -> None:
+    """Lists, exports and replays find it among the dead, and among the discarded alone, and show it as dead."""
+    with children(fails()) as child:
+        child.post("fails", [item(each) for each in "ab"])
+        died(child, 2)
+        said(child, "discard", "fails", "a")
+        for outcome, found in (("dead", "ba"), ("discarded", "a"), ("processed,discarded", "a"), ("pending", "")):
+            events = child.admin(f"/events?outcome={outcome}").json["events"]
+            assert [(each["inbound_event_id"], each["outcome"]) for each in events] == [(each, "dead") for each in found]
+            rows = child.cli("export", "-", "--format", "ndjson", "--outcome", outcome).stdout.splitlines()
+            assert [json.loads(row)["inbound_event_id"] for row in rows] == [*reversed(found)]
+        done = child.cli("export", "-", "--format", "ndjson", "--event-id", "a")
+        row, manifest = json.loads(done.stdout), json.loads(done.stderr)
+        assert (row["outcome"], row["error"]) == ("dead", "ValueError: it always does")
+        assert row["discarded_at"] == receipt(child, "a")["discarded_at"]
+        assert manifest["totals"] == {"fails": {"dead": 1}}
+        again = said(child, "replay", "fails", "--outcome", "dead", "--dry-run")
+        assert again == {"dry_run": True, "events": 1, "gone": 1}
+
+
 def test_a_terminal_is_asked_before_discarding(children: Children) -> None:
     """Where the events are not named, nor is `--yes`: without a yes nothing is done. What was done is said in lines."""
     with children(fails()) as child:

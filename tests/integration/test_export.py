@@ -78,6 +78,7 @@ def read(file: Path, shape: str) -> list[dict[str, Any]]:
 
         rows: list[dict[str, Any]] = pyarrow.parquet.read_table(file).to_pylist()
         return rows
+    csv.field_size_limit(2**31 - 1)  # a payload may be longer than the usual 128 KiB
     data = file.read_bytes()
     if shape == "csv":
         return list(csv.DictReader(io.StringIO(data.decode(), newline="")))

@@ -43,8 +43,9 @@ def test_what_is_not_a_time_is_refused(text: str) -> None:
 
 
 def test_outcomes_go_by_their_names() -> None:
-    """An outcome, or several with commas; pending are the deferred ones too."""
-    assert statuses_of("dead") == [EventStatus.DEAD]
+    """An outcome, or several with commas; pending are the deferred ones too, and dead the discarded ones."""
+    assert statuses_of("dead") == [EventStatus.DEAD, EventStatus.DISCARDED]
+    assert statuses_of("discarded") == [EventStatus.DISCARDED]
     assert statuses_of("dropped, processed") == [EventStatus.PROCESSED, EventStatus.DROPPED]
     assert statuses_of("pending") == [EventStatus.PENDING, EventStatus.DEFERRED]
     assert statuses_of("deferred") == [EventStatus.DEFERRED]
