@@ -132,7 +132,9 @@ def test_a_discarded_event_is_dead_everywhere(children: Children) -> None:
         said(child, "discard", "fails", "a")
         for outcome, found in (("dead", "ba"), ("discarded", "a"), ("processed,discarded", "a"), ("pending", "")):
             events = child.admin(f"/events?outcome={outcome}").json["events"]
-            assert [(each["inbound_event_id"], each["outcome"]) for each in events] == [(each, "dead") for each in found]
+            assert [(each["inbound_event_id"], each["outcome"]) for each in events] == [
+                (name, "dead") for name in found
+            ]
             rows = child.cli("export", "-", "--format", "ndjson", "--outcome", outcome).stdout.splitlines()
             assert [json.loads(row)["inbound_event_id"] for row in rows] == [*reversed(found)]
         done = child.cli("export", "-", "--format", "ndjson", "--event-id", "a")
