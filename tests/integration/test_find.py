@@ -5,6 +5,7 @@ import http.client
 import io
 import json
 import signal
+import socket
 import subprocess
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing, contextmanager
@@ -21,7 +22,9 @@ import trio.testing
 from server.base.worker import Worker
 from server.cli import tail
 from server.cli.interrupt import Interruptible
+from server.http.admin.event_routes import FOLLOWERS_MAX, LEFT_SECONDS, _follow
 from server.http.admin.finding import ANSWER_BYTES_MAX, Finding
+from server.http.asgi.connection import Connection
 from server.observe.events import page_of
 from storage.codec.index_rows import GRANULE
 from storage.lmdb_store.environment import Store
@@ -363,9 +366,47 @@ def test_a_follower_goes_on_without_a_gap(server: Child) -> None:
     server.post("later", {"inbound_event_id": "while-away"})
     with following(server, "?source=later&after=1", last) as follower:
         assert [each["inbound_event_id"] for each in follower.events(2)] == ["gap-2", "while-away"]
-    for wrong in ({"Last-Event-ID": "x"}, {"Last-Event-ID": "5", "last-event-id": "7"}):
+    for wrong in ({"Last-Event-ID": "x"}, {"Last-Event-ID": "5", "last-event-id": "7"}, {"Last-Event-ID": "9999999"}):
         answer = server.admin("/tail", headers=wrong)
         assert (answer.status, answer.json["code"]) == (400, "invalid_request")
+    assert "of another store" in server.admin("/tail?after=9999999").json["message"]
+
+
+def test_asking_for_the_head_follows_nothing(server: Child) -> None:
+    """However often that is asked, as a probe does, there is room for followers."""
+    for _ in range(FOLLOWERS_MAX + 1):
+        answer = server.admin("/tail", method="HEAD")
+        assert (answer.status, answer.headers["content-type"]) == (200, "text/event-stream")
+    with following(server, "?source=later") as follower:
+        server.post("later", {"inbound_event_id": "heard"})
+        assert follower.events(1)[0]["inbound_event_id"] == "heard"
+
+
+async def test_who_has_left_is_not_followed(autojump_clock: trio.testing.MockClock) -> None:
+    """A second after the client has closed its side, though nothing comes, its place is another one's."""
+    unused: Any = None
+    finding = following_to(1, (unused, unused), (unused, unused), idle=trio.sleep_forever)
+    left = False
+    following = _follow(finding, EventQuery(oldest_first=True), lambda: left, payloads=False)
+    assert await anext(following) == await anext(following)  # two signs of life
+    began, left = trio.current_time(), True
+    assert [each async for each in following] == []
+    assert trio.current_time() - began <= LEFT_SECONDS
+    assert finding.recent.followers == 0
+
+
+@pytest.mark.parametrize("closed", [False, True])
+async def test_a_connection_tells_who_has_left(closed: bool) -> None:
+    """Whether the client has closed its side, also behind what it has sent and nobody has read."""
+    ours, theirs = socket.socketpair()
+    theirs.send(b"GET")
+    if closed:
+        theirs.close()
+    unused: Any = None
+    connection = Connection(unused, unused, trio.SocketStream(trio.socket.from_stdlib_socket(ours)))
+    assert connection.has_left() is closed
+    await connection.stream.aclose()
+    theirs.close()
 
 
 def following_to(

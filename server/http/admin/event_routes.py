@@ -4,7 +4,8 @@ A follower is woken when something was committed, reads what has come since its 
 slow has no queue that could grow, and one that does not read is disconnected.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import math
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 
 import trio
@@ -17,6 +18,7 @@ from server.http.admin import params
 from server.http.admin.finding import Finding
 from server.http.admin.view import Refused, query_string, scope, unwrap
 from server.http.answer import Answer
+from server.http.asgi.body import HAS_LEFT
 from server.http.asgi.routes import response
 from server.http.head import Fields
 from server.http.operation import Content, Parameter, json_of, operation
@@ -33,7 +35,9 @@ FOLLOWERS_MAX = 16
 FOLLOW_SECONDS = 0.2
 """Between two looks of a follower at what has come: what came together is read together."""
 HEARTBEAT_SECONDS = 15.0
-"""Between two signs of life while nothing is to be told: so soon is it noticed that a follower has gone."""
+"""Between two signs of life while nothing is to be told."""
+LEFT_SECONDS = 1.0
+"""So soon is it noticed that a follower has left, whose place another one may want."""
 
 _FILTERS = ("source", "type", "id", "event_id", "provider_id", "where", "payload", "after")
 _LISTED = (*_FILTERS, "since", "until", "outcome", "before", "order", "limit", "format")
@@ -95,11 +99,10 @@ def add_events(app: QuartTrio, finding: Finding) -> None:
         query = unwrap(_followed(given, finding))
         if finding.recent.followers >= FOLLOWERS_MAX:
             raise Refused(refuse("overloaded", f"{FOLLOWERS_MAX} follow already"))
-        return Response(
-            _follow(finding, query, payloads=payloads),
-            200,
-            {"content-type": "text/event-stream", "cache-control": "no-store"},
-        )
+        headers = {"content-type": "text/event-stream", "cache-control": "no-store"}
+        if scope()["method"] == "HEAD":
+            return Response(b"", 200, headers)
+        return Response(_follow(finding, query, scope()[HAS_LEFT], payloads=payloads), 200, headers)
 
     app.add_url_rule("/events", view_func=list_events, methods=["GET"])
     app.add_url_rule("/tail", view_func=tail, methods=["GET"])
@@ -169,29 +172,38 @@ def _followed(given: Mapping[str, Sequence[str]], finding: Finding) -> EventQuer
     last = b",".join(Fields(scope()["headers"]).all(b"last-event-id"))
     if isinstance(query, Refusal):
         return query
+    end = finding.end()
     try:
-        if last:
-            return replace(query, after=number_of(last.decode("latin-1")))
+        after = number_of(last.decode("latin-1")) if last else query.after if "after" in given else end - 1
     except BadQuery as error:
         return refuse("invalid_request", f"Last-Event-ID: {error}")
-    return query if "after" in given else replace(query, after=finding.end() - 1)
+    if after >= end:
+        words = f"the last event has the number {end - 1}: {after} is of another store, or of a later state of this one"
+        return refuse("invalid_request", words)
+    return replace(query, after=after)
 
 
-async def _follow(finding: Finding, query: EventQuery, *, payloads: bool) -> AsyncIterator[bytes]:
-    """Yield what comes, each event with its number as its id, and a sign of life now and then."""
+async def _follow(
+    finding: Finding, query: EventQuery, has_left: Callable[[], bool], *, payloads: bool
+) -> AsyncIterator[bytes]:
+    """Yield what comes, each event with its number as its id, and a sign of life now and then, until the client has
+    left."""
     try:
         with finding.recent.following():
-            yield _sign_of_life(query.after)
-            while True:
-                with trio.move_on_after(HEARTBEAT_SECONDS) as quiet:
+            told = -math.inf
+            while not has_left():
+                if trio.current_time() - told >= HEARTBEAT_SECONDS:
+                    yield _sign_of_life(query.after)
+                    told = trio.current_time()
+                with trio.move_on_after(LEFT_SECONDS) as quiet:
                     while finding.end() <= query.after + 1:
                         await finding.committed()
                 if quiet.cancelled_caught:
-                    yield _sign_of_life(query.after)
                     continue
                 end = finding.end()
                 texts, query = await finding.follow_on(query, end, payloads=payloads)
                 yield b"".join(texts) or _sign_of_life(query.after)
+                told = trio.current_time()
                 if query.after == end - 1:
                     await trio.sleep(FOLLOW_SECONDS)
     except StoreError as error:  # nothing else can be answered any more

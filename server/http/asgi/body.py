@@ -26,6 +26,8 @@ READER = "tidegate.body"
 """The key of the `BodyReader` in the scope."""
 AUTHENTICATED = "tidegate.authenticated"
 """The key of what to call when it is known who sends."""
+HAS_LEFT = "tidegate.has_left"
+"""The key of what tells whether the client has left: for answers that have no end of their own."""
 
 
 class BodyReader:

@@ -9,6 +9,7 @@ closed when `run` returns; the client can read an answer that was sent (later in
 closing with unread bytes resets the connection and destroys the answer).
 """
 
+import select
 import socket
 import struct
 from collections.abc import Awaitable, Callable
@@ -90,6 +91,12 @@ class Connection:
     def authenticated(self) -> None:
         """Note that it is known who sends; such a connection is the last to be evicted."""
         self.is_authenticated = True
+
+    def has_left(self) -> bool:
+        """Return whether the client has closed its side, or the connection is broken, without reading what came."""
+        found = select.poll()
+        found.register(self.stream.socket.fileno(), select.POLLRDHUP)
+        return bool(found.poll(0))
 
     @property
     def is_ending(self) -> bool:

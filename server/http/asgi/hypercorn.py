@@ -23,7 +23,7 @@ from hypercorn.typing import AppWrapper, ConnectionState, TaskGroup
 
 from server.base.refusal import refuse
 from server.http.answer import CHUNKED, CONTINUE, encode_head
-from server.http.asgi.body import AUTHENTICATED, App, Message
+from server.http.asgi.body import AUTHENTICATED, HAS_LEFT, App, Message
 from server.http.asgi.connection import Connection
 from server.http.chunked import ChunkDecoder, MalformedChunks
 from server.http.frontend import BROKEN_HEAD
@@ -142,7 +142,7 @@ class Exchange(H11Protocol):
         await stream.handle(
             Request(STREAM_ID, list(self._head.fields.lines), version, method, self._head.target, self.connection_state)
         )
-        self._scope[AUTHENTICATED] = self.link.authenticated
+        self._scope |= {AUTHENTICATED: self.link.authenticated, HAS_LEFT: self.link.has_left}
         await self.asgi_app(self._scope, self.receive, cast(Any, stream.app_send))
         if stream.state is not ASGIHTTPState.CLOSED:
             raise RuntimeError("the application returned without a complete answer")
