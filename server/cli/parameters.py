@@ -42,7 +42,10 @@ class FileName(click.ParamType[Path, "str | Path"]):
     name = "file"
 
     def convert(self, value: str | Path, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        return Path(str(value).removeprefix(POSITIONAL_MARK))
+        text = str(value).removeprefix(POSITIONAL_MARK)
+        if not text:  # which would be the working directory
+            self.fail("the name of a file cannot be empty", param, ctx)
+        return Path(text)
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         return [CompletionItem(incomplete, type="file")]

@@ -154,12 +154,15 @@ def test_files_of_other_users_are_not_found(
         ("check x", "check: got unexpected extra argument (x); `tidegate check --help` says what there is"),
         ("check -5", "check: got unexpected extra argument (-5); `tidegate check --help` says what there is"),
         ("dead --format xml", "dead: --format: 'xml' is not one of 'table', 'json', 'ndjson'"),
+        ("--config '' check", "--config: the name of a file cannot be empty"),
+        ("check --config ''", "check: --config: the name of a file cannot be empty"),
+        ("backup ''", "backup: DEST: the name of a file cannot be empty"),
         ("completion csh", "completion: SHELL: 'csh' is not one of 'bash', 'zsh', 'fish'"),
     ],
 )
 def test_a_mistake_is_one_line(line: str, words: str, capsys: Capture) -> None:
     """Exit code 2 and one line on stderr, which says what was probably meant."""
-    assert main(line.split()) == 2
+    assert main(shlex.split(line)) == 2
     assert capsys.readouterr() == ("", f"tidegate: {words}\n")
 
 
