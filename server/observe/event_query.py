@@ -38,6 +38,9 @@ EVENT_FIELDS = (
 _DAYS_AGO = {"today": 0, "yesterday": 1}
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _AGO = re.compile(r"([0-9]{1,9})([smhdw])")
+_LEAP_SECOND = re.compile(r"(.{10}.[0-9]{2}:[0-9]{2}):60(?:[.,][0-9]+)?((?:[zZ+-].*)?)")
+_FINER_THAN_US = re.compile(r"[.,][0-9]{6}[0-9]*[1-9]")
+_EPOCH, _MS = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
 _NUMBER = re.compile(r"[0-9]{1,18}")
 
 
@@ -47,7 +50,7 @@ class BadQuery(ValueError):
 
 def time_of(text: str, now_ms: int) -> int:
     """Return a time in ms since the epoch: RFC 3339, in UTC if it names no offset; a day, from its first moment in UTC;
-    or how long ago, as `24h`. Raises BadQuery.
+    or how long ago, as `24h`. What lies between two ms is the later: what has the earlier was before. Raises BadQuery.
     """
     if text in _DAYS_AGO:
         now = datetime.fromtimestamp(now_ms / 1000, UTC)
@@ -56,13 +59,24 @@ def time_of(text: str, now_ms: int) -> int:
     if ago:
         return max(0, now_ms - 1000 * int(ago[1]) * _UNIT_SECONDS[ago[2]])
     try:
-        found = datetime.fromisoformat(text.strip())
-        at_ms = (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp() * 1000
-    except (ValueError, OverflowError):
+        at_ms = _written(text.strip())
+    except ValueError:
         words = "neither a time, as 2026-07-01T12:00:00Z, nor a day, as 2026-07-01 or yesterday"
         words += ", nor how long ago, as 30s, 5m, 24h, 7d"
         raise BadQuery(f"{text!r} is {words}") from None
-    return min(max(0, round(at_ms)), WALL_MS_MAX)
+    return min(max(0, at_ms), WALL_MS_MAX)
+
+
+def _written(text: str) -> int:
+    """Return a written time, rounded up. A leap second is the first moment of the next minute. Raises ValueError."""
+    leap = _LEAP_SECOND.fullmatch(text)
+    if leap:
+        return _written(f"{leap[1]}:00{leap[2]}") + 60_000
+    found = datetime.fromisoformat(f"{text[:-1]}Z" if text.endswith("z") else text)
+    since = (found if found.tzinfo else found.replace(tzinfo=UTC)) - _EPOCH
+    if _FINER_THAN_US.search(text):  # which it has cut off
+        since += timedelta(microseconds=1)
+    return -(-since // _MS)
 
 
 def statuses_of(text: str) -> Sequence[EventStatus]:

@@ -2,12 +2,14 @@
 
 import pytest
 
+from server.base.clock import WALL_MS_MAX
 from server.observe.event_query import BadQuery, number_of, path_text, query_of, statuses_of, time_of, where_of
 from storage.statuses import EventStatus
 
 NOW_MS = 1_782_907_200_500
 """2026-07-01T12:00:00.5Z"""
 NOON_MS = NOW_MS - 500
+NO_SECONDS = ("2026-07-01T12:00:61Z", "2026-07-01T12:60:60Z", "2026-07-01T12:00:605Z", "12:00:60Z")
 
 
 @pytest.mark.parametrize(
@@ -26,16 +28,30 @@ NOON_MS = NOW_MS - 500
         ("5m", NOW_MS - 300_000),
         ("2d", NOW_MS - 172_800_000),
         ("1w", NOW_MS - 604_800_000),
+        ("2026-07-01t12:00:00z", NOON_MS),
+        ("2026-07-01T11:59:60Z", NOON_MS),
+        ("2026-07-01t13:59:60.25+02:00", NOON_MS),
+        ("2026-07-01T12:00:00.115Z", NOON_MS + 115),
+        ("2026-07-01T12:00:00.115000000Z", NOON_MS + 115),
+        ("2026-07-01T12:00:00.115001Z", NOON_MS + 116),
+        ("2026-07-01T12:00:00.115000001Z", NOON_MS + 116),
+        ("2026-07-01T12:00:00,1154999+00:00", NOON_MS + 116),
+        ("9999-12-31T23:59:60Z", WALL_MS_MAX),
+        ("9999-12-31T23:59:59.9999999Z", WALL_MS_MAX),
+        ("0001-01-01T00:00+14:00", 0),
         ("999999999w", 0),
         ("0001-01-01", 0),
     ],
 )
 def test_a_time_is_absolute_or_ago(text: str, at_ms: int) -> None:
-    """A time is RFC 3339, in UTC unless it says otherwise, a day, or how long ago."""
+    """A time is RFC 3339, in UTC unless it says otherwise, a day, or how long ago. A leap second is the first moment of
+    the next minute, and a time between two milliseconds is the later: what was received in the earlier is before it."""
     assert time_of(text, NOW_MS) == at_ms
 
 
-@pytest.mark.parametrize("text", ["", "tomorrow", "24", "h", "-5h", "1.5h", "2026-13-01", "12:00", "24 h", "٣h"])
+@pytest.mark.parametrize(
+    "text", ["", "tomorrow", "24", "h", "-5h", "1.5h", "2026-13-01", "12:00", "24 h", "٣h", *NO_SECONDS]
+)
 def test_what_is_not_a_time_is_refused(text: str) -> None:
     """Whatever else is written is refused by name, with examples."""
     with pytest.raises(BadQuery, match="neither a time"):
