@@ -41,6 +41,7 @@ _AGO = re.compile(r"([0-9]{1,9})([smhdw])")
 _LEAP_SECOND = re.compile(r"(.{10}.[0-9]{2}:[0-9]{2}):60(?:[.,][0-9]+)?((?:[zZ+-].*)?)")
 _FINER_THAN_US = re.compile(r"[.,][0-9]{6}[0-9]*[1-9]")
 _EPOCH, _MS = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
+_NO_ESCAPE = re.compile(r"~(?![01])")
 _NUMBER = re.compile(r"[0-9]{1,18}")
 
 
@@ -90,12 +91,13 @@ def statuses_of(text: str) -> Sequence[EventStatus]:
 def where_of(text: str) -> Where:
     """Return what `PATH=VALUE` asks for. Raises BadQuery.
 
-    PATH is dotted, or a JSON pointer if it begins with a slash. VALUE matches the string of these characters, and the
-    number, true, false or null that is written so; in double quotes the string alone.
+    PATH is dotted, or a JSON pointer (RFC 6901) if it begins with a slash. VALUE matches the string of these
+    characters, and the number, true, false or null that it is as JSON; in double quotes the string alone.
     """
     path, equals, value = text.partition("=")
-    keys = _pointer(path) if path.startswith("/") else path.split(".")
-    if not equals or not path or not all(keys):
+    is_pointer = path.startswith("/")
+    keys = _pointer(path) if is_pointer else path.split(".")
+    if not equals or not (is_pointer or all(keys)):
         raise BadQuery(f"{text!r} is not PATH=VALUE, as payload.order.id=1001 or /payload/order/id=1001")
     if keys[0] not in EVENT_FIELDS:
         raise BadQuery(f"{text!r} matches no event: a path begins with one of {', '.join(EVENT_FIELDS)}{_meant(path)}")
@@ -114,12 +116,14 @@ def _meant(path: str) -> str:
 
 
 def _pointer(path: str) -> list[str]:
+    if _NO_ESCAPE.search(path):
+        raise BadQuery(f"{path!r} is not a JSON pointer: in one ~0 stands for ~ and ~1 for /")
     return [key.replace("~1", "/").replace("~0", "~") for key in path[1:].split("/")]
 
 
 def path_text(path: Sequence[str]) -> str:
     """Return a path as `where_of` reads it."""
-    if any("." in key for key in path) or path[0].startswith("/"):
+    if any("." in key or not key for key in path) or path[0].startswith("/"):
         return "".join(f"/{key.replace('~', '~0').replace('/', '~1')}" for key in path)
     return ".".join(path)
 

@@ -1,5 +1,6 @@
 """Conditions of a query on events themselves: on what was found at intake, and on events as they are built."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -7,6 +8,9 @@ import numpy
 
 from storage.deliveries import NumberedDeliveries
 from storage.read.query import EventQuery, Where
+
+_PLACE = re.compile(r"0|[1-9][0-9]{0,17}")
+"""In an array: RFC 6901 has no leading zeros, and no array so many places."""
 
 Matching = Callable[[NumberedDeliveries, Sequence[int]], list[int]]
 
@@ -50,7 +54,7 @@ def has(event: Mapping[str, object], where: Where) -> bool:
             if key not in found:
                 return False
             found = found[key]
-        elif isinstance(found, list) and key.isascii() and key.isdecimal() and int(key) < len(found):
+        elif isinstance(found, list) and _PLACE.fullmatch(key) and int(key) < len(found):
             found = found[int(key)]
         else:
             return False

@@ -1,9 +1,11 @@
 """What people write to say which events they look for is understood, or refused with what could stand there."""
 
+import orjson
 import pytest
 
 from server.base.clock import WALL_MS_MAX
 from server.observe.event_query import BadQuery, number_of, path_text, query_of, statuses_of, time_of, where_of
+from storage.read.conditions import has
 from storage.statuses import EventStatus
 
 NOW_MS = 1_782_907_200_500
@@ -75,6 +77,10 @@ def test_outcomes_go_by_their_names() -> None:
         ("payload.order.id=1001", ["payload", "order", "id"], ["1001", 1001]),
         ("/payload/order/id=1001", ["payload", "order", "id"], ["1001", 1001]),
         ("/payload/a.b/c~1d/~0e=x=y", ["payload", "a.b", "c/d", "~e"], ["x=y"]),
+        ("/payload/=x", ["payload", ""], ["x"]),
+        ("/payload//id=x", ["payload", "", "id"], ["x"]),
+        ("/payload/~01/~1~0=x", ["payload", "~1", "/~"], ["x"]),
+        ("payload.a~b=x", ["payload", "a~b"], ["x"]),
         ('payload.id="1001"', ["payload", "id"], ["1001"]),
         ("payload.ok=true", ["payload", "ok"], ["true", True]),
         ("payload.gone=null", ["payload", "gone"], ["null", None]),
@@ -91,14 +97,21 @@ def test_where_is_a_path_and_value(text: str, path: list[str], values: list[obje
     assert [type(each) for each in found.values] == [type(each) for each in values]
 
 
-@pytest.mark.parametrize("text", ["", "payload", "=1", ".a=1", "a..b=1", "/=1", "payload.=1"])
+@pytest.mark.parametrize("text", ["", "payload", "=1", ".a=1", "a..b=1", "payload.=1", "/payload/a"])
 def test_a_broken_where_is_refused(text: str) -> None:
     """What is not PATH=VALUE is refused, with an example."""
     with pytest.raises(BadQuery, match="is not PATH=VALUE, as payload"):
         where_of(text)
 
 
-@pytest.mark.parametrize("path", ["order.id", "/order/id", "Payload.id", "result.booked"])
+@pytest.mark.parametrize("text", ["/payload/a~=1", "/payload/~2/b=1", "/payload/~~0=1"])
+def test_a_pointers_tilde_has_two_meanings(text: str) -> None:
+    """In a JSON pointer ~0 is a tilde and ~1 a slash; any other ~ is a mistake, rather than a key that nothing has."""
+    with pytest.raises(BadQuery, match="~0 stands for ~ and ~1 for /"):
+        where_of(text)
+
+
+@pytest.mark.parametrize("path", ["order.id", "/order/id", "Payload.id", "result.booked", "/", "//payload"])
 def test_a_where_begins_with_an_events_field(path: str) -> None:
     """A path that no event can have is refused, rather than finding nothing, with the one that was probably meant."""
     meant = f"/payload{path}" if path.startswith("/") else f"payload.{path}"
@@ -111,6 +124,43 @@ def test_a_period_ends_after_it_begins(since: str, until: str) -> None:
     """A period that holds no moment is a mistake, rather than an answer without events."""
     with pytest.raises(BadQuery, match="is not later than"):
         query_of(NOW_MS, since=since, until=until)
+
+
+@pytest.mark.parametrize(
+    ("text", "payload", "is_found"),
+    [
+        ("payload.v.0=a", '{"v":["a"]}', True),
+        ("/payload/v/10=a", '{"v":[0,0,0,0,0,0,0,0,0,0,"a"]}', True),
+        ("payload.v.1=a", '{"v":["a"]}', False),
+        ("/payload/v/00=a", '{"v":["a"]}', False),
+        ("payload.v.00=a", '{"v":["a"]}', False),
+        ("payload.v.01=a", '{"v":[0,"a"]}', False),
+        ("payload.v.-1=a", '{"v":["a"]}', False),
+        (f"payload.v.{'9' * 5000}=a", '{"v":["a"]}', False),
+        ("payload.v.00=a", '{"v":{"00":"a"}}', True),
+        ("/payload/=a", '{"":"a"}', True),
+        ("payload.v=1", '{"v":1}', True),
+        ("payload.v=1", '{"v":"1"}', True),
+        ("payload.v=1", '{"v":1.0}', False),
+        ("payload.v=1.0", '{"v":1}', False),
+        ("payload.v=1.0", '{"v":1e0}', True),
+        ("payload.v=0.1", '{"v":0.10}', True),
+        ("payload.v=0.1", '{"v":"0.10"}', False),
+        ("payload.v=-0", '{"v":0}', True),
+        ("payload.v=-0.0", '{"v":0.0}', True),
+        ("payload.v=18446744073709551615", '{"v":18446744073709551614}', False),
+        ("payload.v=18446744073709551616", '{"v":18446744073709551617}', True),
+        ("payload.v=18446744073709551616", '{"v":18446744073709551616.0}', True),
+        ("payload.v=-9223372036854775809", '{"v":-9223372036854775810}', True),
+        ("payload.v=true", '{"v":1}', False),
+        ("payload.v=1", '{"v":1,"v":2}', False),
+        ("payload.v=2", '{"v":1,"v":2}', True),
+    ],
+)
+def test_values_are_compared_by_their_kind(text: str, payload: str, is_found: bool) -> None:
+    """A place in an array has no leading zero; integers and other numbers are two kinds, each compared by value, those
+    beyond 64 bits as doubles; of a key that an object has twice the last is seen. The page about commands says so."""
+    assert has({"payload": orjson.loads(payload)}, where_of(text)) is is_found
 
 
 def test_numbers_are_digits_of_bounded_length() -> None:
@@ -134,6 +184,8 @@ def test_nothing_said_means_all_events() -> None:
         (["payload", "0"], "payload.0"),
         (["payload", "a.b", "c/d~"], "/payload/a.b/c~1d~0"),
         (["payload", "/x"], "payload./x"),
+        (["payload", ""], "/payload/"),
+        (["payload", "", "~1"], "/payload//~01"),
     ],
 )
 def test_a_path_is_written_as_read(path: list[str], text: str) -> None:
