@@ -42,6 +42,9 @@ and takes bounded memory."""
 LAST_COLUMN_MIN = 40
 """Characters that the last column of a table keeps, however narrow the terminal is."""
 
+COLUMN_MIN = 36
+"""The same of the other columns: a UUID, to be copied, and a time are whole."""
+
 GAP = "  "
 
 DEPTH_MAX = 3
@@ -106,10 +109,11 @@ def paint(text: str, style: str, stream: TextIO | None = None) -> str:
 
 
 def _print_table(rows: Iterator[Row], columns: Sequence[Column]) -> int:
-    count, widths = 0, [len(column.title) for column in columns]
+    count, needed = 0, [len(column.title) for column in columns]
     for block in _blocks(rows, columns):
         lengths = zip(*([len(text) for text in texts] for texts, _ in block), strict=True)
-        widths = [max(width, *column) for width, column in zip(widths, lengths, strict=True)]
+        needed = [max(width, *column) for width, column in zip(needed, lengths, strict=True)]
+        widths = _fitting(needed, columns) if sys.stdout.isatty() else needed
         if not count:
             head = _padded([column.title for column in columns], widths, columns)
             _print_line(paint(GAP.join(head).rstrip(), BOLD))
@@ -135,15 +139,26 @@ def _blocks(rows: Iterator[Row], columns: Sequence[Column]) -> Iterator[list[Cel
         yield block
 
 
+def _fitting(needed: Sequence[int], columns: Sequence[Column]) -> Sequence[int]:
+    """Return the widths with which a line fits the terminal, if it can: the widest texts are cut first, the last column
+    to what the others leave. Numbers are whole."""
+    *others, last = needed
+    room = shutil.get_terminal_size().columns - len(GAP) * len(others)
+    least = last if columns[-1].is_number else min(last, LAST_COLUMN_MIN)
+    widths = others
+    for most in range(max(room, COLUMN_MIN), COLUMN_MIN - 1, -1):
+        pairs = zip(others, columns[:-1], strict=True)
+        widths = [width if column.is_number else min(width, most) for width, column in pairs]
+        if sum(widths) + least <= room:
+            break
+    return [*widths, max(least, min(last, room - sum(widths)))]
+
+
 def _padded(texts: Sequence[str], widths: Sequence[int], columns: Sequence[Column]) -> list[str]:
-    """Return the cells of a line as wide as their columns; on a terminal the last one is cut where the line ends."""
-    widths = widths if columns[-1].is_number else [*widths[:-1], 0]
+    """Return the cells of a line, cut and padded to their columns. A last text is not padded: another may be long."""
     pairs = zip(texts, widths, columns, strict=True)
-    cells = [text.rjust(width) if column.is_number else text.ljust(width) for text, width, column in pairs]
-    if sys.stdout.isatty():
-        room = shutil.get_terminal_size().columns - sum(widths[:-1]) - len(GAP) * (len(widths) - 1)
-        cells[-1] = _cut(cells[-1].rstrip(), max(room, LAST_COLUMN_MIN))
-    return cells
+    cells = [text.rjust(width) if column.is_number else _cut(text, width) for text, width, column in pairs]
+    return [*map(str.ljust, cells[:-1], widths), cells[-1]]
 
 
 def _cut(text: str, room: int) -> str:

@@ -1,6 +1,7 @@
 """What commands print: a table for people, JSON for programs, and colours for terminals alone."""
 
 import io
+import re
 import sys
 from collections.abc import Callable, Iterator
 
@@ -22,6 +23,11 @@ COLUMNS = (
 )
 
 ROWS = [{"name": "a", "count": 7}, {"name": "longer", "count": 1000, "words": "x\x1b[31m\ny"}]
+
+
+def strip(line: str) -> str:
+    """The line without its styles."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", line)
 
 
 @pytest.fixture
@@ -104,6 +110,52 @@ def test_terminals_get_tables_in_colour(terminal: Callable[[int], None], capsys:
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "\x1b[1mNAME    COUNT\x1b[0m"
     assert lines[3] == f"b              \x1b[31m{'w' * 44}…\x1b[0m"
+
+
+WIDE = (
+    Column("NUMBER", "number", is_number=True),
+    Column("KIND", "kind"),
+    Column("ID", "id"),
+    Column("AT", "at"),
+    Column("ERROR", "error"),
+)
+
+
+def wide(**others: object) -> dict[str, object]:
+    """A row whose texts are short, but for these."""
+    return {"number": 1, "kind": "k" * 30, "id": "i" * 10, "at": "t" * 24, "error": "e" * 12} | others
+
+
+def test_the_widest_texts_are_cut_first(terminal: Callable[[int], None], capsys: Capture) -> None:
+    """One long id makes no row wider than the terminal: the widest columns of text shrink until all fit, and no more."""
+    terminal(140)
+    print_rows([wide(id="i" * 512), wide()], WIDE)
+    _, long, short = [strip(line) for line in capsys.readouterr().out.splitlines()]
+    assert long == f"     1  {'k' * 30}  {'i' * 59}…  {'t' * 24}  {'e' * 12}"
+    assert short == f"     1  {'k' * 30}  {'i' * 10}{' ' * 50}  {'t' * 24}  {'e' * 12}"
+    assert len(long) == 140
+
+
+def test_a_column_keeps_room_for_ids(terminal: Callable[[int], None], capsys: Capture) -> None:
+    """However narrow the terminal is: a number is whole, and so is a text that is as long as a UUID, to be copied."""
+    terminal(20)
+    print_rows([wide(id="i" * 36, kind="k" * 37, number=10**30, error="e" * 99)], WIDE)
+    _, line = capsys.readouterr().out.splitlines()
+    assert strip(line) == f"{10**30}  {'k' * 35}…  {'i' * 36}  {'t' * 24}  {'e' * 39}…"
+
+
+def test_a_last_number_is_never_cut(terminal: Callable[[int], None], capsys: Capture) -> None:
+    """Where the last column has numbers, the others make room for it."""
+    terminal(60)
+    print_rows([{"name": "n" * 99, "count": 10**15}], COLUMNS[:2])
+    _, line = capsys.readouterr().out.splitlines()
+    assert line == f"{'n' * 41}…  {10**15}"
+
+
+def test_a_pipe_gets_whole_tables(capsys: Capture) -> None:
+    """Where a table is asked for and stdout is no terminal, no cell is cut."""
+    print_rows([wide(id="i" * 512, error="e" * 512)], WIDE, "table")
+    assert capsys.readouterr().out.splitlines()[1].split() == ["1", "k" * 30, "i" * 512, "t" * 24, "e" * 512]
 
 
 @pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
