@@ -1,6 +1,7 @@
 """`events`: all events that meet some conditions, whether the server runs or not."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,6 @@ from storage.read.reader import Reader
 
 EVENTS_SHOWN = 100
 """If nobody says how many."""
-
-SORTED_EVENTS_MAX = 100_000
-"""Of the newest events that are shown the oldest first: they are in memory until the last is found."""
 
 _STYLES = {"dead": RED, "processed": GREEN, "pending": YELLOW, "deferred": YELLOW}
 TABLE = (
@@ -53,15 +51,15 @@ def run(
     if every and last is not None:
         raise CommandFailed(MISTAKE, "say how many are to be shown, or --all; not both")
     turned = oldest and last is not None
-    if turned and last is not None and last > SORTED_EVENTS_MAX:
-        raise CommandFailed(MISTAKE, f"at most the last {SORTED_EVENTS_MAX} events can be shown the oldest first")
     limit = None if every else last or EVENTS_SHOWN
-    query = described(oldest_first=oldest and not turned, limit=limit, source=source, **asked)
+    query = described(oldest_first=oldest, limit=limit, source=source, **asked)
     with open_reader(config) as reader, Interruptible() as interrupt:
         check_known(config, source, reader)
+        if turned:
+            end = reader.end() if query.before is None else min(query.before, reader.end())
+            query = replace(query, after=before_newest(reader, query, end, interrupt), before=end)
         listing = Listing(reader, query, interrupt, payloads=payload)
-        rows: Iterable[Value] = reversed(list(listing.rows())) if turned else listing.rows()
-        columns = (*TABLE, PAYLOAD) if payload else TABLE
+        rows, columns = listing.rows(), (*TABLE, PAYLOAD) if payload else TABLE
         shown = _print_csv(rows, payloads=payload) if shape == "csv" else print_rows(rows, columns, shape)
     if interrupt.is_interrupted:
         say(f"stopped: {listing.going_on()}")
@@ -79,6 +77,24 @@ def described(**asked: Any) -> EventQuery:
         return query_of(wall_ms(), **asked)
     except BadQuery as error:
         raise CommandFailed(MISTAKE, str(error)) from None
+
+
+def before_newest(reader: Reader, query: EventQuery, end: int, interrupt: Interruptible) -> int:
+    """Return the number before the newest events that meet a query, as many as its limit, of those before `end`; the
+    last number if there is none. Shows meanwhile how many were looked at. Raises CommandFailed at Ctrl-C."""
+    following: EventQuery | None = replace(query, before=end, oldest_first=False)
+    first = end
+    looked = 0
+    with Progress("events looked at") as progress:
+        while following is not None:
+            if interrupt.is_interrupted:
+                raise CommandFailed(INTERRUPTED, "stopped: nothing was shown")
+            _, page = page_of(reader, following)
+            first = page.records[-1].number if page.records else first
+            looked += page.looked
+            progress.update(looked)
+            following = page.following
+    return max(query.after, first - 1)
 
 
 class Listing:

@@ -1,13 +1,13 @@
 """`tail`: the newest events, and with `-f` what comes, as it comes. It reads the store, and asks no server."""
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from server.base.printable import printable
-from server.cli.events import described
+from server.cli.events import before_newest, described
 from server.cli.exit_codes import INTERRUPTED
 from server.cli.failure import say
 from server.cli.interrupt import Interruptible
@@ -38,18 +38,18 @@ def run(
     **asked: Any,
 ) -> int:
     """Print the newest events, or those after a number; with `follow`, all that come until Ctrl-C."""
-    query = described(source=source, after=after or 0, **asked)
+    query = described(source=source, limit=EVENTS_SHOWN if last is None else last, **asked)
     show = _print_table if is_table(shape) else _print_lines
     with open_reader(config) as reader, Interruptible() as interrupt:
         check_known(config, source, reader)
-        tail = Tail(reader, query, interrupt, payloads=payload)
+        end = reader.end()
         if after is None:
-            show(tail.newest(EVENTS_SHOWN if last is None else last))
-        else:
-            tail.show_what_came(show)
+            after = before_newest(reader, query, end, interrupt)
+        tail = Tail(reader, replace(query, after=after, limit=None), interrupt, payloads=payload)
+        tail.show_before(end, show)
         while follow and not interrupt.is_interrupted:
             interrupt.wait(POLL_SECONDS)
-            tail.show_what_came(show)
+            tail.show_before(reader.end(), show)
     if interrupt.is_interrupted:
         say(f"stopped: to go on, say --after {tail.after}")
     return INTERRUPTED if interrupt.is_interrupted else 0
@@ -66,21 +66,8 @@ class Tail:
         self.after = query.after
         """The number up to which all is shown."""
 
-    def newest(self, count: int) -> Sequence[Value]:
-        """Return the newest events that there are, the oldest first, and go on after them."""
-        end = self._reader.end()
-        found: list[Value] = []
-        query: EventQuery | None = replace(self._query, before=end, limit=count)
-        while query is not None and not self._interrupt.is_interrupted:
-            values, page = page_of(self._reader, query, payloads=self._payloads)
-            found += values
-            query = page.following
-        self.after = end - 1
-        return found[::-1]
-
-    def show_what_came(self, show: Callable[[Iterable[Value]], None]) -> None:
-        """Show all that has come."""
-        end = self._reader.end()
+    def show_before(self, end: int, show: Callable[[Iterable[Value]], None]) -> None:
+        """Show all that has come before this number."""
         query: EventQuery | None = replace(self._query, after=self.after, before=end, oldest_first=True)
         while query is not None and self.after < end - 1 and not self._interrupt.is_interrupted:
             values, page = page_of(self._reader, query, payloads=self._payloads)

@@ -21,6 +21,8 @@ import trio.testing
 
 from server.base.worker import Worker
 from server.cli import tail
+from server.cli.events import before_newest
+from server.cli.failure import CommandFailed
 from server.cli.interrupt import Interruptible
 from server.http.admin.event_routes import FOLLOWERS_MAX, LEFT_SECONDS, _follow
 from server.http.admin.finding import ANSWER_BYTES_MAX, Finding
@@ -204,6 +206,8 @@ def test_the_command_lists_the_same_events(server: Child) -> None:
     assert found == listed(server, source="orders", type="type-0", limit=3)["events"]
     oldest = server.cli("events", "orders", "--last", "2", "--oldest", check=True).stdout.splitlines()
     assert [json.loads(line)["inbound_event_id"] for line in oldest] == ["id-28", "id-29"]
+    many = server.cli("events", "--last", "999999", "--oldest", "--before", "4", check=True).stdout.splitlines()
+    assert [json.loads(line)["inbound_event_id"] for line in many] == ["id-0", "id-1", "id-2"]
     first = server.cli("events", "orders", "--oldest", "--before", "3", check=True).stdout.splitlines()
     assert [json.loads(line)["inbound_event_id"] for line in first] == ["id-0", "id-1"]
 
@@ -229,7 +233,6 @@ def test_the_command_writes_tables_and_csv(server: Child) -> None:
         (["--where", "payload"], "not PATH=VALUE"),
         (["--where", "n=1"], "that is payload.n"),
         (["--all", "--last", "3"], "not both"),
-        (["--oldest", "--last", "100001"], "at most the last 100000"),
     ],
 )
 def test_mistakes_of_the_command_exit_2(server: Child, arguments: list[str], words: str) -> None:
@@ -237,6 +240,28 @@ def test_mistakes_of_the_command_exit_2(server: Child, arguments: list[str], wor
     done = server.cli("events", *arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert words in done.stderr
+
+
+@pytest.mark.parametrize(("limit", "after"), [(0, 1203), (1, 1202), (1201, 2), (1203, 0), (9999, 0)])
+def test_the_newest_are_counted_page_by_page(tmp_path: Path, limit: int, after: int) -> None:
+    """Where the newest begin is found without keeping them; what comes meanwhile is none of them."""
+    with opened(tmp_path / "store") as (store, writer):
+        writer.write(Group([numbered(1, 1203)]))
+        reader, interrupt = Reader(store), Interruptible()
+        end = reader.end()
+        writer.write(Group([numbered(1204, 5)]))
+        assert before_newest(reader, EventQuery(limit=limit), end, interrupt) == after
+        assert before_newest(reader, EventQuery(source_id="none", after=7, limit=limit), end, interrupt) == 1203
+
+
+def test_counting_the_newest_ends_at_ctrl_c(tmp_path: Path) -> None:
+    """Nothing was shown by then, and there is no number to go on from."""
+    interrupt = Interruptible()
+    with interrupt, opened(tmp_path / "store") as (store, _):
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(CommandFailed, match="nothing was shown") as failed:
+            before_newest(Reader(store), EventQuery(limit=1), 1, interrupt)
+    assert failed.value.code == 130
 
 
 @pytest.mark.parametrize("command", ["events", "tail"])

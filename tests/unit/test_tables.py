@@ -127,7 +127,7 @@ def wide(**others: object) -> dict[str, object]:
 
 
 def test_the_widest_texts_are_cut_first(terminal: Callable[[int], None], capsys: Capture) -> None:
-    """One long id makes no row wider than the terminal: the widest columns of text shrink until all fit, and no more."""
+    """One long id makes no row wider than the terminal: the widest texts are cut until all fit, and no further."""
     terminal(140)
     print_rows([wide(id="i" * 512), wide()], WIDE)
     _, long, short = [strip(line) for line in capsys.readouterr().out.splitlines()]
