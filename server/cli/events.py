@@ -79,6 +79,14 @@ def described(**asked: Any) -> EventQuery:
         raise CommandFailed(MISTAKE, str(error)) from None
 
 
+def check_reached(reader: Reader, number: int) -> None:
+    """Check that the store reaches as far as the number after which somebody goes on. Raises CommandFailed."""
+    last = reader.end() - 1
+    if number > last:
+        words = f"the last event of the store is {last}" if last else "the store has no event yet"
+        raise CommandFailed(MISTAKE, f"--after {number}: {words}; the number is of another one, or of a later state")
+
+
 def before_newest(reader: Reader, query: EventQuery, end: int, interrupt: Interruptible) -> int:
     """Return the number before the newest events that meet a query, as many as its limit, of those before `end`; the
     last number if there is none. Shows meanwhile how many were looked at. Raises CommandFailed at Ctrl-C."""

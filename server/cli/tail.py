@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from server.base.printable import printable
-from server.cli.events import before_newest, described
-from server.cli.exit_codes import INTERRUPTED
-from server.cli.failure import say
+from server.cli.events import before_newest, check_reached, described
+from server.cli.exit_codes import INTERRUPTED, MISTAKE
+from server.cli.failure import CommandFailed, say
 from server.cli.interrupt import Interruptible
 from server.cli.known_source import check_known
 from server.cli.output import is_table, print_bytes
@@ -38,6 +38,8 @@ def run(
     **asked: Any,
 ) -> int:
     """Print the newest events, or those after a number; with `follow`, all that come until Ctrl-C."""
+    if after is not None and last is not None:
+        raise CommandFailed(MISTAKE, "where it begins is said by --last or --after; not both")
     query = described(source=source, limit=EVENTS_SHOWN if last is None else last, **asked)
     show = _print_table if is_table(shape) else _print_lines
     with open_reader(config) as reader, Interruptible() as interrupt:
@@ -45,6 +47,8 @@ def run(
         end = reader.end()
         if after is None:
             after = before_newest(reader, query, end, interrupt)
+        else:
+            check_reached(reader, after)
         tail = Tail(reader, replace(query, after=after, limit=None), interrupt, payloads=payload)
         tail.show_before(end, show)
         while follow and not interrupt.is_interrupted:

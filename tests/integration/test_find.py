@@ -24,6 +24,7 @@ from server.cli import tail
 from server.cli.events import before_newest
 from server.cli.failure import CommandFailed
 from server.cli.interrupt import Interruptible
+from server.cli.main import main
 from server.http.admin.event_routes import FOLLOWERS_MAX, LEFT_SECONDS, _follow
 from server.http.admin.finding import ANSWER_BYTES_MAX, Finding
 from server.http.asgi.connection import Connection
@@ -287,6 +288,34 @@ def test_tail_shows_the_newest_events(server: Child) -> None:
     assert [json.loads(line)["inbound_event_id"] for line in after] == ["bad-1", "bad-2"]
     line = server.cli("tail", "fails", "--last", "1", "--payload", "--format", "table", check=True).stdout
     assert line.split()[-1] == '{"inbound_event_id":"bad-2","x":2}'
+
+
+def test_tail_begins_within_the_store(server: Child) -> None:
+    """A number beyond the last is refused, with or without -f: what comes would not be shown for as many events."""
+    last = listed(server, limit=1)["events"][0]["number"]
+    assert server.cli("tail", "--after", str(last), check=True).stdout == ""
+    for more in ([], ["-f"]):
+        done = server.cli("tail", "--after", str(last + 1), *more)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert f"--after {last + 1}: the last event of the store is {last}" in done.stderr
+
+
+def test_tail_begins_at_one_place(server: Child) -> None:
+    """How many of the newest, and after which number, are two beginnings: not both."""
+    done = server.cli("tail", "--after", "1", "--last", "3")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--last or --after; not both" in done.stderr
+
+
+def test_an_empty_store_is_followed_from_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The number that a tail of an empty store says at its end is one to go on from."""
+    with opened(tmp_path / "data"):
+        pass
+    path = tmp_path / "tidegate.toml"
+    path.touch()
+    assert main(["tail", "--config", str(path), "--after", "0"]) == 0
+    assert main(["tail", "--config", str(path), "--after", "1"]) == 2
+    assert "the store has no event yet" in capsys.readouterr().err
 
 
 def test_tail_follows_until_ctrl_c(server: Child) -> None:

@@ -10,7 +10,7 @@ COMMAND = Command(
     source_argument("of this source only", required=False),
     click.Option(["-f", "--follow"], is_flag=True, help="go on with what comes, until Ctrl-C"),
     number_option("--last", "begin with the newest N; default: 10; 0: with what comes", least=0),
-    number_option("--after", "begin after this number instead: nothing is shown twice, and nothing left out"),
+    number_option("--after", "begin after this number instead: nothing is shown twice, and nothing left out", least=0),
     *FILTERS,
     flag("--payload", "with their payloads"),
     choice_option("--format", ("table", "ndjson"), "default: table on a terminal, else ndjson", into="shape"),
