@@ -18,6 +18,7 @@ Colours are for terminals, and not where NO_COLOR is set or TERM is `dumb`. What
 shapes, so that it cannot drive a terminal.
 """
 
+import select
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -101,6 +102,14 @@ def print_bytes(data: bytes) -> None:
     """Print bytes on stdout, whatever the locale."""
     sys.stdout.flush()
     sys.stdout.buffer.write(data)
+
+
+def is_read() -> bool:
+    """Return whether stdout can still be read: not if it is a pipe or a socket whose reader has gone. For who waits
+    with nothing to print, and would not hear of it."""
+    stdout = select.poll()
+    stdout.register(1, 0)  # POLLERR and POLLHUP are told without being asked for
+    return not any(told & (select.POLLERR | select.POLLHUP) for _, told in stdout.poll(0))
 
 
 def paint(text: str, style: str, stream: TextIO | None = None) -> str:

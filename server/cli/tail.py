@@ -12,7 +12,7 @@ from server.cli.exit_codes import INTERRUPTED, MISTAKE
 from server.cli.failure import CommandFailed, say
 from server.cli.interrupt import Interruptible
 from server.cli.known_source import check_known
-from server.cli.output import is_table, print_bytes
+from server.cli.output import is_read, is_table, print_bytes
 from server.cli.reading import open_reader
 from server.observe.events import as_lines, page_of
 from server.observe.receipts import Value
@@ -53,6 +53,8 @@ def run(
         tail.show_before(end, show)
         while follow and not interrupt.is_interrupted:
             interrupt.wait(POLL_SECONDS)
+            if not is_read() and not interrupt.is_interrupted:  # Ctrl-C ends a reader in the same pipeline too
+                raise BrokenPipeError
             tail.show_before(reader.end(), show)
     if interrupt.is_interrupted:
         say(f"stopped: to go on, say --after {tail.after}")

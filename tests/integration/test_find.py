@@ -4,6 +4,7 @@ import csv
 import http.client
 import io
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -200,6 +201,12 @@ def test_a_scan_says_how_much_it_saw(server: Child) -> None:
 # The commands.
 
 
+def sockets() -> tuple[int, int]:
+    """The descriptors of two sockets that are connected."""
+    one, other = socket.socketpair()
+    return one.detach(), other.detach()
+
+
 def test_the_command_lists_the_same_events(server: Child) -> None:
     """`events` shows what `/events` does, as JSON lines in a pipe."""
     done = server.cli("events", "orders", "--last", "3", "--type", "type-0", check=True)
@@ -332,6 +339,19 @@ def test_tail_follows_until_ctrl_c(server: Child) -> None:
         rest, words = child.communicate()
     assert ([each["inbound_event_id"] for each in shown], rest) == ([f"followed-{at}" for at in range(3)], b"")
     assert (child.returncode, f"--after {shown[-1]['number']}" in words.decode()) == (130, True)
+
+
+@pytest.mark.parametrize("make", [os.pipe, sockets], ids=["pipe", "socket"])
+def test_tail_ends_when_nobody_reads(server: Child, make: Callable[[], tuple[int, int]]) -> None:
+    """Once the reader of stdout has gone, as `head -1` does, -f ends, though no further event comes."""
+    ours, theirs = make()
+    command = [*server.command, "tail", "-f", "orders", "--last", "1", "--config", str(server.config)]
+    with subprocess.Popen(command, stdout=theirs, stderr=subprocess.PIPE, env=server.environment) as child:
+        os.close(theirs)
+        shown = os.read(ours, 65536)
+        os.close(ours)
+        _, words = child.communicate(timeout=HANG_SECONDS)
+    assert (json.loads(shown)["inbound_event_id"], child.returncode, words) == ("id-29", 141, b"")
 
 
 def test_the_last_0_show_what_comes(server: Child, monkeypatch: pytest.MonkeyPatch) -> None:
