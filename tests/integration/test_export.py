@@ -1,4 +1,4 @@
-"""Exports: every event once, as it is, in every format; a manifest that `verify` holds against file and store."""
+"""Exports: every event once, as it is, in every format; and a manifest."""
 
 import csv
 import hashlib
@@ -11,85 +11,34 @@ import subprocess
 import sys
 import tomllib
 import tracemalloc
-from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
-import zstandard
 
 import server.cli
 from server.base.json_text import json_text
 from server.cli import export
 from server.cli.export import _until_now
 from server.cli.interrupt import Interruptible
-from server.cli.main import main
 from server.intake.events import rfc3339
 from storage.model import Append, Group
 from storage.read.query import EventQuery
 from storage.read.reader import Reader
 from storage.statuses import EventStatus
 from tests.support.config import source
+from tests.support.exports import BODY, FORMATS, exported, exporting_place, manifest, needs_pyarrow, read, tidegate
 from tests.support.server import ROOT
-from tests.support.store import AT_MS, delivery, filled, numbered, opened, outcome, singles
+from tests.support.store import delivery, filled, numbered, opened, outcome, singles
 from tests.support.waiting import HANG_SECONDS
 
 Capture = pytest.CaptureFixture[str]
-
-needs_pyarrow = pytest.mark.skipif(find_spec("pyarrow") is None, reason="pyarrow is not installed")
-
-FORMATS = ["ndjson", "ndjson.zst", "csv", pytest.param("parquet", marks=needs_pyarrow)]
-
-BODY = json_text([{"n": at, "text": "ä\n," + "x" * at} for at in range(4)])
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     """A directory with a configuration, and a store that has events of every outcome."""
-    (tmp_path / "tidegate.toml").write_text(source("demo") + source("other"))
-    groups = [
-        Group([Append(delivery(1, ["a", "b", "=a()", None], body=BODY), 4, EventStatus.DROPPED)]),
-        Group([Append(delivery(5, ["o"], source_id="other", received_at_ms=AT_MS + 5000), 1, EventStatus.DROPPED)]),
-        Group([Append(singles(6, ["x", "a"]), 2, EventStatus.DEFERRED), numbered(8, 2, body=b'[{"v":1},{"v":2}]')]),
-        Group([], [outcome(EventStatus.PROCESSED, [1], details={1: b'{"result":{"ok":[1]}}'})]),
-        Group([], [outcome(EventStatus.DUPLICATE, [7], originals=[1]), outcome(EventStatus.DROPPED, [4])]),
-        Group([], [outcome(EventStatus.DEAD, [5], source_id="other", details={5: b'{"error":"no"}'})]),
-    ]
-    filled(tmp_path / "data", groups)
-    return tmp_path
-
-
-def tidegate(place: Path, *arguments: str) -> int:
-    name, *rest = arguments
-    return main([name, "--config", str(place / "tidegate.toml"), *rest])
-
-
-def exported(place: Path, name: str, shape: str, *more: str) -> list[dict[str, Any]]:
-    """The rows of an export, read by another program's reader."""
-    file = place / name
-    assert tidegate(place, "export", str(file), "--format", shape, *more) == 0
-    return read(file, shape)
-
-
-def read(file: Path, shape: str) -> list[dict[str, Any]]:
-    if shape == "parquet":
-        import pyarrow.parquet  # noqa: PLC0415 - where it is installed
-
-        rows: list[dict[str, Any]] = pyarrow.parquet.read_table(file).to_pylist()
-        return rows
-    csv.field_size_limit(2**31 - 1)  # a payload may be longer than the usual 128 KiB
-    data = file.read_bytes()
-    if shape == "csv":
-        return list(csv.DictReader(io.StringIO(data.decode(), newline="")))
-    if shape == "ndjson.zst":
-        data = zstandard.ZstdDecompressor().stream_reader(io.BytesIO(data)).read()
-    return [json.loads(line) for line in data.splitlines()]
-
-
-def manifest(place: Path, name: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((place / f"{name}.manifest.json").read_bytes())
-    return found
+    return exporting_place(tmp_path)
 
 
 @pytest.mark.parametrize("shape", FORMATS)
@@ -360,89 +309,6 @@ def test_a_killed_export_has_no_name(place: Path) -> None:
             file.unlink()
     assert kills > 2
     assert done.returncode == 0
-
-
-Harm = Callable[[Path], object]
-
-
-def other_bytes(place: Path) -> None:
-    data = (place / "file").read_bytes()
-    (place / "file").write_bytes(data.replace(b'"a"', b'"A"', 1))
-
-
-def shorter(place: Path) -> None:
-    (place / "file").write_bytes((place / "file").read_bytes()[:-1])
-
-
-def rewritten(place: Path, change: Callable[[list[bytes]], list[bytes]]) -> None:
-    """Another file, with a manifest that fits its bytes."""
-    data = b"".join(change((place / "file").read_bytes().splitlines(keepends=True)))
-    (place / "file").write_bytes(data)
-    said = manifest(place, "file") | {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-    (place / "file.manifest.json").write_bytes(json_text(said))
-
-
-def store_without(place: Path) -> None:
-    (place / "data").rename(place / "data.old")
-    filled(place / "data", [Group([numbered(1, 2)])])
-
-
-@pytest.mark.parametrize(
-    ("harm", "words"),
-    [
-        (other_bytes, "another SHA-256"),
-        (shorter, "bytes, the manifest says"),
-        (lambda place: rewritten(place, lambda lines: lines[:3] + lines[4:]), "the event 4 of the store is not in"),
-        (lambda place: rewritten(place, lambda lines: lines[::-1]), "the event 8 stands behind the event 9"),
-        (lambda place: rewritten(place, lambda lines: [*lines, *lines[-1:]]), "stands behind"),
-        (
-            lambda place: rewritten(place, lambda lines: [each.replace(b':"x"', b':"y"') for each in lines]),
-            "the event 6 is 'y' of demo; in the store it is 'x' of demo",
-        ),
-        (
-            lambda place: rewritten(
-                place, lambda lines: [each.replace(b'"processed"', b'"dropped"') for each in lines]
-            ),
-            "the event 1 is dropped; in the store it is processed",
-        ),
-        (store_without, "the export is of another store"),
-        (lambda place: (place / "file.manifest.json").unlink(), "cannot be read: No such file"),
-        (lambda place: (place / "file.manifest.json").write_text("{}"), "is no manifest of an export"),
-    ],
-    ids=["bytes", "size", "one left out", "order", "twice", "id", "outcome", "store", "no manifest", "a bad manifest"],
-)
-def test_verify_finds_what_is_wrong(place: Path, harm: Harm, words: str, capsys: Capture) -> None:
-    """A file that is not as it was written, or not as its store is, is said with what is wrong, and exit 1."""
-    exported(place, "file", "ndjson")
-    capsys.readouterr()
-    harm(place)
-    assert tidegate(place, "verify", "--export", str(place / "file")) == 1
-    assert words in capsys.readouterr().err
-
-
-def test_verify_knows_that_a_store_goes_on(place: Path) -> None:
-    """Outcomes that came since, and events, are no mistakes of the file; nor is a directory in place of the
-    configuration."""
-    exported(place, "file", "csv")
-    with opened(place / "data") as (_, writer):
-        writer.write(Group([numbered(10, 3)], [outcome(EventStatus.PROCESSED, [2, 3])]))
-    assert main(["verify", "--export", str(place / "file"), "--store", str(place / "data")]) == 0
-
-
-@pytest.mark.parametrize("shape", FORMATS)
-def test_verify_counts_what_was_forgotten_since(place: Path, shape: str, capsys: Capture) -> None:
-    """A file from before a forget still has what the events held: it is as it was written, so exit 0, and that is said;
-    one that was made afterwards has nothing of them."""
-    exported(place, "before", shape)
-    assert tidegate(place, "forget", "demo", "a", "--yes") == 0
-    exported(place, "after", shape)
-    for name, count in (("before", 2), ("after", 0)):
-        capsys.readouterr()
-        assert tidegate(place, "verify", "--export", str(place / name)) == 0
-        out, err = capsys.readouterr()
-        assert (json.loads(out)["ok"], json.loads(out)["forgotten"]) == (True, count)
-        words = f"{place / name} has what was forgotten after it was made (events: 2): remove it, or make it anew"
-        assert err == (f"tidegate: {words}\n" if count else "")
 
 
 def test_parquet_names_its_extra(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
