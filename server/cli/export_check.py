@@ -1,28 +1,31 @@
 """`verify --export`: is a file what its manifest says, and is what it says in the store?
 
 The store has gone on meanwhile: outcomes came, and events have left by retention. So an event that is not there any
-more is one before the front of receipts, and an outcome may have changed if it was not the last. An event may have been
+more is one before the front of receipts, and of the others is compared what cannot change. An event may have been
 forgotten too: then the file is as it was written, and nobody may want to keep it.
+
+One event of the file and one of the store are in memory at a time: a batch may give a large context to each of its own.
 """
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
-import orjson
-
+from server.base.json_text import json_text
 from server.cli.events import described
-from server.cli.exit_codes import ERROR
-from server.cli.export_file import manifest_path
-from server.cli.export_formats import FORMATS
-from server.cli.failure import CommandFailed
+from server.cli.export_compare import differing
+from server.cli.export_formats import FORMATS, UNREADABLE
 from server.cli.progress import Progress
-from server.observe.exports import Key
+from server.intake.events import each_event
+from server.observe.exports import COLUMNS, NUMBERS, Cells, export_rows
+from server.observe.receipts import Value
 from storage.lmdb_store.environment import Store
 from storage.read.query import EventQuery
 from storage.read.reader import Reader
+from storage.read.scan import PAGE_EVENTS_MAX
 from storage.read.snapshot import Snapshots
 from storage.statuses import EventStatus, outcome_of
 
@@ -31,8 +34,8 @@ PROBLEMS_MAX = 100
 
 READ_BYTES = 2**20
 
-LAST = {status.label for status in (EventStatus.PROCESSED, EventStatus.DUPLICATE, EventStatus.DROPPED)}
-"""The outcomes that no other follows."""
+OUTCOMES = frozenset(outcome_of(status).label for status in EventStatus)
+NUMBER_MAX = 2**63 - 1
 
 
 @dataclass(slots=True)
@@ -48,6 +51,8 @@ class ExportReport:
     """Events of the file that have left the store by retention."""
     forgotten: int = 0
     """Events that were forgotten after the file was made, which has what they held."""
+    totals: dict[str, dict[str, int]] = field(default_factory=dict)
+    """By source: how many events of the file have each outcome."""
 
     @property
     def ok(self) -> bool:
@@ -60,20 +65,6 @@ class ExportReport:
             self.problems_left_out += 1
 
 
-def read_manifest(file: Path, manifest: Path | None) -> Mapping[str, Any]:
-    """Return the manifest of this export. Raises CommandFailed."""
-    path = manifest or manifest_path(file)
-    try:
-        found = orjson.loads(path.read_bytes())
-    except OSError as error:
-        raise CommandFailed(ERROR, f"the manifest {path} cannot be read: {error.strerror}") from None
-    except orjson.JSONDecodeError:
-        raise CommandFailed(ERROR, f"the manifest {path} is not JSON") from None
-    if not isinstance(found, dict) or found.get("version") != 1 or found.get("format") not in FORMATS:
-        raise CommandFailed(ERROR, f"{path} is no manifest of an export that this version knows")
-    return found
-
-
 def check_export(file: Path, said: Mapping[str, Any], store: Store) -> ExportReport:
     """Compare a file with its manifest, and with the store."""
     report = ExportReport()
@@ -81,10 +72,12 @@ def check_export(file: Path, said: Mapping[str, Any], store: Store) -> ExportRep
     if store.identity.hex() != said["store"]:
         report.complain("the export is of another store")
     if report.ok:  # a file that is another than was written need not be of its format
-        _check_rows(file, said, store, report)
-        for name in ("count", "first_number", "last_number"):
-            if getattr(report, name) != said[name]:
-                report.complain(f"{name} is {getattr(report, name)}, the manifest says {said[name]}")
+        try:
+            _check_rows(_rows(file, said["format"]), said, store, report)
+        except _NotOfItsFormat as error:
+            report.complain(str(error))
+        else:
+            _check_sums(said, report)
     return report
 
 
@@ -101,57 +94,133 @@ def _check_bytes(file: Path, said: Mapping[str, Any], report: ExportReport) -> N
         report.complain(f"{file} has another SHA-256 than the manifest says")
 
 
-def _check_rows(file: Path, said: Mapping[str, Any], store: Store, report: ExportReport) -> None:
-    with Snapshots(store).take() as snapshot:
-        front = snapshot.front("receipts")
+class _NotOfItsFormat(Exception):
+    """The message says from which row on."""
+
+
+def _rows(file: Path, shape: str) -> Iterator[Cells]:
+    """Yield the rows of a file. Raises _NotOfItsFormat."""
+    count = 0
+    try:
+        for cells in FORMATS[shape].read(file):
+            _check_types(cells)
+            count += 1
+            yield cells
+    except UNREADABLE as error:
+        words = f"{file} is not what an export writes as {shape}, from row {count + 1} on: {error}"
+        raise _NotOfItsFormat(words) from None
+
+
+def _check_types(cells: Cells) -> None:
+    for column, cell, types in zip(COLUMNS, cells, _TYPES, strict=True):
+        if type(cell) not in types:
+            raise ValueError(f"{column} is missing, or of another type")
+    if not 0 < cells.number <= NUMBER_MAX:
+        raise ValueError(f"{cells.number} is not the number of an event")
+    if cells.outcome not in OUTCOMES:
+        raise ValueError(f"{cells.outcome!r} is not an outcome")
+
+
+_NEVER_MISSING = ("outcome", "inbound_event_id", "source_config_id")
+_TYPES = [(int,) if each in NUMBERS else (str,) if each in _NEVER_MISSING else (str, NoneType) for each in COLUMNS]
+
+
+def _check_sums(said: Mapping[str, Any], report: ExportReport) -> None:
+    """Compare what was counted in the file with its manifest."""
+    for name in ("count", "first_number", "last_number"):
+        if getattr(report, name) != said[name]:
+            report.complain(f"{name} is {getattr(report, name)}, the manifest says {said[name]}")
+    for source_id in sorted(report.totals.keys() | said["totals"].keys()):
+        found, stated = (totals.get(source_id, {}) for totals in (report.totals, said["totals"]))
+        if found != stated:
+            words = f"has {json_text(found).decode()}, the manifest says {json_text(stated).decode()}"
+            report.complain(f"of the source {source_id} the file {words}")
+
+
+def _check_rows(rows: Iterator[Cells], said: Mapping[str, Any], store: Store, report: ExportReport) -> None:
     asked = dict(said["asked"])
     changes = [asked.pop(name, None) for name in ("outcome", "where")]  # with outcomes, and with bodies
     query = described(oldest_first=True, **asked, after=said["after"], before=said["before"])
-    stored = _stored(Reader(store), query)
-    here = next(stored, None)
+    stored = _Stored(store, query, may_have_others=any(changes))
     with Progress("events compared", said["count"]) as progress:
-        for key in FORMATS[said["format"]].keys(file):
-            while here is not None and here.number < key.number:
-                if not any(changes):
-                    report.complain(f"the event {here.number} of the store is not in the file")
-                here = next(stored, None)
-            _check_event(key, here, front, report)
-            if here is not None and here.number == key.number:
-                here = next(stored, None)
+        for cells in rows:
+            here = None
+            for number, row in stored.up_to(cells.number):
+                if number == cells.number:
+                    here = FORMATS[said["format"]].cells(row)
+                elif not stored.may_have_others:
+                    report.complain(f"the event {number} of the store is not in the file")
+            _count(cells, report)
+            _check_event(cells, here, stored, report)
             progress.update(report.count)
-    while here is not None and not any(changes):
-        report.complain(f"the event {here.number} of the store is not in the file")
-        here = next(stored, None)
+    if not stored.may_have_others:
+        for number, _ in stored.up_to(NUMBER_MAX):
+            report.complain(f"the event {number} of the store is not in the file")
 
 
-def _check_event(key: Key, here: Key | None, front: int, report: ExportReport) -> None:
-    number = key.number
-    if report.last_number is not None and number <= report.last_number:
-        report.complain(f"the event {number} stands behind the event {report.last_number}")
+class _Stored:
+    """The events of the store that a query describes."""
+
+    def __init__(self, store: Store, query: EventQuery, *, may_have_others: bool) -> None:
+        self._reader = Reader(store)
+        self._snapshots = Snapshots(store)
+        self._query = query
+        self._front = 0
+        self._rows = self._each(query)
+        self._next = next(self._rows, None)
+        self.may_have_others = may_have_others
+        """Whether there may be some that were not asked for, as far as can be known now."""
+
+    def up_to(self, number: int) -> Iterator[tuple[int, Value]]:
+        """Yield those up to this number that were not yielded before; some others may be passed over."""
+        if self.may_have_others and self._next is not None and number - self._next[0] > PAGE_EVENTS_MAX:
+            self._rows = self._each(replace(self._query, after=number - 1))
+            self._next = next(self._rows, None)
+        while self._next is not None and self._next[0] <= number:
+            yield self._next
+            self._next = next(self._rows, None)
+
+    def has_left(self, number: int) -> bool:
+        """Return whether an event that is not there has left by retention, which may go on meanwhile."""
+        if number >= self._front:
+            with self._snapshots.take() as snapshot:
+                self._front = snapshot.front("receipts")
+        return number < self._front
+
+    def _each(self, query: EventQuery) -> Iterator[tuple[int, Value]]:
+        following: EventQuery | None = query
+        while following is not None:
+            page = self._reader.select(following, build=each_event, bodies=True)
+            for record, row in zip(page.records, export_rows(page.records), strict=True):
+                yield record.number, row
+            following = page.following
+
+
+def _count(cells: Cells, report: ExportReport) -> None:
+    """Count an event of the file, whose numbers ascend."""
+    if report.last_number is not None and cells.number <= report.last_number:
+        report.complain(f"the event {cells.number} stands behind the event {report.last_number}")
     report.count += 1
-    report.first_number = number if report.first_number is None else report.first_number
-    report.last_number = number
-    if here is None or here.number != number:
-        if number < front:
+    report.first_number = cells.number if report.first_number is None else report.first_number
+    report.last_number = cells.number
+    outcomes = report.totals.setdefault(cells.source_config_id, {})
+    outcomes[cells.outcome] = outcomes.get(cells.outcome, 0) + 1
+
+
+def _check_event(said: Cells, here: Cells | None, stored: _Stored, report: ExportReport) -> None:
+    number = said.number
+    if here is None:
+        if stored.has_left(number):
             report.left += 1
         else:
             report.complain(f"the event {number} of the file is not in the store")
         return
-    report.forgotten += here.is_forgotten and not key.is_forgotten
-    if (here.source_id, here.event_id) != (key.source_id, key.event_id):
-        found, stored = f"{key.event_id!r} of {key.source_id}", f"{here.event_id!r} of {here.source_id}"
-        report.complain(f"the event {number} is {found}; in the store it is {stored}")
-    elif key.outcome in LAST and here.outcome != key.outcome:
-        report.complain(f"the event {number} is {key.outcome}; in the store it is {here.outcome}")
-
-
-def _stored(reader: Reader, query: EventQuery) -> Iterator[Key]:
-    following: EventQuery | None = query
-    while following is not None:
-        page = reader.select(following)
-        for record in page.records:
-            numbered = record.numbered
-            source_id = numbered.deliveries.source_id
-            event_id, is_forgotten = numbered.event_id(record.position), record.forgotten_at_ms > 0
-            yield Key(record.number, source_id, event_id, outcome_of(record.status).label, is_forgotten)
-        following = page.following
+    report.forgotten += here.forgotten_at is not None and said.forgotten_at is None
+    columns = differing(said, here)
+    if not {"inbound_event_id", "source_config_id"}.isdisjoint(columns):
+        found, known = (f"{each.inbound_event_id!r} of {each.source_config_id}" for each in (said, here))
+        report.complain(f"the event {number} is {found}; in the store it is {known}")
+    elif "outcome" in columns:
+        report.complain(f"the event {number} is {said.outcome}; in the store it is {here.outcome}")
+    elif columns:
+        report.complain(f"the event {number} has another {', '.join(columns)} in the file than in the store")

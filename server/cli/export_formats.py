@@ -1,4 +1,4 @@
-"""The formats of an export: each a writer of rows into a stream, and a reader of what `verify` compares.
+"""The formats of an export: each a writer of rows into a stream, and a reader of the same rows, for `verify`.
 
 A writer takes rows one by one, page by page, and keeps little of them; `close` writes what is left, not the stream's
 end.
@@ -6,6 +6,7 @@ end.
 
 import csv
 import io
+import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -19,7 +20,7 @@ from server.cli.csv_text import as_csv, unguarded
 from server.cli.exit_codes import MISTAKE
 from server.cli.export_file import Stream
 from server.cli.failure import CommandFailed
-from server.observe.exports import COLUMNS, Key, cells
+from server.observe.exports import ALWAYS, COLUMNS, NUMBERS, Cells, cells
 from server.observe.receipts import Value
 
 PORTION_BYTES = 2**20
@@ -38,10 +39,13 @@ class RowWriter(Protocol):
 
 
 class Format(NamedTuple):
-    """How rows are written, and their keys read."""
+    """How rows are written, and read."""
 
     writer: Callable[[Stream], RowWriter]
-    keys: Callable[[Path], Iterator[Key]]
+    read: Callable[[Path], Iterator[Cells]]
+    """Yields the rows of a file, one by one. Raises UNREADABLE."""
+    cells: Callable[[Value], Cells] = cells
+    """Returns a row as `read` does, once it was written."""
 
 
 class JsonLines:
@@ -104,34 +108,58 @@ def _portions(texts: Iterable[bytes]) -> Iterator[bytes]:
 
 # What `verify` reads.
 
+UNREADABLE = (ValueError, OverflowError, RecursionError, csv.Error, zstandard.ZstdError)
 
-def _keys_of_lines(lines: Iterable[bytes]) -> Iterator[Key]:
+_ALWAYS, _EVER = frozenset(ALWAYS), frozenset(COLUMNS)
+
+
+def _rows_of_lines(lines: Iterable[bytes]) -> Iterator[Cells]:
     for line in lines:
         row = orjson.loads(line)
-        is_forgotten = "forgotten_at" in row
-        yield Key(row["number"], row["source_config_id"], row["inbound_event_id"], row["outcome"], is_forgotten)
+        if not isinstance(row, dict) or not _ALWAYS <= row.keys() <= _EVER:
+            raise ValueError("it is not an object with the keys of an event")
+        if "result" in row:
+            row = json.loads(line)  # orjson makes floats of large integers
+        yield cells(row)
 
 
-def _lines_keys(path: Path) -> Iterator[Key]:
+def _lines_rows(path: Path) -> Iterator[Cells]:
     with path.open("rb") as file:
-        yield from _keys_of_lines(file)
+        yield from _rows_of_lines(file)
 
 
-def _packed_keys(path: Path) -> Iterator[Key]:
-    with path.open("rb") as file, zstandard.ZstdDecompressor().stream_reader(file) as unpacked:
-        yield from _keys_of_lines(io.BufferedReader(unpacked))
+def _packed_rows(path: Path) -> Iterator[Cells]:
+    unpacker = zstandard.ZstdDecompressor()
+    with path.open("rb") as file, unpacker.stream_reader(file, read_across_frames=True) as unpacked:
+        yield from _rows_of_lines(io.BufferedReader(unpacked))
 
 
-def _csv_keys(path: Path) -> Iterator[Key]:
+def _csv_rows(path: Path) -> Iterator[Cells]:
     csv.field_size_limit(2**31 - 1)  # a payload may be longer than the usual 128 KiB
-    with path.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            source_id, event_id = unguarded(row["source_config_id"]), unguarded(row["inbound_event_id"])
-            yield Key(int(row["number"]), source_id, event_id, row["outcome"], bool(row["forgotten_at"]))
+    with path.open("rb") as file:
+        table = csv.reader((line.decode() for line in file), strict=True)
+        if tuple(next(table, ())) != COLUMNS:
+            raise ValueError("its head does not name the columns of an event")
+        for texts in table:
+            if len(texts) != len(COLUMNS):
+                raise ValueError(f"it has {len(texts)} cells in place of {len(COLUMNS)}")
+            values: list[Any] = [unguarded(text) or None for text in texts]
+            for place in _NUMBER_PLACES:
+                values[place] = int(texts[place])
+            yield Cells(*values)
 
 
-def _parquet_keys(path: Path) -> Iterator[Key]:
-    found: Iterator[Key] = _parquet().keys(path)
+_NUMBER_PLACES = [COLUMNS.index(column) for column in NUMBERS]
+
+
+def _csv_cells(row: Value) -> Cells:
+    """Return a row without empty texts, since a table has nothing else for what is not there."""
+    values: Iterator[Any] = (None if cell == "" else cell for cell in cells(row))
+    return Cells(*values)
+
+
+def _parquet_rows(path: Path) -> Iterator[Cells]:
+    found: Iterator[Cells] = _parquet().read(path)
     return found
 
 
@@ -150,8 +178,8 @@ def _parquet() -> Any:
 
 
 FORMATS: Mapping[str, Format] = {
-    "ndjson": Format(JsonLines, _lines_keys),
-    "ndjson.zst": Format(PackedLines, _packed_keys),
-    "csv": Format(CsvTable, _csv_keys),
-    "parquet": Format(_parquet_writer, _parquet_keys),
+    "ndjson": Format(JsonLines, _lines_rows),
+    "ndjson.zst": Format(PackedLines, _packed_rows),
+    "csv": Format(CsvTable, _csv_rows, _csv_cells),
+    "parquet": Format(_parquet_writer, _parquet_rows),
 }

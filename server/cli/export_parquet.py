@@ -9,7 +9,8 @@ import pyarrow
 import pyarrow.parquet
 
 from server.cli.export_file import Stream
-from server.observe.exports import COLUMNS, NUMBERS, TIMES, Key, cells
+from server.intake.events import rfc3339
+from server.observe.exports import COLUMNS, NUMBERS, TIMES, Cells, cells
 from server.observe.receipts import Value
 
 GROUP_ROWS_MAX = 10_000
@@ -24,7 +25,9 @@ def _type(column: str) -> Any:
 
 
 SCHEMA = pyarrow.schema([(column, _type(column)) for column in COLUMNS])
-_PAYLOAD = COLUMNS.index("payload")
+
+ROWS_READ = 500
+"""At a time, of one row group: their texts are in memory."""
 
 
 class ParquetTable:
@@ -32,13 +35,13 @@ class ParquetTable:
 
     def __init__(self, stream: Stream) -> None:
         self._writer = pyarrow.parquet.ParquetWriter(_Sink(stream), SCHEMA, compression="zstd")
-        self._rows: list[Sequence[Any]] = []
+        self._rows: list[Cells] = []
         self._bytes = 0
 
     def write(self, rows: Iterable[Value]) -> None:
         for row in rows:
             values = cells(row)
-            self._bytes += len(values[_PAYLOAD] or "")
+            self._bytes += len(values.payload or "")
             self._rows.append(values)
             if len(self._rows) >= GROUP_ROWS_MAX or self._bytes >= GROUP_BYTES_MAX:
                 self._write_group()
@@ -93,11 +96,22 @@ def _array(field: Any, values: Sequence[Any]) -> Any:
     return pyarrow.array(values, field.type)
 
 
-def keys(path: Path) -> Iterator[Key]:
-    """Yield the keys of the rows of a file."""
-    file = pyarrow.parquet.ParquetFile(path)
-    wanted = ["number", "source_config_id", "inbound_event_id", "outcome", "forgotten_at"]
-    for batch in file.iter_batches(columns=wanted):
-        rows = zip(*(batch.column(name).to_pylist() for name in wanted), strict=True)
-        for number, source_id, event_id, outcome, forgotten_at in rows:
-            yield Key(number, source_id, event_id, outcome, forgotten_at is not None)
+def read(path: Path) -> Iterator[Cells]:
+    """Yield the rows of a file. Raises ValueError if it is not a table of events."""
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            if not file.schema_arrow.equals(SCHEMA):
+                raise ValueError("its columns are not those of an event")
+            for group in range(file.num_row_groups):
+                for batch in file.iter_batches(ROWS_READ, row_groups=[group]):
+                    yield from map(Cells, *map(_values, SCHEMA, batch.columns))
+    except (pyarrow.ArrowException, OSError) as error:
+        raise ValueError(str(error)) from None
+
+
+def _values(field: Any, column: Any) -> Sequence[Any]:
+    """Return what `_array` was given."""
+    if field.name not in TIMES:
+        values: Sequence[Any] = column.to_pylist()
+        return values
+    return [None if at_ms is None else rfc3339(at_ms) for at_ms in column.cast(pyarrow.int64()).to_pylist()]

@@ -5,7 +5,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from server.cli.exit_codes import ERROR, MISTAKE
-from server.cli.export_check import ExportReport, check_export, read_manifest
+from server.cli.export_check import ExportReport, check_export
+from server.cli.export_manifest import read_manifest
 from server.cli.failure import CommandFailed, say
 from server.cli.output import print_record
 from server.cli.progress import Progress

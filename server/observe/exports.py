@@ -10,44 +10,41 @@ from server.observe.receipts import Value, archive, discarded
 from storage.model import EventRecord
 from storage.statuses import PENDING_STATUSES, EventStatus, outcome_of
 
-COLUMNS = (
-    "number",
-    "outcome",
-    "finished_at",
-    "attempts",
-    "inbound_event_id",
-    "source_config_id",
-    "source_type",
-    "provider_event_id",
-    "event_type",
-    "received_at",
-    "payload",
-    "headers",
-    "meta",
-    "result",
-    "duplicate_of",
-    "error",
-    "discarded_at",
-    "archive",
-    "archive_expired_at",
-    "forgotten_at",
-)
-"""Of formats that have a place for each."""
+
+class Cells(NamedTuple):
+    """An event where each value has a place: None where there is none, and JSON as a text where one may be nested."""
+
+    number: int
+    outcome: str
+    finished_at: str | None
+    attempts: int
+    inbound_event_id: str
+    source_config_id: str
+    source_type: str
+    provider_event_id: str | None
+    event_type: str
+    received_at: str
+    payload: str | None
+    headers: str
+    meta: str
+    result: str | None = None
+    duplicate_of: str | None = None
+    error: str | None = None
+    discarded_at: str | None = None
+    archive: str | None = None
+    archive_expired_at: str | None = None
+    forgotten_at: str | None = None
+
+
+COLUMNS = Cells._fields
+
+ALWAYS = tuple(column for column in COLUMNS if column not in Cells._field_defaults)
+"""What every event has; the others where they apply."""
 
 NUMBERS = ("number", "attempts")
 TIMES = ("finished_at", "received_at", "discarded_at", "archive_expired_at", "forgotten_at")
 JSON_TEXTS = ("payload", "headers", "meta", "result")
-"""The columns that are JSON in a text where there is a place for each; the others are text."""
-
-
-class Key(NamedTuple):
-    """What of a row is compared."""
-
-    number: int
-    source_id: str
-    event_id: str
-    outcome: str
-    is_forgotten: bool
+"""The columns that are JSON in a text; the others are text."""
 
 
 def export_rows(records: Sequence[EventRecord]) -> Iterator[Value]:
@@ -81,7 +78,8 @@ def _row(record: EventRecord, event: Mapping[str, object]) -> Value:
     return row
 
 
-def cells(row: Value) -> list[Any]:
-    """Return the COLUMNS of a row: None where it has none, and JSON as a text where something may be nested."""
+def cells(row: Value) -> Cells:
+    """Return a row as formats write it that have a place for each value."""
     texts = {column: json_text(row[column]).decode() for column in JSON_TEXTS if row.get(column) is not None}
-    return list(map((row | texts).get, COLUMNS))
+    values: Iterator[Any] = map((row | texts).get, COLUMNS)
+    return Cells(*values)

@@ -1,6 +1,7 @@
 """What the tests of exports share: a place whose store has events of every outcome, and what was exported there."""
 
 import csv
+import hashlib
 import io
 import json
 from importlib.util import find_spec
@@ -69,3 +70,28 @@ def read(file: Path, shape: str) -> list[dict[str, Any]]:
 def manifest(place: Path, name: str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((place / f"{name}.manifest.json").read_bytes())
     return found
+
+
+def written(file: Path, shape: str, rows: list[dict[str, Any]]) -> None:
+    """Another file in place of an export, made of such rows as `read` returns by another program's writer."""
+    if shape == "parquet":
+        import pyarrow.parquet  # noqa: PLC0415 - where it is installed
+
+        table = pyarrow.Table.from_pylist(rows, schema=pyarrow.parquet.read_schema(file))
+        pyarrow.parquet.write_table(table, file)
+    elif shape == "csv":
+        text = io.StringIO()
+        table = csv.DictWriter(text, list(rows[0]))
+        table.writeheader()
+        table.writerows(rows)
+        file.write_bytes(text.getvalue().encode())
+    else:
+        lines = "".join(json.dumps(row) + "\n" for row in rows).encode()
+        file.write_bytes(zstandard.ZstdCompressor().compress(lines) if shape == "ndjson.zst" else lines)
+
+
+def fitted(file: Path, **other: object) -> None:
+    """Let the manifest of an export say what size and SHA-256 the file has now; and this."""
+    beside, data = file.with_name(f"{file.name}.manifest.json"), file.read_bytes()
+    said = json.loads(beside.read_bytes())
+    beside.write_bytes(json_text(said | {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} | other))
