@@ -13,6 +13,7 @@ from server.cli.events import described
 from server.cli.exit_codes import INTERRUPTED, MISTAKE
 from server.cli.export_file import STDOUT, Hashed, check_free, manifest_path, unfinished, write_manifest
 from server.cli.export_formats import FORMATS, RowWriter
+from server.cli.export_manifest import MANIFEST_VERSION
 from server.cli.failure import CommandFailed, say
 from server.cli.interrupt import Interruptible
 from server.cli.known_source import check_known
@@ -25,8 +26,6 @@ from storage.frozen import frozen
 from storage.read.query import EventQuery
 from storage.read.reader import Reader
 from storage.statuses import PENDING_STATUSES, outcome_of
-
-MANIFEST_VERSION = 1
 
 
 def run(

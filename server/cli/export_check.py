@@ -18,6 +18,7 @@ from server.base.json_text import json_text
 from server.cli.events import described
 from server.cli.export_compare import differing
 from server.cli.export_formats import FORMATS, UNREADABLE
+from server.cli.export_manifest import NUMBER_MAX
 from server.cli.progress import Progress
 from server.intake.events import each_event
 from server.observe.exports import COLUMNS, NUMBERS, Cells, export_rows
@@ -35,7 +36,6 @@ PROBLEMS_MAX = 100
 READ_BYTES = 2**20
 
 OUTCOMES = frozenset(outcome_of(status).label for status in EventStatus)
-NUMBER_MAX = 2**63 - 1
 
 
 @dataclass(slots=True)

@@ -1,10 +1,12 @@
 """`verify --export`: a file is what its manifest says and what the store has, but for what came since; all else is
 found."""
 
+import io
 import json
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +16,17 @@ from storage.model import Group
 from storage.retain.planner import Planner
 from storage.retain.policy import Retention
 from storage.statuses import EventStatus
-from tests.support.exports import FORMATS, exported, exporting_place, fitted, manifest, read, tidegate, written
+from tests.support.exports import (
+    FORMATS,
+    exported,
+    exporting_place,
+    fitted,
+    manifest,
+    needs_pyarrow,
+    read,
+    tidegate,
+    written,
+)
 from tests.support.store import STORE_MS, filled, numbered, opened, outcome
 
 Capture = pytest.CaptureFixture[str]
@@ -233,3 +245,137 @@ def test_rare_events_are_verified_where_they_are(place: Path, capsys: Capture) -
     written(place / "file", "ndjson", rows)
     fitted(place / "file")
     assert verified(place, capsys, 1) == ["the event 1500 has another payload in the file than in the store"]
+
+
+def with_line(data: bytes, line: bytes) -> bytes:
+    """The lines of an export with another fourth one."""
+    lines = data.splitlines(keepends=True)
+    return b"".join([*lines[:3], line + b"\n", *lines[4:]])
+
+
+def changed_line(data: bytes, **other: object) -> bytes:
+    """The lines of an export, of which the fourth has this in place of what it had."""
+    return with_line(data, json_text(json.loads(data.splitlines()[3]) | other))
+
+
+def without_key(data: bytes, key: str) -> bytes:
+    """The lines of an export, of which the fourth lacks this."""
+    row = json.loads(data.splitlines()[3])
+    return with_line(data, json_text({name: value for name, value in row.items() if name != key}))
+
+
+def torn_table(data: bytes) -> bytes:
+    """A parquet file whose middle is overwritten."""
+    return data[:100] + bytes(len(data) // 2 - 100) + data[len(data) // 2 :]
+
+
+def other_table(data: bytes, change: Callable[[Any], Any]) -> bytes:
+    """A parquet file whose table is another."""
+    import pyarrow.parquet  # noqa: PLC0415 - where it is installed
+
+    made = io.BytesIO()
+    pyarrow.parquet.write_table(change(pyarrow.parquet.read_table(io.BytesIO(data))), made)
+    return made.getvalue()
+
+
+def with_text_numbers(table: Any) -> Any:
+    return table.set_column(0, "number", table.column("number").cast("string"))
+
+
+def with_null_number(table: Any) -> Any:
+    import pyarrow  # noqa: PLC0415 - where it is installed
+
+    numbers = [None if number == 4 else number for number in table.column("number").to_pylist()]
+    return table.set_column(0, "number", pyarrow.array(numbers, pyarrow.int64()))
+
+
+@pytest.mark.parametrize(
+    ("shape", "harm", "words"),
+    [
+        ("ndjson", lambda data: with_line(data, b"{}"), "from row 4 on: it is not an object with the keys of an event"),
+        ("ndjson", lambda data: with_line(data, b"[1]"), "from row 4 on: it is not an object"),
+        ("ndjson", lambda data: with_line(data, b"garbage"), "from row 4 on: "),
+        ("ndjson", lambda data: with_line(data, b""), "from row 4 on: "),
+        ("ndjson", lambda data: with_line(data, b'"\xff"'), "from row 4 on: "),
+        ("ndjson", lambda data: with_line(data, b'{"result":' + b"[" * 1020 + b"]" * 1020 + b"}"), "from row 4 on: "),
+        ("ndjson", lambda data: without_key(data, "meta"), "from row 4 on: it is not an object with the keys of"),
+        ("ndjson", lambda data: changed_line(data, other=1), "from row 4 on: it is not an object with the keys of"),
+        ("ndjson", lambda data: changed_line(data, number="4"), "from row 4 on: number is missing, or of another type"),
+        ("ndjson", lambda data: changed_line(data, number=True), "from row 4 on: number is missing, or of another"),
+        (
+            "ndjson",
+            lambda data: changed_line(data, number=2**63),
+            "from row 4 on: 9223372036854775808 is not",
+        ),
+        ("ndjson", lambda data: changed_line(data, number=0), "from row 4 on: 0 is not the number of an event"),
+        (
+            "ndjson",
+            lambda data: changed_line(data, event_type=5),
+            "from row 4 on: event_type is missing, or of",
+        ),
+        ("ndjson", lambda data: changed_line(data, outcome="lost"), "from row 4 on: 'lost' is not an outcome"),
+        ("ndjson.zst", lambda data: b"garbage", "from row 1 on: "),
+        ("ndjson.zst", lambda data: data + b"garbage", "from row 1 on: "),
+        ("csv", lambda data: data.replace(b",attempts", b"", 1), "from row 1 on: its head does not name the columns"),
+        ("csv", lambda data: b"", "from row 1 on: its head does not name the columns"),
+        ("csv", lambda data: data + b"10,dropped\r\n", "from row 10 on: it has 2 cells in place of 20"),
+        ("csv", lambda data: data.replace(b"\r\n4,", b"\r\nfour,"), "from row 4 on: invalid literal for int()"),
+        ("csv", lambda data: data.replace(b"\r\n9,", b'\r\n"9,'), "from row 9 on: "),
+        ("csv", lambda data: data.replace(b"\r\n9,", b"\r\n\xff,"), "from row 9 on: 'utf-8' codec can't decode"),
+        *(
+            pytest.param("parquet", harm, words, marks=needs_pyarrow)
+            for harm, words in (
+                (lambda data: b"garbage that is long enough", "from row 1 on: Parquet magic bytes not found"),
+                (torn_table, "from row 1 on: "),
+                (lambda data: other_table(data, lambda table: table.drop(["meta"])), "from row 1 on: its columns are"),
+                (lambda data: other_table(data, with_text_numbers), "from row 1 on: its columns are"),
+                (lambda data: other_table(data, with_null_number), "from row 4 on: number is missing"),
+            )
+        ),
+    ],
+)
+def test_verify_says_where_a_file_is_wrong(
+    place: Path, shape: str, harm: Callable[[bytes], bytes], words: str, capsys: Capture
+) -> None:
+    """A file that is as its manifest says, and not of its format, is a problem that names the row: it was a
+    traceback."""
+    exported(place, "file", shape)
+    (place / "file").write_bytes(harm((place / "file").read_bytes()))
+    fitted(place / "file")
+    [problem] = verified(place, capsys, 1)
+    assert problem.startswith(f"{place / 'file'} is not what an export writes as {shape}, {words}")
+
+
+@pytest.mark.parametrize("shape", FORMATS)
+@pytest.mark.parametrize("other", FORMATS)
+def test_a_format_is_not_another_one(place: Path, shape: str, other: str, capsys: Capture) -> None:
+    """A manifest that names another format than the file has is found."""
+    exported(place, "file", shape)
+    fitted(place / "file", format=other)
+    problems = verified(place, capsys, int(shape != other))
+    assert [each.split(", ")[0] for each in problems] == [
+        f"{place / 'file'} is not what an export writes as {other}" for _ in problems
+    ]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"count": "9"},
+        {"bytes": None},
+        {"totals": []},
+        {"after": -1},
+        {"before": 2**63},
+        {"asked": {"nobody": "asks"}},
+        {"asked": {"since": 5}},
+        {"asked": {"where": ["payload.n=1", 2]}},
+        {"asked": {"outcome": "lost"}},
+    ],
+)
+def test_a_manifest_has_all_it_needs(place: Path, other: dict[str, object], capsys: Capture) -> None:
+    """One in which something is missing, or of another type, is named as none: it was a traceback."""
+    exported(place, "file", "ndjson")
+    fitted(place / "file", **other)
+    capsys.readouterr()
+    assert tidegate(place, "verify", "--export", str(place / "file")) == 1
+    assert f"{place / 'file.manifest.json'} is no manifest of an export" in capsys.readouterr().err
