@@ -11,7 +11,7 @@ from server.base.clock import wall_ms
 from server.base.json_text import json_text
 from server.cli.events import described
 from server.cli.exit_codes import INTERRUPTED, MISTAKE
-from server.cli.export_file import STDOUT, Hashed, check_free, manifest_path, unfinished, write_manifest
+from server.cli.export_file import STDOUT, Hashed, check_apart, check_free, manifest_path, unfinished, write_manifest
 from server.cli.export_formats import FORMATS, RowWriter
 from server.cli.export_manifest import MANIFEST_VERSION
 from server.cli.failure import CommandFailed, say
@@ -61,6 +61,7 @@ def run(
     shape = shape or _ending(file)
     beside = manifest or (None if file == STDOUT else manifest_path(file))
     check_free(*(() if file == STDOUT else (file,)), *filter(None, [manifest]))
+    check_apart(file, manifest)
     with open_store(config) as store:
         reader = Reader(store)
         check_known(config, source, reader)

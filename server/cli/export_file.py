@@ -48,6 +48,18 @@ def manifest_path(file: Path) -> Path:
     return file.with_name(f"{file.name}.manifest.json")
 
 
+def check_apart(file: Path, manifest: Path | None) -> None:
+    """Raise CommandFailed if the manifest would be written over the events."""
+    if manifest is None or file == STDOUT:
+        return
+    words = f"--manifest {manifest} is"
+    if manifest.resolve() == file.resolve():
+        raise CommandFailed(MISTAKE, f"{words} the file of the events: name another one")
+    if manifest.resolve() == _before_its_name(file).resolve():
+        where = "where the events are written before they have their name"
+        raise CommandFailed(MISTAKE, f"{words} {where}: name another one")
+
+
 def check_free(*files: Path) -> None:
     """Raise CommandFailed if one of these is there already: an export replaces nothing."""
     for file in files:
@@ -65,7 +77,7 @@ def unfinished(file: Path) -> Iterator[IO[bytes]]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    other = file.with_name(f"{file.name}.unfinished")
+    other = _before_its_name(file)
     with _locked(other) as opened:
         try:
             yield opened
@@ -76,6 +88,10 @@ def unfinished(file: Path) -> Iterator[IO[bytes]]:
             other.unlink(missing_ok=True)
             raise
     _flush_names(file.parent)
+
+
+def _before_its_name(file: Path) -> Path:
+    return file.with_name(f"{file.name}.unfinished")
 
 
 @contextmanager

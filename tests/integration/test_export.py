@@ -266,6 +266,23 @@ def test_files_are_private_and_never_replaced(place: Path, capsys: Capture) -> N
     assert ((place / "file").read_bytes(), (place / "file.manifest.json").read_bytes()) == said
 
 
+@pytest.mark.parametrize(
+    ("manifest", "words"),
+    [
+        ("file.csv", "is the file of the events: name another one"),
+        ("data/../file.csv", "is the file of the events: name another one"),
+        ("file.csv.unfinished", "is where the events are written before they have their name: name another one"),
+    ],
+)
+def test_a_manifest_needs_a_name_of_its_own(place: Path, manifest: str, words: str, capsys: Capture) -> None:
+    """A manifest in the place of the events is refused in words: it was another process that wrote the file, or the
+    manifest was the export."""
+    before = sorted(each.name for each in place.iterdir())
+    assert tidegate(place, "export", str(place / "file.csv"), "--manifest", str(place / manifest)) == 2
+    assert capsys.readouterr() == ("", f"tidegate: --manifest {place / manifest} {words}\n")
+    assert sorted(each.name for each in place.iterdir()) == before
+
+
 @pytest.mark.parametrize("shape", FORMATS)
 def test_the_ending_says_the_format(place: Path, shape: str, capsys: Capture) -> None:
     """Without `--format` the file's ending says it; one that says none is a mistake."""
