@@ -11,11 +11,17 @@ from typing import Any
 import pytest
 
 from server.base.json_text import json_text
+from server.cli.export_check import check_export
 from server.cli.main import main
-from storage.model import Group
+from storage.model import Append, Group
+from storage.read.query import EventQuery
+from storage.read.reader import Reader
+from storage.read.scan import EventPage
 from storage.retain.planner import Planner
 from storage.retain.policy import Retention
 from storage.statuses import EventStatus
+from storage.write import transaction
+from tests.support.config import source
 from tests.support.exports import (
     FORMATS,
     exported,
@@ -27,11 +33,12 @@ from tests.support.exports import (
     tidegate,
     written,
 )
-from tests.support.store import STORE_MS, filled, numbered, opened, outcome
+from tests.support.store import STORE_MS, changed, delivery, filled, numbered, opened, outcome, singles
 
 Capture = pytest.CaptureFixture[str]
 
 BODIES_AT_ONCE = Retention(archive_ms=1, receipt_ms=1 << 41)
+ALL_AT_ONCE = Retention(archive_ms=1, receipt_ms=1)
 
 
 @pytest.fixture
@@ -379,3 +386,63 @@ def test_a_manifest_has_all_it_needs(place: Path, other: dict[str, object], caps
     capsys.readouterr()
     assert tidegate(place, "verify", "--export", str(place / "file")) == 1
     assert f"{place / 'file.manifest.json'} is no manifest of an export" in capsys.readouterr().err
+
+
+def test_verify_compares_what_was_discarded(place: Path, capsys: Capture) -> None:
+    """A discard is for good: what died stays as it was, whether it is discarded or forgotten after the export; only the
+    text of its error is forgotten too."""
+    exported(place, "file", "ndjson")
+    assert tidegate(place, "discard", "other", "o", "--yes") == 0
+    assert verified(place, capsys, 0) == []
+    exported(place, "discarded", "ndjson")
+    assert tidegate(place, "forget", "other", "o", "--yes") == 0
+    assert verified(place, capsys, 0) == []
+    (place / "discarded").replace(place / "file")
+    (place / "discarded.manifest.json").replace(place / "file.manifest.json")
+    assert verified(place, capsys, 0) == []
+    rows = read(place / "file", "ndjson")
+    rows[4]["finished_at"] = "2023-11-14T22:13:20.002Z"
+    written(place / "file", "ndjson", rows)
+    fitted(place / "file")
+    assert verified(place, capsys, 1) == ["the event 5 has another finished_at in the file than in the store"]
+
+
+@pytest.mark.parametrize("shape", FORMATS)
+def test_texts_of_any_kind_are_verified(place: Path, shape: str, capsys: Capture) -> None:
+    """Line ends, quotes, apostrophes, nothing at all and what no terminal prints are the same in the file and in the
+    store."""
+    odd = ["a\rb\r\nc\nd", '"', "'", "'=", ",", "\x00\x1b\x85\u2028\ufeff", "\U0001f600", " "]
+    with opened(place / "data") as (_, writer):
+        bodies = [json_text({"text": text, "n": [1.0, 1e300, 2**64, -0.0, None, ""]}) for text in odd]
+        events = changed(singles(10, odd, bodies=bodies), provider_ids=["", *odd[1:]], types=[*odd[1:], "x"])
+        writer.write(Group([Append(events, len(odd), EventStatus.DEFERRED)]))
+        details = {10: json_text({"error": "a\rb\n"}), 11: b'{"result":null}', 12: b'{"result":""}'}
+        dead, done = outcome(EventStatus.DEAD, [10], details=details), [11, 12]
+        writer.write(Group([], [dead, outcome(EventStatus.PROCESSED, done, details=details)]))
+    exported(place, "file", shape)
+    assert verified(place, capsys, 0) == []
+
+
+def test_receipts_may_leave_during_a_verify(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What leaves while the server goes on beside it has left, and is not missing in the store."""
+    monkeypatch.setattr(transaction, "BLOCK_EVENTS_MIN", 12)
+    (tmp_path / "tidegate.toml").write_text(source("demo"))
+    filled(tmp_path / "data", [Group([dropped(1 + 100 * at)]) for at in range(12)])
+    exported(tmp_path, "file", "ndjson")
+    select = Reader.select
+    with opened(tmp_path / "data") as (store, writer):
+        planner = Planner(store, calls_max=20)
+
+        def selected(reader: Reader, query: EventQuery, **how: Any) -> EventPage:
+            writer.write(Group(removal=planner.plan(ALL_AT_ONCE, STORE_MS + (1 << 40))))
+            return select(reader, query, **how, events_max=10)
+
+        monkeypatch.setattr(Reader, "select", selected)
+        report = check_export(tmp_path / "file", manifest(tmp_path, "file"), store)
+    assert (report.problems, report.count) == ([], 1200)
+    assert 200 < report.left < 1200
+
+
+def dropped(first: int) -> Append:
+    """A delivery of 100 events that were dropped when they came."""
+    return Append(delivery(first, [f"id-{first + at}" for at in range(100)], body=b""), 0, EventStatus.DROPPED)
