@@ -176,6 +176,18 @@ def test_increments_are_all_once(place: Path) -> None:
     assert manifest(place, "4")["through"] == manifest(place, "3")["through"] == 12
 
 
+def test_an_increment_behind_the_end_is_refused(place: Path, capsys: Capture) -> None:
+    """A number that the store has not given yet is of another store, or of what came after the copy that this one is:
+    the export was empty, and so was each one until the store got there."""
+    assert exported(place, "1", "ndjson", "--after", "9") == []
+    assert manifest(place, "1")["through"] == 9
+    capsys.readouterr()
+    assert tidegate(place, "export", str(place / "2.csv"), "--after", "10") == 2
+    words = "--after 10 is beyond the end of the store, whose last event has the number 9"
+    assert capsys.readouterr() == ("", f"tidegate: {words}: is it another store, or an older copy of the one before?\n")
+    assert not (place / "2.csv").exists()
+
+
 def test_finished_events_come_once_with_their_outcome(place: Path) -> None:
     """With --finished an export ends before the oldest pending event, of the source if one is said; the next goes on
     once that has its outcome."""
