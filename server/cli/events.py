@@ -79,12 +79,14 @@ def described(**asked: Any) -> EventQuery:
         raise CommandFailed(MISTAKE, str(error)) from None
 
 
-def check_reached(reader: Reader, number: int) -> None:
-    """Check that the store reaches as far as the number after which somebody goes on. Raises CommandFailed."""
+def check_reached(reader: Reader, after: int) -> None:
+    """Raise CommandFailed if the store has not given this number yet: who goes on after it would wait without a word
+    until it has."""
     last = reader.end() - 1
-    if number > last:
-        words = f"the last event of the store is {last}" if last else "the store has no event yet"
-        raise CommandFailed(MISTAKE, f"--after {number}: {words}; the number is of another one, or of a later state")
+    if after > last:
+        end = f"whose last event has the number {last}" if last else "which has no event yet"
+        words = f"--after {after} is beyond the end of the store, {end}"
+        raise CommandFailed(MISTAKE, f"{words}: is it another store, or an older copy of the one before?")
 
 
 def before_newest(reader: Reader, query: EventQuery, end: int, interrupt: Interruptible) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 from server.base.clock import wall_ms
 from server.base.json_text import json_text
-from server.cli.events import described
+from server.cli.events import check_reached, described
 from server.cli.exit_codes import INTERRUPTED, MISTAKE
 from server.cli.export_file import STDOUT, Hashed, check_apart, check_free, manifest_path, unfinished, write_manifest
 from server.cli.export_formats import FORMATS, RowWriter
@@ -65,7 +65,7 @@ def run(
     with open_store(config) as store:
         reader = Reader(store)
         check_known(config, source, reader)
-        _check_after(query, reader)
+        check_reached(reader, query.after)
         with Interruptible() as interrupt, unfinished(file) as opened:
             stream = Hashed(opened)
             writer = FORMATS[shape].writer(stream)
@@ -89,14 +89,6 @@ def _ending(file: Path) -> str:
     if not found:
         raise CommandFailed(MISTAKE, f"--format is missing, and {file} does not end with .{', .'.join(FORMATS)}")
     return found[0]
-
-
-def _check_after(query: EventQuery, reader: Reader) -> None:
-    """Raise CommandFailed if the store has not given this number yet: one export after the other would be empty."""
-    last = reader.end() - 1
-    if query.after > last:
-        words = f"--after {query.after} is beyond the end of the store, whose last event has the number {last}"
-        raise CommandFailed(MISTAKE, f"{words}: is it another store, or an older copy of the one before?")
 
 
 def _tell(said: dict[str, Any], beside: Path | None, *, is_printed: bool) -> None:

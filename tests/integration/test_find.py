@@ -304,7 +304,9 @@ def test_tail_begins_within_the_store(server: Child) -> None:
     for more in ([], ["-f"]):
         done = server.cli("tail", "--after", str(last + 1), *more)
         assert (done.returncode, done.stdout) == (2, "")
-        assert f"--after {last + 1}: the last event of the store is {last}" in done.stderr
+        assert (
+            f"--after {last + 1} is beyond the end of the store, whose last event has the number {last}" in done.stderr
+        )
 
 
 def test_tail_begins_at_one_place(server: Child) -> None:
@@ -322,7 +324,7 @@ def test_an_empty_store_is_followed_from_0(tmp_path: Path, capsys: pytest.Captur
     path.touch()
     assert main(["tail", "--config", str(path), "--after", "0"]) == 0
     assert main(["tail", "--config", str(path), "--after", "1"]) == 2
-    assert "the store has no event yet" in capsys.readouterr().err
+    assert "the store, which has no event yet" in capsys.readouterr().err
 
 
 def test_tail_follows_until_ctrl_c(server: Child) -> None:
