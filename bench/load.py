@@ -3,10 +3,14 @@
 Closed: each connection sends its next request when it has its answer; measures throughput. Open: requests are due at
 fixed times, whatever the server does; a latency counts from the time at which the request was due, so a server that
 stops for a moment is not forgiven the requests that it kept waiting.
+
+Where others work on the generator's core it is late itself, in sending and in looking. So an open loop also says how
+long the server had each request: until the time with which the kernel marked its answer.
 """
 
 import select
 import socket
+import struct
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -17,6 +21,11 @@ RECEIVE_BYTES = 65536
 SPIN_SECONDS = 0.002
 """The last of each wait is spent looking: epoll waits in whole milliseconds, and would send too late."""
 
+TIMESTAMPS = 35
+"""SO_TIMESTAMPNS of socket(7), which Python does not name: what is read comes with the time at which the kernel had its
+last byte, of the wall clock, as a `struct timespec`."""
+_TIMESPEC = struct.Struct("qq")
+
 
 @dataclass
 class Load:
@@ -26,31 +35,51 @@ class Load:
     answered: int = 0
     refused: int = 0
     latencies: list[float] = field(default_factory=list)
+    served: list[float] = field(default_factory=list)
+    """Of the same answers, how long the server had the request, in seconds: from when it was sent, and what it had
+    waited before for a connection that the server did not hold, until the kernel had the answer."""
 
     def percentile(self, share: float) -> float:
         """The latency that this share of the answers did not exceed, in milliseconds."""
-        ordered = sorted(self.latencies)
-        return ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1000 if ordered else float("nan")
+        return percentile_ms(self.latencies, share)
+
+
+def percentile_ms(seconds: Sequence[float], share: float) -> float:
+    """What this share of them do not exceed, in milliseconds."""
+    ordered = sorted(seconds)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1000 if ordered else float("nan")
 
 
 class _Client:
-    __slots__ = ("due", "received", "sock")
+    __slots__ = ("arrived", "due", "held", "received", "sent", "sock")
 
     def __init__(self, port: int) -> None:
         self.sock = socket.create_connection(("127.0.0.1", port))
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.sock.setsockopt(socket.SOL_SOCKET, TIMESTAMPS, 1)
         self.received = b""
-        self.due = 0.0
+        self.due = self.held = 0.0
+        self.sent = self.arrived = 0.0
+        """By the wall clock, as the kernel's marks."""
 
-    def send(self, request: bytes, due: float) -> None:
-        self.due = due
+    @property
+    def served(self) -> float:
+        return self.held + self.arrived - self.sent
+
+    def send(self, request: bytes, due: float, held: float = 0.0) -> None:
+        """`held`: the seconds for which there was no free connection though it was due."""
+        self.due, self.held = due, held
+        self.sent = time.time()
         self.sock.sendall(request)
 
     def receive(self) -> int | None:
         """The status of the answer, once all of it has come."""
-        data = self.sock.recv(RECEIVE_BYTES)
+        data, marks, _, _ = self.sock.recvmsg(RECEIVE_BYTES, socket.CMSG_SPACE(_TIMESPEC.size))
         if not data:
             raise ConnectionError("the server closed a connection")
+        for _, _, content in marks:
+            seconds, nanoseconds = _TIMESPEC.unpack(content)
+            self.arrived = seconds + nanoseconds / 1e9
         self.received += data
         head, found, rest = self.received.partition(b"\r\n\r\n")
         if not found:
@@ -92,16 +121,19 @@ def opened(port: int, requests: Iterator[bytes], connections: int, seconds: floa
     load = Load()
     with _Clients(port, connections) as clients:
         free = deque(clients.all)
-        start = time.perf_counter()
+        start = all_held_until = time.perf_counter()
         count = int(per_second * seconds)
         sent = 0
         while sent < count:
             now = time.perf_counter()
             while sent < count and free and (due := start + sent / per_second) <= now:
-                free.popleft().send(next(requests), due)
+                free.popleft().send(next(requests), due, max(0.0, all_held_until - due))
                 sent += 1
-            wait = start + sent / per_second - time.perf_counter() if free else 1.0
+            all_held = not free
+            wait = 1.0 if all_held else start + sent / per_second - time.perf_counter()
             free.extend(clients.answered(load, max(0.0, wait - SPIN_SECONDS)))
+            if all_held:
+                all_held_until = time.perf_counter()
         clients.finish(load)
         load.seconds = time.perf_counter() - start
     return load
@@ -135,6 +167,7 @@ class _Clients:
             if status == 200:
                 load.answered += 1
                 load.latencies.append(time.perf_counter() - client.due)
+                load.served.append(client.served)
             else:
                 load.refused += 1
             client.due = 0.0

@@ -15,8 +15,10 @@ that others share is now fast and now slow:
     and the server's whole store is exported, as far as a turn lasts.
 
 What they do shares the generator's core, and works while that is idle: with a low priority alone they might end a slice
-before the generator has its turn. The server's core is its own. A ratio is the median over the rounds, between the 5th
-and 95th percentile of such medians if rounds are drawn anew from those that there were.
+before the generator has its turn. It is late even so, where one of them is in a call of the kernel. The server's core
+is its own, so a latency is the time for which the server had the request (`bench.load`); what the generator saw from
+when the request was due, its own lateness included, is said beside it. A ratio is the median over the rounds, between
+the 5th and 95th percentile of such medians if rounds are drawn anew from those that there were.
 """
 
 import argparse
@@ -31,7 +33,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
@@ -40,7 +42,7 @@ from pathlib import Path
 from bench import admin, books, filled, report
 from bench.child import LOAD_CORE, SERVER_CORE, pin
 from bench.latency import FIGURES, WARM_SECONDS, Sender, load_at
-from bench.load import Load
+from bench.load import Load, percentile_ms
 from bench.peers import PEERS
 from bench.workload import SEED
 
@@ -63,16 +65,23 @@ class Stretches:
     @property
     def p99s_ms(self) -> list[float]:
         """Of each."""
+        return [round(percentile_ms(load.served, 0.99), 3) for load in self.loads]
+
+    @property
+    def seen_p99s_ms(self) -> list[float]:
+        """Of each, as the generator saw it."""
         return [round(load.percentile(0.99), 3) for load in self.loads]
 
     def figures(self) -> dict[str, float]:
         """Of all their answers together."""
-        whole = Load(latencies=[each for load in self.loads for each in load.latencies])
-        found = {name: whole.percentile(share) for name, share in FIGURES}
-        return found | {"cpu_us_per_request": self.cpu_seconds / max(1, len(whole.latencies)) * 1e6}
+        served = [each for load in self.loads for each in load.served]
+        found = {name: percentile_ms(served, share) for name, share in FIGURES}
+        return found | {"cpu_us_per_request": self.cpu_seconds / max(1, len(served)) * 1e6}
 
 
-def run(store: Path, rate: float, seconds: float, repeats: int, watchers: Sequence[str]) -> dict[str, object]:
+def run(
+    store: Path, rate: float, seconds: float, repeats: int, watchers: Sequence[str], *, core: int | None = SERVER_CORE
+) -> dict[str, object]:
     """One server, looked at and not, by turns; raise RuntimeError where an answer was no 200."""
     found = {title: Stretches() for title in ("alone", "beside another", "watched")}
     seen: Counter[str] = Counter()
@@ -80,7 +89,7 @@ def run(store: Path, rate: float, seconds: float, repeats: int, watchers: Sequen
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         directory, another = Path(name), Path(name) / "another"
         filled.copy(store, directory / "data")
-        child, port = PEERS["tidegate"].start(directory, SERVER_CORE)
+        child, port = PEERS["tidegate"].start(directory, core)
         filled.copy(store, another / "data")
         shutil.copy(directory / CONFIG, another)
         at_work = {"alone": (directory, ()), "beside another": (another, ("export",)), "watched": (directory, watchers)}
@@ -103,10 +112,22 @@ def run(store: Path, rate: float, seconds: float, repeats: int, watchers: Sequen
     refused = sum(load.refused for each in found.values() for load in each.loads)
     if refused:
         raise RuntimeError(f"{refused} answers were not 200")
-    ratios = {f"{one} to {other}": _ratio(found[one].p99s_ms, found[other].p99s_ms, rng) for one, other in COMPARED}
     figures = {title: each.figures() for title, each in found.items()}
     p99s = {title: each.p99s_ms for title, each in found.items()}
-    return {"per_second": rate, "p99": ratios, **figures, "p99_ms of each turn": p99s, "looked at": seen}
+    seen_p99s = {title: each.seen_p99s_ms for title, each in found.items()}
+    return {
+        "per_second": rate,
+        "p99": _ratios(p99s, rng),
+        "p99 as the generator saw it": _ratios(seen_p99s, rng),
+        **figures,
+        "p99_ms of each turn": p99s,
+        "p99_ms of each turn as the generator saw it": seen_p99s,
+        "looked at": seen,
+    }
+
+
+def _ratios(p99s: Mapping[str, Sequence[float]], rng: random.Random) -> dict[str, dict[str, float]]:
+    return {f"{one} to {other}": _ratio(p99s[one], p99s[other], rng) for one, other in COMPARED}
 
 
 def _ratio(ones: Sequence[float], others: Sequence[float], rng: random.Random) -> dict[str, float]:
@@ -123,16 +144,15 @@ def _watchers(port: int, directory: Path, names: Sequence[str]) -> Iterator[dict
     often."""
     seen: dict[str, int] = {}
     command = [sys.executable, "-m", "bench.watched", "--watch", str(port), str(directory / CONFIG), *names]
-    watchers = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert watchers.stdin is not None
-    assert watchers.stdout is not None
-    try:
-        watchers.stdout.readline()
-        yield seen
-    finally:
-        watchers.stdin.close()
-        seen.update(json.loads(watchers.stdout.read() or "{}"))
-        watchers.wait()
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as watchers:
+        assert watchers.stdin is not None
+        assert watchers.stdout is not None
+        try:
+            watchers.stdout.readline()
+            yield seen
+        finally:
+            watchers.stdin.close()
+            seen.update(json.loads(watchers.stdout.read() or "{}"))
 
 
 class _Watch:
@@ -172,7 +192,7 @@ class _Watch:
             number += 1
             target = self._config.parent / f"export-{number}.ndjson.zst"
             command = [sys.executable, "-m", "server", "export", str(target), "--config", str(self._config)]
-            exporting = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+            exporting = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             while exporting.poll() is None and not self._done.wait(0.05):
                 pass  # it is asked again, until it has ended or nobody looks on any more
             exporting.kill()
