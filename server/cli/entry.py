@@ -7,6 +7,7 @@ Python waits at its exit for the threads that are no daemons: one that a process
 a start that fails, for ever.
 """
 
+import atexit
 import os
 import signal
 import sys
@@ -31,6 +32,7 @@ def main() -> int:
     is_server = _serves(sys.argv[1:])
     if is_server:
         _exit_on_early_signals()
+        atexit.register(_ignore_late_signals)  # before all others: it runs after them
         if os.getpid() == 1:
             from server.cli.init import go_on_as_child  # noqa: PLC0415 - see above
 
@@ -134,6 +136,12 @@ def _exit_on_early_signals() -> None:
         signal.signal(signal.SIGHUP, hang_up)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)
+
+
+def _ignore_late_signals() -> None:
+    """Let no signal end the process any more by what it does by default: the interpreter gives up its handlers next."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a handler

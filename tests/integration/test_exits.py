@@ -144,6 +144,34 @@ def test_exit_hooks_run_after_a_drain(children: Children) -> None:
     assert Path(child.directory / "left").exists()
 
 
+SIGNALS_AT_THE_VERY_END = """
+import os, pathlib, signal, sys
+
+NUMBERS = signal.SIGTERM, signal.SIGINT, signal.SIGHUP
+LEFT = str(pathlib.Path(__file__).with_name("left"))
+
+class Last:
+    def __del__(self, make=os.mkdir, left=LEFT, kill=os.kill, own=os.getpid(), numbers=NUMBERS):
+        for number in numbers:
+            kill(own, number)
+        make(left)
+
+sys.last_of_all = Last()  # which the interpreter lets go at its end, after all else
+
+def handle(events):
+    pass
+"""
+
+
+def test_signals_at_the_very_end_change_nothing(children: Children) -> None:
+    """A signal that comes when the interpreter has given up its handlers does not turn a drain into a death of it."""
+    child = children(source("neat", processor="neat:handle"))
+    (child.directory / "neat.py").write_text(SIGNALS_AT_THE_VERY_END)
+    child.start()
+    assert child.stop() == 0
+    assert Path(child.directory / "left").exists()
+
+
 RAISES_IN_THE_SERVER = """
 import builtins
 
