@@ -1,6 +1,6 @@
 """Whether the process lives and whether it can take deliveries, with the reasons by name."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import trio
 
@@ -29,6 +29,11 @@ RETENTION_UNSET = (
     "tidegate check says what would"
 )
 
+RELOAD_REFUSED = (
+    "the last reload was refused, and the configuration of before is in force: tidegate check and the log say why"
+)
+"""No word of the file: whoever can send may ask for readiness."""
+
 HOUR_MS = 3_600_000
 CLOCK_STEP_MS_MAX = HOUR_MS
 """A larger step of the wall clock is said: a change to or from summer time that set the clock itself is one."""
@@ -52,6 +57,7 @@ class Health:
         progress: SourceProgress,
         capacity: Capacity,
         overwriting: Overwriting,
+        reload_succeeded: Callable[[], bool],
     ) -> None:
         """`retention_unset`: nothing leaves, since the store is from before there was retention, and nobody asked."""
         self._committer = committer
@@ -62,6 +68,7 @@ class Health:
         self._progress = progress
         self._capacity = capacity
         self._overwriting = overwriting
+        self._reload_succeeded = reload_succeeded
         self._journal = journal
         self._engine = engine
         self.started = False
@@ -106,6 +113,8 @@ class Health:
             warnings.append({"warning": "index_rebuilding", "message": message})
         if message := self._clock_warning():
             warnings.append({"warning": "clock", "message": message})
+        if not self._reload_succeeded():
+            warnings.append({"warning": "reload_refused", "message": RELOAD_REFUSED})
         if self._retention_unset:
             warnings.append({"warning": "retention_unset", "message": RETENTION_UNSET})
         if self._retention.error is not None:

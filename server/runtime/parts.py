@@ -141,6 +141,7 @@ class Parts:
             progress=self.progress,
             capacity=self.capacity,
             overwriting=self.overwriting,
+            reload_succeeded=lambda: self.reload.succeeded,
         )
         self.requests = Requests()
         self.refusals = log.Throttled("tidegate.http", "refused")

@@ -26,7 +26,7 @@ class Reload:
     def __init__(self, config: Config, engine: Engine) -> None:
         self.config = config
         self.succeeded = True
-        """The last reload was taken over, or there was none since the start."""
+        """Whether the last reload was taken over, or there was none since the start."""
         self._at_start = config
         self._engine = engine
         self._reading = Worker("reload")

@@ -69,16 +69,17 @@ def test_a_week_left_is_told(children: Children, tmp_path: Path) -> None:
 
 
 def test_a_refused_reload_is_told(children: Children) -> None:
-    """The gauge is 1 after the start, 0 once a file was refused, and 1 again after one that was taken over."""
+    """While the last file was refused the gauge is 0 and readiness warns, without a word of the file."""
     with children(source("demo")) as child:
         gauge = "tidegate_config_last_reload_successful"
-        assert child.metrics()[gauge] == 1
+        assert (child.metrics()[gauge], "reload_refused" in warnings(child)) == (1, False)
         child.write(source("demo", over_limit="whenever"))
         child.reload()
-        assert child.metrics()[gauge] == 0
+        assert (child.metrics()[gauge], "reload_refused" in warnings(child)) == (0, True)
+        assert b"whenever" not in child.admin("/readyz").body
         child.write(source("demo"))
         child.reload()
-        assert child.metrics()[gauge] == 1
+        assert (child.metrics()[gauge], "reload_refused" in warnings(child)) == (1, False)
 
 
 @pytest.mark.parametrize(("fault", "code"), [("full", "storage_full"), ("other", "storage_failed")])
