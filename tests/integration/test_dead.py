@@ -158,14 +158,36 @@ def test_a_terminal_is_asked_before_discarding(children: Children) -> None:
             (["--limit", "1"], "y\n", 0, 1),
             (["b"], "", 0, 1),
             (["--all", "--yes"], "", 0, 2),
+            (["--all"], "", 0, 0),
         ):
             terminal = OnTerminal([*command, *more], child.environment, child.directory)
             terminal.type(typed)
             assert terminal.wait() == code
             shown = terminal.drawn.decode()
             assert ("[y/N]" in shown) is bool(typed)
+            assert not typed or f"{1 if '--limit' in more else 4} dead events" in shown
             assert discarded is None or f"discarded  {discarded}" in STYLE.sub("", shown)
             terminal.close()
+
+
+def test_a_dry_run_only_counts(children: Children) -> None:
+    """Which are named, all, some of them: how many that would be is said, and nothing is done to them."""
+    with children(fails()) as child:
+        child.post("fails", [item(each) for each in "abc"])
+        died(child, 3)
+        for arguments, count, unknown in (
+            (["--all"], 3, []),
+            (["--limit", "2"], 2, []),
+            (["--error", "it always does"], 3, []),
+            (["--error", "it never does"], 0, []),
+            (["a", "x"], 1, ["x"]),
+        ):
+            for command, name in (("requeue", "requeued"), ("discard", "discarded")):
+                done = child.cli(command, "fails", *arguments, "--dry-run")
+                assert json.loads(done.stdout) == {"dry_run": True, name: count, "unknown": unknown}
+                assert done.returncode == (1 if unknown else 0)
+        assert child.cli("discard", "fail", "--all", "--dry-run").returncode == 1
+        assert said(child, "discard", "fails", "--all") == {"discarded": 3, "unknown": []}
 
 
 def test_unclear_commands_are_refused(children: Children) -> None:

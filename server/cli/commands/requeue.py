@@ -11,6 +11,7 @@ COMMAND = Command(
     option("--since", "those that died then or later: a time, or how long ago, as 24h", metavar="TIME"),
     option("--error", "those with this text in their error"),
     number_option("--limit", "at most so many, the first that came"),
+    flag("--dry-run", "only count them"),
     format_option(),
     about="Through the admin side of the running server, or directly if none runs. Exits 1 if an id has no dead event. "
     "An id that starts with - goes after --.",
