@@ -2,7 +2,7 @@
 
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
@@ -190,7 +190,11 @@ def _watching(config: Path, source_id: str, change: str, wanted: DeadQuery) -> I
         return
     done = threading.Event()
     bar = Progress(f"events {SAID[change]}", _total(wanted, before["dead"]))
-    watch = threading.Thread(target=_watch, args=(config, source_id, change, before["done"], bar, done))
+
+    def disposed_of(client: AdminClient) -> int:
+        return _counts(client, source_id, change)["done"] - before["done"]
+
+    watch = threading.Thread(target=_watch, args=(config, disposed_of, bar, done))
     watch.start()
     try:
         yield
@@ -206,11 +210,11 @@ def _before(config: Path, source_id: str, change: str) -> Mapping[str, int] | No
     return None
 
 
-def _watch(config: Path, source_id: str, change: str, before: int, bar: Progress, done: threading.Event) -> None:
+def _watch(config: Path, count: Callable[[AdminClient], int], bar: Progress, done: threading.Event) -> None:
     with suppress(CommandFailed), AdminClient(config, WATCH_SECONDS_MAX) as client, bar:
         bar.update(0)
         while not done.wait(WATCH_POLL_SECONDS):
-            bar.update(_counts(client, source_id, change)["done"] - before)
+            bar.update(count(client))
 
 
 def _counts(client: AdminClient, source_id: str, change: str) -> Mapping[str, int]:

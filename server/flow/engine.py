@@ -49,6 +49,10 @@ class Engine:
         """Every source that is configured or has ever had an event."""
         return [runner.state for runner in self._runners.values()]
 
+    def is_source(self, source_id: str) -> bool:
+        """Return whether one of `states` has this id."""
+        return source_id in self._runners
+
     def state(self, source_id: str) -> SourceState | None:
         """Return the state of a configured source; None for one that does not exist or was removed."""
         runner = self._runners.get(source_id)

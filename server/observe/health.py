@@ -1,6 +1,6 @@
 """Whether the process lives and whether it can take deliveries, with the reasons by name."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import trio
 
@@ -107,45 +107,51 @@ class Health:
         return f"{refusal.message}: {self._committer.failure or shortage(self._committer.room)}"
 
     def _warnings(self) -> list[dict[str, str]]:
-        warnings = []
-        if not self._index_ready.is_set():
-            message = "the dedup index is being rebuilt; deliveries are kept, their processing starts afterwards"
-            warnings.append({"warning": "index_rebuilding", "message": message})
-        if message := self._clock_warning():
-            warnings.append({"warning": "clock", "message": message})
+        of_sources = (*self._of_processors(), *self._watch.warnings(), *self._progress.warnings())
+        found = (*self._of_configuration(), *self._of_store(), *of_sources)
+        return [{"warning": name, "message": message} for name, message in found]
+
+    def _of_configuration(self) -> Iterator[tuple[str, str]]:
+        """Yield each warning's name and words, as all of these do."""
         if not self._reload_succeeded():
-            warnings.append({"warning": "reload_refused", "message": RELOAD_REFUSED})
+            yield "reload_refused", RELOAD_REFUSED
         if self._retention_unset:
-            warnings.append({"warning": "retention_unset", "message": RETENTION_UNSET})
-        if self._retention.error is not None:
-            message = f"nothing leaves the store, since it cannot be read: {self._retention.error}"
-            warnings.append({"warning": "retention_failed", "message": message})
-        if self._indexing.error is not None:
-            message = f"nothing more is put into the look-up index; look-ups are slower: {self._indexing.error}"
-            warnings.append({"warning": "index_stopped", "message": message})
+            yield "retention_unset", RETENTION_UNSET
+        if message := self._clock_warning():
+            yield "clock", message
+
+    def _of_store(self) -> Iterator[tuple[str, str]]:
+        if not self._index_ready.is_set():
+            yield (
+                "index_rebuilding",
+                "the dedup index is being rebuilt; deliveries are kept, their processing starts afterwards",
+            )
+        if (unreadable := self._retention.error) is not None:
+            yield "retention_failed", f"nothing leaves the store, since it cannot be read: {unreadable}"
+        if (stopped := self._indexing.error) is not None:
+            yield "index_stopped", f"nothing more is put into the look-up index; look-ups are slower: {stopped}"
         if message := self._overwriting.warning():
-            warnings.append({"warning": "erasing", "message": message})
-        if self._index.spill_error is not None:
-            error = self._index.spill_error
-            message = f"the dedup index outgrows dedup.memory_ids_max and cannot be written to files: {error}"
-            warnings.append({"warning": "index_in_memory", "message": message})
-        if self._journal.error is not None:
-            message = f"the journal cannot be written, so each answer waits for a transaction: {self._journal.error}"
-            warnings.append({"warning": "no_journal", "message": message})
-        for source_id in self._engine.paused:
-            message = f"source {source_id} is paused: its events are taken and kept, and wait until it goes on"
-            warnings.append({"warning": "paused", "message": message})
-        for source_id in self._engine.stuck:
-            message = f"source {source_id}: a call of its previous processor does not return; restart the server"
-            warnings.append({"warning": "processor_hanging", "message": message})
-        for source_id in self._engine.without_thread:
-            message = f"source {source_id}: no thread can be had for its processor; it waits and tries again"
-            warnings.append({"warning": "threads", "message": message})
+            yield "erasing", message
+        if (unwritten := self._index.spill_error) is not None:
+            yield (
+                "index_in_memory",
+                f"the dedup index outgrows dedup.memory_ids_max and cannot be written to files: {unwritten}",
+            )
+        if (failed := self._journal.error) is not None:
+            yield "no_journal", f"the journal cannot be written, so each answer waits for a transaction: {failed}"
         if message := self._capacity.warning():
-            warnings.append({"warning": "store_week_left", "message": message})
-        of_sources = (*self._watch.warnings(), *self._progress.warnings())
-        warnings += [{"warning": name, "message": message} for name, message in of_sources]
-        return warnings
+            yield "store_week_left", message
+
+    def _of_processors(self) -> Iterator[tuple[str, str]]:
+        for source_id in self._engine.paused:
+            yield "paused", f"source {source_id} is paused: its events are taken and kept, and wait until it goes on"
+        for source_id in self._engine.stuck:
+            yield (
+                "processor_hanging",
+                f"source {source_id}: a call of its previous processor does not return; restart the server",
+            )
+        for source_id in self._engine.without_thread:
+            yield "threads", f"source {source_id}: no thread can be had for its processor; it waits and tries again"
 
     def _clock_warning(self) -> str:
         """Return what is wrong with the wall clock, "" if nothing is."""

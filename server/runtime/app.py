@@ -218,6 +218,7 @@ class Server(Parts):
             health=self.health,
             metrics=metrics.render,
             sources=lambda: describe_sources(self.engine.states),
+            is_source=self.engine.is_source,
             capacity=self.capacity.describe,
             commands=Commands(
                 requeue=self.engine.requeue,

@@ -90,7 +90,6 @@ def ids(answer: Any) -> list[str]:
         ({"since": "2038-01-01"}, []),
         ({"after": SENT, "order": "oldest"}, ["bad-1", "bad-2"]),
         ({"before": 3}, ["id-1", "id-0"]),
-        ({"source": "nobody"}, []),
     ],
 )
 def test_events_are_found_by_each_condition(server: Child, query: dict[str, object], found: list[str]) -> None:
@@ -354,6 +353,14 @@ def test_the_last_0_show_what_comes(server: Child, monkeypatch: pytest.MonkeyPat
     assert [json.loads(line)["inbound_event_id"] for line in shown] == ["came-1"]
     refused = server.cli("tail", "--last", "-1")
     assert (refused.returncode, "--last: must be an integer from 0 on, not '-1'" in refused.stderr) == (2, True)
+
+
+def test_an_unknown_source_is_not_found(server: Child) -> None:
+    """What asks about a source that is nowhere is told so, and one that only the configuration has is empty."""
+    for path in ("/events?source=%s", "/tail?source=%s", "/dead?source=%s", "/dead?source=%s&group=kind"):
+        found = server.admin(path % "fals")
+        assert (found.status, found.json["code"]) == (404, "not_found"), path
+    assert server.admin("/dead?source=later").body == b""
 
 
 # Following.

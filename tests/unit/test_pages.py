@@ -100,7 +100,7 @@ def test_every_code_is_in_the_page_of_answers() -> None:
 def test_reasons_and_warnings_of_readiness_are_explained() -> None:
     """Whatever /readyz may name has a heading in the page about operations."""
     code = (ROOT / "server" / "observe" / "health.py").read_text()
-    warnings = re.findall(r'"warning": "([a-z_]+)"', code)
+    warnings = re.findall(r'^ +(?:yield )?"([a-z_]+)",', code, re.MULTILINE)
     reasons = re.findall(r'^[A-Z_]+ = refuse\("([a-z_]+)"', code, re.MULTILINE)
     assert warnings
     assert reasons

@@ -8,7 +8,7 @@ from quart import Response
 from quart_trio import QuartTrio
 
 from server.base.json_text import json_text
-from server.base.refusal import Refusal, refuse
+from server.base.refusal import Refusal
 from server.http.admin.command_bodies import (
     ReplayCommand,
     StopCommand,
@@ -18,7 +18,7 @@ from server.http.admin.command_bodies import (
     source_command,
     trust_clock_command,
 )
-from server.http.admin.view import Refused, unwrap
+from server.http.admin.view import IsSource, Refused, source_of, unwrap
 from server.http.answer import Answer
 from server.http.asgi.body import up_to
 from server.http.asgi.routes import body_reader, response
@@ -36,8 +36,6 @@ REPLAY_BODY_BYTES_MAX = 65536
 """Room for many conditions."""
 BODY_BYTES_MAX = 1024
 """Of the others: room for a key, an id of a source, and blanks."""
-
-NO_SOURCE = refuse("not_found", "there is no source of this id")
 
 
 class DeadReport(Protocol):
@@ -117,16 +115,15 @@ class Commands:
     now_ms: Callable[[], int]
 
 
-def add_commands(app: QuartTrio, commands: Commands, is_source: Callable[[str], bool], health: Health) -> None:
-    """Add the routes. `is_source`: whether there is a source of this id."""
+def add_commands(app: QuartTrio, commands: Commands, is_source: IsSource, health: Health) -> None:
+    """Add the routes."""
 
     async def read(bytes_max: int) -> bytes:
         return unwrap(await body_reader().read(up_to(bytes_max)))
 
     def known(source_id: str) -> str:
         unwrap(health.command_refusal())
-        if not is_source(source_id):
-            raise Refused(NO_SOURCE)
+        source_of(source_id, is_source)
         return source_id
 
     async def do_to_dead(do: DoToDead, said: str) -> Response:

@@ -10,7 +10,7 @@ from server.base.refusal import Refusal, refuse
 from server.base.worker import Worker
 from server.http.admin import params
 from server.http.admin.event_routes import AFTER, EVENTS_SHOWN, LIMIT, NEXT, next_header
-from server.http.admin.view import Refused, query_string, unwrap
+from server.http.admin.view import IsSource, Refused, query_string, source_of, unwrap
 from server.http.answer import Answer
 from server.http.asgi.routes import response
 from server.http.operation import Content, Parameter, json_of, operation
@@ -26,13 +26,14 @@ NO_PAGE = refuse("invalid_request", "all dead events are counted by kind: leave 
 LINES = "application/x-ndjson"
 
 
-def add_dead(app: QuartTrio, reader: Reader, worker: Worker) -> None:
+def add_dead(app: QuartTrio, reader: Reader, worker: Worker, is_source: IsSource) -> None:
     """Add the route. `reader` is used in `worker` only."""
 
     @operation(
         "The receipts of dead events, one a line: all, or with `after` or `limit` a page; or how many there are of "
         "each kind.",
         {200: [Content(LINES, TEXT), json_of("DeadKinds")]},
+        ["not_found"],
         query=[
             Parameter("source", "Of this source alone.", TEXT),
             Parameter("group", "Count them by source and kind of error.", one_of("kind")),
@@ -42,7 +43,7 @@ def add_dead(app: QuartTrio, reader: Reader, worker: Worker) -> None:
         headers=NEXT,
     )
     async def dead() -> Response:
-        source_id = unwrap(params.value(query_string(), "source"))
+        source_id = source_of(unwrap(params.value(query_string(), "source")), is_source)
         group = unwrap(params.value(query_string(), "group"))
         wanted = unwrap(_wanted(query_string()))
         if group is not None:

@@ -12,14 +12,14 @@ from server.base.refusal import Refusal, refuse
 from server.base.worker import Worker
 from server.http.admin import guard as admin_guard
 from server.http.admin import params
-from server.http.admin.command_routes import NO_SOURCE, Commands, add_commands
+from server.http.admin.command_routes import Commands, add_commands
 from server.http.admin.dead_routes import add_dead
 from server.http.admin.event_routes import add_events
 from server.http.admin.finding import Finding
 from server.http.admin.lookup_routes import ReasonsOf, add_lookups
 from server.http.admin.openapi import document, shown_path
 from server.http.admin.page_routes import add_page
-from server.http.admin.view import Refused, query_string, scope, unwrap
+from server.http.admin.view import IsSource, Refused, query_string, scope, source_of, unwrap
 from server.http.answer import Answer, refusal_answer
 from server.http.asgi.routes import add_health, quiet_quart, refused_request, response
 from server.http.frontend import Observe
@@ -45,6 +45,7 @@ def build_admin_app(
     health: Health,
     metrics: Callable[[], Awaitable[bytes]],
     sources: Sources,
+    is_source: IsSource,
     capacity: Callable[[], lookups.Value],
     commands: Commands,
     reasons: ReasonsOf,
@@ -70,10 +71,10 @@ def build_admin_app(
     add_health(app, health, observe)
     _add_reports(app, metrics, sources, capacity, worker)
     add_lookups(app, reader, worker, reasons)
-    add_dead(app, reader, worker)
-    add_events(app, finding)
-    _add_refusals(app, refusals, sources)
-    add_commands(app, commands, lambda source_id: any(each["id"] == source_id for each in sources()), health)
+    add_dead(app, reader, worker, is_source)
+    add_events(app, finding, is_source)
+    _add_refusals(app, refusals, is_source)
+    add_commands(app, commands, is_source, health)
     _add_document(app, ingest_address)
     add_page(app)
     _add_list(app)
@@ -157,7 +158,7 @@ def _add_list(app: QuartTrio) -> None:
     app.add_url_rule("/routes", view_func=show_routes, methods=["GET"])
 
 
-def _add_refusals(app: QuartTrio, refusals: RecordOf, sources: Sources) -> None:
+def _add_refusals(app: QuartTrio, refusals: RecordOf, is_source: IsSource) -> None:
     @operation(
         "The last refused requests of a source, the newest first, and why.",
         {200: json_of("RefusedRequests")},
@@ -168,8 +169,7 @@ def _add_refusals(app: QuartTrio, refusals: RecordOf, sources: Sources) -> None:
     )
     async def show_refusals(source_id: str) -> Response:
         limit = unwrap(params.limit(query_string(), REFUSALS_MAX))
-        if all(source["id"] != source_id for source in sources()):
-            raise Refused(NO_SOURCE)
+        source_of(source_id, is_source)
         found = [describe(record) for record in await refusals(source_id, limit)]
         return response(Answer(200, json_text({"refusals": found})))
 

@@ -1,13 +1,17 @@
 """What the views of the admin side share: the request's query, and ending with a refusal."""
 
+from collections.abc import Callable
 from typing import TypeVar, cast
 
 from quart import request
 
-from server.base.refusal import Refusal
+from server.base.refusal import Refusal, refuse
 from server.http.asgi.body import Scope
 
 T = TypeVar("T")
+NO_SOURCE = refuse("not_found", "there is no source of this id")
+IsSource = Callable[[str], bool]
+"""Whether the configuration or the store has a source of this id."""
 
 
 class Refused(Exception):
@@ -23,6 +27,14 @@ def unwrap(found: T | Refusal) -> T:
     if isinstance(found, Refusal):
         raise Refused(found)
     return found
+
+
+def source_of(source_id: str | None, is_source: IsSource) -> str | None:
+    """Return the id that a condition names, None for all sources. Ends the view if there is no source of it: nothing
+    found would look as if all were well."""
+    if source_id is not None and not is_source(source_id):
+        raise Refused(NO_SOURCE)
+    return source_id
 
 
 def query_string() -> bytes:
