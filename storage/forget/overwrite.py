@@ -69,8 +69,8 @@ def clear_holes(store: Store, go_on: Callable[[], None] = lambda: None) -> Free:
 
 
 def check_no_old_store(path: Path) -> None:
-    """Raise StoreError if a store of an older format, kept by a conversion, lies beside the store in this directory."""
-    old = sorted(each.name for each in path.glob("data.mdb.format-*"))
+    """Raise StoreError if a file of an older format, kept by a conversion, lies beside the store in this directory."""
+    old = sorted(each.name for each in path.glob("*.format-*"))
     if old:
         raise StoreError(
             f"{old[0]} in {path} still has everything: remove it by `tidegate migrate --discard-old` first"

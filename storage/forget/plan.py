@@ -40,7 +40,7 @@ class ForgetPlan:
         self._snapshots = snapshots
         self._numbers = numpy.unique(numpy.fromiter(numbers, "u8"))
         self._cut = cut
-        self._now_ms = now_ms
+        self._now_ms = max(1, now_ms)  # 0 would say that nothing was forgotten
         self._compressor = zstandard.ZstdCompressor(level=COMPRESSION_LEVEL)
         self._decompressor = zstandard.ZstdDecompressor()
 

@@ -108,7 +108,7 @@ class Remover:
             for oldest in oldest_marks(self._txn, meta, kind, MARKS_MAX):
                 self._txn.delete(front_key(kind, oldest), db=meta)
         key = front_key(kind, number)
-        self._txn.put(key, encode_mark(key, wall_ms), db=meta)
+        self._txn.put(key, encode_mark(key, max(1, wall_ms)), db=meta)  # 0 would say that nothing has left
 
 
 def _part(block: Block, numbers: range) -> Rows:

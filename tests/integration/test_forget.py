@@ -322,12 +322,29 @@ def test_a_command_sent_again_overwrites(children: Children) -> None:
     assert left_in(child.store, [text], traces) == []
 
 
-def test_an_old_store_keeps_from_forgetting(children: Children) -> None:
+def test_what_is_forgotten_before_1970_is_gone(children: Children, tmp_path: Path) -> None:
+    """A wall clock from before 1970, which says 0, does not make an event one that was not forgotten."""
+    clocks, text = Clocks(tmp_path / "clocks"), secret(1)
+    clocks.set_wall(-1)
+    with children(works(), launch=["--clocks", str(clocks.path)]) as child:
+        child.post("works", item("a", note=text))
+        through(child)
+        assert forget(child, "works", "a")["events"] == 1
+        (event,) = events(child)
+        assert event["forgotten_at"] == "1970-01-01T00:00:00.001Z"
+        (event,) = [json.loads(line) for line in child.cli("events", "works", "--payload").stdout.splitlines()]
+        assert event["payload"] is None
+        assert child.stop() == 0
+        assert left_in(child.store, [text]) == []
+
+
+@pytest.mark.parametrize("name", ["data.mdb.format-1", "journal.format-1"])
+def test_an_old_store_keeps_from_forgetting(children: Children, name: str) -> None:
     """It would still have everything: the refusal names the way out."""
     with children(works()) as child:
         child.post("works", item("a"))
         through(child)
-        (child.store / "data.mdb.format-1").touch()
+        (child.store / name).touch()
         refused = child.cli("forget", "works", "a", "--yes")
         assert (refused.returncode, "--discard-old" in refused.stderr) == (1, True)
         body = json.dumps({"source": "works", "event_ids": ["a"]}).encode()

@@ -123,6 +123,18 @@ def test_no_wall_clock_removes_anything_early(timed: Child, clocks: Clocks) -> N
     check_identity(timed)
 
 
+def test_bodies_leave_before_1970(timed: Child, clocks: Clocks) -> None:
+    """With a wall clock that stands before 1970 a body leaves, too, and is said to have left."""
+    clocks.set_wall(-YEAR_HOURS * 3_600_000 * 10)
+    timed.start()
+    send(timed, item("a"))
+    clocks.pass_hours(ARCHIVE_HOURS + 1)
+    send(timed, item("b"))
+    eventually(lambda: has_left(timed, "events", "demo/a"))
+    assert [each["archive"] for each in receipts(timed, "demo", "a")] == ["expired"]
+    check_identity(timed)
+
+
 def test_withheld_time_removes_nothing(timed: Child, clocks: Clocks) -> None:
     """What a wall clock says of a reboot of over a day removes nothing before `trust-clock` says what it will."""
     timed.start()
