@@ -1,11 +1,14 @@
 """The overview of a server as lines of text, for `status` and `top`. Data in, lines out: no I/O."""
 
 import textwrap
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import accumulate
 
 from server.base.printable import printable
 from server.cli.output import BOLD, DIM, GAP, GREEN, PLAIN, RED, YELLOW
 from server.cli.overview import Overview, oldest, source_rates, total_rates, writes
+from server.cli.quantities import duration, per_second
 from server.cli.scrape import COUNTED, Failures, Scrape, SourceScrape, StoreScrape, Trouble
 from server.config.capacity import size
 from server.intake.events import rfc3339
@@ -16,10 +19,9 @@ Piece = tuple[str, str]
 
 Line = tuple[Piece, ...]
 
-UNKNOWN = "–"
 ELLIPSIS = "…"
 
-STATE_CHARACTERS_MIN = 16
+STATE_CHARACTERS_MIN = 28
 """What the last column keeps while others are left out for want of room."""
 
 TABLE_LINES = 2
@@ -29,8 +31,6 @@ TROUBLE_LINES_MAX = 3
 """A longer trouble is cut where the height is limited."""
 
 BASES = {"measured": "at the rate of the last day", "configured": "at the sum of the rate limits"}
-
-UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
 def lines(
@@ -175,8 +175,7 @@ def _state(row: _Row) -> str:
 
 
 def _failed(failures: Failures, now_ms: int) -> str:
-    ago = duration(max(0, now_ms - failures.last_ms) / 1000)
-    return f"failed {failures.count:,}×, {ago} ago: {failures.last}"
+    return f"failed {failures.count:,}×, {duration(max(0, now_ms - failures.last_ms) / 1000)} ago"
 
 
 FIELDS = (
@@ -213,19 +212,27 @@ def _table(overview: Overview, sources: Sequence[SourceScrape], width: int | Non
     assert now is not None
     rates = source_rates(overview)
     ordered = sorted(sources, key=lambda each: (not _is_odd(each) and not each.dead, each.id))
-    shown = ordered if rows is None or len(ordered) <= rows else ordered[: max(0, rows - 1)]
+    shown = ordered if rows is None else _fitting(ordered, rows)
     cells = [_Row(each, rates[each.id], now.at_ms) for each in shown]
     fields, widths = _chosen(STORED if now.ready is None else FIELDS, cells, width)
     head = _cells([field.title for field in fields], fields, widths, lambda _: BOLD)
-    found = [head, *(_source_line(row, fields, widths) for row in cells)]
+    found = [head, *(line for row in cells for line in _source_lines(row, fields, widths))]
     left = len(ordered) - len(shown)
     return [*found, _plain(f"{left:,} sources more: tidegate status")] if left else found
 
 
-def _source_line(row: _Row, fields: Sequence[_Field], widths: Sequence[int]) -> Line:
-    return _cells(
-        [printable(field.text(row)) for field in fields], fields, widths, lambda field: field.style(row.source)
-    )
+def _fitting(sources: Sequence[SourceScrape], rows: int) -> Sequence[SourceScrape]:
+    """Return the first sources, so many as there is room for: one line is left for the count of others, if any."""
+    ends = list(accumulate(1 + (each.failures is not None) for each in sources))
+    return sources if not ends or ends[-1] <= rows else sources[: bisect_right(ends, max(0, rows - 1))]
+
+
+def _source_lines(row: _Row, fields: Sequence[_Field], widths: Sequence[int]) -> Iterator[Line]:
+    """Yield a source's row, and below it the last error of its processor: in a column it would be cut."""
+    texts = [printable(field.text(row)) for field in fields]
+    yield _cells(texts, fields, widths, lambda field: field.style(row.source))
+    if row.source.failures is not None:
+        yield ((f"{GAP}{printable(row.source.failures.last)}", YELLOW),)
 
 
 def _chosen(fields: Sequence[_Field], rows: Sequence[_Row], width: int | None) -> tuple[list[_Field], list[int]]:
@@ -274,23 +281,3 @@ def _cut(line: Line, width: int) -> Line:
         pieces.append((text, style))
         left -= len(text)
     return tuple(pieces)
-
-
-# Words for numbers.
-
-
-def per_second(value: float | None) -> str:
-    if value is None:
-        return UNKNOWN
-    return f"{value:,.0f}" if not value or value >= 10 else f"{value:.2g}"
-
-
-def duration(seconds: float | None) -> str:
-    """Return a span of time in its largest unit."""
-    if seconds is None:
-        return UNKNOWN
-    if seconds < 1:
-        return f"{seconds * 1000:.2g} ms" if 0 < seconds < 0.0995 else f"{seconds:.2g} s" if seconds else "0 s"
-    length, unit = next(each for each in UNITS if seconds >= each[0])
-    value = seconds / length
-    return f"{value:.2g} {unit}" if value < 9.95 else f"{value:,.0f} {unit}"

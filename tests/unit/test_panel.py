@@ -3,7 +3,8 @@
 import pytest
 
 from server.cli.overview import Overview, described, total_rates, writes, wrong
-from server.cli.panel import Line, duration, lines, per_second
+from server.cli.panel import Line, lines
+from server.cli.quantities import duration, per_second
 from server.cli.scrape import Failures, Scrape, SourceScrape, StoreScrape, Trouble, Writes
 
 NOW_MS = 1_800_000_000_000
@@ -87,10 +88,38 @@ def test_what_is_wrong_stands_first() -> None:
         one("yankee", failures=Failures(3, "ValueError: no", NOW_MS - 90_000)),
         one("alpha"),
     ]
-    rows = shown(Overview(at(1, *odd))).splitlines()[-3:]
-    assert [row.split()[0] for row in rows] == ["yankee", "zulu", "alpha"]
-    assert rows[0].endswith("failed 3×, 1.5 min ago: ValueError: no")
-    assert rows[1].endswith("paused, silent, no processor")
+    rows = shown(Overview(at(1, *odd))).splitlines()[-4:]
+    assert [row.split()[0] for row in rows] == ["yankee", "ValueError:", "zulu", "alpha"]
+    assert rows[0].endswith("failed 3×, 1.5 min ago")
+    assert rows[1] == "  ValueError: no"
+    assert rows[2].endswith("paused, silent, no processor")
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_errors_are_read_at_usual_widths(width: int) -> None:
+    """A processor's last error has a line of its own below its source, whatever the columns take; the state that
+    precedes it is whole."""
+    error = "HTTPStatusError: Server error '503 Service Unavailable' for url 'http://crm.example/orders'"
+    busy = one(
+        "web-shop-orders", totals=totals(received=10**6, duplicate=10**5, dropped=10**4, replayed=10**3),
+        pending=12_345, dead=280, oldest_seconds=190.0, refused={"unauthorized": 1_234}, limit="500/s defer",
+        failures=Failures(280, error, NOW_MS - 156_000),
+    )  # fmt: skip
+    overview = Overview(at(3, busy, one("b")), at(2, one("web-shop-orders"), one("b")))
+    _, row, below, last = shown(overview, width=width).splitlines()[-4:]
+    assert row.endswith("failed 280×, 2.6 min ago")
+    assert below.startswith(f"  {error[:70]}")
+    assert last.startswith("b ")
+
+
+def test_errors_below_rows_are_counted() -> None:
+    """Where the height is limited a source and its error stand together or not at all, and the rest is counted."""
+    sources = [one(f"s{number}", failures=Failures(1, "E: no", NOW_MS)) for number in range(9)]
+    for height in (14, 15):
+        said = shown(Overview(at(1, *sources)), width=80, height=height).splitlines()
+        assert len(said) <= height
+        assert said[-3].startswith("s2")
+        assert said[-2:] == ["  E: no", "6 sources more: tidegate status"]
 
 
 @pytest.mark.parametrize("allow_dead", [False, True])
