@@ -21,13 +21,13 @@ export function onUnauthorized(call) {
   whenUnauthorized = call;
 }
 
-/** Return the answer, if it is a success; throw `Refused` if not, and what `fetch` throws. */
-export async function ask(path, { body, signal } = {}) {
+/** Return the answer, if it is a success or has the status `or`; throw `Refused` if not, and what `fetch` throws. */
+export async function ask(path, { body, signal, or } = {}) {
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
   if (body !== undefined) headers["Content-Type"] = "application/json";
   const method = body === undefined ? "GET" : "POST";
   const answer = await fetch(path, { method, body, headers, signal, cache: "no-store", credentials: "omit", redirect: "error" });
-  if (answer.ok) return answer;
+  if (answer.ok || answer.status === or) return answer;
   if (answer.status === 401) whenUnauthorized();
   throw await refused(answer);
 }

@@ -12,7 +12,7 @@ const CHARTS = [
   { title: "Oldest pending", words: duration, series: { oldest: "age" } },
   { title: "Disk, a write on average", words: duration, series: { journal: "journal", commit: "commit" } },
   { title: "Store", words: bytes, series: { used: "used" }, steps: POWERS_OF_2, note: (last) => `of ${bytes(last.map)}` },
-  { title: "Days left", words: days, series: { days: "days left" }, note: (last) => (last.days === null ? "never full, or not known yet" : "") },
+  { title: "Days left", words: days, series: { days: "days left" }, note: withoutDays },
 ];
 
 /** The points of all charts, oldest first; bounded. */
@@ -87,6 +87,12 @@ class Chart {
     const said = this.names.map((name, at) => `${name} ${this.values[at].textContent}`).join(", ");
     this.room.setAttribute("aria-label", `${this.title}: ${said} ${this.said.textContent}`.trim());
   }
+}
+
+/** Return why there is no number of days left, "" if there is one. */
+function withoutDays({ days: left, daysKnown }) {
+  if (left !== null) return "";
+  return daysKnown ? "never full" : "not known yet";
 }
 
 function clock(seconds) {

@@ -3,6 +3,7 @@ import { charts } from "./charts.js";
 import { field, make, outcome, tableRow, table } from "./element.js";
 import { link } from "./places.js";
 import { rowRates } from "./reading.js";
+import { troubles } from "./troubles.js";
 import { count, duration, perSecond } from "./words.js";
 
 const COLUMNS = ["Source", "In", "Outcomes", "Pending", "Refused since the start", "Limit", "Processor"];
@@ -10,13 +11,14 @@ const ROWS_MAX = 200;
 const OVER_LIMIT = { defer: "what is over it waits", drop: "what is over it is dropped" };
 
 export function overview(main, _, server) {
+  const wrong = troubles();
   const drawn = charts(server.history);
   const list = table("Sources", COLUMNS, []);
   const wanted = make("input", { name: "source", autocomplete: "off", spellcheck: "false" });
   const shown = make("p", { class: "note", role: "status" });
   const body = list.querySelector("tbody");
   const filter = field("Sources whose id has", wanted);
-  main.append(make("h1", { tabindex: -1 }, "Overview"), drawn.element, make("div", { class: "bar" }, filter, shown), list);
+  main.append(make("h1", { tabindex: -1 }, "Overview"), ...wrong.elements, drawn.element, make("div", { class: "bar" }, filter, shown), list);
   const drawRows = () => {
     if (!server.now) return;
     const rows = [...server.now.rows.values()];
@@ -26,7 +28,10 @@ export function overview(main, _, server) {
     say(shown, rows.length ? shownOf(some.length, found.length, rows.length) : "There is no source yet.");
   };
   const draw = () => {
-    if (server.now) drawn.draw();
+    if (server.now) {
+      wrong.draw(server.now);
+      drawn.draw();
+    }
     drawRows();
   };
   wanted.addEventListener("input", drawRows);
@@ -77,7 +82,13 @@ export function marks({ facts, silent }) {
 function outcomes(row, rates) {
   const found = Object.entries(row.outcomes).filter(([, value]) => value > 0);
   if (!found.length) return "none yet";
-  return make("ul", { class: "plain" }, found.map(([name, value]) => make("li", {}, outcome(name), ` ${perSecond(rates.outcomes[name])} `, make("small", {}, `${count(value)} in all`))));
+  return make("ul", { class: "plain" }, found.map(([name, value]) => make("li", {},
+    outcome(name), ` ${perSecond(rates.outcomes[name])} `, make("small", {}, `${count(value)} in all`), name === "dead" ? deadNow(row) : null)));
+}
+
+/** Return how many events of a source are dead now: the outcome counts those too that were given back or discarded. */
+function deadNow({ facts, dead }) {
+  return dead ? [", ", make("a", { href: link("dead", { source: facts.id }) }, `${count(dead)} now`)] : make("small", {}, ", none now");
 }
 
 function waiting(row) {

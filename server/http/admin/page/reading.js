@@ -21,8 +21,8 @@ function unescaped(text) {
   return text.replace(/\\(.)/g, (_, character) => (character === "n" ? "\n" : character));
 }
 
-/** Return one reading of `/metrics` and `/sources`. `at` is in seconds of a clock that only goes on. */
-export function reading(metrics, { sources, capacity }, at) {
+/** Return one reading of `/metrics`, `/sources` and `/readyz`. `at` is in seconds of a clock that only goes on. */
+export function reading(metrics, { sources, capacity }, { reasons, warnings }, at) {
   const found = samples(metrics);
   const one = (name) => found.get(name)?.[0]?.value ?? null;
   const rows = new Map(sources.map((facts) => [facts.id, { facts, outcomes: {}, refused: {} }]));
@@ -41,6 +41,8 @@ export function reading(metrics, { sources, capacity }, at) {
     at,
     rows,
     capacity,
+    reasons,
+    warnings,
     journal: { sum: one("tidegate_journal_seconds_sum"), count: one("tidegate_journal_seconds_count") },
     commit: { sum: one("tidegate_commit_seconds_sum"), count: one("tidegate_commit_seconds_count") },
     used: one("tidegate_store_used_bytes"),
@@ -73,7 +75,7 @@ export function point(before, now) {
   const rates = [...now.rows].map(([id, row]) => rowRates(before.rows.get(id), row, seconds));
   const sum = (values) => values.reduce((total, value) => total + (value ?? 0), 0);
   const rows = [...now.rows.values()];
-  const days = (now.capacity.measured ?? now.capacity.configured)?.days_left ?? null;
+  const forecast = now.capacity.measured ?? now.capacity.configured;
   return {
     received: sum(rates.map((each) => each.received)),
     processed: sum(rates.map((each) => each.outcomes.processed)),
@@ -85,6 +87,7 @@ export function point(before, now) {
     commit: mean(before.commit, now.commit),
     used: now.used,
     map: now.map,
-    days,
+    days: forecast?.days_left ?? null,
+    daysKnown: Boolean(forecast),
   };
 }

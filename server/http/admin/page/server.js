@@ -8,6 +8,8 @@ const EVERY_MILLISECONDS = 2000;
 const RESTS = 4;
 /** But no longer: a machine that slept meanwhile has a clock that jumped. */
 const REST_MILLISECONDS_MAX = 30_000;
+/** The status with which a server says why it takes no deliveries now. */
+const NOT_READY = 503;
 
 /** Tells of each reading by the event `read`, of each failure by `failed`, of what was done by `said`. */
 export class Server extends EventTarget {
@@ -56,8 +58,9 @@ export class Server extends EventTarget {
     clearTimeout(this.#timer);
     const started = performance.now();
     try {
-      const [metrics, sources] = await Promise.all([askText("/metrics"), askJson("/sources")]);
-      this.#take(reading(metrics, sources, started / 1000));
+      const asked = [askText("/metrics"), askJson("/sources"), askJson("/readyz", { or: NOT_READY })];
+      const [metrics, sources, readiness] = await Promise.all(asked);
+      this.#take(reading(metrics, sources, readiness, started / 1000));
     } catch (error) {
       this.dispatchEvent(new CustomEvent("failed", { detail: error }));
     }

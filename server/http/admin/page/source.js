@@ -49,7 +49,7 @@ function described(row) {
   return facts({
     type: told.type, state: marks(row).length ? make("span", {}, marks(row)) : "", "processor's name": told.processor,
     processor: make("span", {}, processor(told)), limit: make("span", {}, limit(told)), signed: told.signed === undefined ? "" : String(told.signed),
-    pending: count(row.pending), ...totals,
+    pending: count(row.pending), ...totals, "dead now": count(row.dead),
   });
 }
 
