@@ -1,6 +1,6 @@
 """`receipt`, `event`, `delivery`, `dead`: records of the store, whether its server runs or not."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
@@ -26,6 +26,7 @@ from server.cli.output import (
 from server.cli.reading import open_reader
 from server.config.toml_text import ConfigError
 from server.observe import receipts
+from storage.history import DIED
 from storage.read.reader import Reader
 
 STYLES = {"processed": GREEN, "dead": RED, "dropped": YELLOW}
@@ -69,6 +70,13 @@ ITEM_COLUMNS = (
     MORE,
 )
 
+HISTORY_COLUMNS = (
+    Column("WHEN", "at"),
+    Column("WHAT", "change", style=lambda row: STYLES["dead"] if row["change"] == DIED else PLAIN),
+    ATTEMPTS,
+    Column("ERROR", "error"),
+)
+
 DEAD_COLUMNS = (
     Column("SOURCE", "source_config_id"),
     Column("EVENT", "inbound_event_id"),
@@ -98,7 +106,7 @@ def run_receipt(config: Path, source: str, event_id: str, *, every: bool, shape:
             raise _no_event(config, source, event_id, reader)
     if "outcome" not in found:
         found = _as_the_server_knows(config, source, event_id) or found
-    print_record(found, shape)
+    _print_with_rows(found, "history", HISTORY_COLUMNS, shape)
     return 0 if "outcome" in found else ERROR
 
 
@@ -150,14 +158,19 @@ def run_delivery(config: Path, delivery: str, shape: str | None) -> int:
             return _print_gone(error)
     if found is None:
         raise CommandFailed(ERROR, f"there is no delivery {delivery!r}")
-    items = found["items"]
-    if is_table(shape) and isinstance(items, list):
-        print_record({key: value for key, value in found.items() if key != "items"}, shape)
-        print_bytes(b"\n")
-        print_rows(items, ITEM_COLUMNS, shape)
-    else:
-        print_record(found, shape)
+    _print_with_rows(found, "items", ITEM_COLUMNS, shape)
     return 0
+
+
+def _print_with_rows(record: Row, key: str, columns: Sequence[Column], shape: str | None) -> None:
+    """Print a record; for people the list that it has under this key, if any, is a table below it."""
+    rows = record.get(key)
+    if not (is_table(shape) and isinstance(rows, list)):
+        print_record(record, shape)
+        return
+    print_record({name: value for name, value in record.items() if name != key}, shape)
+    print_bytes(b"\n")
+    print_rows(rows, columns, shape)
 
 
 def _print_gone(error: receipts.Expired | receipts.BodyForgotten) -> int:

@@ -33,6 +33,7 @@ from storage.write import transaction
 from storage.write.writer import Writer
 from tests.support.client import item
 from tests.support.config import source
+from tests.support.ledger import pending
 from tests.support.server import ROOT, Child, Children
 from tests.support.store import STORE_MS, delivery, filled, numbered, opened, outcome, singles
 from tests.support.waiting import HANG_SECONDS, eventually
@@ -369,6 +370,24 @@ def run_backup(child: Child, to: Path) -> dict[str, object]:
     assert done.returncode == 0, done
     said: dict[str, object] = json.loads(done.stdout)
     return said
+
+
+def test_a_backup_tells_people_in_rows(children: Children) -> None:
+    """On a terminal what is in it is a row a source, without what is 0 of all; in a pipe it is the JSON that it was."""
+    with children(source("demo") + source("other")) as child:
+        child.post("demo", [item("a"), item("b")])
+        child.post("other", item("c"))
+        eventually(lambda: pending(child, "demo") + pending(child, "other") == 0)
+        said = run_backup(child, child.directory / "in-a-pipe")
+        done = child.cli("backup", str(child.directory / "copy"), "--format", "table", check=True)
+    head, *rows = done.stdout.split("\n\n")[1].splitlines()
+    assert head.split() == ["SOURCE", "RECEIVED", "PROCESSED"]
+    assert [row.split() for row in rows] == [["demo", "2", "2"], ["other", "1", "1"]]
+    assert "sources" not in done.stdout
+    counts = said.pop("sources")
+    assert isinstance(counts, dict)
+    assert (list(counts), counts["demo"]["dead"]) == (["demo", "other"], 0)
+    assert [line.split()[0] for line in done.stdout.split("\n\n")[0].splitlines()] == list(said)
 
 
 def test_a_killed_backup_has_no_name(tmp_path: Path) -> None:

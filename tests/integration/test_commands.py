@@ -254,3 +254,15 @@ def test_verify_beside_a_server(server: Child) -> None:
     report = json.loads(found.stdout)
     assert (found.returncode, report["ok"], found.stderr) == (0, True, "")
     assert report["sources"]["demo"]["processed"] > 0
+
+
+def test_verify_tells_people_in_a_sentence(server: Child) -> None:
+    """On a terminal it is a table with a row a source, without what is 0 of all, and whether the store is sound."""
+    assert server.post("demo", [item("told"), item("told-too")]).status == 200
+    eventually(lambda: server.cli("receipt", "demo", "told").returncode == 0)
+    report = json.loads(server.cli("verify").stdout)
+    found = server.cli("verify", "--format", "table", check=True).stdout.splitlines()
+    names = [name for name in report["sources"]["demo"] if any(each[name] for each in report["sources"].values())]
+    assert " ".join(found[0].split()) == " ".join(["SOURCE", *names]).upper().replace("_", " ")
+    assert [row.split()[0] for row in found[1:-2]] == list(report["sources"])
+    assert found[-1].startswith(f"The store is sound: {report['events']:,} events and {report['deliveries']:,} deliver")

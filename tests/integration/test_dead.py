@@ -53,6 +53,13 @@ def test_some_of_the_dead_are_given_back(children: Children) -> None:
         assert after["history"][0]["error"] == after["error"] == "ValueError: it always does"
         assert after["history"][0]["at"] <= after["history"][1]["at"] <= after["history"][2]["at"]
         assert said(child, "receipt", "fails", "a") == after
+        lines = child.cli("receipt", "fails", "a", "--format", "table", check=True).stdout.splitlines()
+        assert not any(line.startswith("history") for line in lines)
+        assert [line.split() for line in lines[-5:-3]] == [[], ["WHEN", "WHAT", "ATTEMPTS", "ERROR"]]
+        rows = [line.split(maxsplit=3) for line in lines[-3:]]
+        died_of = ["1", "ValueError: it always does"]
+        assert [row[1:] for row in rows] == [["died", *died_of], ["requeued"], ["died", *died_of]]
+        assert [row[0] for row in rows] == [turn["at"] for turn in after["history"]]
         check_identity(child)
         assert said(child, "verify")["ok"] is True
 
