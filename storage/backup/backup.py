@@ -2,8 +2,9 @@
 
 Order of operations:
 
-1. The copy is written under another name beside its own, `NAME.unfinished`, in short read transactions of the store:
-   see `walk.py`. No reader is held, so that the pages that the server frees meanwhile are used again.
+1. The copy is written beside its name, in `NAME.unfinished`, which is locked until the end: see `unfinished.py`. It is
+   read in short transactions of the store: see `walk.py`. No reader is held, so that the pages that the server frees
+   meanwhile are used again.
 2. The journal is read, and then one last transaction, of what changed meanwhile: see `settle.py`. What was acknowledged
    before is in the one or the other.
 3. What only the journal has goes into the copy. The copy is verified.
@@ -13,7 +14,6 @@ So what has the name is whole, whenever the process is killed; what it leaves is
 """
 
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -22,13 +22,14 @@ from typing import Any
 
 from storage import sync
 from storage.backup.settle import Copy, balance, settle
+from storage.backup.unfinished import Unfinished
 from storage.backup.walk import Walk
 from storage.check.verify import Report, verify
 from storage.codec.records import key_of
 from storage.errors import StoreDamaged, StoreError, StoreFull
 from storage.frozen import frozen
 from storage.journal.records import JOURNAL_BYTES, open_file
-from storage.lmdb_store import disk, lock
+from storage.lmdb_store import disk
 from storage.lmdb_store.environment import Store
 from storage.lmdb_store.witness import Reached
 from storage.read.snapshot import Snapshots
@@ -95,15 +96,16 @@ def back_up(path: Path, to: Path, on_progress: OnProgress) -> Backup:
     """
     _check_place(path, to)
     to = to.resolve()
-    unfinished = to.with_name(f"{to.name}.unfinished")
     with closing(Store.open(path, mode="read")) as store:
-        _remove_unfinished(unfinished)
+        unfinished = Unfinished.take(to.with_name(f"{to.name}.unfinished"))
         try:
+            _check_place(path, to)  # another process may have ended meanwhile
             _check_room(to.parent, store.used_bytes())
-            made = make_copy(store, unfinished, on_progress)
-            _name(unfinished, to)
+            made = make_copy(store, unfinished.copy, on_progress)
+            _flush(unfinished.copy)
+            unfinished.name(to)
         finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished.end()
     return made
 
 
@@ -116,32 +118,20 @@ def _check_place(path: Path, to: Path) -> None:
         raise StoreError(f"{to} is in the directory of the store: name one beside it, or on another disk")
 
 
-def _remove_unfinished(unfinished: Path) -> None:
-    """Remove what a killed one has left. Raises StoreLocked if it still runs."""
-    if os.path.lexists(unfinished):
-        if not (unfinished / "writer.lock").is_file() and any(unfinished.iterdir()):
-            raise StoreError(f"{unfinished} is there already, and is not of a backup: move it away")
-        lock_file = lock.take(unfinished, 0)
-        try:
-            shutil.rmtree(unfinished)
-        finally:
-            os.close(lock_file)
-
-
-def make_copy(store: Store, unfinished: Path, on_progress: OnProgress) -> Backup:
-    """Write a copy of this store, of which a server may write on, into the directory, and verify it."""
+def make_copy(store: Store, path: Path, on_progress: OnProgress) -> Backup:
+    """Write a copy of this store, of which a server may write on, into the directory `path`, and verify it."""
     map_size_bytes = max(store.map_size_bytes, 2 * store.used_bytes(), MAP_BYTES_MIN)
     reads = Reads(store)
-    with closing(Store.open(unfinished, map_size_bytes=map_size_bytes, mode="write")) as copy:
+    with closing(Store.open(path, map_size_bytes=map_size_bytes, mode="write")) as copy:
         journal = _copy(store, reads, copy, on_progress)
-    recovered = _recover(unfinished, map_size_bytes, journal)
+    recovered = _recover(path, map_size_bytes, journal)
     last = 0
-    with closing(Store.open(unfinished, mode="read")) as copy, Snapshots(copy).take() as snapshot:
+    with closing(Store.open(path, mode="read")) as copy, Snapshots(copy).take() as snapshot:
         last = snapshot.end - 1
-    report = verify(unfinished, lambda _, number: on_progress(VERIFYING, min(number, last), last))
+    report = verify(path, lambda _, number: on_progress(VERIFYING, min(number, last), last))
     if report.problems:
         raise StoreDamaged(f"the copy is not right: {report.problems[0]}")
-    size = (unfinished / "data.mdb").stat().st_size
+    size = (path / "data.mdb").stat().st_size
     return Backup(report, last, recovered, size, reads.count, reads.longest_seconds)
 
 
@@ -220,13 +210,11 @@ def _recover(path: Path, map_size_bytes: int, journal: bytes) -> int:
     return writer.recovered
 
 
-def _name(unfinished: Path, to: Path) -> None:
-    """Give it its name, once all of it is on the disk: `data.mdb` is, by its commits."""
-    file = os.open(unfinished / "writer.lock", os.O_RDWR | os.O_CLOEXEC)
+def _flush(copy: Path) -> None:
+    """Return when all of it is on the disk: `data.mdb` is, by its commits."""
+    file = os.open(copy / "writer.lock", os.O_RDWR | os.O_CLOEXEC)
     try:
         sync.flush_file(file)
     finally:
         os.close(file)
-    sync.flush_directory(unfinished)
-    unfinished.replace(to)
-    sync.flush_directory(to.parent)
+    sync.flush_directory(copy)

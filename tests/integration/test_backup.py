@@ -1,5 +1,6 @@
 """A backup is the store at one moment, whatever its server does meanwhile; put in place, a server goes on with it."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -7,20 +8,22 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
 from server.base.json_text import json_text
 from storage.backup import backup, walk
-from storage.backup.backup import COPYING, Backup, back_up, make_copy
+from storage.backup.backup import COPYING, VERIFYING, Backup, back_up, make_copy
 from storage.backup.settle import OF_NUMBERS
+from storage.backup.unfinished import MARK, Unfinished
 from storage.check.verify import verify
 from storage.errors import StoreDamaged, StoreError, StoreFull, StoreLocked
 from storage.journal.journal import Journal
-from storage.lmdb_store import disk, lock
+from storage.lmdb_store import disk
 from storage.lmdb_store.environment import Store
 from storage.lmdb_store.making import DATABASES
 from storage.model import Append, EventRecord, Group
@@ -327,16 +330,82 @@ def test_room_is_asked_for_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert sorted(each.name for each in tmp_path.iterdir()) == ["store"]
 
 
-def test_one_process_makes_a_backup(tmp_path: Path) -> None:
-    """While another one makes the same backup this is refused, and takes nothing away from it."""
+@pytest.mark.parametrize("moment", [COPYING, VERIFYING])
+def test_one_process_makes_a_backup(tmp_path: Path, moment: str) -> None:
+    """While one process copies or verifies, the same backup by another is refused, and takes nothing away from it: the
+    first said ok while its name had what the second had begun."""
+    filled(tmp_path / "data", some_groups())
+    (tmp_path / "tidegate.toml").write_text(source("demo"))
+    to, others = tmp_path / "copy", list[subprocess.CompletedProcess[str]]()
+
+    def begin_another(step: str, _done: int, _total: int) -> None:
+        if step == moment and not others:
+            before = sorted(tmp_path.rglob("*"))
+            others.append(backup_command(tmp_path / "tidegate.toml", to, os.environ))
+            assert sorted(tmp_path.rglob("*")) == before
+
+    assert back_up(tmp_path / "data", to, begin_another).report.events == 9
+    assert [each.returncode for each in others] == [1]
+    assert f"another process makes the backup that {to}.unfinished is for" in others[0].stderr
+    assert verify(to).events == 9
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["copy", "data", "tidegate.toml"]
+
+
+@pytest.mark.parametrize("call", ["open", "flock"])
+def test_the_lock_is_of_what_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    """A process whose rival ends just before it opens or locks the mark is refused, and makes nothing: it would hold a
+    file that is gone, and another process the next one."""
     filled(tmp_path / "store", some_groups())
-    held = lock.take(tmp_path / "copy.unfinished", 0)
-    try:
-        with pytest.raises(StoreLocked, match=r"writes to the store in .*copy\.unfinished"):
-            back_up(tmp_path / "store", tmp_path / "copy", quiet)
-        assert (tmp_path / "copy.unfinished" / "writer.lock").exists()
-    finally:
-        os.close(held)
+    to, rival = tmp_path / "copy", Unfinished.take(tmp_path / "copy.unfinished")
+    module: Any = {"open": os, "flock": fcntl}[call]
+    real = getattr(module, call)
+
+    def late(target: Any, *rest: Any) -> Any:
+        if call == "flock" or str(target).endswith(MARK):
+            monkeypatch.undo()
+            rival.end()
+        return real(target, *rest)
+
+    monkeypatch.setattr(module, call, late)
+    with pytest.raises(StoreLocked, match="another process makes the backup"):
+        back_up(tmp_path / "store", to, quiet)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["store"]
+    assert back_up(tmp_path / "store", to, quiet).report.events == 9
+
+
+def test_what_was_replaced_gets_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process whose directory was moved away, and made anew by another one, neither names nor removes that one's."""
+    filled(tmp_path / "store", some_groups())
+    directory = tmp_path / "copy.unfinished"
+    others: list[Unfinished] = []
+
+    def replace(_: Path) -> None:
+        directory.rename(tmp_path / "moved")
+        others.append(Unfinished.take(directory))
+        shutil.copytree(tmp_path / "moved" / "copy", others[0].copy)
+
+    monkeypatch.setattr(backup, "_flush", replace)
+    with pytest.raises(StoreError, match=r"copy\.unfinished was taken away or replaced while the backup was made"):
+        back_up(tmp_path / "store", tmp_path / "copy", quiet)
+    assert verify(others[0].copy).events == 9
+    others[0].end()
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["moved", "store"]
+
+
+def test_a_backup_that_came_meanwhile_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where another process has ended the same backup between the first look and the lock, its copy is left alone."""
+    filled(tmp_path / "store", some_groups())
+    take = Unfinished.take
+
+    def late(directory: Path) -> Unfinished:
+        occupied(tmp_path / "copy")
+        return take(directory)
+
+    monkeypatch.setattr(Unfinished, "take", late)
+    with pytest.raises(StoreError, match="is there already, and is no empty directory"):
+        back_up(tmp_path / "store", tmp_path / "copy", quiet)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["copy", "store"]
+    assert [each.name for each in (tmp_path / "copy").iterdir()] == ["something"]
 
 
 def test_a_damaged_store_has_no_backup(tmp_path: Path) -> None:
@@ -357,16 +426,21 @@ def children(tmp_path: Path) -> Iterator[Children]:
         yield made
 
 
-def run_backup(child: Child, to: Path) -> dict[str, object]:
-    """What the command says, as a process of its own beside the server."""
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "server", "backup", "--config", str(child.config), str(to)],
+def backup_command(config: Path, to: Path, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """What the command says, as a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "server", "backup", "--config", str(config), str(to)],
         capture_output=True,
         text=True,
-        env=child.environment | {"PYTHONPATH": str(ROOT)},
+        env={**environment, "PYTHONPATH": str(ROOT)},
         timeout=HANG_SECONDS,
         check=False,
     )
+
+
+def run_backup(child: Child, to: Path) -> dict[str, object]:
+    """What the command says beside this server, as it is done."""
+    done = backup_command(child.config, to, child.environment)
     assert done.returncode == 0, done
     said: dict[str, object] = json.loads(done.stdout)
     return said
