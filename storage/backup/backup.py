@@ -22,7 +22,7 @@ from typing import Any
 
 from storage import sync
 from storage.backup.settle import Copy, balance, settle
-from storage.backup.unfinished import Unfinished
+from storage.backup.unfinished import Unfinished, check_apart
 from storage.backup.walk import Walk
 from storage.check.verify import Report, verify
 from storage.codec.records import key_of
@@ -96,8 +96,10 @@ def back_up(path: Path, to: Path, on_progress: OnProgress) -> Backup:
     """
     _check_place(path, to)
     to = to.resolve()
+    directory = to.with_name(f"{to.name}.unfinished")
+    check_apart(directory, path)
     with closing(Store.open(path, mode="read")) as store:
-        unfinished = Unfinished.take(to.with_name(f"{to.name}.unfinished"))
+        unfinished = Unfinished.take(directory)
         try:
             _check_place(path, to)  # another process may have ended meanwhile
             _check_room(to.parent, store.used_bytes())

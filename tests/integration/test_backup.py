@@ -287,9 +287,19 @@ def test_a_backup_that_lost_its_end_is_refused(tmp_path: Path) -> None:
     assert any("older than what was written last" in each for each in verify(tmp_path / "copy").problems)
 
 
+NOT_OURS = (
+    r"/copy\.unfinished until .* is not what a killed backup of this version leaves: move it away, or name another"
+)
+
+
 def occupied(path: Path) -> None:
     path.mkdir()
     (path / "something").touch()
+
+
+def marked(path: Path) -> None:
+    occupied(path)
+    (path / MARK).touch()
 
 
 @pytest.mark.parametrize(
@@ -298,9 +308,24 @@ def occupied(path: Path) -> None:
         (occupied, "is there already, and is no empty directory"),
         (Path.touch, "is there already, and is no empty directory"),
         (lambda path: path.symlink_to("nowhere"), "is there already, and is no empty directory"),
-        (lambda path: occupied(path.with_name("copy.unfinished")), "is not of a backup: move it away"),
+        (lambda path: occupied(path.with_name("copy.unfinished")), NOT_OURS),
+        (lambda path: path.with_name("copy.unfinished").touch(), NOT_OURS),
+        (lambda path: path.with_name("copy.unfinished").symlink_to("store"), "the store that it is of is there"),
+        (lambda path: path.with_name("copy.unfinished").symlink_to("nowhere"), NOT_OURS),
+        (lambda path: filled(path.with_name("copy.unfinished"), some_groups()), NOT_OURS),
+        (lambda path: marked(path.with_name("copy.unfinished")), NOT_OURS),
     ],
-    ids=["not empty", "a file", "a dangling link", "something of that other name"],
+    ids=[
+        "not empty",
+        "a file",
+        "a dangling link",
+        "something of that other name",
+        "a file of that other name",
+        "a link of that other name",
+        "a dangling link of that other name",
+        "a store of that other name",
+        "the mark and more",
+    ],
 )
 def test_nothing_is_written_over(tmp_path: Path, make: Callable[[Path], object], words: str) -> None:
     """Where something is already nothing is made, and it stays as it is."""
@@ -319,6 +344,60 @@ def test_a_backup_is_not_made_in_its_store(tmp_path: Path) -> None:
         back_up(tmp_path / "store", tmp_path / "store" / "copy", quiet)
     with pytest.raises(StoreError, match="is not a directory"):
         back_up(tmp_path / "store", tmp_path / "nowhere" / "copy", quiet)
+
+
+@pytest.mark.parametrize("store", ["copy.unfinished", "copy.unfinished/below", "copy.unfinished/copy"])
+def test_the_store_itself_is_never_removed(tmp_path: Path, store: str) -> None:
+    """A store in the place where its copy would be made is refused: it was taken for what a killed backup had left, and
+    removed."""
+    filled(tmp_path / store, some_groups())
+    (tmp_path / "copy.unfinished" / MARK).touch()
+    with pytest.raises(
+        StoreError, match=r"in .*copy\.unfinished until it is whole, and the store that it is of is there"
+    ):
+        back_up(tmp_path / store, tmp_path / "copy", quiet)
+    assert verify(tmp_path / store).events == 9
+    assert not (tmp_path / "copy").exists()
+
+
+def test_a_finished_backup_is_never_removed(tmp_path: Path) -> None:
+    """A backup whose own name ends with `.unfinished` has no mark, and stays when another one would be made there."""
+    filled(tmp_path / "store", some_groups())
+    back_up(tmp_path / "store", tmp_path / "copy.unfinished", quiet)
+    before = sorted((tmp_path / "copy.unfinished").iterdir())
+    with pytest.raises(StoreError, match=NOT_OURS):
+        back_up(tmp_path / "store", tmp_path / "copy", quiet)
+    assert sorted((tmp_path / "copy.unfinished").iterdir()) == before
+    assert verify(tmp_path / "copy.unfinished").events == 9
+
+
+def test_what_came_before_the_lock_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What takes the place between the look at it and its mark is refused too, and the mark is taken out again."""
+    filled(tmp_path / "store", some_groups())
+    real = os.open
+
+    def late(target: Any, *rest: Any) -> int:
+        if str(target).endswith(MARK):
+            monkeypatch.undo()
+            (tmp_path / "copy.unfinished" / "something").touch()
+        return real(target, *rest)
+
+    monkeypatch.setattr(os, "open", late)
+    with pytest.raises(StoreError, match=NOT_OURS):
+        back_up(tmp_path / "store", tmp_path / "copy", quiet)
+    assert [each.name for each in (tmp_path / "copy.unfinished").iterdir()] == ["something"]
+
+
+@pytest.mark.parametrize("come", [occupied, Path.touch], ids=["a directory", "a file"])
+def test_what_took_the_name_meanwhile_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, come: Callable[[Path], None]
+) -> None:
+    """What comes to the backup's own name while it is made stays, in words, and the copy is gone."""
+    filled(tmp_path / "store", some_groups())
+    monkeypatch.setattr(backup, "_flush", lambda _: come(tmp_path / "copy"))
+    with pytest.raises(StoreError, match="came while the backup was made, and stays as it is"):
+        back_up(tmp_path / "store", tmp_path / "copy", quiet)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["copy", "store"]
 
 
 def test_room_is_asked_for_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
