@@ -11,7 +11,7 @@ from server.base.clock import wall_ms
 from server.base.json_text import json_text
 from server.cli.events import check_reached, described
 from server.cli.exit_codes import INTERRUPTED, MISTAKE
-from server.cli.export_file import STDOUT, Hashed, check_apart, check_free, manifest_path, unfinished, write_manifest
+from server.cli.export_file import STDOUT, Hashed, check_apart, check_free, manifest_of, manifest_path, unfinished
 from server.cli.export_formats import FORMATS, RowWriter
 from server.cli.export_manifest import MANIFEST_VERSION
 from server.cli.failure import CommandFailed, say
@@ -66,7 +66,8 @@ def run(
         reader = Reader(store)
         check_known(config, source, reader)
         check_reached(reader, query.after)
-        with Interruptible() as interrupt, unfinished(file) as opened:
+        beside_it = manifest_of(file, beside, is_named=manifest is not None)
+        with Interruptible() as interrupt, beside_it as write_manifest, unfinished(file) as opened:
             stream = Hashed(opened)
             writer = FORMATS[shape].writer(stream)
             done = _export(reader, _until_now(reader, query, finished=finished), writer, interrupt)
@@ -74,8 +75,7 @@ def run(
             through = _through(reader, query, done)
             said = _manifest(query, asked, done, stream)
             said |= {"through": through, "format": shape, "store": store.identity.hex()}
-            if beside is not None:
-                write_manifest(beside, said)
+            write_manifest(said)
     _tell(said, beside, is_printed=file == STDOUT)
     if not done.complete:
         say(f"stopped: to go on, say --after {through}")

@@ -1,6 +1,7 @@
 """Exports: every event once, as it is, in every format; and a manifest."""
 
 import csv
+import fcntl
 import hashlib
 import io
 import json
@@ -276,6 +277,96 @@ def test_files_are_private_and_never_replaced(place: Path, capsys: Capture) -> N
     assert tidegate(place, "export", str(place / "file"), "--format", "csv") == 1
     assert capsys.readouterr().err == f"tidegate: {place / 'file'} is there already\n"
     assert ((place / "file").read_bytes(), (place / "file.manifest.json").read_bytes()) == said
+
+
+def without_links(*_: object) -> None:
+    raise OSError(1, "Operation not permitted")
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])
+@pytest.mark.parametrize("name", ["file", "m", "file.manifest.json"])
+def test_what_comes_meanwhile_is_never_replaced(
+    place: Path, monkeypatch: pytest.MonkeyPatch, name: str, links: bool, capsys: Capture
+) -> None:
+    """What takes the name of the file or of its manifest while the export runs stays as it is, also where there are no
+    hard links, and nothing else is left: the last step replaced it."""
+    made, more = export._manifest, ["--manifest", str(place / "m")] if name == "m" else []
+    before = sorted(each.name for each in place.iterdir())
+
+    def late(*arguments: Any) -> dict[str, Any]:
+        (place / name).write_text("precious")
+        return made(*arguments)
+
+    monkeypatch.setattr(export, "_manifest", late)
+    if not links:
+        monkeypatch.setattr(os, "link", without_links)
+    assert tidegate(place, "export", str(place / "file"), "--format", "csv", *more) == 1
+    words = f"tidegate: {place / name} came while the export was made, and stays as it is: name another file\n"
+    assert capsys.readouterr() == ("", words)
+    assert (place / name).read_text() == "precious"
+    assert sorted(each.name for each in place.iterdir()) == sorted([*before, name])
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])
+def test_a_name_taken_last_is_kept(place: Path, monkeypatch: pytest.MonkeyPatch, links: bool) -> None:
+    """What takes the name of the file once the manifest has its own stays too, and the manifest goes."""
+    before, real = sorted(each.name for each in place.iterdir()), os.link
+
+    def late(other: Path, file: Path) -> None:
+        if file == place / "file":
+            assert (place / "file.manifest.json").exists()
+            file.write_text("precious")
+        (real if links else without_links)(other, file)
+
+    monkeypatch.setattr(os, "link", late)
+    assert tidegate(place, "export", str(place / "file"), "--format", "csv") == 1
+    assert (place / "file").read_text() == "precious"
+    assert sorted(each.name for each in place.iterdir()) == sorted([*before, "file"])
+
+
+def test_exports_work_without_hard_links(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a file system that has none the file gets its name as well."""
+    monkeypatch.setattr(os, "link", without_links)
+    exported(place, "file", "ndjson")
+    assert tidegate(place, "verify", "--export", str(place / "file")) == 0
+    assert not list(place.glob("*.unfinished"))
+
+
+def test_a_manifest_without_its_file_is_replaced(place: Path) -> None:
+    """What an export whose file is gone has left beside it is no reason to refuse the next one."""
+    (place / "file.manifest.json").write_text("old")
+    exported(place, "file", "ndjson")
+    assert tidegate(place, "verify", "--export", str(place / "file")) == 0
+    assert not list(place.glob("*.unfinished"))
+
+
+def test_a_finished_file_is_never_emptied(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    """An export that has opened the unfinished file of another one, and locks it when that one has ended, is refused:
+    it emptied the finished file."""
+    before, real = sorted(each.name for each in place.iterdir()), fcntl.flock
+
+    def late(descriptor: int, operation: int) -> None:
+        monkeypatch.undo()
+        (place / "file.unfinished").write_text("of another one")
+        (place / "file.unfinished").rename(place / "file")
+        real(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    assert tidegate(place, "export", str(place / "file"), "--format", "csv") == 1
+    assert f"{place / 'file'} came while the export was made, and stays as it is" in capsys.readouterr().err
+    assert (place / "file").read_text() == "of another one"
+    assert sorted(each.name for each in place.iterdir()) == sorted([*before, "file"])
+
+
+def test_a_file_with_two_names_stays_whole(place: Path) -> None:
+    """Killed between its two names a finished file has both: moved away, it is not emptied by the next export."""
+    exported(place, "file", "ndjson")
+    before = (place / "file").read_bytes()
+    (place / "file").rename(place / "moved")
+    (place / "file.unfinished").hardlink_to(place / "moved")
+    exported(place, "file", "csv")
+    assert (place / "moved").read_bytes() == before
+    assert not list(place.glob("*.unfinished"))
 
 
 @pytest.mark.parametrize(
