@@ -4,6 +4,9 @@ import errno
 import os
 import signal
 
+early_hangups: list[int] = []
+"""A SIGHUP that came before the server could reload: the file may have changed since it was read."""
+
 
 class Terminal:
     """The terminal at the start, if there was one and its end is to end this process: not so under `nohup`."""

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Sequence
 from types import FrameType
 
-from server.base.terminal import Terminal
+from server.base.terminal import Terminal, early_hangups
 from server.cli.exit_codes import INTERRUPTED, MISTAKE
 
 LEAVE_SECONDS = 2.0
@@ -124,13 +124,15 @@ def _spare_threads(*, for_long: bool) -> None:
 def _exit_on_early_signals() -> None:
     """Let SIGTERM, SIGINT and the end of its terminal end a starting server, which has no work in progress.
 
-    Another SIGHUP does nothing; where it was ignored, as under `nohup`, it stays so, which tells `Terminal`.
+    Another SIGHUP is heard once the server can reload; where it was ignored, as under `nohup`, it stays so, which tells
+    `Terminal`.
     """
     terminal = Terminal()
 
     def hang_up(number: int, frame: FrameType | None) -> None:
         if terminal.is_gone:
             _end(number, frame)
+        early_hangups.append(number)
 
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
         signal.signal(signal.SIGHUP, hang_up)

@@ -1,5 +1,6 @@
 """`events`: all events that meet some conditions, whether the server runs or not."""
 
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -141,10 +142,10 @@ class Listing:
 
 
 def _print_csv(rows: Iterable[Row], *, payloads: bool) -> int:
-    columns = [*COLUMNS, "payload"] if payloads else COLUMNS
+    columns, for_terminal = [*COLUMNS, "payload"] if payloads else COLUMNS, sys.stdout.isatty()
     print_bytes(as_csv([columns]))
     count = 0
     for row in rows:
-        print_bytes(as_csv([cells(row, columns)]))
+        print_bytes(as_csv([cells(row, columns)], for_terminal=for_terminal))
         count += 1
     return count

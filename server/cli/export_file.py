@@ -24,6 +24,8 @@ class Stream(Protocol):
 
     def write(self, data: bytes) -> int: ...
 
+    def isatty(self) -> bool: ...
+
 
 class Hashed:
     """A stream that knows its size and its SHA-256."""
@@ -38,6 +40,9 @@ class Hashed:
         self._hash.update(data)
         self.size += len(data)
         return len(data)
+
+    def isatty(self) -> bool:
+        return self._file.isatty()
 
     @property
     def sha256(self) -> str:

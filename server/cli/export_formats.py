@@ -82,10 +82,11 @@ class CsvTable:
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
+        self._for_terminal = stream.isatty()
         self._stream.write(as_csv([COLUMNS]))
 
     def write(self, rows: Iterable[Value]) -> None:
-        for portion in _portions(as_csv([cells(row)]) for row in rows):
+        for portion in _portions(as_csv([cells(row)], for_terminal=self._for_terminal) for row in rows):
             self._stream.write(portion)
 
     def close(self) -> None:

@@ -73,6 +73,8 @@ def run(
         done = {"forgotten": 0, "events": 0, "pending": [], "unknown": count.unknown, "overwritten": False}
     else:
         done = _forget(config, storage, source, found, pending=pending)
+    if done["pending"]:
+        say("those under `pending` were left as they are: an event of theirs has no outcome yet; see --pending")
     print_record(done, shape)
     return ERROR if done["unknown"] or done["pending"] or not done["forgotten"] or not done["overwritten"] else 0
 

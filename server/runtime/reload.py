@@ -11,6 +11,7 @@ import trio
 
 from server.base import log
 from server.base.source import Source
+from server.base.terminal import early_hangups
 from server.base.worker import Worker
 from server.config.load import Config, ConfigError, check_reload, load, restart_needed
 from server.flow.engine import Engine, load_processors
@@ -35,6 +36,8 @@ class Reload:
     async def on_sighup(self, hang_up: HangUp) -> None:
         """Reload at every SIGHUP, for ever, but for those that say that the terminal has gone."""
         with trio.open_signal_receiver(signal.SIGHUP) as hangups:
+            if early_hangups:
+                await self.reload()
             async for _ in hangups:
                 if not hang_up.is_one():
                     await self.reload()

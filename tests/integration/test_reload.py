@@ -69,6 +69,29 @@ def test_a_new_source_counts_from_zero(children: Children) -> None:
         assert set(of_sources.values()) == {0}
 
 
+HANGS_UP = """
+import os, pathlib, signal
+
+config = pathlib.Path("tidegate.toml")
+config.write_text(config.read_text().replace("token-before", "token-after"))
+os.kill(os.getpid(), signal.SIGHUP)
+
+def handle(events):
+    pass
+"""
+
+
+def test_a_reload_during_the_start_is_kept(children: Children) -> None:
+    """A SIGHUP that comes when the file was read already, and nothing listens yet, has it read again then."""
+    child = children(source("slow", processor="hangs_up:handle", tokens=["token-before"]))
+    (child.directory / "hangs_up.py").write_text(HANGS_UP.replace("tidegate.toml", str(child.config)))
+    child.start()
+    child.wait_for_line("reloaded")
+    assert child.post("slow", {"id": 1}, token="token-before").status == 401
+    assert child.post("slow", {"id": 1}, token="token-after").status == 200
+    assert child.stop() == 0
+
+
 def test_token_rotation_under_load(children: Children) -> None:
     """Old token, both, new token: no request fails on the way, and then the old one is refused."""
     old, new = "old-token-of-the-tests", "new-token-of-the-tests"

@@ -21,6 +21,13 @@ def test_a_formula_is_written_as_text(text: str) -> None:
     assert unguarded(cell) == text
 
 
+def test_a_terminal_gets_no_commands() -> None:
+    """What would drive a terminal is escaped for one, and stays as it is for all else."""
+    text = "\x1b]0;pwn\x07 \x9b31m"
+    assert b"\\x1b]0;pwn\\x07 \\x9b31m" in as_csv([[text]], for_terminal=True)
+    assert text.encode() in as_csv([[text]])
+
+
 @pytest.mark.parametrize("text", ["", "'", "'quoted'", "a=1", " =1", '{"n":-1}', "ä,\n'"])
 def test_other_texts_stay_as_they_are(text: str) -> None:
     """Nothing is added to what no spreadsheet runs, and nothing taken away from it."""

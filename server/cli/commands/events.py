@@ -13,7 +13,9 @@ COMMAND = Command(
     flag("--oldest", "the oldest first"),
     *PERIOD,
     option(
-        "--outcome", "processed, duplicate, dropped, dead, pending or deferred; some, with commas", metavar="OUTCOME"
+        "--outcome",
+        "processed, duplicate, dropped, dead, discarded, pending or deferred; some, with commas",
+        metavar="OUTCOME",
     ),
     *FILTERS,
     number_option("--after", "of greater numbers"),

@@ -24,7 +24,9 @@ COMMAND = Command(
     option("--source", "of this source only", metavar="SOURCE"),
     *PERIOD,
     option(
-        "--outcome", "processed, duplicate, dropped, dead, pending or deferred; some, with commas", metavar="OUTCOME"
+        "--outcome",
+        "processed, duplicate, dropped, dead, discarded, pending or deferred; some, with commas",
+        metavar="OUTCOME",
     ),
     *FILTERS,
     number_option("--after", "of greater numbers: the `through` of the manifest before"),
