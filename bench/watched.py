@@ -46,7 +46,7 @@ from bench.load import Load, percentile_ms
 from bench.peers import PEERS
 from bench.workload import SEED
 
-PAGE = ("/metrics", "/sources")
+PAGE = ("/metrics", "/sources", "/readyz")
 """What the page asks for, every PAGE_SECONDS."""
 WATCHERS = ("page", "scrape", "follow", "export")
 PAGE_SECONDS, SCRAPE_SECONDS = 2.0, 1.0
