@@ -194,7 +194,7 @@ def manifest_of(file: Path, path: Path | None, *, is_named: bool) -> Iterator[Ca
 
     try:
         yield write
-    except BaseException:
+    except BaseException:  # Ctrl-C too leaves no manifest of an export that is not there
         if path is not None and written is not None:
             _remove(path, written)
         raise

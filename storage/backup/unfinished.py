@@ -50,7 +50,7 @@ class Unfinished:
         except BlockingIOError:
             os.close(lock_file)
             raise held from None
-        except BaseException:
+        except BaseException:  # whatever it was, Ctrl-C too: the lock is nobody's any more
             os.close(lock_file)
             raise
         return mine

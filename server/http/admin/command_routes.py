@@ -18,7 +18,7 @@ from server.http.admin.command_bodies import (
     source_command,
     trust_clock_command,
 )
-from server.http.admin.view import IsSource, Refused, source_of, unwrap
+from server.http.admin.view import IsSource, Refused, check_source, unwrap
 from server.http.answer import Answer
 from server.http.asgi.body import up_to
 from server.http.asgi.routes import body_reader, response
@@ -123,7 +123,7 @@ def add_commands(app: QuartTrio, commands: Commands, is_source: IsSource, health
 
     def known(source_id: str) -> str:
         unwrap(health.command_refusal())
-        source_of(source_id, is_source)
+        check_source(source_id, is_source)
         return source_id
 
     async def do_to_dead(do: DoToDead, said: str) -> Response:

@@ -10,7 +10,7 @@ from server.base.refusal import Refusal, refuse
 from server.base.worker import Worker
 from server.http.admin import params
 from server.http.admin.event_routes import AFTER, EVENTS_SHOWN, LIMIT, NEXT, next_header
-from server.http.admin.view import IsSource, Refused, query_string, source_of, unwrap
+from server.http.admin.view import IsSource, Refused, check_source, query_string, unwrap
 from server.http.answer import Answer
 from server.http.asgi.routes import response
 from server.http.operation import Content, Parameter, json_of, operation
@@ -43,7 +43,8 @@ def add_dead(app: QuartTrio, reader: Reader, worker: Worker, is_source: IsSource
         headers=NEXT,
     )
     async def dead() -> Response:
-        source_id = source_of(unwrap(params.value(query_string(), "source")), is_source)
+        source_id = unwrap(params.value(query_string(), "source"))
+        check_source(source_id, is_source)
         group = unwrap(params.value(query_string(), "group"))
         wanted = unwrap(_wanted(query_string()))
         if group is not None:

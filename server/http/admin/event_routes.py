@@ -16,7 +16,7 @@ from server.base.json_text import json_text
 from server.base.refusal import Refusal, refuse
 from server.http.admin import params
 from server.http.admin.finding import Finding
-from server.http.admin.view import IsSource, Refused, query_string, scope, source_of, unwrap
+from server.http.admin.view import IsSource, Refused, check_source, query_string, scope, unwrap
 from server.http.answer import Answer
 from server.http.asgi.body import HAS_LEFT
 from server.http.asgi.routes import response
@@ -86,7 +86,7 @@ def add_events(app: QuartTrio, finding: Finding, is_source: IsSource) -> None:
         payloads = unwrap(_choice(given, "payload", NO_OR_YES)) == "true"
         shown = unwrap(params.limit(query_string(), PAGE_EVENTS_MAX)) if "limit" in given else EVENTS_SHOWN
         query = unwrap(_described(given, finding.now_ms()))
-        source_of(query.source_id, is_source)
+        check_source(query.source_id, is_source)
         found = await finding.find(query, shown, payloads=payloads)
         return response(_answer(*found, form))
 
@@ -100,7 +100,7 @@ def add_events(app: QuartTrio, finding: Finding, is_source: IsSource) -> None:
         given = unwrap(_given(_FILTERS))
         payloads = unwrap(_choice(given, "payload", NO_OR_YES)) == "true"
         query = unwrap(_followed(given, finding))
-        source_of(query.source_id, is_source)
+        check_source(query.source_id, is_source)
         if finding.recent.followers >= FOLLOWERS_MAX:
             raise Refused(refuse("overloaded", f"{FOLLOWERS_MAX} follow already"))
         headers = {"content-type": "text/event-stream", "cache-control": "no-store"}

@@ -19,7 +19,7 @@ from server.http.admin.finding import Finding
 from server.http.admin.lookup_routes import ReasonsOf, add_lookups
 from server.http.admin.openapi import document, shown_path
 from server.http.admin.page_routes import add_page
-from server.http.admin.view import IsSource, Refused, query_string, scope, source_of, unwrap
+from server.http.admin.view import IsSource, Refused, check_source, query_string, scope, unwrap
 from server.http.answer import Answer, refusal_answer
 from server.http.asgi.routes import add_health, quiet_quart, refused_request, response
 from server.http.frontend import Observe
@@ -169,7 +169,7 @@ def _add_refusals(app: QuartTrio, refusals: RecordOf, is_source: IsSource) -> No
     )
     async def show_refusals(source_id: str) -> Response:
         limit = unwrap(params.limit(query_string(), REFUSALS_MAX))
-        source_of(source_id, is_source)
+        check_source(source_id, is_source)
         found = [describe(record) for record in await refusals(source_id, limit)]
         return response(Answer(200, json_text({"refusals": found})))
 

@@ -29,12 +29,10 @@ def unwrap(found: T | Refusal) -> T:
     return found
 
 
-def source_of(source_id: str | None, is_source: IsSource) -> str | None:
-    """Return the id that a condition names, None for all sources. Ends the view if there is no source of it: nothing
-    found would look as if all were well."""
+def check_source(source_id: str | None, is_source: IsSource) -> None:
+    """End the view if there is no source of this id: nothing found would look as if all were well. None: all."""
     if source_id is not None and not is_source(source_id):
         raise Refused(NO_SOURCE)
-    return source_id
 
 
 def query_string() -> bytes:
